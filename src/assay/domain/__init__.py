@@ -1,0 +1,1 @@
+"""Values, rules and errors of Assay. Imports the standard library only."""

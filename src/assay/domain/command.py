@@ -1,0 +1,53 @@
+"""What to run in a sandbox."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from assay.domain.errors import InvalidInput
+from assay.domain.limits import ExecutionLimits
+
+LEARNER_UID = 10001
+WORKSPACE = "/workspace"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TerminalSize:
+    """Rows and columns of a terminal, in characters."""
+
+    rows: int = 24
+    columns: int = 80
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Command:
+    """One program to start: arguments, never a shell's line.
+
+    `argv[0]` without a slash is looked up in the PATH of `environment`. With `privileged` the
+    program runs as the sandbox's own root. With `terminal` standard input and output are a
+    terminal, and standard error is too unless `separate_stderr`. Without `stdin` the program
+    reads end-of-file at once.
+    """
+
+    argv: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    working_directory: str = WORKSPACE
+    privileged: bool = False
+    uid: int = LEARNER_UID
+    terminal: TerminalSize | None = None
+    separate_stderr: bool = False
+    stdin: bool = False
+    limits: ExecutionLimits = field(default_factory=ExecutionLimits)
+
+    def __post_init__(self) -> None:
+        if not self.argv or not self.argv[0]:
+            raise InvalidInput("a command needs the name of a program")
+        for text in (*self.argv, self.working_directory, *self.environment.values()):
+            if "\0" in text:
+                raise InvalidInput("a command, its folder and its environment hold no NUL")
+        for name in self.environment:
+            if not name or "=" in name or "\0" in name:
+                raise InvalidInput(f"{name!r} cannot be the name of an environment variable")
+        if not 1 <= self.uid < 65534 and not self.privileged:
+            raise InvalidInput("a learner's uid is from 1 to 65533")

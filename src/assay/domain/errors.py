@@ -1,0 +1,191 @@
+"""The errors of Assay: one tree, each with a stable code.
+
+AssayError
+├── InvalidInput                 invalid_input          what was asked for makes no sense
+│   ├── UnknownEnvironment       unknown_environment
+│   ├── UnknownDriver            unknown_driver
+│   ├── InvalidEnvironment       invalid_environment    an environment's folder is wrong
+│   └── LimitOverCeiling         limit_over_ceiling     a request asks for more than is allowed
+├── Unavailable                  unavailable            it makes sense, but not on this machine
+│   ├── EnvironmentUnusable      environment_unusable   a tool of the environment is missing
+│   ├── DriverUnavailable        driver_unavailable     the technology does not work here
+│   └── CapabilityMissing        capability_missing     the driver cannot do what is asked
+├── DriverError                  driver_error           the technology failed
+│   ├── RuntimeMissing           runtime_missing        its program is not there
+│   ├── RuntimeFailed            runtime_failed         its program answered with an error
+│   ├── DiskFull                 disk_full              the host has no room for a sandbox
+│   ├── CapacityExceeded         capacity_exceeded      as many sandboxes as allowed (retryable)
+│   ├── CreateTimeout            create_timeout         no answer in time (retryable)
+│   └── SandboxGone              sandbox_gone           ended from outside, or never existed
+└── AgentError                   agent_error            the agent, or the way to it, failed
+    ├── AgentDied                agent_died             the agent ended before its executions
+    ├── AgentRefused             agent_refused          wrong secret, old epoch, other version
+    ├── ConnectionLost           connection_lost        the byte stream ended (retryable)
+    ├── ExecutionRefused         execution_refused      the agent would not start it
+    ├── FileError                file_error             a file operation failed
+    └── ProtocolViolation        protocol_violation     bytes that are not the protocol
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class AssayError(Exception):
+    """Base of every error that Assay raises on purpose.
+
+    `message` is for the user and says what to do about it; `detail` is for the operator.
+    """
+
+    code: ClassVar[str] = "error"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, detail: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.detail = detail
+
+
+class InvalidInput(AssayError):
+    """What was asked for makes no sense, whatever the machine."""
+
+    code = "invalid_input"
+
+
+class UnknownEnvironment(InvalidInput):
+    """No environment has this name."""
+
+    code = "unknown_environment"
+
+
+class UnknownDriver(InvalidInput):
+    """No driver has this name."""
+
+    code = "unknown_driver"
+
+
+class InvalidEnvironment(InvalidInput):
+    """An environment's folder does not say what it must, or says it wrongly."""
+
+    code = "invalid_environment"
+
+
+class LimitOverCeiling(InvalidInput):
+    """A request asks for more than its environment's ceiling."""
+
+    code = "limit_over_ceiling"
+
+
+class Unavailable(AssayError):
+    """What was asked for cannot be had on this machine as it is."""
+
+    code = "unavailable"
+
+
+class EnvironmentUnusable(Unavailable):
+    """A tool that the environment needs is missing."""
+
+    code = "environment_unusable"
+
+
+class DriverUnavailable(Unavailable):
+    """The driver's technology does not work on this machine."""
+
+    code = "driver_unavailable"
+
+
+class CapabilityMissing(Unavailable):
+    """The driver says of itself that it cannot do this."""
+
+    code = "capability_missing"
+
+
+class DriverError(AssayError):
+    """The isolating technology failed."""
+
+    code = "driver_error"
+
+
+class RuntimeMissing(DriverError):
+    """The technology's own program is not on this machine."""
+
+    code = "runtime_missing"
+
+
+class RuntimeFailed(DriverError):
+    """The technology's own program answered with an error."""
+
+    code = "runtime_failed"
+
+
+class DiskFull(DriverError):
+    """The host has no bytes or inodes left for a sandbox."""
+
+    code = "disk_full"
+
+
+class CapacityExceeded(DriverError):
+    """As many sandboxes exist as are allowed to."""
+
+    code = "capacity_exceeded"
+    retryable = True
+
+
+class CreateTimeout(DriverError):
+    """A sandbox was not ready in time, and has been destroyed."""
+
+    code = "create_timeout"
+    retryable = True
+
+
+class SandboxGone(DriverError):
+    """The sandbox was ended from outside, or never existed."""
+
+    code = "sandbox_gone"
+
+
+class AgentError(AssayError):
+    """The agent in a sandbox, or the way to it, failed."""
+
+    code = "agent_error"
+
+
+class AgentDied(AgentError):
+    """The agent ended while the host still needed it."""
+
+    code = "agent_died"
+
+
+class AgentRefused(AgentError):
+    """The agent would not talk to this host: secret, epoch or version."""
+
+    code = "agent_refused"
+
+
+class ConnectionLost(AgentError):
+    """The byte stream to the agent ended, or nothing came over it for too long."""
+
+    code = "connection_lost"
+    retryable = True
+
+
+class ExecutionRefused(AgentError):
+    """The agent would not start an execution; nothing of it has run."""
+
+    code = "execution_refused"
+
+
+class FileError(AgentError):
+    """A file operation in a sandbox failed; `reason` is the errno's name, such as ENOENT."""
+
+    code = "file_error"
+
+    def __init__(self, message: str, *, reason: str, detail: str = "") -> None:
+        super().__init__(message, detail=detail)
+        self.reason = reason
+
+
+class ProtocolViolation(AgentError):
+    """The other side sent bytes that are not the agent protocol."""
+
+    code = "protocol_violation"

@@ -1,0 +1,1 @@
+"""The driver port: what every isolating technology must offer, and nothing else."""

@@ -1,0 +1,209 @@
+"""The contract of a driver: it makes, finds and destroys sandboxes, and opens a byte stream.
+
+Everything else (commands, files, limits of an execution, measurements) is the agent's, which
+the driver starts as process 1 of every sandbox. A driver is done when `assay driver check NAME`
+is green.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from types import MappingProxyType
+from typing import Protocol, runtime_checkable
+
+from assay.domain.errors import InvalidInput
+from assay.domain.limits import SandboxLimits
+
+
+class Secret:
+    """32 random bytes that open one sandbox's agent; they never appear in a text."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: bytes) -> None:
+        if len(value) != 32:
+            raise InvalidInput("a sandbox's secret has 32 bytes")
+        self._value = value
+
+    def reveal(self) -> bytes:
+        """The bytes themselves, for the one who sends or stores them."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mount:
+    """A folder or file of the host that a sandbox sees, read-only."""
+
+    source: Path
+    target: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RootFilesystem:
+    """A read-only root, shared by every sandbox of an image.
+
+    `path` holds the folders `proc`, `dev`, `tmp`, `workspace` and `.assay` for the driver to
+    mount over; `mounts` are shown inside it read-only, without set-user-id bits and devices.
+    """
+
+    digest: str
+    path: Path
+    mounts: tuple[Mount, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SandboxSpec:
+    """What the caller wants. The caller keeps the secret; the driver only hands it to the agent."""
+
+    root: RootFilesystem
+    secret: Secret
+    limits: SandboxLimits = field(default_factory=SandboxLimits)
+    network: bool = False
+    unclaimed_seconds: int = 900
+    """The agent ends the sandbox when no host has been connected to it for so long."""
+    labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sandbox:
+    """A sandbox that exists, its agent ready to be connected to."""
+
+    id: str
+    facts: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """What the driver knows of it (runtime, process, folders), for operators to read."""
+
+
+class Cleanup(StrEnum):
+    """How the agent makes sure that nothing of an execution survives it, surest first."""
+
+    CGROUP_KILL = "cgroup-kill"
+    PROCESS_NAMESPACE = "process-namespace"
+    KILL_ALL = "kill-all"
+    STOP_WALK = "stop-walk"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Capabilities:
+    """What a driver can do, as data; what it cannot is refused with a clear error."""
+
+    reattachment: bool = True
+    """A sandbox outlives its server, and its byte stream can be opened again."""
+    cleanup: Cleanup = Cleanup.CGROUP_KILL
+    oom_facts: bool = True
+    privilege_separation: bool = True
+    disk_limit: bool = True
+    inode_limit: bool = True
+    memory_limit: bool = True
+    process_limit: bool = True
+    cpu_limit: bool = True
+    network_off: bool = True
+    network_on: bool = False
+    own_kernel: bool = False
+    """What the kernel says about an execution comes from a kernel of the sandbox's own."""
+    pause: bool = False
+    snapshot: bool = False
+    devices: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Problem:
+    """Something that is wrong on this machine, and the exact command that mends it."""
+
+    summary: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Health:
+    """Whether a driver works on this machine; `version` is the technology's own."""
+
+    works: bool
+    version: str = ""
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SandboxState:
+    """What the host can say of a sandbox without its agent."""
+
+    running: bool
+    oom_kills: int | None = None
+    cpu_ns: int | None = None
+    memory_bytes: int | None = None
+    """Memory of the programs now, without the agent's."""
+
+
+@runtime_checkable
+class ByteStream(Protocol):
+    """Bytes in both directions, in order; one reader and one writer at a time."""
+
+    async def read(self, most: int) -> bytes:
+        """Return 1 to `most` bytes, or b"" once the other side has closed.
+
+        Raises ConnectionLost when the stream breaks.
+        """
+        ...
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Hand over all of `data`; waits while the other side is slow.
+
+        Raises ConnectionLost when the stream breaks.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close both directions. Never raises; may be called twice."""
+        ...
+
+
+@runtime_checkable
+class Driver(Protocol):
+    """An adapter for one isolating technology. Its methods may run at the same time."""
+
+    @property
+    def name(self) -> str:
+        """The name in `--driver`, such as "crun"."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this driver can do on this machine."""
+        ...
+
+    async def probe(self) -> Health:
+        """Say whether the technology works here, by trying it. Never raises."""
+        ...
+
+    async def create(self, spec: SandboxSpec) -> Sandbox:
+        """Make a sandbox whose agent accepts connections.
+
+        Leaves nothing behind when it raises (DriverError) or is cancelled.
+        """
+        ...
+
+    async def connect(self, sandbox_id: str) -> ByteStream:
+        """Open a byte stream to the agent. Raises SandboxGone when there is none."""
+        ...
+
+    async def list(self) -> Sequence[str]:
+        """The ids of all sandboxes of this driver on this machine, those of earlier servers too."""
+        ...
+
+    async def examine(self, sandbox_id: str) -> SandboxState | None:
+        """What the host knows of a sandbox, or None when there is no such sandbox."""
+        ...
+
+    async def destroy(self, sandbox_id: str) -> None:
+        """End a sandbox and remove all that belongs to it. An unknown id is no error."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of the driver's own resources. Sandboxes go on."""
+        ...
