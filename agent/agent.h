@@ -1,0 +1,203 @@
+/* The agent: process 1 of a sandbox. docs/agent-protocol.md says what it speaks.
+ *
+ *   main.c        arguments, socket, event loop, clock
+ *   connection.c  frames in and out, who may talk
+ *   execution.c   the life of an execution: start, streams, limits, end
+ *   child.c       what the forked process does until it is the program
+ *   group.c       the kernel's groups: membership, measurements, killing everything
+ *   builtin.c     files and ports, run as executions
+ *   bridge.c      joins an exec session to the agent's socket
+ */
+#ifndef AGENT_H
+#define AGENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define PROTOCOL_VERSION 1
+#define AGENT_RELEASE "0.1.0"
+
+enum {
+    HEADER_SIZE = 12,
+    PAYLOAD_MOST = 65536,
+    EXECUTIONS_MOST = 64,
+    SLOTS = EXECUTIONS_MOST + 1, /* one more: the prepared process */
+    OUTPUT_RING = 1 << 20,
+    INPUT_RING = 256 << 10,
+    SEGMENTS_MOST = 4096,
+    SECRET_SIZE = 32,
+};
+
+enum frame_type {
+    HELLO = 1, READY, REFUSED, PING, PONG,
+    EXEC = 16, EXIT, RELEASE, SIGNAL, RESIZE, CANCEL, ATTACH, FAILED,
+    OUTPUT = 32, ACK, INPUT, END, WINDOW,
+};
+
+enum field_tag {
+    F_VERSION = 1, F_SECRET, F_EPOCH, F_RELEASE, F_CAPABILITY, F_EXECUTION, F_CODE, F_MESSAGE,
+    F_ARGUMENT = 16, F_ENVIRONMENT, F_DIRECTORY, F_USER, F_GROUP, F_TERMINAL, F_SEPARATE_STDERR,
+    F_STDIN, F_WALL, F_CPU, F_OUTPUT, F_OPEN_FILES, F_BUILTIN,
+    F_EXIT_CODE = 32, F_SIGNAL, F_REASON, F_ERRNO, F_STEP, F_WALL_USED, F_CPU_USED, F_PEAK_MEMORY,
+    F_OUTPUT_USED, F_OOM_KILLS,
+};
+
+enum reason { NO_REASON, BY_WALL, BY_CPU, BY_OUTPUT, BY_CANCEL };
+enum source { FROM_AGENT = 1, FROM_KERNEL };
+enum scope { OF_EXECUTION = 1, OF_SANDBOX };
+
+/* ---- wire.c: numbers and fields ---- */
+
+struct reader { const uint8_t *at, *end; bool broken; };
+struct field { uint8_t tag; uint32_t length; const uint8_t *value; };
+struct writer { uint8_t *at, *end; };
+
+uint64_t get_number(const uint8_t *from, int bytes);
+void put_number(uint8_t *to, uint64_t value, int bytes);
+bool next_field(struct reader *reader, struct field *field);
+bool field_number(const struct field *field, uint64_t *value);
+void put_field(struct writer *writer, uint8_t tag, const void *value, size_t length);
+void put_field_number(struct writer *writer, uint8_t tag, uint64_t value);
+void put_field_text(struct writer *writer, uint8_t tag, const char *text);
+void put_measurement(struct writer *writer, uint8_t tag, uint64_t value, enum source source,
+                     enum scope scope);
+
+/* ---- group.c: what the kernel keeps together ---- */
+
+struct usage { uint64_t cpu_ns, peak_bytes, oom_kills; bool cpu, peak, oom; };
+
+struct slot {
+    bool open;
+    int kill, freezer, events, processes, cpu, peak, oom; /* files of the groups, or -1 */
+    struct usage base; /* what the counters said when the execution started */
+};
+
+struct execution;
+
+void groups_find(const char *directory);
+bool groups_can_kill(void);
+bool groups_can_measure(void);
+bool slot_open(struct slot *slot, int number);
+bool slot_join(int number); /* in the child */
+void slot_reset(struct slot *slot);
+void slot_usage(struct slot *slot, struct usage *usage);
+bool group_empty(struct execution *execution);
+void group_kill(struct execution *execution);
+uint64_t group_cpu(struct execution *execution);
+gid_t group_marker(int slot);
+
+/* ---- execution.c ---- */
+
+enum state {
+    FREE,     /* nothing there */
+    PREPARED, /* a forked process waits in the slot for its program */
+    RUNNING,  /* the program runs */
+    ENDING,   /* it ended; others of its execution are being killed */
+    DRAINING, /* all are gone; what is left in the pipes is read */
+    ENDED,    /* the facts are there; the host has not released them */
+};
+
+struct segment { uint64_t end; uint8_t stream; };
+
+struct output {
+    uint8_t *ring;            /* mapped when the first byte comes */
+    struct segment *segments; /* a ring of its own; where the stream changes */
+    uint32_t first, count;
+    uint64_t kept, read;      /* offsets: first byte kept, next byte to come */
+};
+
+struct input {
+    uint8_t *ring;
+    uint64_t written, received; /* offsets: next byte for the program, next byte from the host */
+    uint64_t window;            /* last one told to the host */
+    bool end, closed;
+};
+
+struct execution {
+    enum state state;
+    int number; /* of the slot, and the place in the table */
+    uint32_t channel;
+    pid_t pid;
+    uid_t user;
+    struct slot slot;
+    int control;                /* to the child until it is the program; then its error, if any */
+    int stdin_fd, out[2];       /* ours; out[0] standard output or terminal, out[1] error */
+    bool watching[2], stdin_watched;
+    bool terminal, streamed_input;
+    struct output output;
+    struct input input;
+    uint64_t wall_limit, cpu_limit, output_limit; /* 0: none */
+    uint64_t output_used, started, ended, cpu_check;
+    enum reason reason;
+    int status, start_errno;
+    char start_step[16];
+    struct usage used;
+    uint64_t child_cpu_ns, child_peak_bytes; /* of the first process, from wait4 */
+    bool attached, window_due, exit_sent;
+    uint64_t sent;
+};
+
+extern struct execution executions[SLOTS];
+
+void executions_init(void);
+void executions_tick(uint64_t now);
+uint64_t executions_wakeup(void);
+void executions_reap(void);
+void executions_detach(void);
+struct execution *execution_find(uint32_t channel);
+bool execution_prepare(void); /* false when it should be tried later */
+const char *execution_start(uint32_t channel, const uint8_t *payload, size_t length);
+void execution_event(int number, int stream, uint32_t events);
+bool execution_input(struct execution *execution, uint64_t offset, const uint8_t *bytes,
+                     size_t length);
+bool execution_end_input(struct execution *execution, uint64_t offset);
+bool execution_acknowledge(struct execution *execution, uint64_t offset);
+bool execution_attach(struct execution *execution, uint64_t offset);
+bool execution_release(struct execution *execution);
+void execution_signal(struct execution *execution, int number);
+void execution_resize(struct execution *execution, int rows, int columns);
+void execution_cancel(struct execution *execution);
+size_t execution_facts(struct execution *execution, uint8_t *to, size_t size);
+/* The longest run of unsent bytes of one stream that lies in one piece. */
+size_t execution_unsent(struct execution *execution, const uint8_t **bytes, uint8_t *stream);
+
+/* ---- child.c ---- */
+
+struct start_header { uint32_t length; int32_t terminal; };
+struct start_failure { int32_t error; char step[16]; };
+
+void child_run(int control, int slot, const int pipes[3]) __attribute__((noreturn));
+
+/* ---- builtin.c, bridge.c ---- */
+
+int builtin_run(int count, char **arguments);
+int bridge_run(const char *socket_path);
+int join_streams(int input, int output, int connection);
+
+/* ---- connection.c ---- */
+
+void connections_forget_secret(void);
+void connections_init(int listener, const uint8_t secret[SECRET_SIZE]);
+void connections_accept(void);
+void connection_event(int number, uint32_t events);
+void connections_flush(void);
+void connections_tick(uint64_t now);
+uint64_t connections_wakeup(void);
+bool connections_claimed(uint64_t *since);
+bool connection_uses(const uint8_t *ring);
+
+/* ---- main.c ---- */
+
+enum watch { WATCH_LISTENER, WATCH_SIGNALS, WATCH_CONNECTION, WATCH_OUTPUT, WATCH_INPUT };
+
+uint64_t now_ns(void);
+bool watch(int fd, enum watch what, int number, int stream, uint32_t events);
+void watch_change(int fd, enum watch what, int number, int stream, uint32_t events);
+void unwatch(int fd);
+void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+extern bool can_change_user; /* the agent runs as root with the right to become others */
+
+#endif

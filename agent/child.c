@@ -1,0 +1,184 @@
+/* The forked process between fork() and being the learner's program (or a built-in one).
+ *
+ * It is forked before it is needed: it joins its slot's groups, which can take milliseconds, and
+ * then waits for the request. */
+#define _GNU_SOURCE
+#include "agent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { CONTROL = 3, FIELDS_MOST = PAYLOAD_MOST / 5 };
+
+struct request {
+    char *arguments[FIELDS_MOST + 1], *environment[FIELDS_MOST + 1];
+    int argument_count, environment_count;
+    char *directory;
+    uint64_t user, group, open_files, separate_stderr, builtin;
+    bool has_group;
+};
+
+static struct request request;
+static uint8_t payload[PAYLOAD_MOST];
+static char texts[PAYLOAD_MOST]; /* values with a NUL behind each; a field's head is longer */
+static char *texts_end = texts;
+
+/* The agent reads this from the control socket, which closes by itself when the program starts. */
+static void fail(const char *step, int error)
+{
+    struct start_failure failure = {.error = error};
+    snprintf(failure.step, sizeof failure.step, "%s", step);
+    (void)!write(CONTROL, &failure, sizeof failure);
+    _exit(error == ENOENT || error == ENOTDIR ? 127 : 126);
+}
+
+static void keep_only(int control, const int pipes[3])
+{
+    /* Anything else that stayed open here would keep other executions' pipes from ending. */
+    for (int i = 0; i < 3; i++)
+        dup2(pipes[i], i);
+    dup2(control, CONTROL);
+    fcntl(CONTROL, F_SETFD, FD_CLOEXEC);
+    if (syscall(SYS_close_range, CONTROL + 1, ~0u, 0) < 0)
+        for (int fd = CONTROL + 1; fd < 4096; fd++)
+            close(fd);
+}
+
+static void read_all(void *to, size_t length)
+{
+    for (size_t have = 0; have < length;) {
+        ssize_t got = read(CONTROL, (char *)to + have, length - have);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            _exit(0); /* the agent has no use for this process any more */
+        have += (size_t)got;
+    }
+}
+
+static char *keep_text(const struct field *field)
+{
+    if (memchr(field->value, 0, field->length))
+        fail("request", EINVAL);
+    char *text = texts_end;
+    memcpy(text, field->value, field->length);
+    text[field->length] = 0;
+    texts_end += field->length + 1;
+    return text;
+}
+
+static void read_request(size_t length)
+{
+    struct reader reader = {payload, payload + length, false};
+    struct field field;
+    while (next_field(&reader, &field)) {
+        if (field.tag == F_ARGUMENT)
+            request.arguments[request.argument_count++] = keep_text(&field);
+        else if (field.tag == F_ENVIRONMENT)
+            request.environment[request.environment_count++] = keep_text(&field);
+        else if (field.tag == F_DIRECTORY)
+            request.directory = keep_text(&field);
+        else if (field.tag == F_USER)
+            field_number(&field, &request.user);
+        else if (field.tag == F_GROUP)
+            request.has_group = field_number(&field, &request.group);
+        else if (field.tag == F_OPEN_FILES)
+            field_number(&field, &request.open_files);
+        else if (field.tag == F_SEPARATE_STDERR)
+            field_number(&field, &request.separate_stderr);
+        else if (field.tag == F_BUILTIN)
+            field_number(&field, &request.builtin);
+    }
+    if (!request.has_group)
+        request.group = request.user;
+}
+
+/* The terminal becomes the controlling one of this session, which has none yet. */
+static void open_terminal(int number)
+{
+    char path[32];
+    snprintf(path, sizeof path, "/dev/pts/%d", number);
+    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOCTTY);
+    if (fd < 0 || ioctl(fd, TIOCSCTTY, 0) < 0)
+        fail("terminal", errno);
+    if (can_change_user)
+        (void)!fchown(fd, (uid_t)request.user, (gid_t)request.group);
+    for (int i = 0; i < (request.separate_stderr ? 2 : 3); i++)
+        dup2(fd, i);
+}
+
+static void set_limits(void)
+{
+    setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+    if (request.open_files)
+        setrlimit(RLIMIT_NOFILE, &(struct rlimit){request.open_files, request.open_files});
+    if (!groups_can_measure()) { /* then the agent shares the program's memory limit */
+        int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+        (void)!write(fd, "1000", 4);
+        close(fd);
+    }
+}
+
+static void become(int slot)
+{
+    gid_t marker = group_marker(slot), group = (gid_t)request.group;
+    uid_t user = (uid_t)request.user;
+    if (can_change_user) {
+        if (setgroups(marker != 0, &marker) || setresgid(group, group, group) ||
+            setresuid(user, user, user))
+            fail("user", errno);
+    } else if (user != getuid()) {
+        fail("user", EPERM);
+    }
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+}
+
+static void default_signals(void)
+{
+    sigset_t none;
+    sigemptyset(&none);
+    for (int number = 1; number < _NSIG; number++)
+        signal(number, SIG_DFL);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+extern char **environ;
+
+void child_run(int control, int slot, const int pipes[3])
+{
+    struct start_header header;
+    connections_forget_secret();
+    keep_only(control, pipes);
+    setsid();
+    if (!slot_join(slot))
+        fail("group", errno);
+    read_all(&header, sizeof header);
+    read_all(payload, header.length);
+    read_request(header.length);
+    umask(022);
+    if (header.terminal >= 0)
+        open_terminal(header.terminal);
+    set_limits();
+    become(slot);
+    if (request.directory && chdir(request.directory) < 0)
+        fail("directory", errno);
+    default_signals();
+    environ = request.environment;
+    if (request.builtin) {
+        close(CONTROL);
+        _exit(builtin_run(request.argument_count, request.arguments));
+    }
+    execvp(request.arguments[0], request.arguments);
+    fail("program", errno);
+    _exit(126);
+}

@@ -1,0 +1,670 @@
+/* The life of an execution: a prepared process becomes the program; its streams, its limits; its
+ * end, and the end of everything that belongs to it. */
+#define _GNU_SOURCE
+#include "agent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <unistd.h>
+
+enum { READ_MOST = 65536, STDOUT = 1 };
+static const uint64_t MILLISECOND = 1000000ull;
+
+struct execution executions[SLOTS];
+static int processors = 1;
+
+void executions_init(void)
+{
+    for (int i = 0; i < SLOTS; i++) {
+        executions[i].number = i;
+        executions[i].control = executions[i].stdin_fd = -1;
+        executions[i].out[0] = executions[i].out[1] = -1;
+    }
+    processors = (int)sysconf(_SC_NPROCESSORS_ONLN);
+}
+
+struct execution *execution_find(uint32_t channel)
+{
+    for (int i = 0; i < SLOTS; i++)
+        if (executions[i].state >= RUNNING && executions[i].channel == channel)
+            return &executions[i];
+    return NULL;
+}
+
+static void close_fd(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+static void close_watched(int *fd, bool *watching)
+{
+    if (*fd >= 0 && *watching)
+        unwatch(*fd);
+    *watching = false;
+    close_fd(fd);
+}
+
+static void forget(struct execution *e)
+{
+    close_fd(&e->control);
+    close_watched(&e->stdin_fd, &e->stdin_watched);
+    close_watched(&e->out[0], &e->watching[0]);
+    close_watched(&e->out[1], &e->watching[1]);
+    if (e->output.ring)
+        munmap(e->output.ring, OUTPUT_RING);
+    if (e->output.segments)
+        munmap(e->output.segments, SEGMENTS_MOST * sizeof(struct segment));
+    if (e->input.ring)
+        munmap(e->input.ring, INPUT_RING);
+    struct execution empty = {.number = e->number, .slot = e->slot, .control = -1,
+                              .stdin_fd = -1, .out = {-1, -1}};
+    *e = empty;
+}
+
+/* ---- the prepared process ---- */
+
+static struct execution *in_state(enum state state)
+{
+    for (int i = 0; i < SLOTS; i++)
+        if (executions[i].state == state)
+            return &executions[i];
+    return NULL;
+}
+
+static bool make_pipes(struct execution *e, int control[2], int theirs[3])
+{
+    int pipes[3][2] = {{-1, -1}, {-1, -1}, {-1, -1}};
+    bool made = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, control) == 0;
+    for (int i = 0; i < 3; i++)
+        made = made && pipe2(pipes[i], O_CLOEXEC) == 0;
+    int ours[3] = {pipes[0][1], pipes[1][0], pipes[2][0]};
+    theirs[0] = pipes[0][0];
+    theirs[1] = pipes[1][1];
+    theirs[2] = pipes[2][1];
+    e->control = control[0];
+    e->stdin_fd = ours[0];
+    e->out[0] = ours[1];
+    e->out[1] = ours[2];
+    for (int i = 0; made && i < 3; i++) /* O_NONBLOCK belongs to our end only */
+        fcntl(ours[i], F_SETFL, O_NONBLOCK);
+    return made;
+}
+
+bool execution_prepare(void)
+{
+    int control[2] = {-1, -1}, theirs[3] = {-1, -1, -1};
+    struct execution *e = in_state(FREE);
+    if (!e || in_state(PREPARED))
+        return true;
+    bool made = slot_open(&e->slot, e->number) && make_pipes(e, control, theirs);
+    e->pid = made ? fork() : -1;
+    if (e->pid == 0)
+        child_run(control[1], e->number, theirs);
+    close_fd(&control[1]);
+    for (int i = 0; i < 3; i++)
+        close_fd(&theirs[i]);
+    bool prepared = e->pid > 0;
+    if (prepared)
+        e->state = PREPARED;
+    else
+        forget(e);
+    return prepared;
+}
+
+/* ---- start ---- */
+
+struct settings { uint64_t user, stdin_stream, separate_stderr; int rows, columns, arguments; };
+
+/* What the agent itself needs to know of a request; the child reads the rest. */
+static bool read_settings(struct execution *e, struct settings *s, const uint8_t *payload,
+                          size_t length)
+{
+    struct reader reader = {payload, payload + length, false};
+    struct field field;
+    bool fits = true;
+    while (next_field(&reader, &field)) {
+        switch (field.tag) {
+        case F_ARGUMENT: s->arguments++; break;
+        case F_USER: fits &= field_number(&field, &s->user); break;
+        case F_STDIN: fits &= field_number(&field, &s->stdin_stream); break;
+        case F_SEPARATE_STDERR: fits &= field_number(&field, &s->separate_stderr); break;
+        case F_WALL: fits &= field_number(&field, &e->wall_limit); break;
+        case F_CPU: fits &= field_number(&field, &e->cpu_limit); break;
+        case F_OUTPUT: fits &= field_number(&field, &e->output_limit); break;
+        case F_TERMINAL:
+            fits &= field.length == 4;
+            if (field.length == 4) {
+                e->terminal = true;
+                s->rows = (int)get_number(field.value, 2);
+                s->columns = (int)get_number(field.value + 2, 2);
+            }
+            break;
+        }
+    }
+    return fits && !reader.broken && s->arguments > 0 && s->user < UINT32_MAX;
+}
+
+/* The terminal's master takes the place of the pipes; returns its number, or -1. */
+static int make_terminal(struct execution *e, const struct settings *s)
+{
+    int number, unlock = 0;
+    int master = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
+    int again = master < 0 ? -1 : fcntl(master, F_DUPFD_CLOEXEC, 3);
+    if (again < 0 || ioctl(master, TIOCSPTLCK, &unlock) || ioctl(master, TIOCGPTN, &number)) {
+        close_fd(&master);
+        close_fd(&again);
+        return -1;
+    }
+    close_fd(&e->stdin_fd);
+    close_fd(&e->out[0]);
+    if (!s->separate_stderr)
+        close_fd(&e->out[1]);
+    e->stdin_fd = again;
+    e->out[0] = master;
+    execution_resize(e, s->rows, s->columns);
+    return number;
+}
+
+static bool send_request(struct execution *e, int terminal, const uint8_t *payload, size_t length)
+{
+    struct start_header header = {.length = (uint32_t)length, .terminal = terminal};
+    return send(e->control, &header, sizeof header, MSG_NOSIGNAL) == sizeof header &&
+           send(e->control, payload, length, MSG_NOSIGNAL) == (ssize_t)length;
+}
+
+static void watch_streams(struct execution *e)
+{
+    for (int i = 0; i < 2; i++)
+        if (e->out[i] >= 0)
+            e->watching[i] = watch(e->out[i], WATCH_OUTPUT, e->number, i, EPOLLIN);
+}
+
+/* Returns the code of FAILED, or NULL. */
+const char *execution_start(uint32_t channel, const uint8_t *payload, size_t length)
+{
+    struct settings settings = {0};
+    if (execution_find(channel))
+        return "channel";
+    execution_prepare();
+    struct execution *e = in_state(PREPARED);
+    if (!e)
+        return in_state(FREE) ? "resources" : "busy";
+    int terminal = -1;
+    const char *code = NULL;
+    if (!read_settings(e, &settings, payload, length))
+        code = "request";
+    else if (e->terminal && (terminal = make_terminal(e, &settings)) < 0)
+        code = "resources";
+    if (!code) {
+        slot_reset(&e->slot);
+        if (!send_request(e, terminal, payload, length))
+            code = "resources";
+    }
+    if (code) {
+        forget(e); /* its process ends when it sees the control socket close */
+        return code;
+    }
+    e->state = RUNNING;
+    e->channel = channel;
+    e->user = (uid_t)settings.user;
+    e->attached = true;
+    e->started = now_ns();
+    e->cpu_check = e->cpu_limit ? e->started + e->cpu_limit / (uint64_t)processors : 0;
+    e->streamed_input = e->window_due = settings.stdin_stream || e->terminal;
+    if (!e->streamed_input)
+        close_fd(&e->stdin_fd);
+    watch_streams(e);
+    return NULL;
+}
+
+/* ---- output ---- */
+
+static bool output_room(struct output *o)
+{
+    if (!o->ring) {
+        void *ring = mmap(NULL, OUTPUT_RING, PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        void *segments = mmap(NULL, SEGMENTS_MOST * sizeof *o->segments, PROT_READ | PROT_WRITE,
+                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (ring == MAP_FAILED || segments == MAP_FAILED)
+            return false;
+        o->ring = ring;
+        o->segments = segments;
+    }
+    return o->read - o->kept < OUTPUT_RING && o->count < SEGMENTS_MOST;
+}
+
+static void output_note(struct output *o, uint8_t stream, size_t length)
+{
+    struct segment *last = &o->segments[(o->first + o->count - 1) % SEGMENTS_MOST];
+    o->read += length;
+    if (o->count == 0 || last->stream != stream) {
+        last = &o->segments[(o->first + o->count++) % SEGMENTS_MOST];
+        last->stream = stream;
+    }
+    last->end = o->read;
+}
+
+static void kill_for(struct execution *e, enum reason reason)
+{
+    if (e->state == RUNNING && !e->reason) {
+        e->reason = reason;
+        group_kill(e);
+    }
+}
+
+/* What the limit leaves of `length` bytes that were read. */
+static size_t within_output_limit(struct execution *e, size_t length)
+{
+    e->output_used += length;
+    if (!e->output_limit || e->output_used <= e->output_limit)
+        return length;
+    uint64_t over = e->output_used - e->output_limit;
+    e->output_used = e->output_limit;
+    kill_for(e, BY_OUTPUT);
+    if (e->state != RUNNING && !e->reason)
+        e->reason = BY_OUTPUT; /* it ended by itself, with more in its pipes than it may say */
+    return length - (size_t)over;
+}
+
+enum took { TOOK_BYTES, TOOK_NOTHING, TOOK_END, NO_ROOM };
+
+static enum took output_take(struct execution *e, int stream)
+{
+    struct output *o = &e->output;
+    if (!output_room(o))
+        return NO_ROOM;
+    size_t at = o->read % OUTPUT_RING;
+    size_t room = OUTPUT_RING - (size_t)(o->read - o->kept);
+    if (room > OUTPUT_RING - at)
+        room = OUTPUT_RING - at;
+    ssize_t got = read(e->out[stream], o->ring + at, room < READ_MOST ? room : READ_MOST);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR))
+        return TOOK_NOTHING;
+    if (got <= 0) /* a terminal that nobody holds any more reads as EIO */
+        return TOOK_END;
+    size_t length = within_output_limit(e, (size_t)got);
+    if (length)
+        output_note(o, (uint8_t)(STDOUT + stream), length);
+    return TOOK_BYTES;
+}
+
+static void output_event(struct execution *e, int stream)
+{
+    enum took took = output_take(e, stream);
+    if (took == NO_ROOM) {
+        unwatch(e->out[stream]); /* until something is acknowledged */
+        e->watching[stream] = false;
+    } else if (took == TOOK_END) {
+        close_watched(&e->out[stream], &e->watching[stream]);
+    }
+}
+
+size_t execution_unsent(struct execution *e, const uint8_t **bytes, uint8_t *stream)
+{
+    struct output *o = &e->output;
+    if (e->sent == o->read)
+        return 0;
+    uint32_t i = 0;
+    while (o->segments[(o->first + i) % SEGMENTS_MOST].end <= e->sent)
+        i++;
+    const struct segment *segment = &o->segments[(o->first + i) % SEGMENTS_MOST];
+    size_t at = e->sent % OUTPUT_RING, length = (size_t)(segment->end - e->sent);
+    *bytes = o->ring + at;
+    *stream = segment->stream;
+    return length < OUTPUT_RING - at ? length : OUTPUT_RING - at;
+}
+
+static void settle(struct execution *e);
+
+bool execution_acknowledge(struct execution *e, uint64_t offset)
+{
+    struct output *o = &e->output;
+    if (offset > e->sent)
+        return false;
+    if (offset <= o->kept)
+        return true;
+    o->kept = offset;
+    while (o->count && o->segments[o->first].end <= offset) {
+        o->first = (o->first + 1) % SEGMENTS_MOST;
+        o->count--;
+    }
+    for (int i = 0; i < 2; i++)
+        if (e->out[i] >= 0 && !e->watching[i])
+            e->watching[i] = watch(e->out[i], WATCH_OUTPUT, e->number, i, EPOLLIN);
+    settle(e);
+    return true;
+}
+
+bool execution_attach(struct execution *e, uint64_t offset)
+{
+    if (offset < e->output.kept || offset > e->output.read)
+        return false;
+    e->attached = true;
+    e->sent = offset;
+    e->exit_sent = false;
+    e->window_due = e->streamed_input;
+    return true;
+}
+
+void executions_detach(void)
+{
+    for (int i = 0; i < SLOTS; i++)
+        executions[i].attached = false;
+}
+
+/* ---- input ---- */
+
+static void input_close(struct execution *e)
+{
+    if (e->terminal && e->stdin_fd >= 0 && !e->input.closed) {
+        struct termios settings;
+        if (tcgetattr(e->stdin_fd, &settings) == 0)
+            (void)!write(e->stdin_fd, &settings.c_cc[VEOF], 1);
+        return; /* more may follow: a terminal's end-of-file is a character like others */
+    }
+    close_watched(&e->stdin_fd, &e->stdin_watched);
+}
+
+static void input_broken(struct execution *e)
+{
+    struct input *in = &e->input;
+    in->closed = e->window_due = true;
+    in->written = in->received;
+    close_watched(&e->stdin_fd, &e->stdin_watched);
+}
+
+/* Writes what it can; what is left waits in the ring for the program to read. */
+static void input_push(struct execution *e)
+{
+    struct input *in = &e->input;
+    while (in->written < in->received && e->stdin_fd >= 0) {
+        size_t at = in->written % INPUT_RING, length = (size_t)(in->received - in->written);
+        ssize_t put = write(e->stdin_fd, in->ring + at,
+                            length < INPUT_RING - at ? length : INPUT_RING - at);
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put < 0 && errno == EAGAIN)
+            break;
+        if (put < 0) {
+            input_broken(e);
+            return;
+        }
+        in->written += (uint64_t)put;
+    }
+    if (in->written + INPUT_RING - in->window >= INPUT_RING / 2)
+        e->window_due = true;
+    bool wait = in->written < in->received && e->stdin_fd >= 0;
+    if (wait && !e->stdin_watched)
+        e->stdin_watched = watch(e->stdin_fd, WATCH_INPUT, e->number, 0, EPOLLOUT);
+    else if (!wait && e->stdin_watched) {
+        unwatch(e->stdin_fd);
+        e->stdin_watched = false;
+    }
+    if (!wait && in->end) {
+        in->end = false;
+        input_close(e);
+    }
+}
+
+bool execution_input(struct execution *e, uint64_t offset, const uint8_t *bytes, size_t length)
+{
+    struct input *in = &e->input;
+    if (!e->streamed_input || offset > in->received || offset + length > in->written + INPUT_RING)
+        return false;
+    size_t known = (size_t)(in->received - offset);
+    if (known >= length)
+        return true;
+    bytes += known;
+    length -= known;
+    if (in->closed || e->stdin_fd < 0) {
+        in->received += length;
+        in->written = in->received;
+        return true;
+    }
+    if (!in->ring) {
+        void *ring = mmap(NULL, INPUT_RING, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+                          -1, 0);
+        if (ring == MAP_FAILED)
+            return false;
+        in->ring = ring;
+    }
+    for (size_t done = 0; done < length;) {
+        size_t at = in->received % INPUT_RING, piece = length - done;
+        if (piece > INPUT_RING - at)
+            piece = INPUT_RING - at;
+        memcpy(in->ring + at, bytes + done, piece);
+        in->received += piece;
+        done += piece;
+    }
+    input_push(e);
+    return true;
+}
+
+bool execution_end_input(struct execution *e, uint64_t offset)
+{
+    if (offset != e->input.received)
+        return false;
+    e->input.end = true;
+    input_push(e);
+    return true;
+}
+
+void execution_event(int number, int stream, uint32_t events)
+{
+    struct execution *e = &executions[number];
+    if (stream < 0) {
+        if (events & EPOLLERR && !(events & EPOLLOUT))
+            input_broken(e);
+        else if (e->stdin_fd >= 0)
+            input_push(e);
+    } else if (e->out[stream] >= 0) {
+        output_event(e, stream);
+    }
+}
+
+/* ---- signals, terminal ---- */
+
+void execution_signal(struct execution *e, int number)
+{
+    pid_t group = 0;
+    if (e->state != RUNNING)
+        return;
+    if (e->terminal && e->out[0] >= 0 && ioctl(e->out[0], TIOCGPGRP, &group) == 0 && group > 1)
+        kill(-group, number);
+    else if (kill(-e->pid, number) < 0)
+        kill(e->pid, number);
+}
+
+void execution_resize(struct execution *e, int rows, int columns)
+{
+    struct winsize size = {.ws_row = (unsigned short)rows, .ws_col = (unsigned short)columns};
+    if (e->terminal && e->out[0] >= 0)
+        ioctl(e->out[0], TIOCSWINSZ, &size);
+}
+
+void execution_cancel(struct execution *e)
+{
+    kill_for(e, BY_CANCEL);
+}
+
+/* ---- the end ---- */
+
+static void read_failure(struct execution *e)
+{
+    struct start_failure failure;
+    ssize_t got = recv(e->control, &failure, sizeof failure, MSG_DONTWAIT);
+    if (got == (ssize_t)sizeof failure) {
+        e->start_errno = failure.error;
+        memcpy(e->start_step, failure.step, sizeof failure.step);
+        e->start_step[sizeof e->start_step - 1] = 0;
+    }
+    close_fd(&e->control);
+}
+
+static void first_process_ended(struct execution *e, int status, const struct rusage *usage)
+{
+    e->status = status;
+    e->ended = now_ns();
+    e->child_cpu_ns =
+        (uint64_t)(usage->ru_utime.tv_sec + usage->ru_stime.tv_sec) * 1000000000ull +
+        (uint64_t)(usage->ru_utime.tv_usec + usage->ru_stime.tv_usec) * 1000ull;
+    e->child_peak_bytes = (uint64_t)usage->ru_maxrss * 1024;
+    read_failure(e);
+    e->state = ENDING;
+    settle(e);
+}
+
+void executions_reap(void)
+{
+    struct rusage usage;
+    int status;
+    for (pid_t pid; (pid = wait4(-1, &status, WNOHANG, &usage)) > 0;) {
+        for (int i = 0; i < SLOTS; i++) {
+            if (executions[i].pid != pid)
+                continue;
+            if (executions[i].state == RUNNING)
+                first_process_ended(&executions[i], status, &usage);
+            else if (executions[i].state == PREPARED)
+                forget(&executions[i]); /* killed before its time, or it could not join */
+        }
+    }
+}
+
+/* Everything of it is dead: whatever its pipes still hold is all there will ever be. Somebody
+ * outside may have been handed an end of one, so "nothing there now" is the end as well. */
+static bool drain(struct execution *e)
+{
+    for (int i = 0; i < 2; i++) {
+        if (e->out[i] < 0)
+            continue;
+        enum took took;
+        do
+            took = output_take(e, i);
+        while (took == TOOK_BYTES);
+        if (took == NO_ROOM) {
+            if (e->watching[i])
+                unwatch(e->out[i]);
+            e->watching[i] = false;
+            return false;
+        }
+        close_watched(&e->out[i], &e->watching[i]);
+    }
+    return true;
+}
+
+static void settle(struct execution *e)
+{
+    if (e->state == ENDING) {
+        if (!group_empty(e)) {
+            group_kill(e);
+            if (!group_empty(e))
+                return; /* looked at again in a millisecond */
+        }
+        e->state = DRAINING;
+        close_watched(&e->stdin_fd, &e->stdin_watched);
+        e->input.closed = true;
+    }
+    if (e->state == DRAINING && drain(e)) {
+        slot_usage(&e->slot, &e->used);
+        e->window_due = false;
+        e->state = ENDED;
+    }
+}
+
+bool execution_release(struct execution *e)
+{
+    if (e->state != ENDED || !e->exit_sent ||
+        (e->output.ring && connection_uses(e->output.ring)))
+        return false;
+    forget(e);
+    return true;
+}
+
+size_t execution_facts(struct execution *e, uint8_t *to, size_t size)
+{
+    struct writer w = {to, to + size};
+    struct usage *used = &e->used, *base = &e->slot.base;
+    if (WIFSIGNALED(e->status))
+        put_field_number(&w, F_SIGNAL, (uint64_t)WTERMSIG(e->status));
+    else
+        put_field_number(&w, F_EXIT_CODE, (uint64_t)WEXITSTATUS(e->status));
+    if (e->reason)
+        put_field_number(&w, F_REASON, e->reason);
+    if (e->start_errno) {
+        put_field_number(&w, F_ERRNO, (uint64_t)e->start_errno);
+        put_field_text(&w, F_STEP, e->start_step);
+    }
+    put_measurement(&w, F_WALL_USED, e->ended - e->started, FROM_AGENT, OF_EXECUTION);
+    put_measurement(&w, F_CPU_USED, used->cpu ? used->cpu_ns - base->cpu_ns : e->child_cpu_ns,
+                    used->cpu ? FROM_KERNEL : FROM_AGENT, OF_EXECUTION);
+    put_measurement(&w, F_PEAK_MEMORY, used->peak ? used->peak_bytes : e->child_peak_bytes,
+                    used->peak ? FROM_KERNEL : FROM_AGENT, OF_EXECUTION);
+    put_measurement(&w, F_OUTPUT_USED, e->output_used, FROM_AGENT, OF_EXECUTION);
+    if (used->oom)
+        put_measurement(&w, F_OOM_KILLS, used->oom_kills - base->oom_kills, FROM_KERNEL,
+                        OF_EXECUTION);
+    return (size_t)(w.at - to);
+}
+
+/* ---- time ---- */
+
+/* CPU time is asked for when it can have run out at the earliest: on all processors at once. */
+static void check_cpu(struct execution *e, uint64_t now)
+{
+    uint64_t used = group_cpu(e);
+    if (used >= e->cpu_limit) {
+        kill_for(e, BY_CPU);
+        return;
+    }
+    uint64_t soonest = (e->cpu_limit - used) / (uint64_t)processors;
+    e->cpu_check = now + (soonest > 5 * MILLISECOND ? soonest : 5 * MILLISECOND);
+}
+
+void executions_tick(uint64_t now)
+{
+    for (int i = 0; i < SLOTS; i++) {
+        struct execution *e = &executions[i];
+        if (e->state == ENDING || e->state == DRAINING)
+            settle(e);
+        if (e->state != RUNNING)
+            continue;
+        if (e->reason)
+            group_kill(e); /* not gone yet: a process may have slipped through */
+        else if (e->wall_limit && now - e->started >= e->wall_limit)
+            kill_for(e, BY_WALL);
+        else if (e->cpu_check && now >= e->cpu_check)
+            check_cpu(e, now);
+    }
+}
+
+uint64_t executions_wakeup(void)
+{
+    uint64_t at = UINT64_MAX;
+    for (int i = 0; i < SLOTS; i++) {
+        const struct execution *e = &executions[i];
+        uint64_t next = UINT64_MAX;
+        if (e->state == ENDING || (e->state == RUNNING && e->reason))
+            next = now_ns() + MILLISECOND;
+        else if (e->state == RUNNING) {
+            if (e->wall_limit)
+                next = e->started + e->wall_limit;
+            if (e->cpu_check && e->cpu_check < next)
+                next = e->cpu_check;
+        }
+        if (next < at)
+            at = next;
+    }
+    return at;
+}

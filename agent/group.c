@@ -1,0 +1,382 @@
+/* What the kernel keeps together: which processes belong to an execution, what they used, and
+ * how all of them are killed.
+ *
+ * The driver shows the agent one folder for each cgroup hierarchy that it may use. Where a folder
+ * can measure or kill, every slot has a group of its own in it, made once and used again (a group
+ * that is removed lives on in the kernel for as long as a page of it does); the others are joined
+ * as they are. Joining costs milliseconds after a pause, so it happens before the request.
+ *
+ * Without such folders a supplementary group id, which a learner can't give back, marks the
+ * processes of an execution, and they are found by walking /proc. */
+#define _GNU_SOURCE
+#include "agent.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { HIERARCHIES_MOST = 12, MARKER_BASE = 60000, PIDS_MOST = 4096 };
+
+static struct hierarchy { char path[PATH_MAX]; bool slotted; } hierarchies[HIERARCHIES_MOST];
+static int hierarchy_count;
+static bool can_kill, can_measure;
+
+static bool has(const char *directory, const char *file)
+{
+    char path[PATH_MAX + 64];
+    snprintf(path, sizeof path, "%s/%s", directory, file);
+    return access(path, F_OK) == 0;
+}
+
+/* A group of its own for each slot pays where something is read from it or killed by it. The
+ * root group of a cgroup2 tree lacks these files, so a driver shows a group below it. */
+static bool useful(const char *directory)
+{
+    static const char *const files[] = {"cgroup.kill", "freezer.state", "cpuacct.usage",
+                                        "memory.max_usage_in_bytes", "memory.current"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        if (has(directory, files[i]))
+            return true;
+    return false;
+}
+
+void groups_find(const char *directory)
+{
+    DIR *folder = opendir(directory);
+    for (struct dirent *entry; folder && (entry = readdir(folder));) {
+        struct hierarchy *next = &hierarchies[hierarchy_count];
+        int length = snprintf(next->path, sizeof next->path, "%s/%s", directory, entry->d_name);
+        if (entry->d_name[0] == '.' || hierarchy_count == HIERARCHIES_MOST ||
+            length >= (int)sizeof next->path || !has(next->path, "cgroup.procs"))
+            continue;
+        next->slotted = useful(next->path);
+        can_kill |= has(next->path, "cgroup.kill") || has(next->path, "freezer.state");
+        can_measure |= next->slotted;
+        hierarchy_count++;
+    }
+    if (folder)
+        closedir(folder);
+}
+
+bool groups_can_kill(void)
+{
+    return can_kill;
+}
+
+bool groups_can_measure(void)
+{
+    return can_measure;
+}
+
+gid_t group_marker(int slot)
+{
+    return can_kill ? 0 : (gid_t)(MARKER_BASE + slot);
+}
+
+/* ---- slots ---- */
+
+static void slot_file(int *fd, const char *directory, const char *file, int flags)
+{
+    char path[PATH_MAX + 64];
+    snprintf(path, sizeof path, "%s/%s", directory, file);
+    if (*fd < 0)
+        *fd = open(path, flags | O_CLOEXEC);
+}
+
+static void slot_files(struct slot *slot, const char *path)
+{
+    slot_file(&slot->kill, path, "cgroup.kill", O_WRONLY);
+    slot_file(&slot->events, path, "cgroup.events", O_RDONLY);
+    if (has(path, "freezer.state")) {
+        slot_file(&slot->freezer, path, "freezer.state", O_RDWR);
+        slot_file(&slot->processes, path, "cgroup.procs", O_RDONLY);
+    }
+    slot_file(&slot->cpu, path, "cpuacct.usage", O_RDONLY);
+    slot_file(&slot->peak, path, "memory.max_usage_in_bytes", O_RDWR);
+    slot_file(&slot->peak, path, "memory.peak", O_RDWR);
+    slot_file(&slot->oom, path, "memory.oom_control", O_RDONLY);
+    slot_file(&slot->oom, path, "memory.events", O_RDONLY);
+}
+
+bool slot_open(struct slot *slot, int number)
+{
+    if (slot->open)
+        return true;
+    slot->kill = slot->freezer = slot->events = slot->processes = -1;
+    slot->cpu = slot->peak = slot->oom = -1;
+    for (int i = 0; i < hierarchy_count; i++) {
+        char path[PATH_MAX + 16];
+        if (!hierarchies[i].slotted)
+            continue;
+        snprintf(path, sizeof path, "%s/%d", hierarchies[i].path, number);
+        if (mkdir(path, 0700) < 0 && errno != EEXIST)
+            return false;
+        slot_files(slot, path);
+    }
+    for (int i = 0; i < hierarchy_count && slot->cpu < 0; i++) { /* cgroup2 without cpuacct */
+        char path[PATH_MAX + 16];
+        snprintf(path, sizeof path, "%s/%d", hierarchies[i].path, number);
+        slot_file(&slot->cpu, path, "cpu.stat", O_RDONLY);
+    }
+    slot->open = true;
+    return true;
+}
+
+bool slot_join(int number)
+{
+    for (int i = 0; i < hierarchy_count; i++) {
+        char path[PATH_MAX + 32];
+        if (hierarchies[i].slotted)
+            snprintf(path, sizeof path, "%s/%d/cgroup.procs", hierarchies[i].path, number);
+        else
+            snprintf(path, sizeof path, "%s/cgroup.procs", hierarchies[i].path);
+        int fd = open(path, O_WRONLY | O_CLOEXEC);
+        bool joined = fd >= 0 && write(fd, "0", 1) == 1;
+        if (fd >= 0)
+            close(fd);
+        if (!joined)
+            return false;
+    }
+    return true;
+}
+
+/* The number after `name` in a file of such lines, or the file's only number without a name. */
+static bool read_number(int fd, const char *name, uint64_t *value)
+{
+    char text[2048];
+    ssize_t length = fd < 0 ? -1 : pread(fd, text, sizeof text - 1, 0);
+    if (length <= 0)
+        return false;
+    text[length] = 0;
+    const char *at = text;
+    size_t name_length = strlen(name);
+    while (name_length && (strncmp(at, name, name_length) || at[name_length] != ' ')) {
+        at = strchr(at, '\n');
+        if (!at++)
+            return false;
+    }
+    *value = strtoull(at + name_length, NULL, 10);
+    return true;
+}
+
+static bool read_cpu(int fd, uint64_t *cpu_ns)
+{
+    if (!read_number(fd, "usage_usec", cpu_ns))
+        return read_number(fd, "", cpu_ns);
+    *cpu_ns *= 1000;
+    return true;
+}
+
+void slot_reset(struct slot *slot)
+{
+    /* v1 takes any number; v2 takes it since Linux 6.12 and refuses it before: then the peak is
+     * that of all executions which the slot has had, and never too low. */
+    if (slot->peak >= 0)
+        (void)!pwrite(slot->peak, "0", 1, 0);
+    slot_usage(slot, &slot->base);
+}
+
+void slot_usage(struct slot *slot, struct usage *usage)
+{
+    usage->cpu = read_cpu(slot->cpu, &usage->cpu_ns);
+    usage->peak = read_number(slot->peak, "", &usage->peak_bytes);
+    usage->oom = read_number(slot->oom, "oom_kill", &usage->oom_kills);
+}
+
+/* ---- without groups: walking /proc ---- */
+
+static struct execution *walker;
+static bool walker_alone;
+
+static bool marked(const char *status, gid_t marker)
+{
+    const char *groups = strstr(status, "\nGroups:");
+    if (!groups)
+        return false;
+    const char *line_end = strchr(groups + 1, '\n');
+    for (char *at = (char *)groups + 8; at < line_end;) {
+        char *next;
+        unsigned long group = strtoul(at, &next, 10);
+        if (next == at)
+            break;
+        if (group == marker)
+            return true;
+        at = next;
+    }
+    return false;
+}
+
+/* Whether a living process is one of the walker's. Without the right to mark them: all others in
+ * the agent's own process namespace, or else those of the same session. */
+static bool belongs(pid_t pid)
+{
+    char path[64], status[4096];
+    snprintf(path, sizeof path, "/proc/%d/status", pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t length = fd < 0 ? -1 : read(fd, status, sizeof status - 1);
+    if (fd >= 0)
+        close(fd);
+    if (length <= 0)
+        return false;
+    status[length] = 0;
+    const char *state = strstr(status, "\nState:\t");
+    if (!state || state[8] == 'Z' || state[8] == 'X')
+        return false;
+    if (can_change_user)
+        return marked(status, group_marker(walker->number));
+    if (!walker_alone || getpid() != 1)
+        return getsid(pid) == walker->pid;
+    for (int i = 0; i < SLOTS; i++)
+        if (executions[i].state == PREPARED && executions[i].pid == pid)
+            return false;
+    return true;
+}
+
+static int walk(struct execution *execution, pid_t *pids)
+{
+    int count = 0, running = 0;
+    for (int i = 0; i < SLOTS; i++)
+        running += executions[i].state == RUNNING || executions[i].state == ENDING;
+    walker = execution;
+    walker_alone = running <= 1;
+    DIR *folder = opendir("/proc");
+    for (struct dirent *entry; folder && count < PIDS_MOST && (entry = readdir(folder));) {
+        pid_t pid = atoi(entry->d_name);
+        if (pid > 1 && pid != getpid() && belongs(pid))
+            pids[count++] = pid;
+    }
+    if (folder)
+        closedir(folder);
+    return count;
+}
+
+/* Stopped processes make no children: once two walks find the same ones, these are all. */
+static void stop_and_kill(struct execution *execution)
+{
+    static pid_t pids[PIDS_MOST];
+    for (int rounds = 0, before = -1, count; rounds < 100; rounds++, before = count) {
+        count = walk(execution, pids);
+        for (int i = 0; i < count; i++)
+            kill(pids[i], SIGSTOP);
+        if (count == before)
+            break;
+    }
+    for (int i = walk(execution, pids) - 1; i >= 0; i--)
+        kill(pids[i], SIGKILL);
+}
+
+/* kill(-1) reaches all processes of a user in one step, so that not even a chain of forks wins;
+ * but only where nobody else has this user id. */
+static bool kill_all(struct execution *execution)
+{
+    if (getpid() != 1 || !can_change_user || execution->user == 0)
+        return false;
+    for (int i = 0; i < SLOTS; i++)
+        if (&executions[i] != execution && executions[i].user == execution->user &&
+            (executions[i].state == RUNNING || executions[i].state == ENDING))
+            return false;
+    pid_t helper = fork();
+    if (helper == 0) {
+        uid_t user = execution->user;
+        if (!setgroups(0, NULL) && !setresgid(user, user, user) && !setresuid(user, user, user))
+            kill(-1, SIGKILL);
+        _exit(0);
+    }
+    return helper > 0;
+}
+
+static uint64_t walk_cpu(struct execution *execution)
+{
+    static pid_t pids[PIDS_MOST];
+    uint64_t ticks = 0;
+    for (int i = walk(execution, pids) - 1; i >= 0; i--) {
+        char path[64], stat[1024];
+        snprintf(path, sizeof path, "/proc/%d/stat", pids[i]);
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
+        ssize_t length = fd < 0 ? -1 : read(fd, stat, sizeof stat - 1);
+        if (fd >= 0)
+            close(fd);
+        stat[length > 0 ? length : 0] = 0;
+        char *at = strrchr(stat, ')');
+        unsigned long user = 0, system = 0, children_user = 0, children_system = 0;
+        if (at && sscanf(at + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %lu %lu",
+                         &user, &system, &children_user, &children_system) == 4)
+            ticks += user + system + children_user + children_system;
+    }
+    return ticks * (1000000000ull / (uint64_t)sysconf(_SC_CLK_TCK));
+}
+
+/* ---- what execution.c asks ---- */
+
+bool group_empty(struct execution *execution)
+{
+    struct slot *slot = &execution->slot;
+    uint64_t populated = 0;
+    if (slot->events >= 0)
+        return !read_number(slot->events, "populated", &populated) || populated == 0;
+    if (slot->processes >= 0) {
+        char first[16];
+        return pread(slot->processes, first, sizeof first, 0) == 0;
+    }
+    static pid_t pids[PIDS_MOST];
+    return walk(execution, pids) == 0;
+}
+
+/* A process that this namespace can not see has the number 0, which kill() takes for a group. */
+static void kill_one(pid_t pid)
+{
+    if (pid > 1)
+        kill(pid, SIGKILL);
+}
+
+/* What is frozen makes no children and can't run away; the signals act when it thaws. */
+static void freeze_and_kill(struct slot *slot)
+{
+    static char text[PIDS_MOST * 8];
+    (void)!pwrite(slot->freezer, "FROZEN", 6, 0);
+    for (int i = 0; i < 50; i++) {
+        char state[16] = {0};
+        if (pread(slot->freezer, state, sizeof state - 1, 0) > 0 && !strncmp(state, "FROZEN", 6))
+            break;
+        nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+    }
+    off_t offset = 0;
+    for (ssize_t length; (length = pread(slot->processes, text, sizeof text - 1, offset)) > 0;) {
+        text[length] = 0;
+        char *last_line = strrchr(text, '\n');
+        if (!last_line)
+            break;
+        offset += last_line + 1 - text;
+        for (char *at = text; at < last_line; at = strchr(at, '\n') + 1)
+            kill_one((pid_t)strtol(at, NULL, 10));
+    }
+    (void)!pwrite(slot->freezer, "THAWED", 6, 0);
+}
+
+void group_kill(struct execution *execution)
+{
+    struct slot *slot = &execution->slot;
+    if (slot->kill >= 0)
+        (void)!pwrite(slot->kill, "1", 1, 0);
+    else if (slot->freezer >= 0)
+        freeze_and_kill(slot);
+    else if (!kill_all(execution))
+        stop_and_kill(execution);
+}
+
+uint64_t group_cpu(struct execution *execution)
+{
+    uint64_t cpu_ns;
+    if (read_cpu(execution->slot.cpu, &cpu_ns))
+        return cpu_ns - execution->slot.base.cpu_ns;
+    return walk_cpu(execution);
+}

@@ -1,0 +1,254 @@
+/* The agent's arguments, its socket, its one loop and its clock. */
+#define _GNU_SOURCE
+#include "agent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { EVENTS_MOST = 64, FILES_WANTED = 4096 };
+static const uint64_t MILLISECOND = 1000000ull, SECOND = 1000000000ull;
+
+static int poller;
+bool can_change_user;
+
+void say(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    fputs("agent: ", stderr);
+    vfprintf(stderr, format, arguments);
+    fputc('\n', stderr);
+    va_end(arguments);
+}
+
+static void __attribute__((noreturn)) die(const char *what)
+{
+    say("%s: %s", what, strerror(errno));
+    exit(1);
+}
+
+uint64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * SECOND + (uint64_t)now.tv_nsec;
+}
+
+/* ---- what the loop waits for ---- */
+
+static struct epoll_event event_for(enum watch what, int number, int stream, uint32_t events)
+{
+    uint32_t place = (uint32_t)number << 8 | (uint32_t)(stream & 0xff);
+    return (struct epoll_event){.events = events, .data.u64 = (uint64_t)what << 32 | place};
+}
+
+bool watch(int fd, enum watch what, int number, int stream, uint32_t events)
+{
+    struct epoll_event event = event_for(what, number, stream, events);
+    return epoll_ctl(poller, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+void watch_change(int fd, enum watch what, int number, int stream, uint32_t events)
+{
+    struct epoll_event event = event_for(what, number, stream, events);
+    epoll_ctl(poller, EPOLL_CTL_MOD, fd, &event);
+}
+
+void unwatch(int fd)
+{
+    epoll_ctl(poller, EPOLL_CTL_DEL, fd, NULL);
+}
+
+static void children_changed(int signals)
+{
+    struct signalfd_siginfo info[8];
+    while (read(signals, info, sizeof info) > 0)
+        ;
+    executions_reap();
+}
+
+static void dispatch(const struct epoll_event *event, int signals)
+{
+    uint32_t place = (uint32_t)event->data.u64;
+    int number = (int)(place >> 8), stream = (int8_t)(place & 0xff);
+    switch ((enum watch)(event->data.u64 >> 32)) {
+    case WATCH_LISTENER: connections_accept(); break;
+    case WATCH_SIGNALS: children_changed(signals); break;
+    case WATCH_CONNECTION: connection_event(number, event->events); break;
+    case WATCH_OUTPUT: execution_event(number, stream, event->events); break;
+    case WATCH_INPUT: execution_event(number, -1, event->events); break;
+    }
+}
+
+static int wait_until(uint64_t at)
+{
+    uint64_t now = now_ns();
+    if (at == UINT64_MAX)
+        return -1;
+    if (at <= now)
+        return 0;
+    uint64_t milliseconds = (at - now + MILLISECOND - 1) / MILLISECOND;
+    return milliseconds > 3600000 ? 3600000 : (int)milliseconds;
+}
+
+/* The next process is prepared when nothing runs that it could slow down, or soon after. */
+static uint64_t prepare_when_idle(uint64_t now, uint64_t due)
+{
+    bool running = false, prepared = false, room = false;
+    for (int i = 0; i < SLOTS; i++) {
+        running |= executions[i].state == RUNNING || executions[i].state == ENDING;
+        prepared |= executions[i].state == PREPARED;
+        room |= executions[i].state == FREE;
+    }
+    if (prepared || !room)
+        return UINT64_MAX;
+    if (running && due == UINT64_MAX)
+        return now + 2 * MILLISECOND;
+    if (running && now < due)
+        return due;
+    /* Where no process can be made, now is not the time to try without pause. */
+    return execution_prepare() ? UINT64_MAX : now + 100 * MILLISECOND;
+}
+
+static void loop(int signals, uint64_t unclaimed_limit)
+{
+    struct epoll_event events[EVENTS_MOST];
+    uint64_t prepare_at = UINT64_MAX, since;
+    for (;;) {
+        uint64_t at = executions_wakeup(), other = connections_wakeup();
+        at = other < at ? other : at;
+        at = prepare_at < at ? prepare_at : at;
+        if (!connections_claimed(&since) && since + unclaimed_limit < at)
+            at = since + unclaimed_limit;
+        int count = epoll_wait(poller, events, EVENTS_MOST, wait_until(at));
+        for (int i = 0; i < count; i++)
+            dispatch(&events[i], signals);
+        uint64_t now = now_ns();
+        executions_tick(now);
+        connections_tick(now);
+        connections_flush();
+        prepare_at = prepare_when_idle(now, prepare_at);
+        if (!connections_claimed(&since) && now_ns() - since >= unclaimed_limit) {
+            say("no host has claimed this sandbox for %llu s",
+                (unsigned long long)(unclaimed_limit / SECOND));
+            return;
+        }
+    }
+}
+
+/* ---- start ---- */
+
+static void read_secret(const char *path, uint8_t secret[SECRET_SIZE])
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0 || read(fd, secret, SECRET_SIZE) != SECRET_SIZE)
+        die(path);
+    close(fd);
+    if (unlink(path) < 0)
+        die(path);
+}
+
+static int listen_at(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (strlen(path) >= sizeof address.sun_path) {
+        errno = ENAMETOOLONG;
+        die(path);
+    }
+    strcpy(address.sun_path, path);
+    umask(0177);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) || listen(fd, 16))
+        die(path);
+    umask(022);
+    return fd;
+}
+
+static int block_signals(void)
+{
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    return signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC);
+}
+
+static void protect_itself(void)
+{
+    struct rlimit files;
+    /* Not dumpable: no one of the same user may trace it or read its /proc entries. */
+    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+    getrlimit(RLIMIT_NOFILE, &files);
+    if (files.rlim_cur < FILES_WANTED) {
+        files.rlim_cur = files.rlim_max < FILES_WANTED ? files.rlim_max : FILES_WANTED;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+    can_change_user = geteuid() == 0 && setgroups(0, NULL) == 0;
+}
+
+struct arguments { const char *socket, *secret, *groups; uint64_t unclaimed; };
+
+static bool read_arguments(int count, char **values, struct arguments *arguments)
+{
+    for (int i = 1; i < count; i += 2) {
+        if (i + 1 == count)
+            return false;
+        if (!strcmp(values[i], "--socket"))
+            arguments->socket = values[i + 1];
+        else if (!strcmp(values[i], "--secret-file"))
+            arguments->secret = values[i + 1];
+        else if (!strcmp(values[i], "--cgroup"))
+            arguments->groups = values[i + 1];
+        else if (!strcmp(values[i], "--unclaimed"))
+            arguments->unclaimed = strtoull(values[i + 1], NULL, 10) * SECOND;
+        else
+            return false;
+    }
+    return arguments->socket && arguments->secret && arguments->unclaimed > 0;
+}
+
+int main(int count, char **values)
+{
+    struct arguments arguments = {.unclaimed = 900 * SECOND};
+    uint8_t secret[SECRET_SIZE];
+    if (count == 3 && !strcmp(values[1], "bridge"))
+        return bridge_run(values[2]);
+    if (!read_arguments(count, values, &arguments)) {
+        fputs("usage: agent --socket PATH --secret-file PATH [--cgroup DIR] [--unclaimed S]\n"
+              "       agent bridge SOCKET\n", stderr);
+        return 2;
+    }
+    protect_itself();
+    int signals = block_signals();
+    poller = epoll_create1(EPOLL_CLOEXEC);
+    if (signals < 0 || poller < 0)
+        die("epoll");
+    if (arguments.groups)
+        groups_find(arguments.groups);
+    executions_init();
+    read_secret(arguments.secret, secret);
+    int listener = listen_at(arguments.socket);
+    connections_init(listener, secret);
+    explicit_bzero(secret, sizeof secret);
+    watch(signals, WATCH_SIGNALS, 0, 0, EPOLLIN);
+    watch(listener, WATCH_LISTENER, 0, 0, EPOLLIN);
+    loop(signals, arguments.unclaimed);
+    return 0;
+}

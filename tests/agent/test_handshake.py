@@ -1,0 +1,123 @@
+"""Who may talk to the agent."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from assay.agent.native import program
+from wire import (
+    HELLO,
+    PING,
+    PONG,
+    READY,
+    REFUSED,
+    RunningAgent,
+    command,
+    field,
+    frame,
+    running_agent,
+)
+
+pytestmark = pytest.mark.root
+
+
+def test_the_secret_file_is_gone_before_anyone_can_connect(agent: RunningAgent) -> None:
+    agent.peer()
+    assert not agent.secret_file.exists()
+
+
+def test_a_wrong_secret_is_refused(agent: RunningAgent) -> None:
+    for wrong in (bytes(32), agent.secret[:31], agent.secret + b"x", b""):
+        answer = agent.connect().hello(wrong)
+        assert answer is not None and answer.type == REFUSED and answer.text(7) == "secret"
+
+
+def test_another_version_is_refused(agent: RunningAgent) -> None:
+    answer = agent.connect().hello(agent.secret, version=2)
+    assert answer is not None and answer.text(7) == "version"
+
+
+def test_a_lower_epoch_is_refused_and_a_higher_one_takes_over(agent: RunningAgent) -> None:
+    first = agent.peer(epoch=5)
+    answer = agent.connect().hello(agent.secret, epoch=4)
+    assert answer is not None and answer.text(7) == "epoch"
+    first.send(frame(PING, 0, b"still here"))
+    assert first.until(PONG).payload == b"still here"
+    agent.peer(epoch=6)
+    assert first.receive() is None
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        frame(PING, 0),
+        frame(HELLO, 1, b""),
+        frame(HELLO, 0, b"\x01\xff\xff\xff\xff"),
+        b"\xff" * 12,
+        b"GET / HTTP/1.1\r\n\r\n",
+    ],
+    ids=["not a hello", "on a channel", "a field too long", "a huge frame", "another protocol"],
+)
+def test_anything_but_a_hello_is_cut_off(agent: RunningAgent, bad: bytes) -> None:
+    peer = agent.connect()
+    peer.send(bad)
+    answer = peer.receive()
+    assert answer is not None and answer.type == REFUSED
+    assert peer.receive() is None
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        frame(99, 1),
+        frame(READY, 0),
+        frame(16, 0),
+        frame(PING, 0, bytes(65)),
+        (70000).to_bytes(4, "little") + bytes(8),
+        frame(PING, 0)[:9] + b"\1\0\0",
+    ],
+    ids=["unknown type", "wrong direction", "no channel", "long ping", "too long", "reserved"],
+)
+def test_a_broken_frame_ends_the_connection_but_no_execution(
+    agent: RunningAgent, bad: bytes
+) -> None:
+    peer = agent.peer()
+    peer.send(command(1, "sleep", "5") + bad)
+    peer.until(REFUSED)
+    assert peer.receive() is None
+    again = agent.connect()
+    ready = again.hello(agent.secret)
+    assert ready is not None and len(ready.fields[6]) == 1
+
+
+def test_a_ninth_silent_connection_replaces_the_oldest(agent: RunningAgent) -> None:
+    silent = [agent.connect() for _ in range(9)]
+    assert silent[0].receive() is None
+    assert silent[8].hello(agent.secret) is not None
+
+
+@pytest.mark.slow
+def test_a_connection_that_says_nothing_is_closed_after_five_seconds(agent: RunningAgent) -> None:
+    peer, before = agent.connect(), time.monotonic()
+    assert peer.receive() is None
+    assert 4.5 < time.monotonic() - before < 7
+
+
+def test_a_hello_in_pieces_with_a_command_behind_it_is_understood(agent: RunningAgent) -> None:
+    peer = agent.connect()
+    hello = frame(HELLO, 0, field(1, 1) + field(2, agent.secret) + field(3, 1))
+    for byte in hello:
+        peer.send(bytes([byte]))
+    peer.send(command(1, "true"))
+    assert peer.until(17).number(32) == 0
+
+
+def test_a_sandbox_that_nobody_claims_ends_itself(tmp_path: Path) -> None:
+    with running_agent(program("agent"), tmp_path, "--unclaimed", "1") as agent:
+        peer = agent.peer()
+        time.sleep(1.5)
+        assert agent.process.poll() is None
+        peer.close()
+        assert agent.process.wait(timeout=3) == 0
