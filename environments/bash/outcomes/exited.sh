@@ -1,0 +1,2 @@
+echo "leaving with $1"
+exit "$1"

@@ -1,0 +1,3 @@
+while true; do
+    echo "All work and no play makes Jack a dull boy."
+done

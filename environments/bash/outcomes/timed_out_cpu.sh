@@ -1,0 +1,4 @@
+echo spinning
+while true; do
+    :
+done

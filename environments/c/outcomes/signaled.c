@@ -1,0 +1,6 @@
+int main(void)
+{
+    int *volatile nowhere = 0;
+
+    return *nowhere;
+}

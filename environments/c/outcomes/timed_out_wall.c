@@ -1,0 +1,10 @@
+#include <stdio.h>
+#include <unistd.h>
+
+int main(void)
+{
+    puts("sleeping");
+    fflush(stdout);
+    for (;;)
+        pause();
+}

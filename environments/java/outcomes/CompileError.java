@@ -1,0 +1,5 @@
+public class CompileError {
+    public static void main(String[] args) {
+        System.out.println("no semicolon")
+    }
+}

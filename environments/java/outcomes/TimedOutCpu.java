@@ -1,0 +1,7 @@
+public class TimedOutCpu {
+    public static void main(String[] args) {
+        System.out.println("spinning");
+        for (;;) {
+        }
+    }
+}

@@ -1,0 +1,3 @@
+const nothing = null;
+
+console.log(nothing.length);

@@ -1,0 +1,4 @@
+const code = Number(process.argv[2]);
+
+console.log("leaving with", code);
+process.exitCode = code;

@@ -1,0 +1,2 @@
+console.log("sleeping");
+setTimeout(() => {}, 3_600_000);

@@ -1,0 +1,86 @@
+"""What an execution environment is, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from assay.domain.limits import ExecutionLimits, SandboxLimits
+from assay.domain.outcome import Outcome
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tool:
+    """A file of the root file system that the environment needs, and what brings it."""
+
+    path: str
+    package: str
+    """The name of the package on Debian and Ubuntu."""
+
+
+class StepKind(StrEnum):
+    """Which of an environment's two steps."""
+
+    COMPILE = "compile"
+    RUN = "run"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """How a source file is compiled or run: arguments with placeholders, and limits."""
+
+    argv: tuple[str, ...]
+    limits: ExecutionLimits
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ceilings:
+    """What a request may ask for at most, when it asks for other limits."""
+
+    run: ExecutionLimits
+    sandbox: SandboxLimits
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Program:
+    """A sample program that comes with an environment, and how it must end.
+
+    An environment works where every one of its programs ends as it says here.
+    """
+
+    source: Path
+    arguments: tuple[str, ...]
+    stdin: str
+    last_step: StepKind
+    """The step that `outcome` is about; a compile step before it must succeed."""
+    outcome: Outcome
+    stdout: str | None
+    """All of the standard output of the last step, or None for whatever it may be."""
+    stderr_contains: str
+    limits: ExecutionLimits
+    """Of the last step."""
+    sandbox: SandboxLimits
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExecutionEnvironment:
+    """All that it takes to run programs of one language."""
+
+    name: str
+    title: str
+    folder: Path
+    image: str
+    """A reference to a root file system; "host" is this machine's own programs."""
+    extensions: tuple[str, ...]
+    """Endings of the source files that `for_file` takes for this environment, with the dot."""
+    tools: tuple[Tool, ...]
+    variables: Mapping[str, str]
+    compile: Step | None
+    run: Step
+    sandbox: SandboxLimits
+    ceilings: Ceilings
+    hello: Program
+    """The program to show first; one of `programs`."""
+    programs: tuple[Program, ...]

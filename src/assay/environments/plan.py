@@ -1,0 +1,96 @@
+"""From an environment and a source file to the commands that compile and run it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import PurePosixPath
+from types import MappingProxyType
+from typing import NamedTuple
+
+from assay.domain.command import WORKSPACE, Command
+from assay.domain.errors import InvalidInput
+from assay.domain.limits import MIB, ExecutionLimits, SandboxLimits, require_within
+from assay.environments.model import ExecutionEnvironment, Program, Step, StepKind
+from assay.environments.template import fill
+
+DEFAULT_VARIABLES = MappingProxyType(
+    {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": WORKSPACE,
+        "LANG": "C.UTF-8",
+    }
+)
+"""Environment variables of every command; an environment's own come on top."""
+
+
+class Plan(NamedTuple):
+    """The commands for one source file; `compile` is None where nothing is compiled.
+
+    Neither has a terminal or standard input: whoever starts them adds what the user has.
+    """
+
+    compile: Command | None
+    run: Command
+
+
+def plan(
+    environment: ExecutionEnvironment,
+    source: PurePosixPath | str,
+    args: Sequence[str] = (),
+    *,
+    limits: ExecutionLimits | None = None,
+    sandbox: SandboxLimits | None = None,
+) -> Plan:
+    """Say how to run the file `source`, a path relative to the sandbox's working folder.
+
+    `limits` (of the run) and `sandbox` are what a request asks for instead of the environment's
+    own. Raises LimitOverCeiling when that is too much, and InvalidInput when `source` is not a
+    path inside of the working folder.
+    """
+    limits = environment.run.limits if limits is None else limits
+    sandbox = environment.sandbox if sandbox is None else sandbox
+    require_within(limits, environment.ceilings.run)
+    require_within(sandbox, environment.ceilings.sandbox)
+    path = _inside_workspace(source)
+    values = {
+        "source": _as_operand(str(path)),
+        "name": path.stem,
+        "memory_mib": str(sandbox.memory_bytes // MIB),
+    }
+    variables = {**DEFAULT_VARIABLES, **environment.variables}
+
+    def command(step: Step, limits: ExecutionLimits, args: Sequence[str]) -> Command:
+        argv = fill(step.argv, values, args)
+        return Command(argv=argv, environment=variables, limits=limits)
+
+    step = environment.compile
+    return Plan(
+        compile=None if step is None else command(step, step.limits, ()),
+        run=command(environment.run, limits, args),
+    )
+
+
+def plan_program(environment: ExecutionEnvironment, program: Program) -> Plan:
+    """Say how to run a sample program, under its own file's name; ends at its last step."""
+    source, arguments = program.source.name, program.arguments
+    if program.last_step is StepKind.RUN:
+        return plan(environment, source, arguments, limits=program.limits, sandbox=program.sandbox)
+    made = plan(environment, source, arguments, sandbox=program.sandbox)
+    assert made.compile is not None  # the loader has seen to it
+    return made._replace(compile=replace(made.compile, limits=program.limits))
+
+
+def _inside_workspace(source: PurePosixPath | str) -> PurePosixPath:
+    path = PurePosixPath(source)
+    if not path.name or path.is_absolute() or ".." in path.parts or "\0" in str(source):
+        raise InvalidInput(
+            f"{str(source)!r} cannot be the name of a source file: "
+            "it must be a path inside of the sandbox's working folder"
+        )
+    return path
+
+
+def _as_operand(path: str) -> str:
+    """Keep compilers from taking a file called `-o.c` or `@list.c` for an option."""
+    return path if path[0].isalnum() or path[0] in "._" else f"./{path}"
