@@ -87,6 +87,7 @@ bool group_empty(struct execution *execution);
 void group_kill(struct execution *execution);
 uint64_t group_cpu(struct execution *execution);
 gid_t group_marker(int slot);
+void ipc_sweep(struct execution *execution);
 
 /* ---- execution.c ---- */
 

@@ -42,9 +42,21 @@ static void fail(const char *step, int error)
     _exit(error == ENOENT || error == ENOTDIR ? 127 : 126);
 }
 
+/* Whatever stayed open here would keep other executions' pipes from ending; joining the groups
+ * can take long enough for that to matter. */
+static void close_others(int slot)
+{
+    for (int i = 0; i < SLOTS; i++) {
+        const struct execution *other = &executions[i];
+        int ends[4] = {other->control, other->stdin_fd, other->out[0], other->out[1]};
+        for (int j = 0; j < 4 && i != slot; j++)
+            if (ends[j] >= 0)
+                close(ends[j]);
+    }
+}
+
 static void keep_only(int control, const int pipes[3])
 {
-    /* Anything else that stayed open here would keep other executions' pipes from ending. */
     for (int i = 0; i < 3; i++)
         dup2(pipes[i], i);
     dup2(control, CONTROL);
@@ -119,7 +131,9 @@ static void open_terminal(int number)
 
 static void set_limits(void)
 {
-    setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+    /* One byte, not none: a core file is too large for both, and with one byte the kernel does
+     * not start the host's handler of core dumps either. */
+    setrlimit(RLIMIT_CORE, &(struct rlimit){1, 1});
     if (request.open_files)
         setrlimit(RLIMIT_NOFILE, &(struct rlimit){request.open_files, request.open_files});
     if (!groups_can_measure()) { /* then the agent shares the program's memory limit */
@@ -158,10 +172,13 @@ void child_run(int control, int slot, const int pipes[3])
 {
     struct start_header header;
     connections_forget_secret();
-    keep_only(control, pipes);
     setsid();
-    if (!slot_join(slot))
-        fail("group", errno);
+    close_others(slot);
+    bool joined = slot_join(slot);
+    int error = errno;
+    keep_only(control, pipes);
+    if (!joined)
+        fail("group", error);
     read_all(&header, sizeof header);
     read_all(payload, header.length);
     read_request(header.length);

@@ -190,27 +190,35 @@ static void watch_streams(struct execution *e)
             e->watching[i] = watch(e->out[i], WATCH_OUTPUT, e->number, i, EPOLLIN);
 }
 
-/* Returns the code of FAILED, or NULL. */
-const char *execution_start(uint32_t channel, const uint8_t *payload, size_t length)
+/* Lets a prepared process have the request; NULL, or the code of FAILED. */
+static const char *hand_over(struct execution *e, const uint8_t *payload, size_t length,
+                             struct settings *settings)
+{
+    int terminal = -1;
+    if (!read_settings(e, settings, payload, length))
+        return "request";
+    if (e->terminal && (terminal = make_terminal(e, settings)) < 0)
+        return "resources";
+    slot_reset(&e->slot);
+    return send_request(e, terminal, payload, length) ? NULL : "resources";
+}
+
+static int running_or_unreleased(void)
+{
+    int count = 0;
+    for (int i = 0; i < SLOTS; i++)
+        count += executions[i].state >= RUNNING;
+    return count;
+}
+
+static const char *try_to_start(uint32_t channel, const uint8_t *payload, size_t length)
 {
     struct settings settings = {0};
-    if (execution_find(channel))
-        return "channel";
     execution_prepare();
     struct execution *e = in_state(PREPARED);
     if (!e)
-        return in_state(FREE) ? "resources" : "busy";
-    int terminal = -1;
-    const char *code = NULL;
-    if (!read_settings(e, &settings, payload, length))
-        code = "request";
-    else if (e->terminal && (terminal = make_terminal(e, &settings)) < 0)
-        code = "resources";
-    if (!code) {
-        slot_reset(&e->slot);
-        if (!send_request(e, terminal, payload, length))
-            code = "resources";
-    }
+        return "resources";
+    const char *code = hand_over(e, payload, length, &settings);
     if (code) {
         forget(e); /* its process ends when it sees the control socket close */
         return code;
@@ -226,6 +234,20 @@ const char *execution_start(uint32_t channel, const uint8_t *payload, size_t len
         close_fd(&e->stdin_fd);
     watch_streams(e);
     return NULL;
+}
+
+/* Returns the code of FAILED, or NULL. */
+const char *execution_start(uint32_t channel, const uint8_t *payload, size_t length)
+{
+    if (execution_find(channel))
+        return "channel";
+    if (running_or_unreleased() == EXECUTIONS_MOST)
+        return "busy";
+    const char *code = try_to_start(channel, payload, length);
+    /* The prepared process may have been killed (as a victim of memory, or by a root's kill(-1)). */
+    if (code && !strcmp(code, "resources"))
+        code = try_to_start(channel, payload, length);
+    return code;
 }
 
 /* ---- output ---- */
@@ -578,6 +600,7 @@ static void settle(struct execution *e)
     }
     if (e->state == DRAINING && drain(e)) {
         slot_usage(&e->slot, &e->used);
+        ipc_sweep(e);
         e->window_due = false;
         e->state = ENDED;
     }

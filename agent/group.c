@@ -1,5 +1,5 @@
-/* What the kernel keeps together: which processes belong to an execution, what they used, and
- * how all of them are killed.
+/* What the kernel keeps together: which processes belong to an execution, what they used, how all
+ * of them are killed, and what else of them must go.
  *
  * The driver shows the agent one folder for each cgroup hierarchy that it may use. Where a folder
  * can measure or kill, every slot has a group of its own in it, made once and used again (a group
@@ -20,7 +20,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ipc.h>
+#include <sys/msg.h>
+#include <sys/sem.h>
+#include <sys/shm.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -49,6 +54,8 @@ static bool useful(const char *directory)
     return false;
 }
 
+/* The folders are kept open and used by descriptor: once the agent listens, the driver may take
+ * them out of the sandbox's sight, so that not even its root can leave a group. */
 void groups_find(const char *directory)
 {
     DIR *folder = opendir(directory);
@@ -58,6 +65,10 @@ void groups_find(const char *directory)
         if (entry->d_name[0] == '.' || hierarchy_count == HIERARCHIES_MOST ||
             length >= (int)sizeof next->path || !has(next->path, "cgroup.procs"))
             continue;
+        int fd = open(next->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (fd < 0)
+            continue;
+        snprintf(next->path, sizeof next->path, "/proc/self/fd/%d", fd);
         next->slotted = useful(next->path);
         can_kill |= has(next->path, "cgroup.kill") || has(next->path, "freezer.state");
         can_measure |= next->slotted;
@@ -96,10 +107,9 @@ static void slot_files(struct slot *slot, const char *path)
 {
     slot_file(&slot->kill, path, "cgroup.kill", O_WRONLY);
     slot_file(&slot->events, path, "cgroup.events", O_RDONLY);
-    if (has(path, "freezer.state")) {
-        slot_file(&slot->freezer, path, "freezer.state", O_RDWR);
+    slot_file(&slot->freezer, path, "freezer.state", O_RDWR);
+    if (slot->kill >= 0 || slot->freezer >= 0)
         slot_file(&slot->processes, path, "cgroup.procs", O_RDONLY);
-    }
     slot_file(&slot->cpu, path, "cpuacct.usage", O_RDONLY);
     slot_file(&slot->peak, path, "memory.max_usage_in_bytes", O_RDWR);
     slot_file(&slot->peak, path, "memory.peak", O_RDWR);
@@ -228,8 +238,9 @@ static bool belongs(pid_t pid)
     if (length <= 0)
         return false;
     status[length] = 0;
-    const char *state = strstr(status, "\nState:\t");
-    if (!state || state[8] == 'Z' || state[8] == 'X')
+    /* A process whose first thread has ended looks like a zombie while other threads go on. */
+    const char *state = strstr(status, "\nState:\t"), *threads = strstr(status, "\nThreads:\t");
+    if (!state || !threads || ((state[8] == 'Z' || state[8] == 'X') && atoi(threads + 10) < 2))
         return false;
     if (can_change_user)
         return marked(status, group_marker(walker->number));
@@ -331,17 +342,29 @@ bool group_empty(struct execution *execution)
     return walk(execution, pids) == 0;
 }
 
-/* A process that this namespace can not see has the number 0, which kill() takes for a group. */
-static void kill_one(pid_t pid)
+/* Signals each process of the group. A process that this namespace can not see has the number 0,
+ * which kill() takes for the caller's own group. */
+static void kill_each(int processes)
 {
-    if (pid > 1)
-        kill(pid, SIGKILL);
+    static char text[PIDS_MOST * 8];
+    off_t offset = 0;
+    for (ssize_t length; (length = pread(processes, text, sizeof text - 1, offset)) > 0;) {
+        text[length] = 0;
+        char *last_line = strrchr(text, '\n');
+        if (!last_line)
+            break;
+        offset += last_line + 1 - text;
+        for (char *at = text; at < last_line; at = strchr(at, '\n') + 1) {
+            pid_t pid = (pid_t)strtol(at, NULL, 10);
+            if (pid > 1)
+                kill(pid, SIGKILL);
+        }
+    }
 }
 
 /* What is frozen makes no children and can't run away; the signals act when it thaws. */
 static void freeze_and_kill(struct slot *slot)
 {
-    static char text[PIDS_MOST * 8];
     (void)!pwrite(slot->freezer, "FROZEN", 6, 0);
     for (int i = 0; i < 50; i++) {
         char state[16] = {0};
@@ -349,28 +372,23 @@ static void freeze_and_kill(struct slot *slot)
             break;
         nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
     }
-    off_t offset = 0;
-    for (ssize_t length; (length = pread(slot->processes, text, sizeof text - 1, offset)) > 0;) {
-        text[length] = 0;
-        char *last_line = strrchr(text, '\n');
-        if (!last_line)
-            break;
-        offset += last_line + 1 - text;
-        for (char *at = text; at < last_line; at = strchr(at, '\n') + 1)
-            kill_one((pid_t)strtol(at, NULL, 10));
-    }
+    kill_each(slot->processes);
     (void)!pwrite(slot->freezer, "THAWED", 6, 0);
 }
 
 void group_kill(struct execution *execution)
 {
     struct slot *slot = &execution->slot;
-    if (slot->kill >= 0)
+    if (slot->kill >= 0) {
         (void)!pwrite(slot->kill, "1", 1, 0);
-    else if (slot->freezer >= 0)
+        /* The kernel signals first threads only: one that has ended loses the signal, and the
+         * others of its process would go on. */
+        kill_each(slot->processes);
+    } else if (slot->freezer >= 0) {
         freeze_and_kill(slot);
-    else if (!kill_all(execution))
+    } else if (!kill_all(execution)) {
         stop_and_kill(execution);
+    }
 }
 
 uint64_t group_cpu(struct execution *execution)
@@ -379,4 +397,55 @@ uint64_t group_cpu(struct execution *execution)
     if (read_cpu(execution->slot.cpu, &cpu_ns))
         return cpu_ns - execution->slot.base.cpu_ns;
     return walk_cpu(execution);
+}
+
+/* ---- System V IPC: memory that no process holds ---- */
+
+static bool ipc_left(void)
+{
+    struct shm_info segments;
+    struct seminfo semaphores;
+    struct msginfo queues;
+    union { struct seminfo *info; } all = {&semaphores};
+    return (shmctl(0, SHM_INFO, (struct shmid_ds *)&segments) >= 0 && segments.used_ids > 0) ||
+           (semctl(0, 0, SEM_INFO, all) >= 0 && semaphores.semusz > 0) ||
+           (msgctl(0, MSG_INFO, (struct msqid_ds *)&queues) >= 0 && queues.msgpool > 0);
+}
+
+static void ipc_remove_all(void)
+{
+    struct shm_info segments;
+    struct seminfo semaphores;
+    struct msginfo queues;
+    struct shmid_ds segment;
+    struct semid_ds set;
+    struct msqid_ds queue;
+    union { struct seminfo *info; struct semid_ds *set; } argument = {&semaphores};
+    for (int i = shmctl(0, SHM_INFO, (struct shmid_ds *)&segments); i >= 0; i--)
+        shmctl(shmctl(i, SHM_STAT_ANY, &segment), IPC_RMID, NULL);
+    int last = semctl(0, 0, SEM_INFO, argument);
+    argument.set = &set;
+    for (int i = last; i >= 0; i--)
+        semctl(semctl(i, 0, SEM_STAT_ANY, argument), 0, IPC_RMID);
+    for (int i = msgctl(0, MSG_INFO, (struct msqid_ds *)&queues); i >= 0; i--)
+        msgctl(msgctl(i, MSG_STAT_ANY, &queue), IPC_RMID, NULL);
+}
+
+/* Once no program runs, nobody needs what programs shared; only its owner may remove it. */
+void ipc_sweep(struct execution *execution)
+{
+    for (int i = 0; i < SLOTS; i++)
+        if (&executions[i] != execution && executions[i].state == RUNNING)
+            return;
+    if (getpid() != 1 || !ipc_left())
+        return;
+    pid_t helper = fork();
+    if (helper == 0) {
+        uid_t user = execution->user;
+        if (!can_change_user || (!setresgid(user, user, user) && !setresuid(user, user, user)))
+            ipc_remove_all();
+        _exit(0);
+    }
+    if (helper > 0)
+        waitpid(helper, NULL, 0);
 }
