@@ -1,0 +1,1 @@
+"""Isolating technologies: each package is alone, and offers one driver."""

@@ -1,0 +1,154 @@
+"""What an OCI runtime is told about one sandbox: its config.json, as a function of data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from assay.domain.limits import MIB
+from assay.drivers.oci import seccomp
+from assay.drivers.oci.users import WIDTH
+
+AGENT_FOLDER: Final = "/.assay"
+CONTROL: Final = f"{AGENT_FOLDER}/control"
+SOCKET: Final = f"{CONTROL}/socket"
+SECRET: Final = f"{CONTROL}/secret"
+GROUPS: Final = f"{AGENT_FOLDER}/cgroup"
+
+AGENT_MEMORY: Final = 128 * MIB
+"""The agent keeps up to 1 MiB of output for each of 64 executions, beside what it needs itself."""
+AGENT_PROCESSES: Final = 64 + 16
+
+_CAPABILITIES: Final = (
+    "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_KILL", "CAP_SETGID", "CAP_SETUID",
+)  # fmt: skip
+
+_MASKED: Final = """
+    acpi asound buddyinfo bus cmdline config.gz diskstats driver fs interrupts iomem ioports irq
+    kallsyms kcore key-users keys kmsg kpagecgroup kpagecount kpageflags latency_stats mdstat
+    modules mtrr pagetypeinfo partitions pressure sched_debug schedstat scsi slabinfo softirqs swaps
+    sysrq-trigger timer_list vmallocinfo zoneinfo
+"""
+"""Of /proc: what would tell of the host, its disks, keys and neighbours, or could reach them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bind:
+    """A file or folder of the host (as the runtime sees it), shown in the sandbox."""
+
+    source: Path
+    target: str
+    writable: bool = False
+    executable: bool = True
+    """Must be False where the source is mounted noexec: in a user namespace that stays so."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """All that differs from one sandbox to the next."""
+
+    root: Path
+    binds: Sequence[Bind]
+    first_user: int
+    group: str
+    """The agent's control group, from the top of the hierarchies."""
+    unclaimed_seconds: int
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+def configuration(plan: Plan) -> dict[str, Any]:
+    """The content of config.json."""
+    return {
+        "ociVersion": "1.0.2",
+        "hostname": "sandbox",
+        "root": {"path": str(plan.root), "readonly": True},
+        "process": _process(plan.unclaimed_seconds),
+        "mounts": [*_system_mounts(), *map(_bind, plan.binds)],
+        "annotations": dict(plan.annotations),
+        "linux": {
+            "namespaces": [
+                {"type": kind}
+                for kind in ("user", "mount", "pid", "ipc", "uts", "cgroup", "network")
+            ],
+            "uidMappings": [_mapping(plan.first_user)],
+            "gidMappings": [_mapping(plan.first_user)],
+            "cgroupsPath": plan.group,
+            "resources": {
+                "memory": {"limit": AGENT_MEMORY},
+                "pids": {"limit": AGENT_PROCESSES},
+            },
+            "seccomp": _seccomp(),
+            "maskedPaths": list(_masked()),
+            "readonlyPaths": ["/proc/sys"],
+        },
+    }
+
+
+def _process(unclaimed_seconds: int) -> dict[str, Any]:
+    return {
+        "terminal": False,
+        "user": {"uid": 0, "gid": 0},
+        "cwd": "/",
+        "args": [
+            f"{AGENT_FOLDER}/agent", "--socket", SOCKET, "--secret-file", SECRET,
+            "--cgroup", GROUPS, "--unclaimed", str(unclaimed_seconds),
+        ],
+        "env": [],
+        "noNewPrivileges": True,
+        # Neither inheritable nor ambient: a learner's program gets none of them.
+        "capabilities": {
+            kind: list(_CAPABILITIES) for kind in ("bounding", "permitted", "effective")
+        },
+        # One byte, not none: then the kernel doesn't start the host's handler of core dumps either.
+        "rlimits": [{"type": "RLIMIT_CORE", "soft": 1, "hard": 1}],
+        # When the host itself runs out of memory, sandboxes go before what serves them.
+        "oomScoreAdj": 500,
+    }  # fmt: skip
+
+
+def _system_mounts() -> list[dict[str, Any]]:
+    return [
+        _mount("/proc", "proc", "nosuid", "noexec", "nodev", "hidepid=2", "gid=0"),
+        _mount("/dev", "tmpfs", "nosuid", "noexec", "mode=755", "size=64k", "nr_inodes=64"),
+        _mount(
+            "/dev/pts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666",
+            "mode=0600", "max=96",
+        ),
+    ]  # fmt: skip
+
+
+def _mount(target: str, kind: str, *options: str) -> dict[str, Any]:
+    return {"destination": target, "type": kind, "source": kind, "options": list(options)}
+
+
+def _bind(bind: Bind) -> dict[str, Any]:
+    options = ["bind", "nosuid", "nodev", "rw" if bind.writable else "ro"]
+    if not bind.executable:
+        options.append("noexec")
+    return {
+        "destination": bind.target, "type": "bind", "source": str(bind.source), "options": options
+    }  # fmt: skip
+
+
+def _mapping(first: int) -> dict[str, int]:
+    return {"containerID": 0, "hostID": first, "size": WIDTH}
+
+
+@cache
+def _seccomp() -> dict[str, Any]:
+    return seccomp.profile(os.uname().machine)
+
+
+@cache
+def _masked() -> tuple[str, ...]:
+    """What there is to mask. A folder costs a file system (10 KB), so empty ones are left out."""
+    paths = (Path("/proc", name) for name in _MASKED.split())
+    return tuple(str(path) for path in paths if path.exists() and not _is_empty(path))
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())

@@ -1,0 +1,143 @@
+"""Control groups: an agent's, and its learners' with the limits, in whatever layout a host has.
+
+    /assay/<id>/agent       process 1, placed there by the runtime
+    /assay/<id>/learners    the limits; the agent makes a group in it for each execution
+
+The agent stays outside of what limits the learners, so running out of memory never hits it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from assay.domain.errors import RuntimeFailed
+from assay.domain.limits import SandboxLimits
+from assay.drivers.oci.bundle import GROUPS, Bind
+from assay.drivers.oci.process import kill_and_wait
+
+PARENT: Final = "assay"
+AGENT: Final = "agent"
+LEARNERS: Final = "learners"
+PERIOD_US: Final = 100_000
+
+_SECONDS_TO_DIE: Final = 10.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Usage:
+    """What the kernel counted for the learners' group."""
+
+    oom_kills: int
+    cpu_ns: int
+    memory_bytes: int
+
+
+class Groups(Protocol):
+    """What the driver needs of control groups."""
+
+    def view(self) -> None:
+        """Arrange /sys/fs/cgroup in a launcher's own mount namespace for the runtime."""
+        ...
+
+    def make(self, sandbox_id: str, limits: SandboxLimits, owner: int) -> None:
+        """Make the learners' group, with its limits, for `owner` to make groups in."""
+        ...
+
+    def binds(self, sandbox_id: str) -> list[Bind]:
+        """What the agent is shown of it."""
+        ...
+
+    def place(self, sandbox_id: str, pid: int) -> None:
+        """Put process 1 where the runtime has not."""
+        ...
+
+    def usage(self, sandbox_id: str) -> Usage | None:
+        """What the learners used, or None when the groups are not there."""
+        ...
+
+    def remove(self, sandbox_id: str) -> None:
+        """End all processes of a sandbox and remove its groups. Raises RuntimeFailed."""
+        ...
+
+    def tidy(self) -> None:
+        """Remove what no sandbox uses any more."""
+        ...
+
+
+def group_of(sandbox_id: str) -> str:
+    """The agent's group, as the runtime is told it."""
+    return f"/{PARENT}/{sandbox_id}/{AGENT}"
+
+
+def bind(source: Path, name: str) -> Bind:
+    """The learners' group of one hierarchy, as the agent sees it."""
+    target = f"{GROUPS}/{name}"
+    return Bind(source=source, target=target, writable=True, executable=False)
+
+
+def write(folder: Path, **values: object) -> None:
+    """Write settings of a group; `_` in a name stands for `.` where it comes first."""
+    for name, value in values.items():
+        (folder / name.replace("_", ".", 1)).write_text(f"{value}")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a group and those above it, even while another server tidies up."""
+    for _ in range(10):
+        with contextlib.suppress(FileNotFoundError):
+            folder.mkdir(parents=True, exist_ok=True)
+            return
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def hand_over(folder: Path, owner: int, files: Iterable[str]) -> None:
+    """Let `owner`, and nobody else in the sandbox, make groups below and move processes in."""
+    folder.chmod(0o700)
+    for path in (folder, *(folder / name for name in files)):
+        os.chown(path, owner, owner)
+
+
+def tree(folder: Path) -> list[Path]:
+    """A group and all groups in it, innermost first."""
+    return [Path(found) for found, _, _ in os.walk(folder, topdown=False)]
+
+
+def members(folder: Path) -> list[int]:
+    """The processes in a group and in all groups in it."""
+    found: list[int] = []
+    for group in tree(folder):
+        with contextlib.suppress(OSError):
+            found += map(int, (group / "cgroup.procs").read_text().split())
+    return [pid for pid in found if pid != 0]  # 0: outside of our own process namespace
+
+
+def remove_all(folders: Sequence[Path], processes: Path) -> None:
+    """Kill what is in `processes` until nothing is, and remove all `folders` with theirs."""
+    deadline = time.monotonic() + _SECONDS_TO_DIE
+    while True:
+        kill_and_wait(lambda: members(processes), deadline)
+        left = [folder for folder in folders if not _remove_tree(folder)]
+        if not left:
+            return
+        if time.monotonic() > deadline:
+            raise RuntimeFailed(
+                "a sandbox's processes do not end; they may hang in the kernel, see `dmesg`",
+                detail=f"cannot remove {left[0]}: processes {members(processes)}",
+            )
+        time.sleep(0.002)
+
+
+def _remove_tree(folder: Path) -> bool:
+    try:
+        for group in tree(folder):
+            with contextlib.suppress(FileNotFoundError):
+                group.rmdir()
+    except OSError:
+        return False
+    return not folder.exists()

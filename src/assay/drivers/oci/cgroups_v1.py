@@ -1,0 +1,196 @@
+"""Control groups of version 1: one hierarchy for each controller, and often version 2 beside."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+from assay.domain.limits import SandboxLimits
+from assay.drivers.oci import kernel
+from assay.drivers.oci.bundle import Bind
+from assay.drivers.oci.cgroups import (
+    LEARNERS,
+    PARENT,
+    PERIOD_US,
+    Usage,
+    bind,
+    hand_over,
+    make_folder,
+    remove_all,
+    tree,
+    write,
+)
+from assay.drivers.oci.kernel import MountFlag
+
+VIEW: Final = Path("/sys/fs/cgroup")
+_SCAFFOLD: Final = Path("/dev/shm")
+_UNIFIED: Final = ".unified"
+_FLAGS: Final = MountFlag.NOSUID | MountFlag.NODEV | MountFlag.NOEXEC
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hierarchy:
+    """One tree of groups: its controllers ("cpu,cpuacct" are often together), where it is."""
+
+    controllers: str
+    mounted: Path
+
+    @property
+    def named(self) -> bool:
+        """Whether it has no controller, only a name ("name=systemd")."""
+        return self.controllers.startswith("name=")
+
+    @property
+    def name(self) -> str:
+        """Of the folder where the runtime looks for it."""
+        return self.controllers.removeprefix("name=")
+
+
+class GroupsV1:
+    """Groups on a host whose controllers are of version 1.
+
+    crun refuses a host that has both versions mounted, so launchers show runtimes version 1 only.
+    The tree of version 2 has no controllers then, but it can kill a whole group at once, which
+    version 1 can't.
+    """
+
+    def __init__(self, hierarchies: Sequence[Hierarchy], unified: Path | None) -> None:
+        self._hierarchies = hierarchies
+        self._unified = unified
+        self._of: Mapping[str, Hierarchy] = {
+            name: hierarchy
+            for hierarchy in hierarchies
+            for name in hierarchy.controllers.split(",")
+        }
+
+    @cached_property
+    def kills_at_once(self) -> bool:
+        """Whether the kernel kills groups of version 2 (Linux 5.14), and they are mounted."""
+        major, minor = os.uname().release.split(".")[:2]
+        return self._unified is not None and (int(major), int(minor)) >= (5, 14)
+
+    def view(self) -> None:
+        """Cover /sys/fs/cgroup with the same hierarchies, less version 2.
+
+        They are bound, not mounted anew: that would change the host's options of version 2.
+        """
+        kernel.mount("cgroup", _SCAFFOLD, "tmpfs", _FLAGS, "mode=755,size=64k")
+        for hierarchy in self._hierarchies:
+            _bind(hierarchy.mounted, _SCAFFOLD / hierarchy.name)
+            for name in hierarchy.controllers.split(","):
+                if not hierarchy.named and name != hierarchy.name:
+                    (_SCAFFOLD / name).symlink_to(hierarchy.name)
+        if self.kills_at_once and self._unified is not None:
+            _bind(self._unified, _SCAFFOLD / _UNIFIED)
+        kernel.mount(_SCAFFOLD, VIEW, flags=MountFlag.MOVE)
+
+    def make(self, sandbox_id: str, limits: SandboxLimits, owner: int) -> None:
+        for mounted in self._delegated(host=True).values():
+            make_folder(mounted / PARENT / sandbox_id / LEARNERS)
+        self._limit(sandbox_id, limits)
+        for name, mounted in self._delegated(host=True).items():
+            learners = mounted / PARENT / sandbox_id / LEARNERS
+            if name == "unified":
+                # To move a process the agent needs the right in what the two groups have in common.
+                hand_over(learners, owner, ("cgroup.procs", "cgroup.subtree_control"))
+                hand_over(learners.parent, owner, ("cgroup.procs",))
+            else:
+                hand_over(learners, owner, ("cgroup.procs", "tasks"))
+
+    def _limit(self, sandbox_id: str, limits: SandboxLimits) -> None:
+        memory = self._learners("memory", sandbox_id)
+        for folder in (memory.parent.parent, memory.parent, memory):
+            # Before Linux 5.11 a group did not count what is in those below unless told to.
+            with contextlib.suppress(OSError):
+                if (folder / "memory.use_hierarchy").read_text().strip() == "0":
+                    write(folder, memory_use_hierarchy=1)
+        write(memory, memory_limit_in_bytes=limits.memory_bytes)
+        with contextlib.suppress(OSError):  # without swap, kernels lack one or the other
+            write(memory, memory_swappiness=0)
+            (memory / "memory.memsw.limit_in_bytes").write_text(str(limits.memory_bytes))
+        # One more: the agent keeps a process ready in it.
+        write(self._learners("pids", sandbox_id), pids_max=limits.processes + 1)
+        quota = max(1000, round(limits.cpus * PERIOD_US))
+        write(
+            self._learners("cpu", sandbox_id), cpu_cfs_period_us=PERIOD_US, cpu_cfs_quota_us=quota
+        )
+
+    def binds(self, sandbox_id: str) -> list[Bind]:
+        return [
+            bind(mounted / PARENT / sandbox_id / LEARNERS, name)
+            for name, mounted in self._delegated(host=False).items()
+        ]
+
+    def place(self, sandbox_id: str, pid: int) -> None:
+        if self.kills_at_once and self._unified is not None:
+            write(self._unified / PARENT / sandbox_id, cgroup_procs=pid)
+
+    def usage(self, sandbox_id: str) -> Usage | None:
+        memory = self._learners("memory", sandbox_id)
+        cpu = self._learners("cpuacct", sandbox_id)
+        try:
+            return Usage(
+                oom_kills=sum(_oom_kills(group) for group in tree(memory)),
+                cpu_ns=int((cpu / "cpuacct.usage").read_text()),
+                memory_bytes=int((memory / "memory.usage_in_bytes").read_text()),
+            )
+        except FileNotFoundError:
+            return None
+
+    def remove(self, sandbox_id: str) -> None:
+        self._thaw(sandbox_id)
+        if self.kills_at_once and self._unified is not None:
+            with contextlib.suppress(FileNotFoundError):
+                write(self._unified / PARENT / sandbox_id, cgroup_kill=1)
+        folders = [folder / sandbox_id for folder in self._parents()]
+        remove_all(folders, self._of["pids"].mounted / PARENT / sandbox_id)
+
+    def _thaw(self, sandbox_id: str) -> None:
+        """A frozen process does not even end; an agent that died may have left some."""
+        if "freezer" not in self._of:
+            return
+        for group in tree(self._of["freezer"].mounted / PARENT / sandbox_id):
+            with contextlib.suppress(OSError):
+                write(group, freezer_state="THAWED")
+
+    def tidy(self) -> None:
+        for folder in self._parents():
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+    def _parents(self) -> list[Path]:
+        mounted = [hierarchy.mounted for hierarchy in self._hierarchies]
+        return [path / PARENT for path in (*mounted, *([self._unified] if self._unified else []))]
+
+    def _delegated(self, *, host: bool) -> dict[str, Path]:
+        """The trees that the agent gets a part of, by the names that it knows."""
+        names = ["memory", "pids", "cpu", "cpuacct"]
+        if not self.kills_at_once and "freezer" in self._of:
+            names.append("freezer")
+        trees = {
+            name: self._of[name].mounted if host else VIEW / self._of[name].name for name in names
+        }
+        if self.kills_at_once and self._unified is not None:
+            trees["unified"] = self._unified if host else VIEW / _UNIFIED
+        return trees
+
+    def _learners(self, controller: str, sandbox_id: str) -> Path:
+        return self._of[controller].mounted / PARENT / sandbox_id / LEARNERS
+
+
+def _oom_kills(group: Path) -> int:
+    try:
+        lines = (group / "memory.oom_control").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+
+
+def _bind(source: Path, target: Path) -> None:
+    target.mkdir()
+    kernel.mount(source, target, flags=MountFlag.BIND)

@@ -1,0 +1,76 @@
+"""Says whether a driver works on this machine, by making a sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from pathlib import Path
+from typing import Final
+
+from assay.domain.errors import AssayError, RuntimeMissing
+from assay.driver.port import Driver, Health, Problem, RootFilesystem, SandboxSpec, Secret
+from assay.drivers.oci.layout import problems, read_layout
+from assay.drivers.oci.runtime import Runtime
+
+_FOLDERS: Final = ("proc", "dev", "tmp", "workspace", ".assay")
+
+
+async def probe(driver: Driver, runtime: Runtime, state: Path) -> Health:
+    """Look for what is known to go wrong, then try. Never raises."""
+    try:
+        version = await asyncio.to_thread(runtime.version)
+    except RuntimeMissing as error:
+        return Health(
+            works=False, problems=(Problem(summary=error.message, remedy=runtime.remedy),)
+        )
+    except (OSError, ValueError) as error:
+        version = f"unknown ({error})"
+    found = _known_problems()
+    try:
+        await _try(driver, _empty_root(state / "empty"))
+    except (AssayError, OSError) as error:
+        found = found or [_problem(error)]
+        return Health(works=False, version=version, problems=tuple(found))
+    return Health(works=True, version=version, problems=tuple(found))
+
+
+def _problem(error: AssayError | OSError) -> Problem:
+    if isinstance(error, AssayError):
+        return Problem(summary=": ".join(filter(None, (error.message, error.detail))))
+    return Problem(summary=str(error))
+
+
+async def _try(driver: Driver, root: RootFilesystem) -> None:
+    sandbox = await driver.create(SandboxSpec(root=root, secret=Secret(secrets.token_bytes(32))))
+    try:
+        await (await driver.connect(sandbox.id)).aclose()
+    finally:
+        await driver.destroy(sandbox.id)
+
+
+def _empty_root(folder: Path) -> RootFilesystem:
+    for name in _FOLDERS:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    return RootFilesystem(digest="empty", path=folder)
+
+
+def _known_problems() -> list[Problem]:
+    found = problems(read_layout())
+    if os.geteuid() != 0:
+        found.append(Problem(summary="only root can make sandboxes", remedy="sudo assay doctor"))
+    if not Path("/proc/self/ns/user").exists():
+        found.append(Problem(summary="this kernel has no user namespaces (CONFIG_USER_NS)"))
+    elif _read("/proc/sys/user/max_user_namespaces") == "0":
+        remedy = "sysctl -w user.max_user_namespaces=65536"
+        found.append(Problem(summary="user namespaces are switched off", remedy=remedy))
+    if not Path("/proc/sys/kernel/seccomp").is_dir():
+        found.append(Problem(summary="this kernel has no seccomp filters (CONFIG_SECCOMP_FILTER)"))
+    return found
+
+
+def _read(file: str) -> str:
+    try:
+        return Path(file).read_text().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,84 @@
+"""Threads that start sandboxes, each with a mount namespace of its own.
+
+What such a thread mounts is seen by the programs it starts and by nobody else, and is gone when
+the thread ends, however it ends. So preparing a sandbox leaves no mounts on the host.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from assay.drivers.oci import kernel
+from assay.drivers.oci.kernel import MountFlag
+
+Result = TypeVar("Result")
+
+
+class Launcher:
+    """Runs functions in a few threads; `prepare` sets up a thread's fresh mount namespace."""
+
+    def __init__(self, prepare: Callable[[], None], threads: int) -> None:
+        self._prepare = prepare
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="assay-launcher")
+        self._thread = threading.local()
+        self._open: list[_HostMounts] = []
+
+    def submit(self, work: Callable[[], Result]) -> Future[Result]:
+        """Run `work` in one of the threads, as soon as one is free."""
+        return self._pool.submit(self._run, work)
+
+    def close(self) -> None:
+        """Wait for what is running, and end the threads."""
+        self._pool.shutdown(wait=True)
+        for mounts in self._open:
+            mounts.close()
+        self._open.clear()
+
+    def _run(self, work: Callable[[], Result]) -> Result:
+        mounts: _HostMounts | None = getattr(self._thread, "mounts", None)
+        if mounts is None:
+            mounts = self._thread.mounts = _HostMounts()
+            self._open.append(mounts)
+            self._enter()
+        elif mounts.changed():
+            mounts.enter()
+            self._enter()
+        return work()
+
+    def _enter(self) -> None:
+        kernel.unshare_mounts()
+        # Slave: what is unmounted on the host goes away here too, and nothing comes back.
+        kernel.mount("none", Path("/"), flags=MountFlag.RECURSIVE | MountFlag.SLAVE)
+        self._prepare()
+
+
+class _HostMounts:
+    """Notices that the host's mounts are no longer those that a thread has copied.
+
+    An image may have been mounted since. /proc/PID belongs to the first thread of the process,
+    which stays in the host's namespace.
+    """
+
+    def __init__(self) -> None:
+        self._table = os.open(f"/proc/{os.getpid()}/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+        self._poll = select.poll()
+        self._poll.register(self._table, select.POLLPRI)
+
+    def changed(self) -> bool:
+        return bool(self._poll.poll(0))
+
+    def enter(self) -> None:
+        namespace = os.open(f"/proc/{os.getpid()}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            kernel.enter_mounts(namespace)
+        finally:
+            os.close(namespace)
+
+    def close(self) -> None:
+        os.close(self._table)

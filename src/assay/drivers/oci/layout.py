@@ -1,0 +1,114 @@
+"""Finds out which control groups this host has, and picks the code for them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from assay.domain.errors import DriverUnavailable
+from assay.driver.port import Problem
+from assay.drivers.oci.cgroups import Groups
+from assay.drivers.oci.cgroups_v1 import GroupsV1, Hierarchy
+from assay.drivers.oci.cgroups_v2 import GroupsV2
+
+NEEDED: Final = ("memory", "pids", "cpu")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Layout:
+    """The hierarchies of version 1 that this process is in, and where version 2 is."""
+
+    hierarchies: tuple[Hierarchy, ...]
+    unified: Path | None
+
+    @property
+    def controllers(self) -> frozenset[str]:
+        """Of version 1."""
+        return frozenset(
+            name
+            for hierarchy in self.hierarchies
+            if not hierarchy.named
+            for name in hierarchy.controllers.split(",")
+        )
+
+    @property
+    def name(self) -> str:
+        """v1, v2, or hybrid: both are mounted."""
+        if not self.controllers:
+            return "v2" if self.unified else "none"
+        return "hybrid" if self.unified else "v1"
+
+
+def read_layout() -> Layout:
+    """The layout of this host."""
+    return parse_layout(
+        Path("/proc/self/mountinfo").read_text(), Path("/proc/self/cgroup").read_text()
+    )
+
+
+def parse_layout(mountinfo: str, own_groups: str) -> Layout:
+    """The layout, from the texts of /proc/self/mountinfo and /proc/self/cgroup."""
+    mounted: dict[frozenset[str], Path] = {}
+    unified: Path | None = None
+    for line in mountinfo.splitlines():
+        before, _, after = line.partition(" - ")
+        place = Path(_unescape(before.split()[4]))
+        kind, _, options = after.split()[:3]
+        if kind == "cgroup2":
+            unified = place
+        elif kind == "cgroup":
+            mounted[frozenset(options.split(","))] = place
+    hierarchies = []
+    for line in own_groups.splitlines():
+        controllers = line.split(":", 2)[1]
+        if not controllers:
+            continue
+        found = [
+            path for names, path in mounted.items() if names.issuperset(controllers.split(","))
+        ]
+        if found:
+            hierarchies.append(Hierarchy(controllers=controllers, mounted=found[0]))
+    return Layout(hierarchies=tuple(hierarchies), unified=unified)
+
+
+def choose_groups(layout: Layout) -> Groups:
+    """The code for a layout. Raises DriverUnavailable when it can't do what is needed."""
+    found = problems(layout)
+    if found:
+        raise DriverUnavailable(f"{found[0].summary}; {found[0].remedy}")
+    if layout.controllers:
+        return GroupsV1(layout.hierarchies, layout.unified)
+    assert layout.unified is not None
+    return GroupsV2(layout.unified)
+
+
+def problems(layout: Layout) -> list[Problem]:
+    """What sandboxes need of control groups and this host does not offer."""
+    if layout.controllers:
+        missing = [name for name in (*NEEDED, "cpuacct") if name not in layout.controllers]
+        return [
+            Problem(
+                summary=f"the control group {name} is not mounted",
+                remedy=f"mkdir -p /sys/fs/cgroup/{name} && "
+                f"mount -t cgroup -o {name} cgroup /sys/fs/cgroup/{name}",
+            )
+            for name in missing
+        ]
+    if layout.unified is None:
+        remedy = "mount -t cgroup2 cgroup2 /sys/fs/cgroup"
+        return [Problem(summary="no control groups are mounted", remedy=remedy)]
+    offered = (layout.unified / "cgroup.controllers").read_text().split()
+    return [
+        Problem(
+            summary=f"the kernel does not offer the control group {name} here",
+            remedy=f"start Linux without cgroup_disable={name}, and delegate it to this container",
+        )
+        for name in NEEDED
+        if name not in offered
+    ]
+
+
+def _unescape(path: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), path)

@@ -1,0 +1,75 @@
+"""A process that stays the same one: its number and when it started."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Process:
+    """Numbers are used again, so the start (in clock ticks since boot) tells who it is."""
+
+    pid: int
+    started: int
+
+    @classmethod
+    def find(cls, pid: int) -> Process | None:
+        """The process with this number, or None when none runs."""
+        try:
+            text = Path(f"/proc/{pid}/stat").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        # The second field is the program's name, and may hold anything.
+        state, *numbers = text.rpartition(")")[2].split()
+        return None if state in "ZX" else cls(pid=pid, started=int(numbers[18]))
+
+    @classmethod
+    def parse(cls, text: str) -> Process | None:
+        """The inverse of str()."""
+        words = text.split()
+        if len(words) != 2 or not all(word.isdecimal() for word in words):
+            return None
+        return cls(pid=int(words[0]), started=int(words[1]))
+
+    def __str__(self) -> str:
+        return f"{self.pid} {self.started}"
+
+    def runs(self) -> bool:
+        """Whether this very process still runs."""
+        return Process.find(self.pid) == self
+
+
+def kill_and_wait(members: Callable[[], Iterable[int]], deadline: float) -> None:
+    """Send SIGKILL to all members, and wait until they ended or time.monotonic() is `deadline`."""
+    handles: dict[int, int] = {}
+    try:
+        for pid in members():
+            with contextlib.suppress(ProcessLookupError):
+                handles[pid] = os.pidfd_open(pid)
+        # A number that is still a member's belongs to the process that we hold: not used again.
+        ours = [handles[pid] for pid in handles.keys() & set(members())]
+        for handle in ours:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+        _wait(ours, deadline)
+    finally:
+        for handle in handles.values():
+            os.close(handle)
+
+
+def _wait(handles: Sequence[int], deadline: float) -> None:
+    running = select.poll()
+    for handle in handles:
+        running.register(handle, select.POLLIN)
+    left = len(handles)
+    while left and (rest := deadline - time.monotonic()) > 0:
+        for handle, _ in running.poll(rest * 1000):
+            running.unregister(handle)
+            left -= 1

@@ -1,0 +1,278 @@
+"""Makes and removes sandboxes, step by step, in the calling thread."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import errno
+import json
+import os
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+from assay.domain.errors import AssayError, CreateTimeout, DiskFull, RuntimeFailed
+from assay.driver.port import Sandbox, SandboxSpec, SandboxState
+from assay.drivers.oci.bundle import Plan, configuration
+from assay.drivers.oci.cgroups import Groups, group_of
+from assay.drivers.oci.dial import dial
+from assay.drivers.oci.folder import Sandboxes, SandboxFolder, is_id, new_id
+from assay.drivers.oci.launcher import Launcher
+from assay.drivers.oci.layout import choose_groups, read_layout
+from assay.drivers.oci.process import Process
+from assay.drivers.oci.runtime import Runtime, call
+from assay.drivers.oci.stage import Staged, install_agent, staged
+from assay.drivers.oci.users import UserRanges
+
+_SECONDS_TO_START: Final = 30.0
+_SECONDS_TO_LISTEN: Final = 10.0
+_SECONDS_BETWEEN_LOOKS: Final = 0.0005
+_LEAST_ROOM: Final = 1024 * 1024
+_LEAST_INODES: Final = 16
+
+
+class Workshop:
+    """The blocking half of the driver."""
+
+    def __init__(
+        self, *, runtime: Runtime, state: Path, agent: Path, first_user: int, parallel: int
+    ) -> None:
+        self._runtime = runtime
+        self._state = state
+        self._agent = agent
+        self._parallel = parallel
+        self._annotations: dict[str, str] = {}
+        self._runs = state / runtime.name / "run"
+        self.sandboxes = Sandboxes(state / runtime.name / "sandboxes")
+        self._ranges = UserRanges(state / "users", first=first_user)
+
+    @cached_property
+    def groups(self) -> Groups:
+        """Control groups, the way this host has them. Raises DriverUnavailable."""
+        return choose_groups(read_layout())
+
+    @cached_property
+    def _launcher(self) -> Launcher:
+        return Launcher(self.groups.view, self._parallel)
+
+    def close(self) -> None:
+        """Let go of everything but the sandboxes."""
+        if "_launcher" in self.__dict__:
+            self._launcher.close()
+        if "groups" in self.__dict__:
+            self.groups.tidy()
+
+    def make(self, sandbox_id: str, spec: SandboxSpec, abandoned: threading.Event) -> Sandbox:
+        """Make a sandbox and wait until its agent listens; on any failure nothing is left."""
+        program, groups = self._runtime.find(), self.groups
+        try:
+            with self.sandboxes.making(sandbox_id) as (folder, lock):
+                process = self._start(program, groups, folder, lock, spec)
+                self._wait_until_listening(process, folder, abandoned)
+        except BaseException as error:
+            # What can't be removed now stays in the list of sandboxes, for somebody to try again.
+            with contextlib.suppress(AssayError, OSError):
+                self.remove(sandbox_id)
+            if isinstance(error, OSError):
+                raise self._explained(error) from error
+            raise
+        return Sandbox(id=sandbox_id, facts=self._facts(folder, process))
+
+    def _start(
+        self, program: Path, groups: Groups, folder: SandboxFolder, lock: int, spec: SandboxSpec
+    ) -> Process:
+        first_user = self._ranges.take(folder.id)
+        folder.note_range(first_user)
+        groups.make(folder.id, spec.limits, first_user)
+        self._launcher.submit(
+            lambda: self._launch(program, folder, lock, spec, first_user)
+        ).result()
+        process = Process.find(int(folder.pid.read_text()))
+        if process is None:
+            raise _ended_at_once(folder)
+        try:
+            groups.place(folder.id, process.pid)
+        except ProcessLookupError:
+            raise _ended_at_once(folder) from None
+        folder.note_process(process)
+        return process
+
+    def _launch(
+        self, program: Path, folder: SandboxFolder, lock: int, spec: SandboxSpec, first_user: int
+    ) -> None:
+        """In a launcher's thread: what is mounted here is seen by the runtime alone."""
+        with staged(spec, self._installed_agent, first_user) as shown:
+            plan = self._plan(shown, folder, spec, first_user)
+            folder.configuration.write_text(json.dumps(configuration(plan)))
+            self._run(program, folder, lock)
+        if self._runtime.filter_annotation and not self._annotations:
+            self._annotations = self._compiled_filter(folder)
+
+    def _plan(
+        self, shown: Staged, folder: SandboxFolder, spec: SandboxSpec, first_user: int
+    ) -> Plan:
+        return Plan(
+            root=shown.root,
+            binds=[*shown.binds, *self.groups.binds(folder.id)],
+            first_user=first_user,
+            group=group_of(folder.id),
+            unclaimed_seconds=spec.unclaimed_seconds,
+            annotations=self._annotations,
+        )
+
+    def _compiled_filter(self, folder: SandboxFolder) -> dict[str, str]:
+        """What the first sandbox's runtime made of the profile serves all later ones."""
+        try:
+            compiled = (self._runs / folder.id / self._runtime.filter_file).read_bytes()
+        except FileNotFoundError:
+            return {}
+        return {self._runtime.filter_annotation: base64.b64encode(compiled).decode()}
+
+    @cached_property
+    def _installed_agent(self) -> Path:
+        return install_agent(self._agent, self._state / "agents")
+
+    def _run(self, program: Path, folder: SandboxFolder, lock: int) -> None:
+        command: list[str | Path] = [
+            program, *self._runtime.options, "--root", self._runs, "--log", folder.runtime_log,
+            "run", "--detach", "--bundle", folder.path, "--pid-file", folder.pid, folder.id,
+        ]  # fmt: skip
+        # If we are killed, whoever cleans up waits for the lock, and so until the runtime is done.
+        status = call(command, output=folder.agent_log, keep=lock, seconds=_SECONDS_TO_START)
+        if status is None:
+            raise CreateTimeout(
+                f"{program.name} did not start a sandbox in {_SECONDS_TO_START:.0f} s",
+                detail=folder.log(),
+            )
+        if status != 0:
+            raise self._failed(program, folder.log())
+
+    def _failed(self, program: Path, log: str) -> DiskFull | RuntimeFailed:
+        if "No space left" in log and not self._has_room():
+            return self._disk_full(log)
+        return RuntimeFailed(
+            f"{program.name} could not make a sandbox; `assay doctor` looks for the cause",
+            detail=log,
+        )
+
+    def _wait_until_listening(
+        self, process: Process, folder: SandboxFolder, abandoned: threading.Event
+    ) -> None:
+        deadline = time.monotonic() + _SECONDS_TO_LISTEN
+        while True:
+            try:
+                dial(process).close()
+            except (FileNotFoundError, ConnectionRefusedError):
+                if not process.runs():
+                    raise _ended_at_once(folder) from None
+            else:
+                return
+            if abandoned.is_set() or time.monotonic() > deadline:
+                raise CreateTimeout("the agent does not listen", detail=folder.log())
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+    def _facts(self, folder: SandboxFolder, process: Process) -> dict[str, str]:
+        return {
+            "runtime": self._runtime.name,
+            "process": str(process.pid),
+            "folder": str(folder.path),
+            "group": group_of(folder.id),
+            "first_user": str(folder.range()),
+        }
+
+    def time_alone(self, spec: SandboxSpec, argv: Sequence[str], stopwatch: Path) -> int:
+        """Nanoseconds of the runtime's `run`, of a bundle like any other but for its program."""
+        sandbox_id = new_id()
+        try:
+            with self.sandboxes.making(sandbox_id) as (folder, _):
+                first_user = self._ranges.take(sandbox_id)
+                folder.note_range(first_user)
+                self.groups.make(sandbox_id, spec.limits, first_user)
+                return self._launcher.submit(
+                    lambda: self._time_alone(folder, spec, first_user, argv, stopwatch)
+                ).result()
+        finally:
+            self.remove(sandbox_id)
+
+    def _time_alone(
+        self,
+        folder: SandboxFolder,
+        spec: SandboxSpec,
+        first_user: int,
+        argv: Sequence[str],
+        stopwatch: Path,
+    ) -> int:
+        program = self._runtime.find()
+        with staged(spec, self._installed_agent, first_user) as shown:
+            bundle = configuration(self._plan(shown, folder, spec, first_user))
+            bundle["process"]["args"] = list(argv)
+            folder.configuration.write_text(json.dumps(bundle))
+            ended = subprocess.run(
+                [stopwatch, "1", program, *self._runtime.options, "--root", self._runs,
+                 "--log", folder.runtime_log, "run", "--bundle", folder.path, folder.id],
+                capture_output=True, text=True, timeout=_SECONDS_TO_START, check=False,
+            )  # fmt: skip
+        if ended.returncode != 0:
+            raise self._failed(program, f"{folder.log()}\n{ended.stderr}")
+        return int(ended.stdout)
+
+    def examine(self, sandbox_id: str) -> SandboxState | None:
+        """What the host knows of a sandbox, or None when there is none."""
+        folder = self.sandboxes.folder(sandbox_id)
+        if not is_id(sandbox_id) or not folder.path.is_dir():
+            return None
+        process = folder.process()
+        running = process is not None and process.runs()
+        if process is not None and not running and not (self._runs / sandbox_id).is_dir():
+            return None  # somebody had the runtime delete it
+        usage = self.groups.usage(sandbox_id)
+        if usage is None:
+            return SandboxState(running=running)
+        return SandboxState(
+            running=running,
+            oom_kills=usage.oom_kills,
+            cpu_ns=usage.cpu_ns,
+            memory_bytes=usage.memory_bytes,
+        )
+
+    def remove(self, sandbox_id: str) -> None:
+        """Remove all that belongs to a sandbox, whatever there is of it; the folder goes last.
+
+        Asking the runtime to do it (`delete --force`) would cost a program's start, and leave
+        more than half of this to do.
+        """
+        with self.sandboxes.locked(sandbox_id) as folder:
+            if folder is None:
+                return
+            self.groups.remove(sandbox_id)
+            shutil.rmtree(self._runs / sandbox_id, ignore_errors=True)
+            self._ranges.free(sandbox_id, folder.range())
+            folder.remove()
+
+    def _explained(self, error: OSError) -> DiskFull | RuntimeFailed:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT) and not self._has_room():
+            return self._disk_full(str(error))
+        if error.errno in (errno.EPERM, errno.EACCES) and os.geteuid() != 0:
+            return RuntimeFailed("only root can make sandboxes; try sudo", detail=str(error))
+        return RuntimeFailed(
+            "the host could not make a sandbox; `assay doctor` looks for the cause",
+            detail=str(error),
+        )
+
+    def _disk_full(self, detail: str) -> DiskFull:
+        return DiskFull(f"the disk is full; free some room for {self._state}", detail=detail)
+
+    def _has_room(self) -> bool:
+        """Kernel limits say "no space" too, and mean their own."""
+        room = os.statvfs(self._state)
+        inodes = room.f_favail > _LEAST_INODES or room.f_files == 0  # 0: not counted
+        return inodes and room.f_bavail * room.f_frsize > _LEAST_ROOM
+
+
+def _ended_at_once(folder: SandboxFolder) -> RuntimeFailed:
+    return RuntimeFailed("the agent ended as soon as it was started", detail=folder.log())

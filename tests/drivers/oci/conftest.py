@@ -1,0 +1,115 @@
+"""Real sandboxes, and a check after each test that nothing of them is left."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from assay.agent.native import program
+from assay.driver.port import Mount, RootFilesystem, SandboxSpec, Secret
+from assay.drivers.oci import CRUN, RUNC, OciDriver, Runtime
+from assay.drivers.oci.process import Process
+
+FIRST_USER = 1_000_000_000
+LAST_USER = 1_400_000_000
+
+
+def left_over(state: Path) -> list[str]:
+    """Everything that sandboxes of this state folder could have left."""
+    processes = (path for path in Path("/proc").glob("[0-9]*") if _is_ours(path))
+    # Find none: it has ended, and only its parent (the machine's process 1) has not noticed yet.
+    found = [f"process {path.name}" for path in processes if Process.find(int(path.name))]
+    found += [f"user range {link.name}" for link in (state / "users").glob("*")]
+    for folder in ("sandboxes", "run"):
+        found += [f"folder {path}" for path in state.glob(f"*/{folder}/*")]
+    groups = Path("/sys/fs/cgroup").glob("*/assay/*/learners")
+    found += [f"group {group}" for group in groups if _is_ours(group)]
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    found += [f"mount {line}" for line in mounts if str(state) in line]
+    return found
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        return FIRST_USER <= path.stat().st_uid < LAST_USER
+    except FileNotFoundError:
+        return False
+
+
+@pytest.fixture
+def state() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="assay-oci-"))
+    try:
+        yield folder
+        assert left_over(folder) == []
+        assert not _is_ours(Path("/dev/null"))  # crun gives away its standard streams
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> RootFilesystem:
+    """The machine's own programs, in folders that only root may enter."""
+    tmp_path.chmod(0o755)
+    for name in ("proc", "dev", "tmp", "workspace", ".assay", "etc", "usr", "var/tmp"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("bin", "sbin", "lib", "lib64"):
+        if Path("/", name).is_symlink():
+            (tmp_path / name).symlink_to(f"usr/{name}")
+    mounts = tuple(Mount(source=Path("/", name), target=f"/{name}") for name in ("usr", "etc"))
+    return RootFilesystem(digest="test", path=tmp_path, mounts=mounts)
+
+
+class OpenDriver(Protocol):
+    """Opens a driver on the test's state folder, as another server would."""
+
+    def __call__(
+        self, runtime: Runtime = CRUN, parallel: int = 4
+    ) -> AbstractAsyncContextManager[OciDriver]: ...
+
+
+@pytest.fixture
+def open_driver(state: Path) -> OpenDriver:
+    @asynccontextmanager
+    async def opened(runtime: Runtime = CRUN, parallel: int = 4) -> AsyncIterator[OciDriver]:
+        driver = OciDriver(
+            runtime=runtime,
+            state=state,
+            agent=program("agent"),
+            first_user=FIRST_USER,
+            parallel=parallel,
+        )
+        try:
+            yield driver
+        finally:
+            for sandbox_id in await driver.list():
+                await driver.destroy(sandbox_id)
+            await driver.aclose()
+
+    return opened
+
+
+@pytest.fixture(params=[CRUN, RUNC], ids=lambda runtime: runtime.name)
+async def driver(
+    request: pytest.FixtureRequest, open_driver: OpenDriver
+) -> AsyncIterator[OciDriver]:
+    async with open_driver(request.param) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def crun(open_driver: OpenDriver) -> AsyncIterator[OciDriver]:
+    async with open_driver() as opened:
+        yield opened
+
+
+@pytest.fixture
+def spec(root: RootFilesystem) -> SandboxSpec:
+    return SandboxSpec(root=root, secret=Secret(secrets.token_bytes(32)))

@@ -1,0 +1,64 @@
+"""What the runtime is told, where a slip would be a hole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from assay.drivers.oci import seccomp
+from assay.drivers.oci.bundle import Bind, Plan, configuration
+
+PLAN = Plan(
+    root=Path("/root"),
+    binds=[
+        Bind(source=Path("/a"), target="/b"),
+        Bind(source=Path("/c"), target="/d", writable=True),
+    ],
+    first_user=5_000_000,
+    group="/assay/x/agent",
+    unclaimed_seconds=60,
+)
+
+
+def test_the_agent_has_five_capabilities_and_programs_inherit_none() -> None:
+    process = configuration(PLAN)["process"]
+
+    five = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_KILL", "CAP_SETGID", "CAP_SETUID"]
+    assert process["capabilities"] == {"bounding": five, "permitted": five, "effective": five}
+    assert process["noNewPrivileges"] is True
+
+
+def test_every_namespace_is_the_sandboxs_own() -> None:
+    kinds = {each["type"] for each in configuration(PLAN)["linux"]["namespaces"]}
+
+    assert kinds == {"user", "mount", "pid", "ipc", "uts", "cgroup", "network"}
+
+
+def test_no_id_of_the_host_is_mapped() -> None:
+    linux = configuration(PLAN)["linux"]
+
+    expected = [{"containerID": 0, "hostID": 5_000_000, "size": 65536}]
+    assert linux["uidMappings"] == linux["gidMappings"] == expected
+
+
+def test_what_is_bound_is_read_only_unless_it_says_otherwise() -> None:
+    mounts = {each["destination"]: each["options"] for each in configuration(PLAN)["mounts"]}
+
+    assert {"ro", "nosuid", "nodev"} <= set(mounts["/b"])
+    assert {"rw", "nosuid", "nodev"} <= set(mounts["/d"])
+
+
+def test_no_system_call_is_both_allowed_and_refused() -> None:
+    for machine in ("x86_64", "aarch64"):
+        rules = seccomp.profile(machine)["syscalls"]
+        names = [name for rule in rules if "args" not in rule for name in rule["names"]]
+        filtered = {name for rule in rules if "args" in rule for name in rule["names"]}
+
+        assert len(names) == len(set(names))
+        assert filtered.isdisjoint(names)
+
+
+def test_what_is_unknown_answers_as_an_older_kernel_would() -> None:
+    profile = seccomp.profile("x86_64")
+
+    assert (profile["defaultAction"], profile["defaultErrnoRet"]) == ("SCMP_ACT_ERRNO", 38)
+    assert profile["architectures"] == ["SCMP_ARCH_X86_64"]

@@ -1,0 +1,294 @@
+"""The life of a sandbox, from each of the port's sides, with real runtimes."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import assay
+from assay.agent.client import Agent
+from assay.agent.native import program
+from assay.agent.session import open_session
+from assay.domain.command import Command
+from assay.domain.errors import (
+    CapabilityMissing,
+    DiskFull,
+    RuntimeFailed,
+    RuntimeMissing,
+    SandboxGone,
+)
+from assay.driver.port import Mount, SandboxSpec, SandboxState
+from assay.drivers.oci import CRUN, OciDriver
+from assay.drivers.oci.folder import new_id
+
+pytestmark = pytest.mark.root
+
+Open = Callable[..., AbstractAsyncContextManager[OciDriver]]
+
+
+async def test_a_created_sandbox_is_listed_runs_and_is_gone_after_destroy(
+    driver: OciDriver, spec: SandboxSpec
+) -> None:
+    sandbox = await driver.create(spec)
+
+    assert await driver.list() == [sandbox.id]
+    state = await driver.examine(sandbox.id)
+    assert state is not None
+    assert (state.running, state.oom_kills) == (True, 0)
+    stream = await driver.connect(sandbox.id)
+    agent = await Agent.connect(stream, spec.secret)
+    assert "cgroup-kill" in agent.capabilities
+    await agent.aclose()
+
+    await driver.destroy(sandbox.id)
+
+    assert await driver.list() == []
+    assert await driver.examine(sandbox.id) is None
+    with pytest.raises(SandboxGone):
+        await driver.connect(sandbox.id)
+
+
+async def test_probe_makes_a_sandbox_and_says_the_version(driver: OciDriver) -> None:
+    health = await driver.probe()
+
+    assert health.works, health.problems
+    assert health.version[0].isdigit()
+
+
+async def test_many_at_once_are_all_different(driver: OciDriver, spec: SandboxSpec) -> None:
+    made = await asyncio.gather(*(driver.create(spec) for _ in range(20)))
+
+    assert len({sandbox.id for sandbox in made}) == 20
+    assert len({sandbox.facts["first_user"] for sandbox in made}) == 20
+    await asyncio.gather(*(driver.destroy(sandbox.id) for sandbox in made))
+
+
+async def test_destroy_can_be_called_often_and_at_once(
+    driver: OciDriver, spec: SandboxSpec
+) -> None:
+    sandbox = await driver.create(spec)
+
+    await asyncio.gather(*(driver.destroy(sandbox.id) for _ in range(10)))
+    await driver.destroy(sandbox.id)
+    for unknown in (new_id(), "", "..", "../sandboxes", "a" * 300):
+        await driver.destroy(unknown)
+
+
+async def test_a_sandbox_killed_from_outside_does_not_run_and_can_be_destroyed(
+    driver: OciDriver, spec: SandboxSpec
+) -> None:
+    sandbox = await driver.create(spec)
+    os.kill(int(sandbox.facts["process"]), signal.SIGKILL)
+    await asyncio.sleep(0.1)
+
+    state = await driver.examine(sandbox.id)
+    assert state is not None
+    assert not state.running
+    with pytest.raises(SandboxGone):
+        await driver.connect(sandbox.id)
+    await driver.destroy(sandbox.id)
+
+
+async def test_another_server_finds_connects_and_destroys(
+    open_driver: Open, spec: SandboxSpec
+) -> None:
+    async with open_driver() as first:
+        sandbox = await first.create(spec)
+        async with open_driver() as second:
+            assert await second.list() == [sandbox.id]
+            agent = await Agent.connect(await second.connect(sandbox.id), spec.secret)
+            await agent.aclose()
+            await asyncio.gather(first.destroy(sandbox.id), second.destroy(sandbox.id))
+
+
+@pytest.mark.parametrize("delay", [0, 0.001, 0.004, 0.008, 0.012, 0.02])
+async def test_a_cancelled_create_leaves_nothing(
+    driver: OciDriver, spec: SandboxSpec, delay: float
+) -> None:
+    creations = [asyncio.ensure_future(driver.create(spec)) for _ in range(6)]
+    await asyncio.sleep(delay)
+    for creation in creations:
+        creation.cancel()
+        creation.cancel()
+    done = await asyncio.gather(*creations, return_exceptions=True)
+
+    for result in done:
+        if not isinstance(result, BaseException):
+            await driver.destroy(result.id)
+    assert await driver.list() == []
+
+
+async def test_a_missing_runtime_is_named_with_the_command_that_installs_it(
+    open_driver: Open, spec: SandboxSpec
+) -> None:
+    async with open_driver(replace(CRUN, program="no-such-runtime")) as driver:
+        with pytest.raises(RuntimeMissing, match="apt-get install crun"):
+            await driver.create(spec)
+        health = await driver.probe()
+
+    assert not health.works
+    assert health.problems[0].remedy == "apt-get install crun"
+
+
+async def test_a_runtime_that_fails_is_quoted(open_driver: Open, spec: SandboxSpec) -> None:
+    async with open_driver(replace(CRUN, options=("--no-such-option",))) as driver:
+        with pytest.raises(RuntimeFailed) as caught:
+            await driver.create(spec)
+
+    assert "no-such-option" in caught.value.detail
+
+
+async def test_an_agent_that_ends_at_once_is_a_failure(
+    state: Path, spec: SandboxSpec, tmp_path: Path
+) -> None:
+    driver = OciDriver(runtime=CRUN, state=state, agent=Path("/bin/true"))
+    try:
+        with pytest.raises(RuntimeFailed):
+            await driver.create(spec)
+    finally:
+        await driver.aclose()
+
+
+async def test_network_is_refused(crun: OciDriver, spec: SandboxSpec) -> None:
+    with pytest.raises(CapabilityMissing):
+        await crun.create(replace(spec, network=True))
+
+
+async def test_a_root_without_a_needed_folder_is_refused_and_untouched(
+    crun: OciDriver, spec: SandboxSpec
+) -> None:
+    (spec.root.path / "workspace").rmdir()
+
+    with pytest.raises(RuntimeFailed, match="mkdir"):
+        await crun.create(spec)
+    assert not (spec.root.path / "workspace").exists()
+
+
+@pytest.fixture
+def small_disk(state: Path) -> Iterator[Path]:
+    small = state / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "small", small], check=True)
+    try:
+        yield small
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+
+async def test_a_full_disk_is_said_to_be_full(
+    small_disk: Path, spec: SandboxSpec, open_driver: Open
+) -> None:
+    driver = OciDriver(runtime=CRUN, state=small_disk, agent=Path("/bin/true"))
+    (small_disk / "filler").write_bytes(bytes(390 * 1024))
+    try:
+        with pytest.raises(DiskFull, match="free some room"):
+            await driver.create(spec)
+        assert await driver.list() == []
+    finally:
+        await driver.aclose()
+
+
+@pytest.fixture
+def mount_later(state: Path) -> Iterator[Callable[[], Path]]:
+    later = state / "later"
+    later.mkdir()
+
+    def mount() -> Path:
+        subprocess.run(["mount", "-t", "tmpfs", "later", later], check=True)
+        (later / "file").write_text("seen")
+        return later
+
+    yield mount
+    subprocess.run(["umount", later], check=True)
+
+
+async def test_a_folder_mounted_after_the_first_sandbox_is_seen_in_the_next(
+    crun: OciDriver, spec: SandboxSpec, mount_later: Callable[[], Path]
+) -> None:
+    await crun.create(spec)
+    (spec.root.path / "later").mkdir()
+    mounts = (*spec.root.mounts, Mount(source=mount_later(), target="/later"))
+    shown = replace(spec, root=replace(spec.root, mounts=mounts))
+
+    async with open_session(crun, shown) as session:
+        done = await session.run(Command(argv=("/bin/cat", "/later/file")))
+
+    assert done.stdout == b"seen"
+
+
+async def test_the_runtime_leaves_no_lock_on_a_sandbox(
+    driver: OciDriver, spec: SandboxSpec
+) -> None:
+    sandbox = await driver.create(spec)
+    folder = os.open(sandbox.facts["folder"], os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.close(folder)
+
+
+async def test_half_made_sandboxes_are_listed_and_can_be_destroyed(
+    crun: OciDriver, spec: SandboxSpec, state: Path
+) -> None:
+    sandbox = await crun.create(spec)
+    folder = Path(sandbox.facts["folder"])
+    for name in ("process", "pid", "range", "config.json"):
+        (folder / name).unlink()
+    empty = new_id()
+    folder.with_name(empty).mkdir()
+
+    assert await crun.list() == sorted([sandbox.id, empty])
+    assert await crun.examine(empty) == SandboxState(running=False)
+    await crun.destroy(sandbox.id)
+    await crun.destroy(empty)
+
+
+async def test_a_state_folder_deep_down_and_closed_to_others_works(
+    state: Path, spec: SandboxSpec
+) -> None:
+    deep = state.joinpath(*["a-rather-long-name-of-a-folder"] * 6)
+    deep.mkdir(parents=True, mode=0o700)
+    driver = OciDriver(runtime=CRUN, state=deep, agent=program("agent"))
+    try:
+        async with open_session(driver, spec) as session:
+            done = await session.run(Command(argv=("/bin/true",)))
+        assert done.outcome.success
+    finally:
+        await driver.aclose()
+
+
+def test_probe_as_somebody_else_than_root_says_to_use_sudo() -> None:
+    program = """
+import asyncio, os
+from pathlib import Path
+from assay.drivers.oci import CRUN, OciDriver
+
+async def main():
+    os.setuid(65534)
+    driver = OciDriver(runtime=CRUN, state=Path("/nowhere/state"), agent=Path("/bin/true"))
+    health = await driver.probe()
+    print(health.works, [problem.remedy for problem in health.problems])
+    await driver.aclose()
+
+asyncio.run(main())
+"""
+    source = str(Path(assay.__file__).parent.parent)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"PYTHONPATH": source},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.stdout == "False ['sudo assay doctor']\n", done.stderr
