@@ -18,7 +18,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { CONTROL = 3, FIELDS_MOST = PAYLOAD_MOST / 5 };
+enum { CONTROL = 3, FIELDS_MOST = PAYLOAD_MOST / 5, PENDING_SIGNALS = 512 };
 
 struct request {
     char *arguments[FIELDS_MOST + 1], *environment[FIELDS_MOST + 1];
@@ -134,6 +134,9 @@ static void set_limits(void)
     /* One byte, not none: a core file is too large for both, and with one byte the kernel does
      * not start the host's handler of core dumps either. */
     setrlimit(RLIMIT_CORE, &(struct rlimit){1, 1});
+    /* Pending signals and timers are counted for who made the user namespace, too: a program that
+     * hoards them must leave the other sandboxes theirs. */
+    setrlimit(RLIMIT_SIGPENDING, &(struct rlimit){PENDING_SIGNALS, PENDING_SIGNALS});
     if (request.open_files)
         setrlimit(RLIMIT_NOFILE, &(struct rlimit){request.open_files, request.open_files});
     if (!groups_can_measure()) { /* then the agent shares the program's memory limit */

@@ -148,15 +148,24 @@ for folder in ("/", "/usr", "/etc", "/dev", "/.assay", "/.assay/control", "/proc
 async def test_the_secret_and_the_socket_are_out_of_a_learners_reach(session: Session) -> None:
     program = """
 import os, socket
-for look in (lambda: os.listdir("/.assay/control"), lambda: os.listdir("/.assay/cgroup/memory"),
+for look in (lambda: os.listdir("/.assay/control"), lambda: os.listdir("/.assay/cgroup/memory")[0],
              lambda: open("/proc/1/environ"), lambda: os.listdir("/proc/1/fd"),
              lambda: socket.socket(socket.AF_UNIX).connect("/.assay/control/socket")):
     try:
         print(look())
-    except OSError as error:
+    except (OSError, IndexError):
         print("refused")
 """
     assert (await python(session, program)).split() == ["refused"] * 5
+
+
+async def test_not_even_root_in_a_sandbox_sees_its_control_groups(session: Session) -> None:
+    program = """
+import os
+print(sorted(sum((os.listdir(f"/.assay/cgroup/{name}") for name in os.listdir("/.assay/cgroup")), [])))
+print([line for line in open("/proc/self/mounts") if line.startswith("cgroup")])
+"""
+    assert (await python(session, program, privileged=True)).split() == ["[]", "[]"]
 
 
 async def test_nothing_of_the_host_shows_in_proc(session: Session) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 _CLONE_NEWNS = 0x00020000
 _MNT_DETACH = 2
+_UMOUNT_NOFOLLOW = 8
 
 
 class MountFlag(IntFlag):
@@ -20,6 +21,7 @@ class MountFlag(IntFlag):
     NOSUID = 2
     NODEV = 4
     NOEXEC = 8
+    REMOUNT = 32
     BIND = 4096
     MOVE = 8192
     RECURSIVE = 16384
@@ -64,4 +66,4 @@ def mount(
 
 def detach(target: Path) -> None:
     """Unmount a tree of mounts now, for everybody who comes later."""
-    _check(_libc().umount2(os.fsencode(target), _MNT_DETACH), str(target))
+    _check(_libc().umount2(os.fsencode(target), _MNT_DETACH | _UMOUNT_NOFOLLOW), str(target))

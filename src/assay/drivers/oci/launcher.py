@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import select
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -56,6 +56,26 @@ class Launcher:
         # Slave: what is unmounted on the host goes away here too, and nothing comes back.
         kernel.mount("none", Path("/"), flags=MountFlag.RECURSIVE | MountFlag.SLAVE)
         self._prepare()
+
+
+def hide(pid: int, targets: Iterable[Path]) -> None:
+    """Unmount these in the mount namespace of a process; what it has open there stays open.
+
+    For a launcher's thread, which comes back to its own namespace.
+    """
+    own, other = (
+        os.open(f"/proc/{whose}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC) for whose in ("thread-self", pid)
+    )
+    try:
+        kernel.enter_mounts(other)
+        try:
+            for target in targets:
+                kernel.detach(target)
+        finally:
+            kernel.enter_mounts(own)
+    finally:
+        os.close(own)
+        os.close(other)
 
 
 class _HostMounts:

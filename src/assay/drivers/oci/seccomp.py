@@ -35,7 +35,6 @@ _MEMORY: Final = """
     brk mmap munmap mremap mprotect madvise msync mincore mlock mlock2 munlock mlockall munlockall
     membarrier pkey_alloc pkey_free pkey_mprotect mseal get_mempolicy
     shmget shmat shmdt shmctl semget semop semtimedop semctl msgget msgsnd msgrcv msgctl
-    mq_open mq_unlink mq_timedsend mq_timedreceive mq_notify mq_getsetattr
 """
 
 _PROCESSES: Final = """
@@ -45,7 +44,7 @@ _PROCESSES: Final = """
     set_tid_address getpid getppid gettid getpgid setpgid getsid setsid
     getuid geteuid getgid getegid getresuid getresgid getgroups
     setuid setgid setreuid setregid setresuid setresgid setfsuid setfsgid setgroups
-    capget capset getrlimit setrlimit prlimit64 getrusage times getpriority setpriority ioprio_get
+    capget capset getrlimit setrlimit getrusage times getpriority setpriority ioprio_get
     ioprio_set sched_yield sched_getaffinity sched_setaffinity sched_getparam sched_setparam
     sched_getscheduler sched_setscheduler sched_get_priority_max sched_get_priority_min
     sched_rr_get_interval sched_getattr sched_setattr getcpu uname sysinfo getrandom
@@ -127,6 +126,8 @@ def profile(machine: str) -> Rule:
             # Its flags are in memory that the filter can't see; libcs fall back to clone.
             _refuse(["clone3"], errno.ENOSYS),
             _allow(["clone"], [_masked(0, _NEW_NAMESPACES, 0)]),
+            # Of oneself only: the sandbox's root could take process 1 its file descriptors.
+            _allow(["prlimit64"], [_masked(0, _LOW_WORD, 0)]),
             *(_allow(["personality"], [_masked(0, _LOW_WORD, kind)]) for kind in _PERSONALITIES),
             *_sockets(),
             *(_allow(["ioctl"], [_masked(1, _LOW_WORD, request)]) for request in _REQUESTS),

@@ -71,7 +71,7 @@ def staged(spec: SandboxSpec, agent: Path, first_user: int) -> Iterator[Staged]:
             Bind(
                 source=_show(mount.source, str(number)),
                 target=mount.target,
-                executable=not os.statvfs(mount.source).f_flag & os.ST_NOEXEC,
+                executable=not _forbids_programs(mount.source),
             )
             for number, mount in enumerate(spec.root.mounts)
         ]
@@ -102,7 +102,15 @@ def _show(source: Path, name: str) -> Path:
     else:
         target.touch()
     kernel.mount(source, target, flags=MountFlag.BIND)
+    # Here and not only in the bundle: a root file system has no mount options there.
+    keep = MountFlag.NOEXEC if _forbids_programs(source) else MountFlag.NONE
+    flags = MountFlag.REMOUNT | MountFlag.BIND | MountFlag.RDONLY | _FLAGS | keep
+    kernel.mount("none", target, flags=flags)
     return target
+
+
+def _forbids_programs(source: Path) -> bool:
+    return bool(os.statvfs(source).f_flag & os.ST_NOEXEC)
 
 
 def _writable(spec: SandboxSpec, first_user: int) -> list[Bind]:

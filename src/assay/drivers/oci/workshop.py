@@ -22,7 +22,7 @@ from assay.drivers.oci.bundle import Plan, configuration
 from assay.drivers.oci.cgroups import Groups, group_of
 from assay.drivers.oci.dial import dial
 from assay.drivers.oci.folder import Sandboxes, SandboxFolder, is_id, new_id
-from assay.drivers.oci.launcher import Launcher
+from assay.drivers.oci.launcher import Launcher, hide
 from assay.drivers.oci.layout import choose_groups, read_layout
 from assay.drivers.oci.process import Process
 from assay.drivers.oci.runtime import Runtime, call
@@ -74,6 +74,7 @@ class Workshop:
             with self.sandboxes.making(sandbox_id) as (folder, lock):
                 process = self._start(program, groups, folder, lock, spec)
                 self._wait_until_listening(process, folder, abandoned)
+                self._hide_groups(process, sandbox_id)
         except BaseException as error:
             # What can't be removed now stays in the list of sandboxes, for somebody to try again.
             with contextlib.suppress(AssayError, OSError):
@@ -175,6 +176,13 @@ class Workshop:
             if abandoned.is_set() or time.monotonic() > deadline:
                 raise CreateTimeout("the agent does not listen", detail=folder.log())
             time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+    def _hide_groups(self, process: Process, sandbox_id: str) -> None:
+        """The agent has them open by now; nobody else in the sandbox, not even its root, may reach
+        them, raise a limit there, or leave the group that its execution ends with.
+        """
+        targets = [Path(bind.target) for bind in self.groups.binds(sandbox_id)]
+        self._launcher.submit(lambda: hide(process.pid, targets)).result()
 
     def _facts(self, folder: SandboxFolder, process: Process) -> dict[str, str]:
         return {
