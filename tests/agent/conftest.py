@@ -10,8 +10,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from assay.agent.native import program
 from wire import RunningAgent, running_agent
+
+from assay.agent.native import program
 
 
 @pytest.fixture

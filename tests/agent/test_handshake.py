@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 
 import pytest
-from assay.agent.native import program
 from wire import (
     HELLO,
     PING,
@@ -20,6 +19,8 @@ from wire import (
     running_agent,
 )
 
+from assay.agent.native import program
+
 pytestmark = pytest.mark.root
 
 
@@ -31,18 +32,22 @@ def test_the_secret_file_is_gone_before_anyone_can_connect(agent: RunningAgent) 
 def test_a_wrong_secret_is_refused(agent: RunningAgent) -> None:
     for wrong in (bytes(32), agent.secret[:31], agent.secret + b"x", b""):
         answer = agent.connect().hello(wrong)
-        assert answer is not None and answer.type == REFUSED and answer.text(7) == "secret"
+        assert answer is not None
+        assert answer.type == REFUSED
+        assert answer.text(7) == "secret"
 
 
 def test_another_version_is_refused(agent: RunningAgent) -> None:
     answer = agent.connect().hello(agent.secret, version=2)
-    assert answer is not None and answer.text(7) == "version"
+    assert answer is not None
+    assert answer.text(7) == "version"
 
 
 def test_a_lower_epoch_is_refused_and_a_higher_one_takes_over(agent: RunningAgent) -> None:
     first = agent.peer(epoch=5)
     answer = agent.connect().hello(agent.secret, epoch=4)
-    assert answer is not None and answer.text(7) == "epoch"
+    assert answer is not None
+    assert answer.text(7) == "epoch"
     first.send(frame(PING, 0, b"still here"))
     assert first.until(PONG).payload == b"still here"
     agent.peer(epoch=6)
@@ -64,7 +69,8 @@ def test_anything_but_a_hello_is_cut_off(agent: RunningAgent, bad: bytes) -> Non
     peer = agent.connect()
     peer.send(bad)
     answer = peer.receive()
-    assert answer is not None and answer.type == REFUSED
+    assert answer is not None
+    assert answer.type == REFUSED
     assert peer.receive() is None
 
 
@@ -89,7 +95,8 @@ def test_a_broken_frame_ends_the_connection_but_no_execution(
     assert peer.receive() is None
     again = agent.connect()
     ready = again.hello(agent.secret)
-    assert ready is not None and len(ready.fields[6]) == 1
+    assert ready is not None
+    assert len(ready.fields[6]) == 1
 
 
 def test_a_ninth_silent_connection_replaces_the_oldest(agent: RunningAgent) -> None:

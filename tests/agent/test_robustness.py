@@ -68,4 +68,5 @@ def test_the_agent_outlives_random_frames(agent: RunningAgent, seed: int) -> Non
             pass
         peer.close()
     ready = agent.connect().hello(agent.secret)
-    assert ready is not None and ready.type == READY
+    assert ready is not None
+    assert ready.type == READY

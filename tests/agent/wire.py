@@ -122,7 +122,8 @@ class RunningAgent(NamedTuple):
         """The connection that the agent listens to."""
         peer = self.connect()
         answer = peer.hello(self.secret, epoch)
-        assert answer is not None and answer.type == READY
+        assert answer is not None
+        assert answer.type == READY
         return peer
 
 
@@ -132,8 +133,19 @@ def running_agent(program: Path, folder: Path, *more: str) -> Iterator[RunningAg
     secret, secret_file, path = os.urandom(32), folder / "secret", folder / "socket"
     secret_file.write_bytes(secret)
     process = subprocess.Popen(
-        ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
-        + [str(program), "--socket", str(path), "--secret-file", str(secret_file), *more]
+        [
+            "unshare",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+            str(program),
+            "--socket",
+            str(path),
+            "--secret-file",
+            str(secret_file),
+            *more,
+        ]
     )
     try:
         deadline = time.monotonic() + 5

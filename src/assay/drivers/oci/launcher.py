@@ -63,9 +63,8 @@ def hide(pid: int, targets: Iterable[Path]) -> None:
 
     For a launcher's thread, which comes back to its own namespace.
     """
-    own, other = (
-        os.open(f"/proc/{whose}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC) for whose in ("thread-self", pid)
-    )
+    own = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    other = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     try:
         kernel.enter_mounts(other)
         try:
