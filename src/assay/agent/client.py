@@ -1,0 +1,341 @@
+"""The host's end of a connection to a sandbox's agent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Final
+
+from assay.agent import protocol as wire
+from assay.agent.execution import Execution, copy_of
+from assay.agent.heartbeat import Heartbeat, Timings
+from assay.agent.messages import (
+    KnownExecution,
+    Ready,
+    exec_frame,
+    hello_frame,
+    to_refusal,
+)
+from assay.agent.outbox import Outbox, broken_by
+from assay.domain.command import LEARNER_UID, Command
+from assay.domain.errors import (
+    AgentRefused,
+    ConnectionLost,
+    InvalidInput,
+    ProtocolViolation,
+)
+from assay.domain.facts import Source
+from assay.domain.limits import ExecutionLimits
+from assay.driver.port import ByteStream, Secret
+
+READ_BYTES: Final = 262_144
+NO_LIMITS: Final = ExecutionLimits(
+    wall_seconds=None, cpu_seconds=None, output_bytes=None, open_files=None
+)
+"""For the agent's own programs, whose work the caller bounds."""
+
+
+class Agent:
+    """A connection to the agent of one sandbox, made by `connect`.
+
+    One task reads; everything else happens in the caller's. When the connection is lost, every
+    execution raises `lost`, and a new connection can attach to what goes on in the sandbox.
+    """
+
+    def __init__(self, stream: ByteStream, *, own_kernel: bool, timings: Timings) -> None:
+        self.capabilities: frozenset[str] = frozenset()
+        self.release = ""
+        self.known: tuple[KnownExecution, ...] = ()
+        self.closed = False
+        self.lost: ConnectionLost | ProtocolViolation | None = None
+        self._stream = stream
+        self._timings = timings
+        self._kernel = Source.GUEST if own_kernel else Source.HOST
+        self._decoder = wire.FrameDecoder(wire.TO_HOST)
+        self._outbox = Outbox(stream, self._lose)
+        self._executions: dict[int, Execution] = {}
+        self._last_number = 0
+        self._pings = 0
+        self._pinged: dict[int, asyncio.Future[None]] = {}
+        self._heartbeat: Heartbeat | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._receiving = False
+
+    @classmethod
+    async def connect(
+        cls,
+        stream: ByteStream,
+        secret: Secret,
+        *,
+        epoch: int = 1,
+        own_kernel: bool = False,
+        timings: Timings | None = None,
+    ) -> Agent:
+        """Say HELLO over `stream`, which the agent's client owns from then on.
+
+        `own_kernel`: what the sandbox's kernel measures counts as the guest's word, not the
+        host's. Raises AgentRefused, ConnectionLost or ProtocolViolation, with the stream closed.
+        """
+        agent = cls(stream, own_kernel=own_kernel, timings=timings or Timings())
+        try:
+            async with asyncio.timeout(agent._timings.hello):
+                await stream.write(hello_frame(secret, epoch))
+                await agent._greet(epoch)
+        except TimeoutError as error:
+            await agent.aclose()
+            raise ConnectionLost("the sandbox's agent did not answer in time") from error
+        except BaseException:
+            await agent.aclose()
+            raise
+        if agent.lost is not None:  # by a frame that came together with READY
+            await agent.aclose()
+            raise copy_of(agent.lost)
+        return agent
+
+    async def start(self, command: Command) -> Execution:
+        """Start a program and return at once; a refusal shows when its output or end is asked for.
+
+        Raises InvalidInput when the command is too long, and what `lost` holds.
+        """
+        return self._start(command, builtin=False)
+
+    async def start_builtin(
+        self,
+        *argv: str,
+        privileged: bool = False,
+        uid: int = LEARNER_UID,
+        stdin: bool = False,
+        limits: ExecutionLimits = NO_LIMITS,
+    ) -> Execution:
+        """Start one of the agent's own programs, such as `list`."""
+        command = Command(argv=argv, privileged=privileged, uid=uid, stdin=stdin, limits=limits)
+        return self._start(command, builtin=True)
+
+    async def attach(
+        self, number: int, *, offset: int = 0, stdin: bool = True, terminal: bool = False
+    ) -> Execution:
+        """Go on with an execution of an earlier connection, its output from `offset` on.
+
+        `offset` is that of the first byte that the caller hasn't got. Standard input goes on from
+        what the agent has received (`Execution.input_offset`). `terminal` lets its input overtake
+        other input. Raises InvalidInput when the agent doesn't know the number.
+        """
+        known = next((known for known in self.known if known.number == number), None)
+        if known is None or number in self._executions:
+            raise InvalidInput(f"there is no execution {number} to attach to")
+        self._require_open()
+        execution = self._executions[number] = Execution(
+            number,
+            self._outbox,
+            forget=self._forget,
+            kernel=self._kernel,
+            terminal=terminal,
+            stdin=stdin,
+            offset=offset,
+            input_offset=known.stdin_received,
+        )
+        self._outbox.put(wire.number_frame(number, wire.ATTACH, offset))
+        if offset > known.output_start:
+            # The agent may be full of what the caller has got; nothing more would come of it.
+            self._outbox.put_ack(number, offset)
+        return execution
+
+    async def ping(self) -> float:
+        """Return how many seconds the agent took to answer."""
+        self._require_open()
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        answered = loop.create_future()
+        self._next_ping()
+        number = self._pings
+        self._pinged[number] = answered
+        try:
+            await answered
+        finally:
+            self._pinged.pop(number, None)
+        return loop.time() - started
+
+    async def aclose(self) -> None:
+        """Close the connection; what runs in the sandbox goes on. May be called twice."""
+        self.closed = True
+        self._shut(ConnectionLost("the connection to the agent was closed"))
+        await self._stream.aclose()
+        await self._outbox.finish()
+        reader = self._reader
+        if reader is not None and reader is not asyncio.current_task():
+            await asyncio.wait((reader,))
+
+    # --- opening -----------------------------------------------------------------------------
+
+    async def _greet(self, epoch: int) -> None:
+        while data := await self._read_some():
+            frames = self._decoder.feed(data)
+            for frame in frames:
+                self._accept(frame, epoch)
+                self._begin()
+                self._receive_all(frames)
+                return
+        raise ConnectionLost("the sandbox's agent closed the connection")
+
+    def _accept(self, frame: wire.Frame, epoch: int) -> None:
+        if frame.type == wire.REFUSED:
+            code, message = to_refusal(frame.payload)
+            raise AgentRefused(
+                f"the sandbox's agent refused this host: {message or code}", detail=code
+            )
+        if frame.type != wire.READY:
+            raise wire.violation(f"a frame of type {frame.type} before READY")
+        ready = Ready.decode(frame.payload)
+        if ready.version != wire.VERSION:
+            raise AgentRefused(
+                f"the sandbox's agent speaks version {ready.version} of the protocol,"
+                f" this host version {wire.VERSION}",
+                detail="version",
+            )
+        if ready.epoch != epoch:
+            raise wire.violation(f"READY for epoch {ready.epoch}, not {epoch}")
+        self.capabilities, self.release = ready.capabilities, ready.release
+        self.known = ready.known
+        self._last_number = max((known.number for known in ready.known), default=0)
+
+    def _begin(self) -> None:
+        self._heartbeat = Heartbeat(
+            self._timings,
+            last_sent=lambda: self._outbox.last_sent,
+            ping=self._next_ping,
+            silent=self._on_silence,
+        )
+        self._reader = asyncio.get_running_loop().create_task(self._read())
+
+    # --- receiving ---------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        try:
+            while data := await self._read_some():
+                self._receive_all(self._decoder.feed(data))
+                if self.lost is not None:
+                    return
+                # A read that never has to wait must not keep everyone else waiting.
+                await asyncio.sleep(0)
+            self._lose(ConnectionLost("the sandbox's agent closed the connection"))
+        except ConnectionLost as error:
+            self._lose(error)
+        finally:
+            self._shut(ConnectionLost("the connection to the agent was closed"))
+            await self._stream.aclose()
+
+    async def _read_some(self) -> bytes:
+        try:
+            return await self._stream.read(READ_BYTES)
+        except ConnectionLost:
+            raise
+        except Exception as error:  # a stream that breaks its contract is broken, too
+            raise broken_by(error) from error
+
+    def _receive_all(self, frames: Iterator[wire.Frame]) -> None:
+        if self._heartbeat is not None:
+            self._heartbeat.last_heard = asyncio.get_running_loop().time()
+        self._receiving = True
+        try:
+            for frame in frames:
+                if frame.channel:
+                    self._receive(frame)
+                else:
+                    self._on_connection(frame)
+                if self.lost is not None:
+                    break
+        except ProtocolViolation as error:
+            self._lose(error)
+        finally:
+            self._receiving = False
+
+    def _receive(self, frame: wire.Frame) -> None:
+        execution = self._executions.get(frame.channel)
+        if execution is not None:
+            execution.receive(frame)
+        elif frame.type != wire.FAILED or frame.channel > self._last_number:
+            # (An answer that crossed the release of its execution is no one's any more.)
+            raise wire.violation(f"a frame of type {frame.type} for execution {frame.channel}")
+
+    def _on_connection(self, frame: wire.Frame) -> None:
+        if frame.type == wire.PING:
+            if len(frame.payload) > wire.MOST_PING:
+                raise wire.violation("a PING that is too long")
+            self._outbox.put_pong(frame.payload)
+        elif frame.type == wire.PONG:
+            self._on_pong(wire.to_number(frame.payload))
+        elif frame.type == wire.REFUSED:
+            self._on_refused(*to_refusal(frame.payload))
+        else:
+            raise wire.violation("READY twice")
+
+    def _on_pong(self, number: int) -> None:
+        if number > self._pings:
+            raise wire.violation("a PONG without a PING")
+        for pinged, answered in self._pinged.items():
+            if pinged <= number and not answered.done():
+                answered.set_result(None)
+
+    def _on_refused(self, code: str, message: str) -> None:
+        if code == "protocol":
+            raise ProtocolViolation(
+                "the sandbox's agent says that this host broke the protocol", detail=message
+            )
+        self._lose(ConnectionLost(f"the sandbox's agent closed: {message or code}", detail=code))
+
+    # --- the end -----------------------------------------------------------------------------
+
+    def _on_silence(self) -> None:
+        self._lose(
+            ConnectionLost(
+                f"nothing came from the sandbox's agent for {self._timings.silence:g} seconds"
+            )
+        )
+
+    def _lose(self, error: ConnectionLost | ProtocolViolation) -> None:
+        if self.lost is None and not self.closed:
+            self.lost = error
+        self._shut(error)
+
+    def _shut(self, error: ConnectionLost | ProtocolViolation) -> None:
+        """Stop at once; the task that reads closes the stream."""
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
+        self._outbox.close()
+        executions, self._executions = self._executions, {}
+        for execution in executions.values():
+            execution.fail(error)
+        for answered in self._pinged.values():
+            if not answered.done():
+                answered.set_exception(copy_of(error))
+        if self._reader is not None and not self._receiving:
+            self._reader.cancel()
+
+    def _start(self, command: Command, *, builtin: bool) -> Execution:
+        self._require_open()
+        number = self._last_number + 1
+        frame = exec_frame(number, command, builtin=builtin)
+        self._last_number = number
+        execution = self._executions[number] = Execution(
+            number,
+            self._outbox,
+            forget=self._forget,
+            kernel=self._kernel,
+            terminal=command.terminal is not None,
+            stdin=command.stdin,
+        )
+        self._outbox.put(frame)
+        return execution
+
+    def _next_ping(self) -> None:
+        self._pings += 1
+        self._outbox.put(wire.frame(0, wire.PING, self._pings.to_bytes(8, "little")))
+
+    def _forget(self, number: int) -> None:
+        self._executions.pop(number, None)
+
+    def _require_open(self) -> None:
+        if self.lost is not None:
+            raise copy_of(self.lost) from self.lost
+        if self.closed:
+            raise ConnectionLost("the connection to the agent was closed")

@@ -1,0 +1,66 @@
+"""Silence on a connection: when to break one's own, and when to take the other side for lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Timings:
+    """The protocol's times, in seconds of the event loop's clock."""
+
+    ping: float = 5.0
+    """Of own silence, then comes a PING."""
+    silence: float = 15.0
+    """Without a byte from the agent, then it is lost."""
+    hello: float = 10.0
+    """For the agent's answer to HELLO."""
+
+
+class Heartbeat:
+    """One timer that looks after both kinds of silence.
+
+    `last_sent` says when something was sent, or None while something is on its way that the agent
+    does not take: it would not take a PING either. The reader sets `last_heard`.
+    """
+
+    def __init__(
+        self,
+        timings: Timings,
+        *,
+        last_sent: Callable[[], float | None],
+        ping: Callable[[], None],
+        silent: Callable[[], None],
+    ) -> None:
+        self._timings = timings
+        self._last_sent = last_sent
+        self._ping = ping
+        self._silent = silent
+        self._loop = asyncio.get_running_loop()
+        self.last_heard = self._loop.time()
+        self._plan(self.last_heard)
+
+    def stop(self) -> None:
+        """End it."""
+        self._timer.cancel()
+
+    def _plan(self, spoken: float) -> None:
+        self._due = min(spoken + self._timings.ping, self.last_heard + self._timings.silence)
+        self._timer = self._loop.call_at(self._due, self._beat)
+
+    def _beat(self) -> None:
+        now = self._loop.time()
+        if now - self._due > self._timings.ping / 5:
+            # This program itself stood still (a suspended machine): what the agent sent meanwhile
+            # may still lie in the socket, so the silence counts from now.
+            self.last_heard = now
+        if now - self.last_heard >= self._timings.silence:
+            self._silent()
+            return
+        spoken = self._last_sent()
+        if spoken is not None and now - spoken >= self._timings.ping:
+            self._ping()
+            spoken = now
+        self._plan(now if spoken is None else spoken)

@@ -1,0 +1,284 @@
+"""One sandbox with its agent connected: what runs programs and says how they ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from dataclasses import replace
+from typing import Any, Final
+
+from assay.agent.client import Agent
+from assay.agent.execution import Completed, Execution
+from assay.domain.command import Command
+from assay.domain.errors import (
+    AgentDied,
+    AgentError,
+    AssayError,
+    ConnectionLost,
+    ProtocolViolation,
+)
+from assay.domain.facts import Facts, KilledBy, Measurement, Scope, Source
+from assay.domain.limits import MIB
+from assay.domain.outcome import Outcome, classify
+from assay.driver.port import Driver, Sandbox, SandboxSpec, SandboxState
+
+OUTPUT_MOST: Final = 64 * MIB
+"""Output that `Session.run` collects at most."""
+WATCHDOG_SECONDS: Final = 5.0
+"""How much later than an execution's wall limit the host itself ends it, and the sandbox."""
+ENDED_FROM_OUTSIDE: Final = "the sandbox was ended from outside"
+AGENT_DIED: Final = "the agent died"
+CONNECTION_BROKE: Final = "the connection broke"
+"""Reasons for which an execution is lost."""
+_SETTLING_SECONDS: Final = (0.01, 0.04, 0.2, 0.5)
+"""A killed agent's socket closes before the technology says that its sandbox has ended."""
+_SECONDS_TO_VANISH: Final = (0.01, 0.04, 0.2)
+"""Whoever destroys a sandbox kills first and removes then; only that tells it from a death."""
+
+
+class Session:
+    """A sandbox and the connection to its agent, both of which it owns; see `open_session`.
+
+    What happens to the sandbox or to the connection while a program runs becomes facts (`lost`),
+    never an exit code: what is unknown is never a success.
+    """
+
+    def __init__(
+        self, driver: Driver, sandbox: Sandbox, agent: Agent, *, oom_kills: int = 0
+    ) -> None:
+        """Take over a connected sandbox; `oom_kills` is what the host has counted in it so far."""
+        self.driver = driver
+        self.sandbox = sandbox
+        self.agent = agent
+        self._oom_kills = oom_kills
+        self._ended_because = ""
+
+    async def start(self, command: Command) -> Execution:
+        """Start a program; follow it yourself, then call `conclude`."""
+        return await self.agent.start(command)
+
+    async def run(
+        self, command: Command, stdin: bytes = b"", *, most: int = OUTPUT_MOST
+    ) -> Completed:
+        """Run a program to its end, `stdin` as its standard input, and collect its output.
+
+        A program that writes more than `most` bytes is ended, as by its output limit. When
+        cancelled, the program is killed. Raises ExecutionRefused when it could not be started,
+        and ConnectionLost when the connection was lost already.
+        """
+        if stdin and not command.stdin:
+            command = replace(command, stdin=True)
+        execution = await self.start(command)
+        output = _Collected(most)
+        try:
+            async with _feeding(execution, stdin, command):
+                with self._watchdog(execution, command):
+                    await output.collect(execution)
+                facts, _ = await self.conclude(execution, command)
+        except BaseException:
+            execution.abandon()
+            raise
+        if output.over:
+            facts = replace(facts, killed_by=KilledBy.OUTPUT)
+        return Completed(
+            stdout=bytes(output.stdout),
+            stderr=bytes(output.stderr),
+            facts=facts,
+            outcome=classify(facts, command.limits),
+        )
+
+    async def conclude(self, execution: Execution, command: Command) -> tuple[Facts, Outcome]:
+        """Wait for the end of an execution of this session, and judge it.
+
+        Output that nobody reads is discarded. An execution that is still there 5 seconds after
+        its wall limit, with no output waiting for its reader, is lost, and the sandbox destroyed.
+        """
+        try:
+            with self._watchdog(execution, command):
+                facts = await execution.wait()
+        except (ConnectionLost, ProtocolViolation) as error:
+            facts = await self._lost(error)
+        else:
+            facts = await self._with_oom_kills(facts)
+        return facts, classify(facts, command.limits)
+
+    async def aclose(self) -> None:
+        """Close the connection and destroy the sandbox."""
+        try:
+            await self.agent.aclose()
+        finally:
+            await _surely(self.driver.destroy(self.sandbox.id))
+
+    @contextlib.contextmanager
+    def _watchdog(self, execution: Execution, command: Command) -> Iterator[None]:
+        wall = command.limits.wall_seconds
+        if wall is None:
+            yield
+            return
+        watchdog = _Watchdog(execution, wall)
+        try:
+            yield
+        finally:
+            watchdog.stop()
+
+    async def _lost(self, error: AgentError) -> Facts:
+        if isinstance(error, _Overdue):
+            self._ended_because = error.message
+            state = await self._examine()
+            await _surely(self.driver.destroy(self.sandbox.id))
+        else:
+            state = await self._settled_state()
+        return Facts(lost=self._reason(error, state), oom_kills=self._new_oom_kills(state))
+
+    def _reason(self, error: AgentError, state: SandboxState | None) -> str:
+        if self._ended_because:
+            return self._ended_because
+        if isinstance(error, ProtocolViolation):
+            return "the agent broke the protocol"
+        if state is None:
+            return ENDED_FROM_OUTSIDE
+        return CONNECTION_BROKE if state.running else AGENT_DIED
+
+    async def _with_oom_kills(self, facts: Facts) -> Facts:
+        """Fill in from the host what the agent could not see, if it can have mattered."""
+        if facts.exit_code == 0 or (facts.oom_kills is not None and not facts.oom_kills.value):
+            return facts
+        state = await self._examine()
+        if facts.oom_kills is None:
+            facts = replace(facts, oom_kills=self._new_oom_kills(state))
+        if state is not None and state.oom_kills is not None:
+            self._oom_kills = state.oom_kills
+        return facts
+
+    def _new_oom_kills(self, state: SandboxState | None) -> Measurement | None:
+        if state is None or state.oom_kills is None:
+            return None
+        count = max(0, state.oom_kills - self._oom_kills)
+        return Measurement(value=count, source=Source.HOST, scope=Scope.SANDBOX)
+
+    async def _settled_state(self) -> SandboxState | None:
+        state = await self._examine()
+        for seconds in _SETTLING_SECONDS:
+            if state is None or not state.running:
+                break
+            await asyncio.sleep(seconds)
+            state = await self._examine()
+        for seconds in _SECONDS_TO_VANISH:
+            if state is None or state.running:
+                break
+            await asyncio.sleep(seconds)
+            state = await self._examine()
+        return state
+
+    async def _examine(self) -> SandboxState | None:
+        try:
+            return await self.driver.examine(self.sandbox.id)
+        except AssayError:
+            # Nothing is known then; that the connection broke stays true.
+            return SandboxState(running=True)
+
+
+@contextlib.asynccontextmanager
+async def open_session(
+    driver: Driver, spec: SandboxSpec, *, epoch: int = 1
+) -> AsyncIterator[Session]:
+    """Make a sandbox, connect to its agent, and destroy it at the end whatever happens."""
+    sandbox = await driver.create(spec)
+    try:
+        agent = await _connect(driver, sandbox, spec, epoch)
+        try:
+            yield Session(driver, sandbox, agent)
+        finally:
+            await agent.aclose()
+    finally:
+        await _surely(driver.destroy(sandbox.id))
+
+
+async def _connect(driver: Driver, sandbox: Sandbox, spec: SandboxSpec, epoch: int) -> Agent:
+    try:
+        stream = await driver.connect(sandbox.id)
+        own_kernel = driver.capabilities.own_kernel
+        return await Agent.connect(stream, spec.secret, epoch=epoch, own_kernel=own_kernel)
+    except ConnectionLost as error:
+        state = await driver.examine(sandbox.id)
+        if state is None or not state.running:
+            raise AgentDied(
+                "the sandbox's agent ended before it could be used", detail=error.detail
+            ) from error
+        raise
+
+
+class _Overdue(ConnectionLost):
+    """The agent is there, but does not do what it owes."""
+
+
+class _Watchdog:
+    """A timer that makes an execution fail when the agent does not end it in time."""
+
+    def __init__(self, execution: Execution, wall_seconds: float) -> None:
+        self._execution = execution
+        self._loop = asyncio.get_running_loop()
+        due = max(execution.started + wall_seconds, self._loop.time())
+        self._timer = self._loop.call_at(due + WATCHDOG_SECONDS, self._look)
+
+    def stop(self) -> None:
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        if self._execution.output_pending:
+            self._timer = self._loop.call_later(WATCHDOG_SECONDS, self._look)
+        else:
+            self._execution.fail(_Overdue("the agent did not end the program in time"))
+
+
+class _Collected:
+    """The output of one program, up to a number of bytes."""
+
+    def __init__(self, most: int) -> None:
+        self.stdout, self.stderr = bytearray(), bytearray()
+        self.over = False
+        self._most = most
+
+    async def collect(self, execution: Execution) -> None:
+        """Collect until the end or the loss, which `conclude` explains, or until it's too much."""
+        with contextlib.suppress(ConnectionLost, ProtocolViolation):
+            async for chunk in execution.output():
+                room = self._most - len(self.stdout) - len(self.stderr)
+                stream = self.stdout if chunk.stream == "stdout" else self.stderr
+                stream += chunk.data[:room]
+                if len(chunk.data) > room:
+                    self.over = True
+                    await execution.cancel()
+                    return
+
+
+@contextlib.asynccontextmanager
+async def _feeding(execution: Execution, stdin: bytes, command: Command) -> AsyncIterator[None]:
+    """Send standard input meanwhile, in a task of its own if there is any."""
+    if not command.stdin:
+        yield
+        return
+    task = asyncio.create_task(_feed(execution, stdin))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait((task,))
+
+
+async def _feed(execution: Execution, stdin: bytes) -> None:
+    # Whoever reads the output gets the error too.
+    with contextlib.suppress(AgentError):
+        await execution.write(stdin)
+        await execution.end_input()
+
+
+async def _surely(work: Coroutine[Any, Any, None]) -> None:
+    """Await to the end, even when the caller is cancelled meanwhile."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait((task,))
+        raise
