@@ -38,6 +38,7 @@ enum frame_type {
 
 enum field_tag {
     F_VERSION = 1, F_SECRET, F_EPOCH, F_RELEASE, F_CAPABILITY, F_EXECUTION, F_CODE, F_MESSAGE,
+    F_HIGHEST,
     F_ARGUMENT = 16, F_ENVIRONMENT, F_DIRECTORY, F_USER, F_GROUP, F_TERMINAL, F_SEPARATE_STDERR,
     F_STDIN, F_WALL, F_CPU, F_OUTPUT, F_OPEN_FILES, F_BUILTIN,
     F_EXIT_CODE = 32, F_SIGNAL, F_REASON, F_ERRNO, F_STEP, F_WALL_USED, F_CPU_USED, F_PEAK_MEMORY,
@@ -147,6 +148,7 @@ void executions_tick(uint64_t now);
 uint64_t executions_wakeup(void);
 void executions_reap(void);
 void executions_detach(void);
+uint32_t executions_highest(void);
 struct execution *execution_find(uint32_t channel);
 bool execution_prepare(void); /* false when it should be tried later */
 const char *execution_start(uint32_t channel, const uint8_t *payload, size_t length);

@@ -412,6 +412,7 @@ static void add_ready(void)
         put_field_text(&writer, F_CAPABILITY, "cgroup-facts");
     if (can_change_user)
         put_field_text(&writer, F_CAPABILITY, "privileges");
+    put_field_number(&writer, F_HIGHEST, executions_highest());
     put_executions(&writer);
     ready_due = !batch_add(READY, 0, payload, (size_t)(writer.at - payload), 0);
 }

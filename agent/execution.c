@@ -21,6 +21,7 @@ static const uint64_t MILLISECOND = 1000000ull;
 
 struct execution executions[SLOTS];
 static int processors = 1;
+static uint32_t highest_channel;
 
 void executions_init(void)
 {
@@ -225,6 +226,8 @@ static const char *try_to_start(uint32_t channel, const uint8_t *payload, size_t
     }
     e->state = RUNNING;
     e->channel = channel;
+    if (channel > highest_channel)
+        highest_channel = channel;
     e->user = (uid_t)settings.user;
     e->attached = true;
     e->started = now_ns();
@@ -378,6 +381,12 @@ bool execution_attach(struct execution *e, uint64_t offset)
     e->exit_sent = false;
     e->window_due = e->streamed_input;
     return true;
+}
+
+/* A host that starts anew must not use a number twice, not even that of a released execution. */
+uint32_t executions_highest(void)
+{
+    return highest_channel;
 }
 
 void executions_detach(void)

@@ -128,3 +128,15 @@ def test_a_sandbox_that_nobody_claims_ends_itself(tmp_path: Path) -> None:
         assert agent.process.poll() is None
         peer.close()
         assert agent.process.wait(timeout=3) == 0
+
+
+def test_a_new_host_learns_the_highest_number_that_was_used(agent: RunningAgent) -> None:
+    first = agent.peer()
+    first.send(command(41, "true"))
+    first.until(17)
+    first.send(frame(18, 41))
+    second = agent.connect()
+    ready = second.hello(agent.secret)
+    assert ready is not None
+    assert ready.number(9) == 41
+    assert 6 not in ready.fields

@@ -65,7 +65,11 @@ class Peer:
 
     def __init__(self, path: Path) -> None:
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.connect(str(path))
+        try:
+            self.socket.connect(str(path))
+        except OSError:
+            self.socket.close()
+            raise
         self.socket.settimeout(10)
         self._have = b""
 
@@ -127,6 +131,18 @@ class RunningAgent(NamedTuple):
         return peer
 
 
+def wait_until_it_listens(path: Path) -> None:
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            Peer(path).close()
+        except OSError:
+            assert time.monotonic() < deadline, "the agent does not listen"
+            time.sleep(0.005)
+        else:
+            return
+
+
 @contextmanager
 def running_agent(program: Path, folder: Path, *more: str) -> Iterator[RunningAgent]:
     """The agent as process 1 of its own process namespace, without any other isolation."""
@@ -148,9 +164,7 @@ def running_agent(program: Path, folder: Path, *more: str) -> Iterator[RunningAg
         ]
     )
     try:
-        deadline = time.monotonic() + 5
-        while not path.exists() and time.monotonic() < deadline:
-            time.sleep(0.005)
+        wait_until_it_listens(path)
         yield (running := RunningAgent(process, path, secret, secret_file, []))
         for peer in running.peers:
             peer.close()

@@ -196,7 +196,7 @@ class Agent:
             raise wire.violation(f"READY for epoch {ready.epoch}, not {epoch}")
         self.capabilities, self.release = ready.capabilities, ready.release
         self.known = ready.known
-        self._last_number = max((known.number for known in ready.known), default=0)
+        self._last_number = max(ready.highest, *(known.number for known in ready.known), 0)
 
     def _begin(self) -> None:
         self._heartbeat = Heartbeat(

@@ -78,10 +78,12 @@ class Ready:
     release: str = ""
     capabilities: frozenset[str] = frozenset()
     known: tuple[KnownExecution, ...] = ()
+    highest: int = 0
+    """The highest number that an execution ever had, released ones too."""
 
     def encode(self) -> bytes:
         """The payload."""
-        parts = [wire.number(1, self.version), _epoch(self.epoch)]
+        parts = [wire.number(1, self.version), _epoch(self.epoch), wire.number(9, self.highest)]
         parts.append(wire.field(4, self.release.encode()))
         parts += [wire.field(5, name.encode()) for name in sorted(self.capabilities)]
         parts += [wire.field(6, _encode_known(known)) for known in self.known]
@@ -100,6 +102,7 @@ class Ready:
             release=wire.to_text(last.get(4, b"")),
             capabilities=frozenset(wire.to_text(value) for tag, value in found if tag == 5),
             known=_unique(_decode_known(value) for tag, value in found if tag == 6),
+            highest=min(wire.to_number(last[9]), 2**32 - 1) if 9 in last else 0,
         )
 
 
@@ -253,8 +256,8 @@ def to_request(payload: bytes) -> Request:
     )
 
 
-def exit_payload(facts: Facts, *, step: str = "start") -> bytes:
-    """Encode EXIT; `step` is what failed when the facts hold a start error."""
+def exit_payload(facts: Facts) -> bytes:
+    """Encode EXIT."""
     parts = []
     if facts.exit_code is not None:
         parts.append(wire.number(32, facts.exit_code))
@@ -265,7 +268,7 @@ def exit_payload(facts: Facts, *, step: str = "start") -> bytes:
         parts.append(wire.number(34, reason))
     if facts.start_error is not None:
         parts.append(wire.number(35, getattr(errno, facts.start_error)))
-        parts.append(wire.field(36, step.encode()))
+        parts.append(wire.field(36, (facts.start_step or "program").encode()))
     for tag, name in _MEASURED.items():
         measurement: Measurement | None = getattr(facts, name)
         if measurement is not None:
@@ -289,6 +292,7 @@ def to_facts(payload: bytes, *, kernel: Source) -> Facts:
         signal=_within(number.get(33), 1, 127, "signal"),
         killed_by=_REASONS.get(_within(number.get(34), 1, 4, "reason") or 0),
         start_error=_errno_name(_within(number.get(35), 1, 4095, "errno")),
+        start_step=wire.to_text(found[36])[:16] if {35, 36} <= found.keys() else None,
         wall_ns=measured.get("wall_ns"),
         cpu_ns=measured.get("cpu_ns"),
         peak_memory_bytes=measured.get("peak_memory_bytes"),

@@ -48,13 +48,15 @@ class Facts:
 
     Exactly one of `exit_code`, `signal` and `lost` is set. `start_error` is the name of the
     errno (such as ENOENT) when the program could not be started; the exit code is then 127
-    (not found) or 126, as a shell gives it.
+    (not found) or 126, as a shell gives it. `start_step` then says what could not be done:
+    "program", "directory", "user", "terminal", "group" or "request".
     """
 
     exit_code: int | None = None
     signal: int | None = None
     lost: str | None = None
     start_error: str | None = None
+    start_step: str | None = None
     killed_by: KilledBy | None = None
     wall_ns: Measurement | None = None
     cpu_ns: Measurement | None = None

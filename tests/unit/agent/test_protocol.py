@@ -113,6 +113,7 @@ def measured(value: int, source: Source = Source.HOST) -> Measurement:
         Facts(
             exit_code=127,
             start_error="ENOENT",
+            start_step="program",
             peak_memory_bytes=Measurement(value=1, source=Source.HOST, scope=Scope.SANDBOX),
             output_bytes=measured(0, Source.AGENT),
         ),

@@ -240,6 +240,7 @@ class _Connection:
             release="fake",
             capabilities=self._agent.capabilities,
             known=self._agent.known(),
+            highest=self._agent.sandbox.highest,
         )
         self.send_raw(wire.frame(0, wire.READY, ready.encode()))
         self._beat()

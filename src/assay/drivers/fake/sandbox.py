@@ -29,6 +29,7 @@ class FakeSandbox:
         self.programs = programs
         self.ports: dict[int, Callable[[], MemoryStream]] = {}
         self.executions: dict[int, FakeExecution] = {}
+        self.highest = 0
         self.processes = 0
         self._empty = asyncio.Event()
         self._empty.set()
@@ -51,6 +52,7 @@ class FakeSandbox:
     def start(self, channel: int, request: Request, changed: Callable[[], None]) -> FakeExecution:
         """Start an execution; one whose program cannot be started ends at once."""
         execution = FakeExecution(channel, request, self, changed)
+        self.highest = max(self.highest, channel)
         self.executions[channel] = execution
         try:
             program = self._find_program(request)

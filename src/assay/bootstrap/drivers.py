@@ -1,0 +1,111 @@
+"""Names of drivers -> drivers."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
+from difflib import get_close_matches
+from typing import Final
+
+from assay.agent.native import program
+from assay.bootstrap.ownership import Ownership, sweep
+from assay.config import Settings
+from assay.domain.errors import UnknownDriver
+from assay.driver.guard import Event, Guard
+from assay.driver.port import Driver
+
+PREFERRED: Final = ("crun", "runc")
+"""Those that isolate, the fastest first."""
+
+
+def _oci(settings: Settings, name: str) -> Driver:
+    from assay.drivers.oci import CRUN, RUNC, OciDriver
+
+    runtime = {"crun": CRUN, "runc": RUNC}[name]
+    runtime = replace(runtime, program=settings.runtimes.get(name, runtime.program))
+    return OciDriver(runtime=runtime, state=settings.state, agent=program("agent"))
+
+
+def _fake(settings: Settings, name: str) -> Driver:
+    from assay.drivers.fake import FakeDriver
+
+    return FakeDriver()
+
+
+_FACTORIES: Final[Mapping[str, Callable[[Settings, str], Driver]]] = {
+    "crun": _oci,
+    "runc": _oci,
+    "fake": _fake,
+}
+
+
+def driver_names() -> tuple[str, ...]:
+    """Every name that `--driver` takes."""
+    return tuple(_FACTORIES)
+
+
+def make_driver(settings: Settings, name: str) -> Driver:
+    """A driver without a guard, for who puts one around it or measures without.
+
+    Raises UnknownDriver, or Unavailable when the agent was not built.
+    """
+    if name not in _FACTORIES:
+        close = get_close_matches(name.lower(), _FACTORIES, n=1)
+        advice = f"did you mean {close[0]}?" if close else f"there are {', '.join(_FACTORIES)}"
+        raise UnknownDriver(f"no driver is called {name!r}; {advice}")
+    return _FACTORIES[name](settings, name)
+
+
+@contextlib.asynccontextmanager
+async def open_driver(
+    settings: Settings, name: str, *, on_event: Callable[[Event], None] | None = None
+) -> AsyncIterator[Guard]:
+    """A driver with a guard around it, closed at the end.
+
+    What it makes belongs to this process: when that is gone, the next one destroys it.
+    """
+    async with guarded(settings, make_driver(settings, name), on_event=on_event) as guard:
+        yield guard
+
+
+@contextlib.asynccontextmanager
+async def guarded(
+    settings: Settings, driver: Driver, *, on_event: Callable[[Event], None] | None = None
+) -> AsyncIterator[Guard]:
+    """The same with a driver that was made already, and is closed at the end."""
+    try:
+        with Ownership(settings.state, driver.name) as ownership:
+
+            def observe(event: Event) -> None:
+                ownership.observe(event)
+                if on_event is not None:
+                    on_event(event)
+
+            guard = Guard(driver, on_event=observe)
+            try:
+                yield guard
+            finally:
+                await guard.aclose()
+    finally:
+        await driver.aclose()
+
+
+async def sweep_abandoned(settings: Settings, driver_in_use: Driver) -> None:
+    """Destroy what processes that are gone have left Never raises.
+
+    Runs beside whatever else happens: sandboxes that belong to anybody alive aren't touched.
+    """
+
+    @contextlib.asynccontextmanager
+    async def opened(name: str) -> AsyncIterator[Driver]:
+        if name == driver_in_use.name:
+            yield driver_in_use
+            return
+        driver = make_driver(settings, name)
+        try:
+            yield driver
+        finally:
+            await driver.aclose()
+
+    await sweep(settings.state, driver_in_use.name, opened)

@@ -1,0 +1,101 @@
+"""`assay run`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Final
+
+import click
+
+from assay.bootstrap import Catalogue
+from assay.cli.answers import Answer, JsonAnswer, LiveAnswer
+from assay.cli.context import Flags
+from assay.cli.exit_status import table
+from assay.cli.failure import Cancelled, as_own_error
+from assay.cli.perform import perform
+from assay.cli.request import Wishes, understand
+
+EPILOG: Final = f"""\b
+Examples:
+  assay run hello.py                      the ending picks the environment
+  assay run sort.c 3 1 2                  compiled first; the rest are its arguments
+  assay run --file data.csv report.py     data.csv lies beside the program
+  assay run -e python notes               a file that doesn't end in .py
+  assay run --time 60 --memory 512 slow.py
+  generate | assay run filter.py | head   standard streams are joined, binary-safe
+  assay run -- ls -la /                   a command, in the environment bash
+  assay run -e c -- gcc --version         a command in another one
+  assay run --json hello.py               outcome, measurements and output as one line of JSON
+
+\b
+With a terminal the program has one, too. Without, Ctrl-C goes to the program, and a second one
+within 2 seconds cancels it.
+
+\b
+The exit status is the program's own, 128 + n if signal n ended it, or else
+{table()}
+"""
+
+_MOST_SECONDS: Final = click.FloatRange(min=0, min_open=True)
+_MOST_MB: Final = click.IntRange(min=1)
+
+
+@click.command(
+    epilog=EPILOG,
+    # What follows the program is the program's own.
+    context_settings={"allow_interspersed_args": False},
+)
+@click.option("-e", "--environment", metavar="ENV", help="Of `assay env list`.")
+@click.option("--driver", metavar="NAME", help="Of `assay driver list`. [the fastest that works]")
+@click.option("--time", type=_MOST_SECONDS, metavar="S", help="Seconds on the clock.")
+@click.option("--cpu", type=_MOST_SECONDS, metavar="S", help="Processor seconds. [as --time]")
+@click.option("--memory", type=_MOST_MB, metavar="MB", help="For all of it, files included.")
+@click.option("--output", type=_MOST_MB, metavar="MB", help="Standard output and error.")
+@click.option(
+    "--file", "files", multiple=True, metavar="PATH",
+    type=click.Path(exists=True, path_type=Path),
+    help="Put a file or folder beside the program; may be repeated.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON instead of live output.")
+@click.argument("target", metavar="FILE-OR-COMMAND")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[ARGUMENTS]...")
+@click.pass_obj
+def run(
+    flags: Flags,
+    *,
+    environment: str | None,
+    driver: str | None,
+    time: float | None,
+    cpu: float | None,
+    memory: int | None,
+    output: int | None,
+    files: tuple[Path, ...],
+    as_json: bool,
+    target: str,
+    arguments: tuple[str, ...],
+) -> int:
+    """Run a program in a sandbox, as if it ran here.
+
+    A FILE is put into a fresh sandbox, compiled if its language wants that, and run with the
+    ARGUMENTS; anything else is the name of a program in the sandbox. What it leaves behind is
+    removed with the sandbox.
+    """
+    wishes = Wishes(wall_seconds=time, cpu_seconds=cpu, memory=memory, output=output)
+    answer: Answer = JsonAnswer() if as_json else LiveAnswer()
+    try:
+        settings = flags.settings(driver=driver)
+        request = understand(
+            Catalogue(settings), target, arguments,
+            environment=environment, files=files, wishes=wishes,
+        )  # fmt: skip
+        return asyncio.run(perform(settings, request, answer))
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        return asyncio.run(answer.failed(Cancelled("cancelled")))
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        if os.environ.get("ASSAY_DEBUG") == "1":
+            raise
+        return asyncio.run(answer.failed(as_own_error(error)))

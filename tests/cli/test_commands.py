@@ -1,0 +1,128 @@
+"""The other commands, and help."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import pytest
+from command_line import Assay
+
+from assay.cli.app import COMMANDS
+from assay.cli.exit_status import MEANINGS
+
+
+def test_version_is_quick(assay: Assay) -> None:
+    assert assay("--version").stdout == b"assay 0.1.0\n"
+    script = """if True:
+        import sys
+        from assay.cli.app import run_app
+        run_app(["--version"])
+        print(*sys.modules)
+    """
+    shown = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=20, check=True
+    ).stdout
+    slow = {"asyncio", "rich", "msgspec", "ssl", "tomllib", "assay.drivers", "assay.domain"}
+    assert slow & set(shown.split()) == set()
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["run"], ["demo"], ["env"], ["env", "list"], ["env", "test"], ["driver"],
+                ["driver", "list"], ["driver", "check"]],
+    ids=lambda command: " ".join(command) or "assay",
+)  # fmt: skip
+def test_every_command_has_help(assay: Assay, command: list[str]) -> None:
+    ended = assay(*command, "--help")
+    assert ended.status == 0
+    assert b"Usage: assay" in ended.stdout
+    assert max(len(line) for line in ended.stdout.decode().splitlines()) <= 100
+
+
+def test_help_lists_every_command_and_every_status(assay: Assay) -> None:
+    listed = assay("--help").stdout.decode()
+    assert all(f"  {name} " in listed for name in COMMANDS)
+    explained = assay("run", "--help").stdout.decode()
+    assert all(f"{status.value:>5}  {text}" in explained for status, text in MEANINGS.items())
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["--nonsense"], ["driver", "check"]])
+def test_a_wrong_command_line_is_one_line(assay: Assay, arguments: list[str]) -> None:
+    ended = assay(*arguments)
+    assert ended.status == 2
+    assert "--help" in ended.complaint
+
+
+@pytest.mark.root
+def test_environments_are_listed_with_what_they_lack(
+    assay: Assay, environments: Callable[..., str]
+) -> None:
+    folder = environments(tool="/usr/bin/no-such-shell")
+    found = assay("--environments", folder, "env", "list", "--json").json["environments"]
+    by_name = {each["name"]: each for each in found}
+    assert not by_name["sh"]["usable"]
+    assert "apt-get install dash" in by_name["sh"]["problem"]
+    assert by_name["bash"]["usable"]
+    shown = assay("--environments", folder, "env", "list").stdout.decode()
+    assert "apt-get install dash" in shown
+
+
+@pytest.mark.root
+def test_sample_programs_end_as_promised(assay: Assay) -> None:
+    found = assay("env", "test", "bash", "--json").json
+    assert found["passed"]
+    assert {each["outcome"] for each in found["programs"]} >= {"exited(0)", "out_of_memory"}
+
+
+@pytest.mark.root
+def test_a_sample_program_that_ends_otherwise_fails_the_test(
+    assay: Assay, environments: Callable[..., str]
+) -> None:
+    folder = environments()
+    (assay.folder / "environments" / "sh" / "hello.sh").write_text("exit 3\n")
+    ended = assay("--environments", folder, "env", "test", "sh")
+    assert ended.status == 1
+    assert "exited(3) instead of exited(0)" in ended.stdout.decode()
+
+
+@pytest.mark.root
+def test_drivers_are_listed(assay: Assay) -> None:
+    del assay.variables["ASSAY_DRIVER"]
+    found = assay("driver", "list", "--json").json
+    assert found["default"] == "crun"
+    assert {each["name"]: each["works"] for each in found["drivers"]}["crun"]
+    assay.variables["ASSAY_CRUN"] = "/nowhere/crun"
+    shown = assay("driver", "list").stdout.decode()
+    assert "apt-get install crun" in shown
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("driver", ["fake", "crun"])
+def test_a_driver_is_checked(assay: Assay, driver: str) -> None:
+    ended = assay("driver", "check", driver, "--case", "sandboxes/agent-killed", "--json")
+    assert (ended.status, ended.stderr) == (0, b"")
+    (report,) = ended.json["reports"]
+    assert (report["driver"], report["green"], len(report["cases"])) == (driver, True, 1)
+
+
+@pytest.mark.root
+def test_a_driver_that_does_not_work_is_not_checked(assay: Assay) -> None:
+    assay.variables["ASSAY_RUNC"] = "/nowhere/runc"
+    ended = assay("driver", "check", "runc", "--case", "sandboxes/*")
+    assert ended.status == 113
+    assert "apt-get install runc" in ended.complaint
+
+
+@pytest.mark.root
+@pytest.mark.slow
+def test_the_demo_shows_programs_and_their_costs(assay: Assay) -> None:
+    started = time.monotonic()
+    ended = assay("demo")
+    assert (ended.status, ended.stderr) == (0, b"")
+    assert time.monotonic() - started < 20
+    shown = ended.stdout.decode()
+    for words in ("python/hello.py", "bash/hello.sh", "timed_out(cpu)", "out_of_memory",
+                  "How to go on:", "3 2 1 go"):  # fmt: skip
+        assert words in shown
