@@ -1,0 +1,147 @@
+"""What this process may do: root, capabilities, user namespaces, seccomp."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from assay.doctor.facts import Machine
+from assay.doctor.findings import Finding, failure, listed, note, ok, unknown, warning
+
+RANGE: Final = 65536
+"""Ids that a sandbox needs for a user range of its own."""
+
+_BITS: Final = {
+    "CAP_CHOWN": 0,
+    "CAP_DAC_OVERRIDE": 1,
+    "CAP_FOWNER": 3,
+    "CAP_KILL": 5,
+    "CAP_SETGID": 6,
+    "CAP_SETUID": 7,
+    "CAP_SYS_CHROOT": 18,
+    "CAP_SYS_ADMIN": 21,
+}
+_SYS_RESOURCE: Final = 24
+
+
+def root(machine: Machine) -> Iterator[Finding]:
+    """Who we are."""
+    rights = machine.rights
+    if rights.uid is None:
+        yield unknown("user", "who runs this")
+    elif rights.uid != 0:
+        yield warning(
+            "user", f"{rights.user or rights.uid}: the drivers need root", "sudo assay doctor"
+        )
+    elif rights.whole_user_range is False:
+        yield note("user", "root of a user namespace, not of the machine")
+    else:
+        yield ok("user", "root")
+
+
+def capabilities(machine: Machine) -> Iterator[Finding]:
+    """Whether root is all of root."""
+    held = machine.rights.effective
+    if held is None:
+        yield unknown("capabilities", "this process's capabilities")
+        return
+    if not machine.is_root:
+        return
+    missing = [name for name, bit in _BITS.items() if not held >> bit & 1]
+    if missing:
+        flags = " ".join(f"--cap-add {name.removeprefix('CAP_')}" for name in missing)
+        yield failure(
+            "capabilities",
+            f"{listed(missing, most=9)} missing: sandboxes can't be made",
+            f"start the container that this is with: {flags} (or --privileged)",
+        )
+    elif not held >> _SYS_RESOURCE & 1:
+        yield note(
+            "capabilities",
+            "all that is needed; CAP_SYS_RESOURCE is missing, so Docker's --privileged, Podman's "
+            "default ulimits and negative oom_score_adj fail; Assay does without",
+        )
+    else:
+        yield ok("capabilities", "all that is needed")
+
+
+def seccomp(machine: Machine) -> Iterator[Finding]:
+    """Whether system calls can be filtered."""
+    rights = machine.rights
+    if rights.seccomp_actions is None:
+        if machine.kernel.release is None:
+            yield unknown("seccomp", "/proc/sys/kernel/seccomp")
+        else:
+            yield failure("seccomp", "this kernel has no seccomp filters (CONFIG_SECCOMP_FILTER)")
+    elif not {"errno", "kill_process"} <= rights.seccomp_actions:
+        yield failure("seccomp", "this kernel's filters can't refuse a call with an error")
+    elif rights.seccomp_mode == 2:
+        yield note("seccomp", "available; this process is behind a filter itself")
+    else:
+        yield ok("seccomp", "available")
+
+
+def user_namespaces(machine: Machine) -> Iterator[Finding]:
+    """Whether sandboxes can have users of their own."""
+    users = machine.users
+    if users.there is None:
+        yield unknown("user-namespaces", "/proc/self/ns")
+    elif not users.there:
+        yield failure("user-namespaces", "this kernel has none (CONFIG_USER_NS)")
+    elif users.most == 0:
+        yield failure("user-namespaces", "switched off", "sysctl -w user.max_user_namespaces=65536")
+    elif machine.is_root or machine.rights.uid is None:
+        yield ok("user-namespaces", "available")
+    elif users.debian_forbids:
+        yield warning(
+            "user-namespaces", "for root alone", "sysctl -w kernel.unprivileged_userns_clone=1"
+        )
+    elif users.apparmor_restricts:
+        yield warning(
+            "user-namespaces",
+            "restricted by AppArmor to programs that have a profile (Ubuntu)",
+            "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
+        )
+    else:
+        yield ok("user-namespaces", "available, without root too")
+
+
+def subordinate_ids(machine: Machine) -> Iterator[Finding]:
+    """Whether an ordinary user has ids to give to a sandbox."""
+    users, rights = machine.users, machine.rights
+    if machine.is_root or rights.uid is None:
+        return
+    user = rights.user or str(rights.uid)
+    first, last = users.first_free_id, users.first_free_id + RANGE - 1
+    short = [
+        name
+        for name, count in (("uids", users.subordinate_uids), ("gids", users.subordinate_gids))
+        if (count or 0) < RANGE
+    ]
+    if short:
+        flags = " ".join(f"--add-sub{name} {first}-{last}" for name in short)
+        yield warning(
+            "subordinate-ids",
+            f"{user} has fewer than {RANGE} subordinate {' and '.join(short)}: without them "
+            "learners are not kept apart from the agent (no privilege separation)",
+            f"usermod {flags} {user}",
+        )
+    elif not users.mapping_programs:
+        yield warning(
+            "subordinate-ids", "newuidmap and newgidmap are missing", "apt-get install uidmap"
+        )
+    else:
+        yield ok("subordinate-ids", f"{users.subordinate_uids} uids, {users.subordinate_gids} gids")
+
+
+def new_privileges(machine: Machine) -> Iterator[Finding]:
+    """Whether newuidmap, which is set-user-id, can do its work."""
+    if machine.rights.no_new_privileges and not machine.is_root:
+        yield warning(
+            "no-new-privileges",
+            "this process can gain no rights, so newuidmap and sudo fail: start it without "
+            "NoNewPrivileges (systemd) or no-new-privileges (Docker)",
+        )
+
+
+CHECKS: Final = (root, capabilities, seccomp, user_namespaces, subordinate_ids, new_privileges)
