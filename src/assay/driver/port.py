@@ -76,8 +76,11 @@ class Sandbox:
     """A sandbox that exists, its agent ready to be connected to."""
 
     id: str
+    """Unguessable, and part of the names of what the driver makes on the host for it (control
+    groups, folders): who looks for what was left behind finds it by its id."""
     facts: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    """What the driver knows of it (runtime, process, folders), for operators to read."""
+    """What the driver knows of it, for operators to read. "process", where there is one on this
+    machine, is the host's number of its process 1."""
 
 
 class Cleanup(StrEnum):

@@ -1,0 +1,175 @@
+"""Programs that take memory, in every form that the kernel gives it in.
+
+How these cases fail when a protection is off: kernel memory that is not charged shows as memory of
+the host that is gone (`hoard` of pipes: gigabytes); kernel objects that are counted for a user
+whom two sandboxes share, or for the whole machine (terminals, asynchronous I/O), show as a
+neighbour that gets none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from assay.agent.files import delete_files, list_files
+from assay.agent.session import Session
+from assay.domain.limits import MIB
+from assay.domain.outcome import OutcomeKind
+from assay.testing.case import Failure, Group, expect, expect_equal, expect_outcome
+from assay.testing.hostile.processes import expect_only_agent, expect_usable
+from assay.testing.workbench import LOW, Workbench
+
+group = Group("memory", hostile=True)
+
+_OBJECTS = (
+    "files", "pipes", "sockets", "rights", "epoll", "timers", "memfd", "inotify", "shm", "mqueue",
+    "pty", "aio", "pagetables", "mappings", "locks", "dentries", "posix-timers", "signals",
+    "shmfile", "locked",
+)  # fmt: skip
+_HOST_SLACK = 300 * MIB
+
+
+def _available() -> int:
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    raise Failure("the host does not say how much memory is available")
+
+
+def _add_hoard(kind: str) -> None:
+    async def run(bench: Workbench) -> None:
+        greedy, other = await bench.session(), await bench.session()
+        alone = await bench.said(other, "try", kind)
+        available = _available()
+        hoard = await bench.start(greedy, "hoard", kind, wall=2.0, cpu=None)
+        await asyncio.sleep(1.4)
+        taken = available - _available()
+        expect_equal(await bench.said(other, "try", kind), alone, f"what another gets of {kind}")
+        _, outcome = await hoard.conclude()
+        expect(
+            outcome.kind in (OutcomeKind.TIMED_OUT, OutcomeKind.OUT_OF_MEMORY),
+            f"the outcome is {outcome}",
+        )
+        most = LOW.memory_bytes + _HOST_SLACK
+        expect(taken < most, f"it took {taken / MIB:.0f} MiB of the host's memory")
+        await expect_only_agent(greedy)
+        await _expect_memory_back(bench, greedy)
+
+    group.add(
+        f"hoard-{kind}",
+        f"All the {kind} that the kernel gives count as memory of the sandbox, and leave others"
+        " theirs.",
+        run,
+        "memory_limit",
+        "process_limit",
+    )
+
+
+async def _expect_memory_back(bench: Workbench, session: Session) -> None:
+    left = await list_files(session.agent, "/dev/shm")
+    await delete_files(session.agent, "/dev/shm", *(one.name for one in left if one.name != "."))
+    await bench.said(session, "alloc", "24", "0")
+
+
+@group.case("memory_limit", "oom_facts")
+async def eating_memory(bench: Workbench) -> None:
+    """A program that takes too much is ended by the kernel, and the outcome says why."""
+    session = await bench.session()
+    completed = await bench.run(session, "eat", "0")
+    expect_outcome(completed.outcome, OutcomeKind.OUT_OF_MEMORY)
+    kills = completed.facts.oom_kills
+    expect(kills is not None and kills.value >= 1, f"out-of-memory kills: {kills}")
+    await expect_usable(bench, session)
+
+
+@group.case("memory_limit", "oom_facts")
+async def eating_memory_again_and_again(bench: Workbench) -> None:
+    """Ten programs in a row that take too much: each outcome is right, the agent lives."""
+    session = await bench.session()
+    for _ in range(10):
+        completed = await bench.run(session, "eat", "0")
+        expect_outcome(completed.outcome, OutcomeKind.OUT_OF_MEMORY)
+        completed = await bench.run(session, "exit", "137")
+        expect_outcome(completed.outcome, OutcomeKind.EXITED, code=137)
+
+
+@group.case("memory_limit", "oom_facts")
+async def child_that_eats(bench: Workbench) -> None:
+    """A child killed for its memory decides the outcome, unless the program went on to end well."""
+    session = await bench.session()
+    completed = await bench.run(session, "eat-child", "1")
+    expect_outcome(completed.outcome, OutcomeKind.OUT_OF_MEMORY)
+    completed = await bench.run(session, "eat-child", "0")
+    kills = completed.facts.oom_kills
+    expect(kills is not None and kills.value >= 1, f"out-of-memory kills: {kills}")
+    # The kernel may choose the parent, too: then it is no success.
+    expect(
+        completed.outcome.success or completed.outcome.kind is OutcomeKind.OUT_OF_MEMORY,
+        f"the outcome is {completed.outcome}",
+    )
+
+
+@group.case("memory_limit", "oom_facts")
+async def crowd_that_eats(bench: Workbench) -> None:
+    """Processes that eat, are killed and are replaced do not hit the agent or the neighbour."""
+    session = await bench.session()
+    completed = await bench.run(session, "eat-many", wall=2.0, cpu=None)
+    expect_outcome(completed.outcome, OutcomeKind.OUT_OF_MEMORY)
+    await session.agent.ping()
+    await expect_only_agent(session)
+    await expect_usable(bench, session)
+
+
+@group.case("memory_limit")
+async def other_execution_survives(bench: Workbench) -> None:
+    """A small program beside one that eats is either untouched or reported as out of memory."""
+    session = await bench.session()
+    small = await bench.start(session, "cat", stdin=True)
+    await bench.run(session, "eat", "0")
+    if not small.execution.ended:
+        await small.execution.end_input()
+    _, outcome = await small.conclude()
+    expect(
+        outcome.success or outcome.kind is OutcomeKind.OUT_OF_MEMORY, f"the outcome is {outcome}"
+    )
+
+
+@group.case()
+async def reserving_without_using(bench: Workbench) -> None:
+    """Reserving a terabyte without touching it is allowed: run-time systems do that."""
+    output = await bench.said(await bench.session(), "reserve", "1024")
+    expect_equal(output, b"reserved\n", "the output")
+
+
+@group.case()
+async def recursing_for_ever(bench: Workbench) -> None:
+    """Endless recursion ends by SIGSEGV at the stack's limit."""
+    session = await bench.session()
+    completed = await bench.run(session, "recurse")
+    expect_outcome(completed.outcome, OutcomeKind.SIGNALED, signal=11)
+    await expect_usable(bench, session)
+
+
+@group.case("memory_limit", "disk_limit", "oom_facts")
+async def files_are_memory(bench: Workbench) -> None:
+    """Files in the writable layer count as memory, and removing them gives it back."""
+    session = await bench.session(disk_bytes=32 * MIB)
+    await bench.said(session, "eat", "40")
+    await bench.said(session, "fill", "/tmp", "keep")
+    completed = await bench.run(session, "eat", "60")
+    expect_outcome(completed.outcome, OutcomeKind.OUT_OF_MEMORY)
+    await session.agent.ping()
+    names = [f"fill-{number}" for number in range(1, 200)]
+    await delete_files(session.agent, "/tmp", *names)
+    await bench.said(session, "eat", "40")
+
+
+@group.case("memory_limit")
+async def no_swap(bench: Workbench) -> None:
+    """Memory beyond the limit is not swapped: a program cannot have more than its limit."""
+    completed = await bench.run(await bench.session(), "eat", str(LOW.memory_bytes // MIB + 8))
+    expect(not completed.outcome.success, "a program got more memory than its limit")
+
+
+for _kind in _OBJECTS:
+    _add_hoard(_kind)
