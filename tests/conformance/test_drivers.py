@@ -1,5 +1,5 @@
-"""The published suites against the drivers: all of both on crun, conformance on the fake, and one
-case of each group on runc, which differs from crun in its program only."""
+"""The published suites against the local drivers: all of both on crun, and one case of each group on
+runc, which differs from crun in its program only. The fake has its own, among the unit tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import pytest
 
 from assay.agent.native import program
 from assay.driver.port import Driver
-from assay.drivers.fake import FakeDriver
 from assay.drivers.oci import CRUN, RUNC, OciDriver, Runtime
 from assay.testing import CONFORMANCE, HOSTILE, Case, Verdict, bare_root, check_case
 
@@ -40,13 +39,6 @@ async def local(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     driver = OciDriver(runtime=runtime, state=tmp_path / "state", agent=program("agent"))
     yield driver
     assert await driver.list() == []
-    await driver.aclose()
-
-
-@pytest.mark.parametrize("case", CONFORMANCE, ids=str)
-async def test_the_fake_conforms(case: Case, tmp_path: Path) -> None:
-    driver = FakeDriver()
-    await expect_passed(driver, case, tmp_path)
     await driver.aclose()
 
 

@@ -35,6 +35,10 @@ NO_LIMITS: Final = ExecutionLimits(
 """For the agent's own programs, whose work the caller bounds."""
 
 
+_NUMBERS_MOST: Final = 2**31
+"""Beyond what a sandbox can run in its life, and far from where a number no longer fits."""
+
+
 class Agent:
     """A connection to the agent of one sandbox, made by `connect`.
 
@@ -197,6 +201,8 @@ class Agent:
         self.capabilities, self.release = ready.capabilities, ready.release
         self.known = ready.known
         self._last_number = max(ready.highest, *(known.number for known in ready.known), 0)
+        if self._last_number > _NUMBERS_MOST:
+            raise wire.violation("a sandbox that has used up its numbers for executions")
 
     def _begin(self) -> None:
         self._heartbeat = Heartbeat(

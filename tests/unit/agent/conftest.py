@@ -20,19 +20,6 @@ from assay.drivers.fake.stream import MemoryStream, stream_pair
 SECRET = Secret(bytes(range(32)))
 
 
-@pytest.fixture(autouse=True)
-async def nothing_left() -> AsyncIterator[None]:
-    """No test leaves a task or a descriptor behind."""
-    tasks = asyncio.all_tasks()
-    descriptors = len(list(Path("/proc/self/fd").iterdir()))
-    yield
-    for _ in range(20):
-        await asyncio.sleep(0)
-    left = asyncio.all_tasks() - tasks - {asyncio.current_task()}
-    assert not left, f"tasks are left: {left}"
-    assert len(list(Path("/proc/self/fd").iterdir())) <= descriptors
-
-
 class Peer:
     """The agent's side of a connection, played by hand."""
 

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import pytest
@@ -227,6 +228,13 @@ def build(state: Path, machine: Path) -> str:
     return root.digest
 
 
+@pytest.fixture(scope="module")
+def multiprocessing_at_work() -> None:
+    """It keeps a descriptor of its own from the first use on."""
+    resource_tracker.ensure_running()
+
+
+@pytest.mark.usefixtures("multiprocessing_at_work")
 def test_many_builders_at_once_make_one_skeleton(machine: Path, tmp_path: Path) -> None:
     state = tmp_path / "state"
     fresh_processes = multiprocessing.get_context("spawn")

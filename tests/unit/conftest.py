@@ -1,4 +1,4 @@
-"""What tests of the port share."""
+"""What unit tests share: nothing may be left, and a sandbox of nothing in particular."""
 
 import asyncio
 from collections.abc import AsyncIterator
