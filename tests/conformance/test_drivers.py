@@ -1,5 +1,5 @@
-"""The published suites against the local drivers: all of both on crun, and one case of each group on
-runc, which differs from crun in its program only. The fake has its own, among the unit tests."""
+"""The published suites against the local drivers: all of both on crun, one case of each group on
+runc, which differs in its program only. The fake has its own, among the unit tests."""
 
 from __future__ import annotations
 

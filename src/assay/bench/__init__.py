@@ -1,0 +1,18 @@
+"""Measures what is promised: every figure beside its floor, taken in the same run.
+
+    exec      executions.py   starting programs in a warm sandbox
+    startup   startup.py      making sandboxes, and what idle ones cost
+    stream    stream.py       output, files, and a keystroke meanwhile
+    soak      soak.py         thousands of executions: does anything grow?
+
+Each has a function `measure` that returns a `Report`: numbers (`figures.py`), and no table. They
+are handed drivers and root file systems, and know no technology by name.
+"""
+
+from assay.bench.figures import Check, Distribution, Figure, Report, Unit, as_data
+from assay.bench.subject import Bare, Progress, Subject, bare
+
+__all__ = [
+    "Bare", "Check", "Distribution", "Figure", "Progress", "Report", "Subject", "Unit",
+    "as_data", "bare",
+]  # fmt: skip

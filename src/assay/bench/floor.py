@@ -1,0 +1,59 @@
+"""The floor: the same program, started by a small C program on the machine itself."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import subprocess
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from assay.agent.native import program
+from assay.bench.subject import ENVIRONMENT
+from assay.domain.errors import Unavailable
+
+_SECONDS_TO_END: Final = 5.0
+
+
+class Floor:
+    """A running `floor` that starts its program whenever it is asked to."""
+
+    def __init__(self, process: asyncio.subprocess.Process, argv: Sequence[str]) -> None:
+        self._process = process
+        self._argv = argv
+
+    async def run(self, times: int) -> list[float]:
+        """Start the program and wait for it, so many times in a row; seconds of each."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(b"\n" * times)
+        return [int(await self._line(self._process.stdout)) / 1e9 for _ in range(times)]
+
+    async def _line(self, output: asyncio.StreamReader) -> bytes:
+        line = await output.readline()
+        if not line:
+            raise Unavailable(f"{self._argv[0]} does not run on this machine, outside of a sandbox")
+        return line
+
+
+@contextlib.asynccontextmanager
+async def open_floor(argv: Sequence[str]) -> AsyncIterator[Floor]:
+    """Have `argv` ready to be started outside; it must be a path, for there is no search."""
+    process = await asyncio.create_subprocess_exec(
+        program("floor"), "-", *argv,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=dict(ENVIRONMENT), cwd=Path("/"),
+        start_new_session=True,  # a terminal's Ctrl-C is for us to handle
+    )  # fmt: skip
+    try:
+        yield Floor(process, argv)
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        try:
+            async with asyncio.timeout(_SECONDS_TO_END):
+                await process.wait()
+        except BaseException:
+            process.kill()
+            await process.wait()
+            raise

@@ -1,0 +1,125 @@
+"""What the kernel says of this process, of sandboxes and of the machine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import gc
+import os
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Final
+
+_PROC: Final = Path("/proc")
+_CGROUPS: Final = Path("/sys/fs/cgroup")
+_STILL_BYTES: Final = 1024 * 1024
+_LOOKS: Final = 20
+_SECONDS_BETWEEN_LOOKS: Final = 0.5
+
+
+def available_bytes() -> int:
+    """Memory of the machine that programs could still get."""
+    return _kilobytes(_PROC / "meminfo", "MemAvailable")
+
+
+async def settled_available_bytes() -> int:
+    """The same once it stands still, for the kernel frees what has ended seconds later.
+
+    On a machine that never rests: what it is after 10 seconds.
+    """
+    available = available_bytes()
+    for _ in range(_LOOKS):
+        await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
+        before, available = available, available_bytes()
+        if abs(available - before) < _STILL_BYTES:
+            break
+    return available
+
+
+def own_bytes() -> int:
+    """Memory of this process that is not shared with files."""
+    return _kilobytes(_PROC / "self/status", "RssAnon")
+
+
+def give_back_memory() -> None:
+    """Return to the kernel what this process has freed, so that what is left is in use."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; others keep less anyway
+    if trim is not None:
+        trim(0)
+
+
+def own_descriptors() -> int:
+    """Open files of this process."""
+    return len(list(Path("/proc/self/fd").iterdir())) - 1  # that of the listing itself
+
+
+def own_threads() -> int:
+    """Threads of this process."""
+    return len(list(Path("/proc/self/task").iterdir()))
+
+
+def processes_of(sandbox_ids: Collection[str]) -> dict[str, list[int]]:
+    """The host's process ids in sandboxes, by the ids in the names of their control groups.
+
+    The first of each is process 1, the agent; empty where processes are not the host's.
+    """
+    found: dict[str, list[int]] = {sandbox_id: [] for sandbox_id in sandbox_ids}
+    for pid in (int(path.name) for path in _PROC.iterdir() if path.name.isdigit()):
+        with contextlib.suppress(OSError):
+            groups = (_PROC / str(pid) / "cgroup").read_text()
+            for owner in _named(found, groups):
+                place = 0 if _is_first(pid) else len(found[owner])
+                found[owner].insert(place, pid)
+    return found
+
+
+def _is_first(pid: int) -> bool:
+    """Whether it is process 1 of a process namespace."""
+    for line in (_PROC / str(pid) / "status").read_text().splitlines():
+        if line.startswith("NSpid:"):
+            return line.split()[-1] == "1"
+    return False
+
+
+def proportional_bytes(pid: int) -> int:
+    """Memory of a process; what it shares counts for each of those who share it in part.
+
+    0 for a process that has ended.
+    """
+    try:
+        return _kilobytes(_PROC / str(pid) / "smaps_rollup", "Pss")
+    except (OSError, LookupError):
+        return 0
+
+
+def mounts_of(sandbox_ids: Collection[str]) -> int:
+    """The host's mounts that bear the name of a sandbox."""
+    table = (_PROC / "self/mountinfo").read_text().splitlines()
+    return sum(1 for line in table for _ in _named(sandbox_ids, line))
+
+
+def mounts_seen_by(pid: int) -> int:
+    """Mounts in a process's own mount namespace; 0 for a process that has ended."""
+    try:
+        return len((_PROC / str(pid) / "mountinfo").read_text().splitlines())
+    except OSError:
+        return 0
+
+
+def groups_of(sandbox_ids: Collection[str]) -> int:
+    """Control groups of sandboxes, in all hierarchies together."""
+    return sum(1 for folder, _, _ in os.walk(_CGROUPS) for _ in _named(sandbox_ids, folder))
+
+
+def _named(sandbox_ids: Collection[str], text: str) -> Iterator[str]:
+    return (sandbox_id for sandbox_id in sandbox_ids if sandbox_id in text)
+
+
+def _kilobytes(file: Path, name: str) -> int:
+    for line in file.read_text().splitlines():
+        key, _, value = line.partition(":")
+        if key == name:
+            return int(value.split()[0]) * 1024
+    raise LookupError(f"{file} has no {name}")

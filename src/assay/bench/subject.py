@@ -1,0 +1,110 @@
+"""What is measured: a driver with a root file system, and sandboxes of it."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final, Protocol, runtime_checkable
+
+from assay.agent.execution import Completed
+from assay.agent.native import program
+from assay.agent.session import Session, open_session
+from assay.domain.command import WORKSPACE
+from assay.domain.errors import AssayError
+from assay.domain.limits import ExecutionLimits, SandboxLimits
+from assay.domain.outcome import OutcomeKind
+from assay.driver.port import Driver, RootFilesystem, SandboxSpec, Secret
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is done, and of how much."""
+
+Bare = Callable[[SandboxSpec, Sequence[str]], Awaitable[int]]
+"""Lets a driver's technology run a program in such a sandbox, without any agent; nanoseconds."""
+
+
+@runtime_checkable
+class TimesAlone(Protocol):
+    """What a driver may offer besides: how long its technology takes without us."""
+
+    async def time_alone(self, spec: SandboxSpec, argv: Sequence[str], stopwatch: Path) -> int:
+        """Nanoseconds to run `argv` in a sandbox of its own, taken by the program `stopwatch`."""
+        ...
+
+
+def bare(driver: object) -> Bare | None:
+    """A driver's technology without us, for drivers that can do that."""
+    if not isinstance(driver, TimesAlone):
+        return None
+
+    async def time(spec: SandboxSpec, argv: Sequence[str]) -> int:
+        return await driver.time_alone(spec, argv, program("floor"))
+
+    return time
+
+
+ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": WORKSPACE,
+        "LANG": "C.UTF-8",
+    }
+)
+"""Of every program, inside and outside, so that both do the same."""
+
+UNLIMITED: Final = ExecutionLimits(wall_seconds=None, cpu_seconds=None, output_bytes=None)
+
+
+class Unexpected(AssayError):
+    """A program of a benchmark did not end as it must, so its time means nothing."""
+
+    code = "unexpected_outcome"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Subject:
+    """A driver to measure; `root` must hold what its benchmark starts, in /usr/bin."""
+
+    driver: Driver
+    root: RootFilesystem
+    bare: Bare | None = None
+
+    @property
+    def name(self) -> str:
+        """The driver's name."""
+        return self.driver.name
+
+    def specification(self, limits: SandboxLimits | None = None) -> SandboxSpec:
+        """A new sandbox's, with a secret of its own."""
+        return SandboxSpec(
+            root=self.root,
+            secret=Secret(secrets.token_bytes(32)),
+            limits=limits or SandboxLimits(),
+        )
+
+
+@contextlib.asynccontextmanager
+async def open_sessions(
+    subjects: Sequence[Subject], limits: SandboxLimits | None = None
+) -> AsyncIterator[list[Session]]:
+    """One warm sandbox of each subject."""
+    async with contextlib.AsyncExitStack() as stack:
+        yield [
+            await stack.enter_async_context(
+                open_session(subject.driver, subject.specification(limits))
+            )
+            for subject in subjects
+        ]
+
+
+def require_success(completed: Completed, what: str) -> Completed:
+    """Raise Unexpected unless the program ended well."""
+    if completed.outcome.kind is not OutcomeKind.EXITED or completed.outcome.code != 0:
+        raise Unexpected(
+            f"{what} ended with {completed.outcome} in the sandbox, so there is nothing to measure",
+            detail=completed.stderr[:1000].decode("utf-8", errors="replace"),
+        )
+    return completed

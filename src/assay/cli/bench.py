@@ -1,0 +1,206 @@
+"""`assay bench`: every promised number, beside its floor."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from assay.bench import Progress, Report, Subject, as_data, executions, soak, startup, stream
+from assay.bootstrap import choose_driver
+from assay.bootstrap.subjects import open_subject
+from assay.cli.bench_table import progress_bar, show
+from assay.cli.context import Flags
+from assay.cli.exit_status import Status
+from assay.cli.interrupts import Interrupts
+from assay.config import Settings
+
+Measure = Callable[[Sequence[Subject], int, Progress], Awaitable[Report]]
+
+_STANDARD_OUTPUT: Final = "-"
+_EPILOG: Final = """\b
+Examples:
+  assay bench exec                           against the fastest driver that works
+  assay bench startup --driver crun --driver runc
+  assay bench all --json numbers.json        everything, and every sample to a file
+
+docs/benchmarks.md says how to read the figures. The exit status is 1 when a promise is not kept.
+"""
+
+
+async def _exec(subjects: Sequence[Subject], repeats: int, progress: Progress) -> Report:
+    return await executions.measure(subjects, repeats=repeats, progress=progress)
+
+
+async def _startup(subjects: Sequence[Subject], repeats: int, progress: Progress) -> Report:
+    return await startup.measure(subjects, repeats=repeats, progress=progress)
+
+
+async def _stream(subjects: Sequence[Subject], repeats: int, progress: Progress) -> Report:
+    return await stream.measure(subjects, repeats=repeats, progress=progress)
+
+
+async def _soak(subjects: Sequence[Subject], repeats: int, progress: Progress) -> Report:
+    return await soak.measure(subjects, repeats=repeats, progress=progress)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Benchmark:
+    """One sub-command."""
+
+    measure: Measure
+    repeats: int
+
+
+_EXEC: Final = _Benchmark(measure=_exec, repeats=200)
+_STARTUP: Final = _Benchmark(measure=_startup, repeats=20)
+_STREAM: Final = _Benchmark(measure=_stream, repeats=10)
+_SOAK: Final = _Benchmark(measure=_soak, repeats=soak.EXECUTIONS)
+
+
+_driver_option = click.option(
+    "--driver", "drivers", multiple=True, metavar="NAME",
+    help="May be repeated: they take turns. [the fastest that works]",
+)  # fmt: skip
+_json_option = click.option(
+    "--json", "json_to", metavar="[FILE]", is_flag=False, flag_value=_STANDARD_OUTPUT,
+    help="Write every sample to FILE, too; without FILE, print it in place of the tables.",
+)  # fmt: skip
+
+
+def _repeats_option(default: int, what: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    return click.option(
+        "--repeats", type=click.IntRange(min=1), default=default, show_default=True, metavar="N",
+        help=what,
+    )  # fmt: skip
+
+
+@click.group(epilog=_EPILOG)
+def bench() -> None:
+    """Measure what is promised, each figure beside its floor in the same run."""
+
+
+@bench.command("exec")
+@_repeats_option(_EXEC.repeats, "Of each program, inside and outside.")
+@_driver_option
+@_json_option
+@click.pass_obj
+def exec_command(flags: Flags, repeats: int, drivers: tuple[str, ...], json_to: str | None) -> int:
+    """Programs in a warm sandbox: from the caller's call to the exit facts."""
+    return _run(flags.settings(), drivers, json_to, [(_EXEC, repeats)])
+
+
+@bench.command("startup")
+@_repeats_option(_STARTUP.repeats, "Sandboxes one by one; crowds are made three times.")
+@_driver_option
+@_json_option
+@click.pass_obj
+def startup_command(
+    flags: Flags, repeats: int, drivers: tuple[str, ...], json_to: str | None
+) -> int:
+    """From nothing to a sandbox whose agent is ready; 1, 10, 100 at once, and their memory."""
+    return _run(flags.settings(), drivers, json_to, [(_STARTUP, repeats)])
+
+
+@bench.command("stream")
+@_repeats_option(_STREAM.repeats, "Of each transfer.")
+@_driver_option
+@_json_option
+@click.pass_obj
+def stream_command(
+    flags: Flags, repeats: int, drivers: tuple[str, ...], json_to: str | None
+) -> int:
+    """Output and files at full speed, memory, and a keystroke's echo meanwhile."""
+    return _run(flags.settings(), drivers, json_to, [(_STREAM, repeats)])
+
+
+@bench.command("soak")
+@_repeats_option(_SOAK.repeats, "Executions.")
+@_driver_option
+@_json_option
+@click.pass_obj
+def soak_command(flags: Flags, repeats: int, drivers: tuple[str, ...], json_to: str | None) -> int:
+    """Thousands of executions, good and bad ones: does anything grow?"""
+    return _run(flags.settings(), drivers, json_to, [(_SOAK, repeats)])
+
+
+@bench.command("all")
+@_driver_option
+@_json_option
+@click.pass_obj
+def all_command(flags: Flags, drivers: tuple[str, ...], json_to: str | None) -> int:
+    """Everything, one after the other: a few minutes for each driver."""
+    benchmarks = (_EXEC, _STARTUP, _STREAM, _SOAK)
+    plan = [(one, one.repeats) for one in benchmarks]
+    return _run(flags.settings(), drivers, json_to, plan)
+
+
+def _run(
+    settings: Settings,
+    drivers: Sequence[str],
+    json_to: str | None,
+    plan: Sequence[tuple[_Benchmark, int]],
+) -> int:
+    load = os.getloadavg()[0]
+    try:
+        reports = asyncio.run(_measure(settings, drivers, plan, tables=json_to != _STANDARD_OUTPUT))
+    except asyncio.CancelledError:
+        return Status.CANCELLED
+    if json_to is not None:
+        _write(json_to, json.dumps(_document(reports, load), indent=2))
+    return 0 if all(report.kept for report in reports) else Status.FAILED
+
+
+async def _measure(
+    settings: Settings,
+    drivers: Sequence[str],
+    plan: Sequence[tuple[_Benchmark, int]],
+    *,
+    tables: bool,
+) -> list[Report]:
+    reports = []
+    with Interrupts().watched():
+        async with _subjects(settings, drivers) as subjects:
+            for benchmark, repeats in plan:
+                with progress_bar() as progress:
+                    reports.append(await benchmark.measure(subjects, repeats, progress))
+                if tables:
+                    show(reports[-1])
+    return reports
+
+
+@contextlib.asynccontextmanager
+async def _subjects(settings: Settings, names: Sequence[str]) -> AsyncIterator[list[Subject]]:
+    async with contextlib.AsyncExitStack() as stack:
+        yield [
+            await stack.enter_async_context(open_subject(settings, name))
+            for name in dict.fromkeys(names) or (await choose_driver(settings),)
+        ]
+
+
+def _document(reports: Sequence[Report], load: float) -> dict[str, Any]:
+    machine = os.uname()
+    return {
+        "machine": {
+            "kernel": machine.release,
+            "architecture": machine.machine,
+            "processors": os.cpu_count(),
+            "load_before": load,
+        },
+        "kept": all(report.kept for report in reports),
+        "reports": as_data(reports),
+    }
+
+
+def _write(target: str, text: str) -> None:
+    if target == _STANDARD_OUTPUT:
+        click.echo(text)
+    else:
+        Path(target).write_text(f"{text}\n")

@@ -1,0 +1,114 @@
+"""The tables and the progress bar of `assay bench`."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from typing import Final
+
+from rich import box
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from assay.bench import Check, Figure, Report, Unit
+from assay.bench import Progress as Tell
+
+_SCALES: Final[dict[Unit, tuple[tuple[float, str], ...]]] = {
+    Unit.SECONDS: ((1, "s"), (1e-3, "ms"), (1e-6, "µs")),
+    Unit.BYTES: ((1e6, "MB"), (1e3, "kB"), (1, "B")),
+    Unit.BYTES_PER_SECOND: ((1e9, "GB/s"), (1e6, "MB/s"), (1e3, "kB/s")),
+    Unit.TIMES: ((1, "×"),),
+}
+
+_WIDTH: Final = 140
+
+
+def show(report: Report) -> None:
+    """Print one benchmark's figures."""
+    # A file or a pipe has no width; what is wrapped is hard to read and to search.
+    width = None if sys.stdout.isatty() else _WIDTH
+    Console(width=width).print(_table(report))
+
+
+def _table(report: Report) -> Table:
+    shown = Table(title=report.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    shown.add_column("driver")
+    shown.add_column("what")
+    # The second p99 shows how much of the first is the machine's own unrest.
+    for name in ("median", "p95", "p99", report.beside, "its p99"):
+        shown.add_column(name, justify="right", no_wrap=True)
+    shown.add_column("promised")
+    shown.add_column("measured", no_wrap=True)
+    for figure in report.figures:
+        shown.add_row(
+            figure.driver,
+            figure.name,
+            *_measured(figure),
+            *_beside(figure),
+            "\n".join(check.promise for check in figure.checks),
+            Text("\n").join(_checked(check) for check in figure.checks),
+        )
+    return shown
+
+
+def amount(value: float, unit: Unit) -> str:
+    """A number with its unit, three digits or so."""
+    if unit is Unit.COUNT:
+        return f"{value:,.0f}"
+    scales = _SCALES[unit]
+    scale, name = next((one for one in scales if abs(value) >= one[0]), scales[-1])
+    scaled = value / scale
+    digits = 0 if abs(scaled) >= 100 or not scaled else 1 if abs(scaled) >= 10 else 2
+    return f"{scaled:,.{digits}f} {name}"
+
+
+def _measured(figure: Figure) -> tuple[str, str, str]:
+    middle = amount(figure.measured.median, figure.unit)
+    if len(figure.measured.samples) == 1:
+        return middle, "", ""
+    return middle, amount(figure.tail(95), figure.unit), amount(figure.tail(99), figure.unit)
+
+
+def _beside(figure: Figure) -> tuple[str, str]:
+    if figure.beside is None:
+        return "", ""
+    middle = amount(figure.beside.median, figure.unit)
+    if len(figure.beside.samples) == 1:
+        return middle, ""
+    return middle, amount(figure.tail_beside(99), figure.unit)
+
+
+def _checked(check: Check) -> Text:
+    mark, style = ("✓", "green") if check.kept else ("✗", "bold red")
+    return Text.assemble((f"{mark} ", style), amount(check.value, check.unit))
+
+
+@contextlib.contextmanager
+def progress_bar() -> Iterator[Tell]:
+    """A bar for each thing that is being done, on standard error, gone at the end.
+
+    Not drawn again by a thread of its own: that would disturb what is measured.
+    """
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+               TimeElapsedColumn())  # fmt: skip
+    with Progress(
+        *columns, console=Console(stderr=True), transient=True, auto_refresh=False
+    ) as bars:
+        known: dict[str, TaskID] = {}
+
+        def tell(what: str, done: int, whole: int) -> None:
+            if what not in known:
+                known[what] = bars.add_task(what)
+            bars.update(known[what], completed=done, total=whole, refresh=True)
+
+        yield tell

@@ -1,0 +1,135 @@
+"""Every benchmark for real, a few rounds each: that it works, not that the machine is quiet.
+
+A machine that runs tests is busy, so ten times of what is promised is good enough here.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from assay.bench import Check, Report, Subject, executions, soak, startup, stream
+from assay.bench.floor import open_floor
+from assay.bench.subject import Unexpected
+from assay.domain.errors import Unavailable
+from assay.domain.limits import MIB
+from assay.driver.port import RootFilesystem
+from assay.drivers.fake import FakeDriver
+
+TIMES = 10
+
+
+class Steps:
+    """A progress that checks what it is told."""
+
+    def __init__(self) -> None:
+        self.finished: set[str] = set()
+
+    def __call__(self, what: str, done: int, whole: int) -> None:
+        assert 0 <= done <= whole
+        if done == whole:
+            self.finished.add(what)
+
+
+def roughly_kept(check: Check) -> bool:
+    if check.at_least:
+        return check.value >= check.limit / TIMES
+    return check.value <= check.limit * TIMES
+
+
+def assert_roughly_kept(report: Report) -> None:
+    broken = [
+        (figure.name, check)
+        for figure in report.figures
+        for check in figure.checks
+        if not roughly_kept(check)
+    ]
+    assert broken == []
+
+
+@pytest.mark.root
+async def test_programs_start_about_as_fast_as_promised(crun: Subject) -> None:
+    steps = Steps()
+    report = await executions.measure([crun], repeats=12, progress=steps)
+    assert_roughly_kept(report)
+    assert len(steps.finished) == 6
+    names = [figure.name for figure in report.figures]
+    assert len(names) == len(set(names)) == 7
+    assert all(figure.beside is not None for figure in report.figures)
+    assert len(report.figures[0].measured.samples) == 12
+
+
+@pytest.mark.root
+async def test_sandboxes_are_made_about_as_fast_as_promised(crun: Subject) -> None:
+    report = await startup.measure([crun], repeats=3, progress=Steps(), at_once=(1, 4), rounds=1)
+    assert_roughly_kept(report)
+    create = report.figures[0]
+    assert create.beside is not None
+    assert 0.001 < create.beside.median < create.measured.median * TIMES
+    agent = next(figure for figure in report.figures if figure.name == "its agent's part")
+    assert agent.measured.median > 10_000
+
+
+@pytest.mark.root
+async def test_output_and_files_stream_about_as_fast_as_promised(crun: Subject) -> None:
+    report = await stream.measure(
+        [crun], repeats=2, progress=Steps(), flood_bytes=32 * MIB, file_bytes=16 * MIB
+    )
+    assert_roughly_kept(report)
+    echoes = [figure for figure in report.figures if "keystroke" in figure.name]
+    assert len(echoes) == 3
+
+
+@pytest.mark.root
+async def test_nothing_grows_with_executions(crun: Subject) -> None:
+    report = await soak.measure([crun], repeats=210, progress=Steps(), sandboxes=2, looks=3)
+    assert_roughly_kept(report)
+    counted = {figure.name: figure.measured.median for figure in report.figures}
+    assert counted["processes in the sandboxes"] == 4  # two agents, two prepared processes
+    assert counted["control groups of the sandboxes"] > 0
+
+
+async def test_a_program_that_does_not_run_inside_has_no_time(tmp_path: Path) -> None:
+    root = RootFilesystem(digest="none", path=tmp_path)
+    subject = Subject(driver=FakeDriver(), root=root)
+    with pytest.raises(Unexpected, match="/usr/bin/true ended with"):
+        await executions.measure([subject], repeats=1, progress=Steps())
+
+
+@pytest.mark.parametrize("program", ["/usr/bin/false", "/usr/bin/no-such-program"])
+async def test_a_program_that_fails_outside_has_no_floor(program: str) -> None:
+    with pytest.raises(Unavailable, match=program):
+        async with open_floor((program,)) as floor:
+            await floor.run(2)
+
+
+@pytest.mark.root
+def test_the_command_prints_json_and_says_whether_all_is_kept(state: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "assay", "--state", state, "bench", "exec", "--repeats", "4",
+         "--driver", "crun", "--driver", "crun", "--json"],
+        capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    document = json.loads(ended.stdout)
+    assert ended.returncode == (0 if document["kept"] else 1), ended.stderr
+    (report,) = document["reports"]
+    assert report["benchmark"] == "exec"
+    assert {figure["driver"] for figure in report["figures"]} == {"crun"}
+    assert len(report["figures"][0]["samples"]) == 4
+
+
+@pytest.mark.root
+def test_the_command_prints_a_table_and_writes_a_file(state: Path, tmp_path: Path) -> None:
+    file = tmp_path / "numbers.json"
+    ended = subprocess.run(
+        [sys.executable, "-m", "assay", "--state", state, "bench", "soak", "--repeats", "21",
+         "--driver", "crun", "--json", file],
+        capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert "control groups of the sandboxes" in ended.stdout
+    assert json.loads(file.read_text())["reports"][0]["benchmark"] == "soak"
+    assert ended.returncode in (0, 1), ended.stderr
