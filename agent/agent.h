@@ -70,31 +70,35 @@ void put_measurement(struct writer *writer, uint8_t tag, uint64_t value, enum so
 struct usage { uint64_t cpu_ns, peak_bytes, oom_kills; bool cpu, peak, oom; };
 
 struct slot {
-    bool open;
-    int kill, freezer, events, processes, cpu, peak, oom; /* files of the groups, or -1 */
-    struct usage base; /* what the counters said when the execution started */
+    bool open, taken;       /* its files are open; a prepared or running process is in it */
+    pid_t keeper;           /* a process that stays in the groups, and makes others in them; or 0 */
+    int keeper_fd;          /* where it is asked to */
+    uint64_t keeper_died;
+    int kill, freezer, processes, cpu, peak, oom; /* files of the groups, or -1 */
 };
 
 struct execution;
 
 void groups_find(const char *directory);
+bool groups_found(void);
 bool groups_can_kill(void);
 bool groups_can_measure(void);
-bool slot_open(struct slot *slot, int number);
-bool slot_join(int number); /* in the child */
+extern struct slot slots[SLOTS];
+bool slot_open(struct slot *slot);
+bool slot_join(const struct slot *slot); /* in the child */
 void slot_reset(struct slot *slot);
 void slot_usage(struct slot *slot, struct usage *usage);
 bool group_empty(struct execution *execution);
 void group_kill(struct execution *execution);
 uint64_t group_cpu(struct execution *execution);
-gid_t group_marker(int slot);
+gid_t group_marker(const struct slot *slot);
 void ipc_sweep(struct execution *execution);
 
 /* ---- execution.c ---- */
 
 enum state {
     FREE,     /* nothing there */
-    PREPARED, /* a forked process waits in the slot for its program */
+    PREPARED, /* a process waits in the slot for its program, or is about to */
     RUNNING,  /* the program runs */
     ENDING,   /* it ended; others of its execution are being killed */
     DRAINING, /* all are gone; what is left in the pipes is read */
@@ -119,11 +123,12 @@ struct input {
 
 struct execution {
     enum state state;
-    int number; /* of the slot, and the place in the table */
+    int number; /* the place in the table */
     uint32_t channel;
-    pid_t pid;
+    pid_t pid;  /* 0 until the keeper's process has said it */
     uid_t user;
-    struct slot slot;
+    struct slot *slot; /* until it ENDED */
+    struct usage base;
     int control;                /* to the child until it is the program; then its error, if any */
     int stdin_fd, out[2];       /* ours; out[0] standard output or terminal, out[1] error */
     bool watching[2], stdin_watched;
@@ -133,6 +138,7 @@ struct execution {
     uint64_t wall_limit, cpu_limit, output_limit; /* 0: none */
     uint64_t output_used, started, ended, cpu_check;
     enum reason reason;
+    int kills; /* how often its group was signalled */
     int status, start_errno;
     char start_step[16];
     struct usage used;
@@ -150,7 +156,9 @@ void executions_reap(void);
 void executions_detach(void);
 uint32_t executions_highest(void);
 struct execution *execution_find(uint32_t channel);
-bool execution_prepare(void); /* false when it should be tried later */
+bool execution_prepare(void);           /* these two: false when it should be tried later */
+bool keepers_missing(void);
+bool keepers_restore(uint64_t now);
 const char *execution_start(uint32_t channel, const uint8_t *payload, size_t length);
 void execution_event(int number, int stream, uint32_t events);
 bool execution_input(struct execution *execution, uint64_t offset, const uint8_t *bytes,
@@ -171,7 +179,12 @@ size_t execution_unsent(struct execution *execution, const uint8_t **bytes, uint
 struct start_header { uint32_t length; int32_t terminal; };
 struct start_failure { int32_t error; char step[16]; };
 
-void child_run(int control, int slot, const int pipes[3]) __attribute__((noreturn));
+/* Descriptors that a new process is given: its control socket and its three streams. */
+enum { GIVEN = 4 };
+
+void keeper_run(int control, const struct slot *slot) __attribute__((noreturn));
+void child_run(const struct slot *slot, const int given[GIVEN], bool join)
+    __attribute__((noreturn));
 
 /* ---- builtin.c, bridge.c ---- */
 

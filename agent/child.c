@@ -1,19 +1,22 @@
-/* The forked process between fork() and being the learner's program (or a built-in one).
+/* The process between being forked and being the learner's program (or a built-in one).
  *
- * It is forked before it is needed: it joins its slot's groups, which can take milliseconds, and
- * then waits for the request. */
+ * It is made before it is needed, and waits for the request. Joining its slot's groups can take
+ * milliseconds, so that is done once, by a keeper that stays in them: what it forks is in the
+ * groups from birth, and with CLONE_PARENT it is the agent's child all the same. */
 #define _GNU_SOURCE
 #include "agent.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -44,21 +47,21 @@ static void fail(const char *step, int error)
 
 /* Whatever stayed open here would keep other executions' pipes from ending; joining the groups
  * can take long enough for that to matter. */
-static void close_others(int slot)
+static void close_agents_ends(void)
 {
     for (int i = 0; i < SLOTS; i++) {
-        const struct execution *other = &executions[i];
-        int ends[4] = {other->control, other->stdin_fd, other->out[0], other->out[1]};
-        for (int j = 0; j < 4 && i != slot; j++)
+        const struct execution *one = &executions[i];
+        int ends[GIVEN] = {one->control, one->stdin_fd, one->out[0], one->out[1]};
+        for (int j = 0; j < GIVEN; j++)
             if (ends[j] >= 0)
                 close(ends[j]);
     }
 }
 
-static void keep_only(int control, const int pipes[3])
+static void keep_only(int control, const int streams[3])
 {
-    for (int i = 0; i < 3; i++)
-        dup2(pipes[i], i);
+    for (int i = 0; streams && i < 3; i++)
+        dup2(streams[i], i);
     dup2(control, CONTROL);
     fcntl(CONTROL, F_SETFD, FD_CLOEXEC);
     if (syscall(SYS_close_range, CONTROL + 1, ~0u, 0) < 0)
@@ -146,7 +149,7 @@ static void set_limits(void)
     }
 }
 
-static void become(int slot)
+static void become(const struct slot *slot)
 {
     gid_t marker = group_marker(slot), group = (gid_t)request.group;
     uid_t user = (uid_t)request.user;
@@ -171,17 +174,21 @@ static void default_signals(void)
 
 extern char **environ;
 
-void child_run(int control, int slot, const int pipes[3])
+void child_run(const struct slot *slot, const int given[GIVEN], bool join)
 {
     struct start_header header;
-    connections_forget_secret();
+    int error = 0;
     setsid();
-    close_others(slot);
-    bool joined = slot_join(slot);
-    int error = errno;
-    keep_only(control, pipes);
-    if (!joined)
+    if (join) { /* else the keeper has done all this */
+        connections_forget_secret();
+        close_agents_ends();
+        error = slot_join(slot) ? 0 : errno;
+    }
+    keep_only(given[0], given + 1);
+    if (error)
         fail("group", error);
+    if (!join)
+        (void)!write(CONTROL, &(pid_t){getpid()}, sizeof(pid_t));
     read_all(&header, sizeof header);
     read_all(payload, header.length);
     read_request(header.length);
@@ -201,4 +208,41 @@ void child_run(int control, int slot, const int pipes[3])
     execvp(request.arguments[0], request.arguments);
     fail("program", errno);
     _exit(126);
+}
+
+/* ---- the keeper ---- */
+
+static bool receive(int given[GIVEN])
+{
+    char byte, space[CMSG_SPACE(sizeof(int) * GIVEN)];
+    struct iovec part = {&byte, 1};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = space,
+                             .msg_controllen = sizeof space};
+    ssize_t got;
+    do
+        got = recvmsg(CONTROL, &message, MSG_CMSG_CLOEXEC);
+    while (got < 0 && errno == EINTR);
+    struct cmsghdr *head = CMSG_FIRSTHDR(&message);
+    if (got != 1 || !head || head->cmsg_len != CMSG_LEN(sizeof(int) * GIVEN))
+        return false;
+    memcpy(given, CMSG_DATA(head), sizeof(int) * GIVEN);
+    return true;
+}
+
+void keeper_run(int control, const struct slot *slot)
+{
+    int given[GIVEN];
+    connections_forget_secret();
+    setsid();
+    close_agents_ends();
+    bool joined = slot_join(slot);
+    keep_only(control, NULL);
+    while (joined && receive(given)) {
+        /* When it can't be made, the agent sees that the control socket closes. */
+        if (syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0) == 0)
+            child_run(slot, given, false);
+        for (int i = 0; i < GIVEN; i++)
+            close(given[i]);
+    }
+    _exit(0);
 }

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -29,6 +30,7 @@ void executions_init(void)
         executions[i].number = i;
         executions[i].control = executions[i].stdin_fd = -1;
         executions[i].out[0] = executions[i].out[1] = -1;
+        slots[i].keeper_fd = -1;
     }
     processors = (int)sysconf(_SC_NPROCESSORS_ONLN);
 }
@@ -68,9 +70,79 @@ static void forget(struct execution *e)
         munmap(e->output.segments, SEGMENTS_MOST * sizeof(struct segment));
     if (e->input.ring)
         munmap(e->input.ring, INPUT_RING);
-    struct execution empty = {.number = e->number, .slot = e->slot, .control = -1,
-                              .stdin_fd = -1, .out = {-1, -1}};
-    *e = empty;
+    if (e->slot)
+        e->slot->taken = false;
+    *e = (struct execution){.number = e->number, .control = -1, .stdin_fd = -1, .out = {-1, -1}};
+}
+
+/* ---- keepers ---- */
+
+static bool keeper_start(struct slot *slot)
+{
+    int ends[2];
+    if (slot->keeper > 0)
+        return true;
+    if (!slot_open(slot) || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+        return false;
+    slot->keeper = fork();
+    if (slot->keeper == 0)
+        keeper_run(ends[1], slot);
+    close(ends[1]);
+    if (slot->keeper < 0) {
+        slot->keeper = 0;
+        close(ends[0]);
+        return false;
+    }
+    slot->keeper_fd = ends[0];
+    return true;
+}
+
+static void keeper_ended(struct slot *slot)
+{
+    slot->keeper = 0;
+    slot->keeper_died = now_ns();
+    close_fd(&slot->keeper_fd);
+}
+
+/* Hands the descriptors over; what the keeper makes of them waits at their other ends. */
+static bool keeper_ask(const struct slot *slot, const int given[GIVEN])
+{
+    char byte = 0, space[CMSG_SPACE(sizeof(int) * GIVEN)] = {0};
+    struct iovec part = {&byte, 1};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = space,
+                             .msg_controllen = sizeof space};
+    struct cmsghdr *head = CMSG_FIRSTHDR(&message);
+    head->cmsg_level = SOL_SOCKET;
+    head->cmsg_type = SCM_RIGHTS;
+    head->cmsg_len = CMSG_LEN(sizeof(int) * GIVEN);
+    memcpy(CMSG_DATA(head), given, sizeof(int) * GIVEN);
+    return sendmsg(slot->keeper_fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) == 1;
+}
+
+/* A slot whose keeper is there costs nothing more; so does the lowest of the others, over time. */
+static struct slot *free_slot(bool with_keeper)
+{
+    for (int i = 0; i < SLOTS; i++)
+        if (!slots[i].taken && (slots[i].keeper > 0) == with_keeper)
+            return &slots[i];
+    return NULL;
+}
+
+/* Two programs one after the other, or two at once, shall both find a keeper: one is kept in
+ * reserve, and so one that was killed with an execution is replaced, when there is time. */
+bool keepers_missing(void)
+{
+    return groups_found() && !free_slot(true) && free_slot(false);
+}
+
+bool keepers_restore(uint64_t now)
+{
+    struct slot *slot = free_slot(false);
+    if (!keepers_missing())
+        return true;
+    if (slot->keeper_died && now - slot->keeper_died < 100 * MILLISECOND)
+        return false;
+    return keeper_start(slot);
 }
 
 /* ---- the prepared process ---- */
@@ -83,16 +155,17 @@ static struct execution *in_state(enum state state)
     return NULL;
 }
 
-static bool make_pipes(struct execution *e, int control[2], int theirs[3])
+static bool make_pipes(struct execution *e, int theirs[GIVEN])
 {
-    int pipes[3][2] = {{-1, -1}, {-1, -1}, {-1, -1}};
+    int control[2] = {-1, -1}, pipes[3][2] = {{-1, -1}, {-1, -1}, {-1, -1}};
     bool made = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, control) == 0;
     for (int i = 0; i < 3; i++)
         made = made && pipe2(pipes[i], O_CLOEXEC) == 0;
     int ours[3] = {pipes[0][1], pipes[1][0], pipes[2][0]};
-    theirs[0] = pipes[0][0];
-    theirs[1] = pipes[1][1];
-    theirs[2] = pipes[2][1];
+    theirs[0] = control[1];
+    theirs[1] = pipes[0][0];
+    theirs[2] = pipes[1][1];
+    theirs[3] = pipes[2][1];
     e->control = control[0];
     e->stdin_fd = ours[0];
     e->out[0] = ours[1];
@@ -102,25 +175,73 @@ static bool make_pipes(struct execution *e, int control[2], int theirs[3])
     return made;
 }
 
-bool execution_prepare(void)
+/* By the slot's keeper, or by a fork of our own that has to join the groups: slower, but no limit
+ * of processes in the groups refuses it. */
+static bool make_process(struct execution *e, const int given[GIVEN], bool by_keeper)
 {
-    int control[2] = {-1, -1}, theirs[3] = {-1, -1, -1};
-    struct execution *e = in_state(FREE);
-    if (!e || in_state(PREPARED))
-        return true;
-    bool made = slot_open(&e->slot, e->number) && make_pipes(e, control, theirs);
-    e->pid = made ? fork() : -1;
+    if (by_keeper)
+        return keeper_start(e->slot) && keeper_ask(e->slot, given);
+    e->pid = fork();
     if (e->pid == 0)
-        child_run(control[1], e->number, theirs);
-    close_fd(&control[1]);
-    for (int i = 0; i < 3; i++)
+        child_run(e->slot, given, true);
+    return e->pid > 0;
+}
+
+static bool prepare(bool by_keeper)
+{
+    int theirs[GIVEN] = {-1, -1, -1, -1};
+    struct execution *e = in_state(FREE);
+    struct slot *slot = free_slot(true);
+    if (!slot)
+        slot = free_slot(false);
+    if (!e || !slot)
+        return false;
+    e->slot = slot;
+    slot->taken = true;
+    bool made = slot_open(slot) && make_pipes(e, theirs) && make_process(e, theirs, by_keeper);
+    for (int i = 0; i < GIVEN; i++)
         close_fd(&theirs[i]);
-    bool prepared = e->pid > 0;
-    if (prepared)
+    if (made)
         e->state = PREPARED;
     else
         forget(e);
-    return prepared;
+    return made;
+}
+
+/* The first thing that a keeper's process says is its number. False when there is none to come:
+ * the process could not be made, or was killed before it said a word. */
+static bool learn_pid(struct execution *e, int milliseconds)
+{
+    struct pollfd ready = {.fd = e->control, .events = POLLIN};
+    pid_t pid;
+    if (e->pid || poll(&ready, 1, milliseconds) == 0)
+        return true;
+    if (recv(e->control, &pid, sizeof pid, MSG_DONTWAIT) != (ssize_t)sizeof pid)
+        return false;
+    e->pid = pid;
+    return true;
+}
+
+bool execution_prepare(void)
+{
+    struct execution *e = in_state(PREPARED);
+    if (e && learn_pid(e, 0))
+        return true;
+    if (e)
+        forget(e);
+    return (!e && groups_found() && prepare(true)) || prepare(false);
+}
+
+/* A process that is there, for a request that is there. */
+static struct execution *prepared_now(void)
+{
+    execution_prepare();
+    struct execution *e = in_state(PREPARED);
+    if (e && (!learn_pid(e, 1) || !e->pid)) {
+        forget(e);
+        e = prepare(false) ? in_state(PREPARED) : NULL;
+    }
+    return e;
 }
 
 /* ---- start ---- */
@@ -200,7 +321,9 @@ static const char *hand_over(struct execution *e, const uint8_t *payload, size_t
         return "request";
     if (e->terminal && (terminal = make_terminal(e, settings)) < 0)
         return "resources";
-    slot_reset(&e->slot);
+    slot_reset(e->slot);
+    slot_usage(e->slot, &e->base);
+    e->started = now_ns();
     return send_request(e, terminal, payload, length) ? NULL : "resources";
 }
 
@@ -215,8 +338,7 @@ static int running_or_unreleased(void)
 static const char *try_to_start(uint32_t channel, const uint8_t *payload, size_t length)
 {
     struct settings settings = {0};
-    execution_prepare();
-    struct execution *e = in_state(PREPARED);
+    struct execution *e = prepared_now();
     if (!e)
         return "resources";
     const char *code = hand_over(e, payload, length, &settings);
@@ -230,7 +352,6 @@ static const char *try_to_start(uint32_t channel, const uint8_t *payload, size_t
         highest_channel = channel;
     e->user = (uid_t)settings.user;
     e->attached = true;
-    e->started = now_ns();
     e->cpu_check = e->cpu_limit ? e->started + e->cpu_limit / (uint64_t)processors : 0;
     e->streamed_input = e->window_due = settings.stdin_stream || e->terminal;
     if (!e->streamed_input)
@@ -255,7 +376,7 @@ const char *execution_start(uint32_t channel, const uint8_t *payload, size_t len
 
 /* ---- output ---- */
 
-static bool output_room(struct output *o)
+static bool output_map(struct output *o)
 {
     if (!o->ring) {
         void *ring = mmap(NULL, OUTPUT_RING, PROT_READ | PROT_WRITE,
@@ -267,7 +388,7 @@ static bool output_room(struct output *o)
         o->ring = ring;
         o->segments = segments;
     }
-    return o->read - o->kept < OUTPUT_RING && o->count < SEGMENTS_MOST;
+    return true;
 }
 
 static void output_note(struct output *o, uint8_t stream, size_t length)
@@ -308,7 +429,13 @@ enum took { TOOK_BYTES, TOOK_NOTHING, TOOK_END, NO_ROOM };
 static enum took output_take(struct execution *e, int stream)
 {
     struct output *o = &e->output;
-    if (!output_room(o))
+    struct pollfd ready = {.fd = e->out[stream], .events = POLLIN};
+    if (o->read - o->kept == OUTPUT_RING || o->count == SEGMENTS_MOST)
+        return NO_ROOM;
+    /* Many programs say nothing on one of their streams: its end needs no memory. */
+    if (!o->ring && poll(&ready, 1, 0) == 1 && !(ready.revents & POLLIN))
+        return TOOK_END;
+    if (!output_map(o))
         return NO_ROOM;
     size_t at = o->read % OUTPUT_RING;
     size_t room = OUTPUT_RING - (size_t)(o->read - o->kept);
@@ -557,20 +684,23 @@ static void first_process_ended(struct execution *e, int status, const struct ru
     settle(e);
 }
 
+static void process_ended(pid_t pid, int status, const struct rusage *usage)
+{
+    for (int i = 0; i < SLOTS; i++) {
+        struct execution *e = &executions[i];
+        if (slots[i].keeper == pid)
+            keeper_ended(&slots[i]);
+        if (e->state == RUNNING && e->pid == pid)
+            first_process_ended(e, status, usage);
+    }
+}
+
 void executions_reap(void)
 {
     struct rusage usage;
     int status;
-    for (pid_t pid; (pid = wait4(-1, &status, WNOHANG, &usage)) > 0;) {
-        for (int i = 0; i < SLOTS; i++) {
-            if (executions[i].pid != pid)
-                continue;
-            if (executions[i].state == RUNNING)
-                first_process_ended(&executions[i], status, &usage);
-            else if (executions[i].state == PREPARED)
-                forget(&executions[i]); /* killed before its time, or it could not join */
-        }
-    }
+    for (pid_t pid; (pid = wait4(-1, &status, WNOHANG, &usage)) > 0;)
+        process_ended(pid, status, &usage);
 }
 
 /* Everything of it is dead: whatever its pipes still hold is all there will ever be. Somebody
@@ -608,8 +738,10 @@ static void settle(struct execution *e)
         e->input.closed = true;
     }
     if (e->state == DRAINING && drain(e)) {
-        slot_usage(&e->slot, &e->used);
+        slot_usage(e->slot, &e->used);
         ipc_sweep(e);
+        e->slot->taken = false; /* the next program may have it, before this one is released */
+        e->slot = NULL;
         e->window_due = false;
         e->state = ENDED;
     }
@@ -627,7 +759,7 @@ bool execution_release(struct execution *e)
 size_t execution_facts(struct execution *e, uint8_t *to, size_t size)
 {
     struct writer w = {to, to + size};
-    struct usage *used = &e->used, *base = &e->slot.base;
+    struct usage *used = &e->used, *base = &e->base;
     if (WIFSIGNALED(e->status))
         put_field_number(&w, F_SIGNAL, (uint64_t)WTERMSIG(e->status));
     else

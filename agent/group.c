@@ -29,11 +29,13 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { HIERARCHIES_MOST = 12, MARKER_BASE = 60000, PIDS_MOST = 4096 };
+enum { KILLS_BY_PROCESS = 3, HIERARCHIES_MOST = 12, MARKER_BASE = 60000, PIDS_MOST = 4096 };
 
 static struct hierarchy { char path[PATH_MAX]; bool slotted; } hierarchies[HIERARCHIES_MOST];
 static int hierarchy_count;
 static bool can_kill, can_measure;
+
+struct slot slots[SLOTS];
 
 static bool has(const char *directory, const char *file)
 {
@@ -78,6 +80,11 @@ void groups_find(const char *directory)
         closedir(folder);
 }
 
+bool groups_found(void)
+{
+    return hierarchy_count > 0;
+}
+
 bool groups_can_kill(void)
 {
     return can_kill;
@@ -88,9 +95,9 @@ bool groups_can_measure(void)
     return can_measure;
 }
 
-gid_t group_marker(int slot)
+gid_t group_marker(const struct slot *slot)
 {
-    return can_kill ? 0 : (gid_t)(MARKER_BASE + slot);
+    return can_kill ? 0 : (gid_t)(MARKER_BASE + (slot - slots));
 }
 
 /* ---- slots ---- */
@@ -106,7 +113,6 @@ static void slot_file(int *fd, const char *directory, const char *file, int flag
 static void slot_files(struct slot *slot, const char *path)
 {
     slot_file(&slot->kill, path, "cgroup.kill", O_WRONLY);
-    slot_file(&slot->events, path, "cgroup.events", O_RDONLY);
     slot_file(&slot->freezer, path, "freezer.state", O_RDWR);
     if (slot->kill >= 0 || slot->freezer >= 0)
         slot_file(&slot->processes, path, "cgroup.procs", O_RDONLY);
@@ -117,11 +123,12 @@ static void slot_files(struct slot *slot, const char *path)
     slot_file(&slot->oom, path, "memory.events", O_RDONLY);
 }
 
-bool slot_open(struct slot *slot, int number)
+bool slot_open(struct slot *slot)
 {
+    int number = (int)(slot - slots);
     if (slot->open)
         return true;
-    slot->kill = slot->freezer = slot->events = slot->processes = -1;
+    slot->kill = slot->freezer = slot->processes = -1;
     slot->cpu = slot->peak = slot->oom = -1;
     for (int i = 0; i < hierarchy_count; i++) {
         char path[PATH_MAX + 16];
@@ -141,8 +148,9 @@ bool slot_open(struct slot *slot, int number)
     return true;
 }
 
-bool slot_join(int number)
+bool slot_join(const struct slot *slot)
 {
+    int number = (int)(slot - slots);
     for (int i = 0; i < hierarchy_count; i++) {
         char path[PATH_MAX + 32];
         if (hierarchies[i].slotted)
@@ -192,7 +200,6 @@ void slot_reset(struct slot *slot)
      * that of all executions which the slot has had, and never too low. */
     if (slot->peak >= 0)
         (void)!pwrite(slot->peak, "0", 1, 0);
-    slot_usage(slot, &slot->base);
 }
 
 void slot_usage(struct slot *slot, struct usage *usage)
@@ -243,7 +250,7 @@ static bool belongs(pid_t pid)
     if (!state || !threads || ((state[8] == 'Z' || state[8] == 'X') && atoi(threads + 10) < 2))
         return false;
     if (can_change_user)
-        return marked(status, group_marker(walker->number));
+        return marked(status, group_marker(walker->slot));
     if (!walker_alone || getpid() != 1)
         return getsid(pid) == walker->pid;
     for (int i = 0; i < SLOTS; i++)
@@ -328,27 +335,33 @@ static uint64_t walk_cpu(struct execution *execution)
 
 /* ---- what execution.c asks ---- */
 
+/* Whether nobody is left in the group but the keeper. */
+static bool only_keeper(const struct slot *slot)
+{
+    char text[64];
+    ssize_t length = pread(slot->processes, text, sizeof text - 1, 0);
+    if (length <= 0)
+        return true;
+    text[length] = 0;
+    char *end;
+    return slot->keeper > 0 && strtol(text, &end, 10) == slot->keeper && !strcmp(end, "\n");
+}
+
 bool group_empty(struct execution *execution)
 {
-    struct slot *slot = &execution->slot;
-    uint64_t populated = 0;
-    if (slot->events >= 0)
-        return !read_number(slot->events, "populated", &populated) || populated == 0;
-    if (slot->processes >= 0) {
-        char first[16];
-        return pread(slot->processes, first, sizeof first, 0) == 0;
-    }
+    if (execution->slot->processes >= 0)
+        return only_keeper(execution->slot);
     static pid_t pids[PIDS_MOST];
     return walk(execution, pids) == 0;
 }
 
-/* Signals each process of the group. A process that this namespace can not see has the number 0,
- * which kill() takes for the caller's own group. */
-static void kill_each(int processes)
+/* Signals each process of the group but the keeper. A process that this namespace can not see has
+ * the number 0, which kill() takes for the caller's own group. */
+static void kill_each(const struct slot *slot)
 {
     static char text[PIDS_MOST * 8];
     off_t offset = 0;
-    for (ssize_t length; (length = pread(processes, text, sizeof text - 1, offset)) > 0;) {
+    for (ssize_t length; (length = pread(slot->processes, text, sizeof text - 1, offset)) > 0;) {
         text[length] = 0;
         char *last_line = strrchr(text, '\n');
         if (!last_line)
@@ -356,7 +369,7 @@ static void kill_each(int processes)
         offset += last_line + 1 - text;
         for (char *at = text; at < last_line; at = strchr(at, '\n') + 1) {
             pid_t pid = (pid_t)strtol(at, NULL, 10);
-            if (pid > 1)
+            if (pid > 1 && pid != slot->keeper)
                 kill(pid, SIGKILL);
         }
     }
@@ -372,18 +385,21 @@ static void freeze_and_kill(struct slot *slot)
             break;
         nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
     }
-    kill_each(slot->processes);
+    kill_each(slot);
     (void)!pwrite(slot->freezer, "THAWED", 6, 0);
 }
 
 void group_kill(struct execution *execution)
 {
-    struct slot *slot = &execution->slot;
+    struct slot *slot = execution->slot;
     if (slot->kill >= 0) {
-        (void)!pwrite(slot->kill, "1", 1, 0);
-        /* The kernel signals first threads only: one that has ended loses the signal, and the
-         * others of its process would go on. */
-        kill_each(slot->processes);
+        /* Most executions are few processes, which end at the first call. Only what outruns this
+         * is killed with the group as a whole, and with it the keeper, who is slow to replace. */
+        if (execution->kills++ >= KILLS_BY_PROCESS)
+            (void)!pwrite(slot->kill, "1", 1, 0);
+        /* In any case: the kernel signals first threads only, and one that has ended loses the
+         * signal, so that the others of its process would go on. */
+        kill_each(slot);
     } else if (slot->freezer >= 0) {
         freeze_and_kill(slot);
     } else if (!kill_all(execution)) {
@@ -394,8 +410,8 @@ void group_kill(struct execution *execution)
 uint64_t group_cpu(struct execution *execution)
 {
     uint64_t cpu_ns;
-    if (read_cpu(execution->slot.cpu, &cpu_ns))
-        return cpu_ns - execution->slot.base.cpu_ns;
+    if (read_cpu(execution->slot->cpu, &cpu_ns))
+        return cpu_ns - execution->base.cpu_ns;
     return walk_cpu(execution);
 }
 

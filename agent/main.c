@@ -115,14 +115,15 @@ static uint64_t prepare_when_idle(uint64_t now, uint64_t due)
         prepared |= executions[i].state == PREPARED;
         room |= executions[i].state == FREE;
     }
-    if (prepared || !room)
+    if ((prepared || !room) && !keepers_missing())
         return UINT64_MAX;
     if (running && due == UINT64_MAX)
         return now + 2 * MILLISECOND;
     if (running && now < due)
         return due;
     /* Where no process can be made, now is not the time to try without pause. */
-    return execution_prepare() ? UINT64_MAX : now + 100 * MILLISECOND;
+    bool done = execution_prepare() && keepers_restore(now);
+    return done ? UINT64_MAX : now + 100 * MILLISECOND;
 }
 
 static void loop(int signals, uint64_t unclaimed_limit)
