@@ -25,6 +25,9 @@ PARENT: Final = "assay"
 AGENT: Final = "agent"
 LEARNERS: Final = "learners"
 PERIOD_US: Final = 100_000
+AGENTS_OWN: Final = 3
+"""Processes of the agent in the limited group while one execution runs: the keeper of its slot,
+and the keeper and the prepared process of the next. Each further execution takes one more."""
 
 _SECONDS_TO_DIE: Final = 10.0
 

@@ -14,6 +14,7 @@ from assay.domain.limits import SandboxLimits
 from assay.drivers.oci import kernel
 from assay.drivers.oci.bundle import Bind
 from assay.drivers.oci.cgroups import (
+    AGENTS_OWN,
     LEARNERS,
     PARENT,
     PERIOD_US,
@@ -113,8 +114,7 @@ class GroupsV1:
         with contextlib.suppress(OSError):  # without swap, kernels lack one or the other
             write(memory, memory_swappiness=0)
             (memory / "memory.memsw.limit_in_bytes").write_text(str(limits.memory_bytes))
-        # One more: the agent keeps a process ready in it.
-        write(self._learners("pids", sandbox_id), pids_max=limits.processes + 1)
+        write(self._learners("pids", sandbox_id), pids_max=limits.processes + AGENTS_OWN)
         quota = max(1000, round(limits.cpus * PERIOD_US))
         write(
             self._learners("cpu", sandbox_id), cpu_cfs_period_us=PERIOD_US, cpu_cfs_quota_us=quota

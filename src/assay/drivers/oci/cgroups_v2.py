@@ -9,6 +9,7 @@ from typing import Final
 from assay.domain.limits import SandboxLimits
 from assay.drivers.oci.bundle import Bind
 from assay.drivers.oci.cgroups import (
+    AGENTS_OWN,
     LEARNERS,
     PARENT,
     PERIOD_US,
@@ -45,7 +46,7 @@ class GroupsV2:
         write(
             learners,
             memory_max=limits.memory_bytes,
-            pids_max=limits.processes + 1,
+            pids_max=limits.processes + AGENTS_OWN,
             cpu_max=f"{quota} {PERIOD_US}",
         )
         with contextlib.suppress(FileNotFoundError):
