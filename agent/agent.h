@@ -137,6 +137,7 @@ struct execution {
     struct input input;
     uint64_t wall_limit, cpu_limit, output_limit; /* 0: none */
     uint64_t output_used, started, ended, cpu_check;
+    uint64_t look_again; /* when a terminal that nobody held is looked at next, or 0 */
     enum reason reason;
     int kills; /* how often its group was signalled */
     int status, start_errno;

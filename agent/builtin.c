@@ -17,7 +17,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { ENTRY_SIZE = 40, COPY_SIZE = 1 << 17, DEPTH_MOST = 1000, COMPLAINTS_MOST = 20 };
+enum { ENTRY_SIZE = 40, COPY_SIZE = 1 << 17, DEPTH_MOST = 400, DELETE_DEPTH = 200,
+       COMPLAINTS_MOST = 20 };
 
 struct entry { char type; bool content; uint32_t mode, user, group; uint64_t size; int64_t modified;
                uint16_t name_length, link_length; };
@@ -438,13 +439,16 @@ static bool put_file(int parent, const char *name, const char *path, const struc
 
 static void put_folder(int parent, const char *name, const char *path, const struct entry *entry)
 {
-    int fd = -1;
-    if ((mkdirat(parent, name, 0755) == 0 || errno == EEXIST) &&
-        (fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)) >= 0 &&
-        fchmod(fd, entry->mode & 01777) == 0)
+    /* What is there already keeps its rights: it may be somebody else's, moved to this name. */
+    bool made = mkdirat(parent, name, 0700) == 0;
+    int error = made || errno == EEXIST ? 0 : errno;
+    int fd = error ? -1 : openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (!error && (fd < 0 || (made && fchmod(fd, entry->mode & 01777) < 0)))
+        error = errno == EACCES && !made ? 0 : errno;
+    if (error)
+        complain(path, error);
+    else if (made)
         set_time(fd, entry->modified);
-    else
-        complain(path, errno);
     if (fd >= 0)
         close(fd);
 }
@@ -494,17 +498,34 @@ static bool put(char **arguments, int count)
 
 /* ---- delete ---- */
 
+/* Each level below costs an open folder. What lies too deep is moved up, and is deleted after. */
+static struct { int folder; uint64_t moved, deleted; } shallow;
+
+static void shallow_name(char name[64], uint64_t number)
+{
+    snprintf(name, 64, ".deleted-%d-%llu", getpid(), (unsigned long long)number);
+}
+
+static bool move_up(int parent, const char *name, const char *path)
+{
+    char here[64];
+    shallow_name(here, shallow.moved++);
+    return renameat(parent, name, shallow.folder, here) == 0 || complain(path, errno);
+}
+
 static bool delete_one(int parent, const char *name, const char *path, int depth)
 {
     if (unlinkat(parent, name, 0) == 0 || errno == ENOENT)
         return true;
     if (errno != EISDIR && errno != EPERM)
         return complain(path, errno);
+    if (depth == DELETE_DEPTH)
+        return move_up(parent, name, path);
     int error = errno;
     int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     DIR *folder = fd < 0 ? NULL : fdopendir(fd);
-    if (!folder || depth > DEPTH_MOST)
-        return complain(path, depth > DEPTH_MOST ? ELOOP : error);
+    if (!folder)
+        return complain(path, errno == ENOTDIR ? error : errno);
     bool all = true;
     for (struct dirent *item; (item = readdir(folder));)
         if (strcmp(item->d_name, ".") && strcmp(item->d_name, ".."))
@@ -513,6 +534,18 @@ static bool delete_one(int parent, const char *name, const char *path, int depth
     if (!all)
         return false;
     return unlinkat(parent, name, AT_REMOVEDIR) == 0 || errno == ENOENT || complain(path, errno);
+}
+
+static bool delete_all(int parent, const char *name, const char *path)
+{
+    char moved[64];
+    shallow.folder = parent;
+    bool all = delete_one(parent, name, path, 0);
+    while (all && shallow.deleted < shallow.moved) {
+        shallow_name(moved, shallow.deleted++);
+        all = delete_one(parent, moved, path, 0);
+    }
+    return all;
 }
 
 static bool delete(char **arguments, int count)
@@ -525,7 +558,7 @@ static bool delete(char **arguments, int count)
         int parent = open_parent(root, arguments[i], &name, false);
         if (parent >= 0)
             all &= !strcmp(name, ".") ? complain(arguments[i], EINVAL)
-                                      : delete_one(parent, name, arguments[i], 0);
+                                      : delete_all(parent, name, arguments[i]);
         else if (errno != ENOENT && errno != ENOTDIR)
             all = complain(arguments[i], errno);
         if (parent >= 0)

@@ -452,12 +452,32 @@ static enum took output_take(struct execution *e, int stream)
     return TOOK_BYTES;
 }
 
+static void stop_watching_input(struct execution *e)
+{
+    if (e->stdin_watched)
+        unwatch(e->stdin_fd);
+    e->stdin_watched = false;
+}
+
+/* Nobody holds the terminal at the moment, but the program may open it again. As long as nobody
+ * does, its descriptors are always "ready": they are looked at by the clock instead. */
+static void hang_up(struct execution *e)
+{
+    if (e->watching[0])
+        unwatch(e->out[0]);
+    e->watching[0] = false;
+    stop_watching_input(e);
+    e->look_again = now_ns() + 50 * MILLISECOND;
+}
+
 static void output_event(struct execution *e, int stream)
 {
     enum took took = output_take(e, stream);
     if (took == NO_ROOM) {
         unwatch(e->out[stream]); /* until something is acknowledged */
         e->watching[stream] = false;
+    } else if (took == TOOK_END && e->terminal && stream == 0 && e->state == RUNNING) {
+        hang_up(e);
     } else if (took == TOOK_END) {
         close_watched(&e->out[stream], &e->watching[stream]);
     }
@@ -564,12 +584,10 @@ static void input_push(struct execution *e)
     if (in->written + INPUT_RING - in->window >= INPUT_RING / 2)
         e->window_due = true;
     bool wait = in->written < in->received && e->stdin_fd >= 0;
-    if (wait && !e->stdin_watched)
+    if (!wait)
+        stop_watching_input(e);
+    else if (!e->stdin_watched && !e->look_again)
         e->stdin_watched = watch(e->stdin_fd, WATCH_INPUT, e->number, 0, EPOLLOUT);
-    else if (!wait && e->stdin_watched) {
-        unwatch(e->stdin_fd);
-        e->stdin_watched = false;
-    }
     if (!wait && in->end) {
         in->end = false;
         input_close(e);
@@ -623,7 +641,9 @@ void execution_event(int number, int stream, uint32_t events)
 {
     struct execution *e = &executions[number];
     if (stream < 0) {
-        if (events & EPOLLERR && !(events & EPOLLOUT))
+        if (e->terminal && events & EPOLLHUP)
+            hang_up(e);
+        else if (events & EPOLLERR && !(events & EPOLLOUT))
             input_broken(e);
         else if (e->stdin_fd >= 0)
             input_push(e);
@@ -636,12 +656,14 @@ void execution_event(int number, int stream, uint32_t events)
 
 void execution_signal(struct execution *e, int number)
 {
-    pid_t group = 0;
+    bool from_keyboard = number == SIGINT || number == SIGQUIT || number == SIGTSTP;
     if (e->state != RUNNING)
         return;
-    if (e->terminal && e->out[0] >= 0 && ioctl(e->out[0], TIOCGPGRP, &group) == 0 && group > 1)
-        kill(-group, number);
-    else if (kill(-e->pid, number) < 0)
+    /* The kernel knows the terminal's foreground group. Asking for its number, to signal that, would
+     * be wrong: the number may be another's by then, and a learner can see to that. */
+    if (from_keyboard && e->terminal && e->out[0] >= 0 && ioctl(e->out[0], TIOCSIG, number) == 0)
+        return;
+    if (kill(-e->pid, number) < 0)
         kill(e->pid, number);
 }
 
@@ -796,6 +818,14 @@ static void check_cpu(struct execution *e, uint64_t now)
     e->cpu_check = now + (soonest > 5 * MILLISECOND ? soonest : 5 * MILLISECOND);
 }
 
+static void look_again(struct execution *e)
+{
+    e->look_again = 0;
+    if (e->out[0] >= 0 && !e->watching[0])
+        e->watching[0] = watch(e->out[0], WATCH_OUTPUT, e->number, 0, EPOLLIN);
+    input_push(e);
+}
+
 void executions_tick(uint64_t now)
 {
     for (int i = 0; i < SLOTS; i++) {
@@ -804,6 +834,8 @@ void executions_tick(uint64_t now)
             settle(e);
         if (e->state != RUNNING)
             continue;
+        if (e->look_again && now >= e->look_again)
+            look_again(e);
         if (e->reason)
             group_kill(e); /* not gone yet: a process may have slipped through */
         else if (e->wall_limit && now - e->started >= e->wall_limit)
@@ -826,6 +858,8 @@ uint64_t executions_wakeup(void)
                 next = e->started + e->wall_limit;
             if (e->cpu_check && e->cpu_check < next)
                 next = e->cpu_check;
+            if (e->look_again && e->look_again < next)
+                next = e->look_again;
         }
         if (next < at)
             at = next;

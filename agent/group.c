@@ -29,7 +29,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { KILLS_BY_PROCESS = 3, HIERARCHIES_MOST = 12, MARKER_BASE = 60000, PIDS_MOST = 4096 };
+enum { KILLS_BY_PROCESS = 3, IPC_USERS_MOST = 16, HIERARCHIES_MOST = 12, MARKER_BASE = 60000, PIDS_MOST = 4096 };
 
 static struct hierarchy { char path[PATH_MAX]; bool slotted; } hierarchies[HIERARCHIES_MOST];
 static int hierarchy_count;
@@ -123,6 +123,21 @@ static void slot_files(struct slot *slot, const char *path)
     slot_file(&slot->oom, path, "memory.events", O_RDONLY);
 }
 
+/* Version 1 counts the memory of TCP and UDP apart, and only in groups that have a limit for it;
+ * the one above is the driver's, and holds for all of them together. */
+static void limit_sockets(const char *above, const char *path)
+{
+    int from = -1, to = -1;
+    char limit[32];
+    slot_file(&from, above, "memory.kmem.tcp.limit_in_bytes", O_RDONLY);
+    slot_file(&to, path, "memory.kmem.tcp.limit_in_bytes", O_WRONLY);
+    ssize_t length = from < 0 || to < 0 ? 0 : read(from, limit, sizeof limit);
+    if (length > 0)
+        (void)!write(to, limit, (size_t)length);
+    close(from);
+    close(to);
+}
+
 bool slot_open(struct slot *slot)
 {
     int number = (int)(slot - slots);
@@ -137,6 +152,7 @@ bool slot_open(struct slot *slot)
         snprintf(path, sizeof path, "%s/%d", hierarchies[i].path, number);
         if (mkdir(path, 0700) < 0 && errno != EEXIST)
             return false;
+        limit_sockets(hierarchies[i].path, path);
         slot_files(slot, path);
     }
     for (int i = 0; i < hierarchy_count && slot->cpu < 0; i++) { /* cgroup2 without cpuacct */
@@ -447,21 +463,34 @@ static void ipc_remove_all(void)
         msgctl(msgctl(i, MSG_STAT_ANY, &queue), IPC_RMID, NULL);
 }
 
-/* Once no program runs, nobody needs what programs shared; only its owner may remove it. */
-void ipc_sweep(struct execution *execution)
+static void ipc_remove_as(uid_t user)
 {
-    for (int i = 0; i < SLOTS; i++)
-        if (&executions[i] != execution && executions[i].state == RUNNING)
-            return;
-    if (getpid() != 1 || !ipc_left())
-        return;
     pid_t helper = fork();
     if (helper == 0) {
-        uid_t user = execution->user;
         if (!can_change_user || (!setresgid(user, user, user) && !setresuid(user, user, user)))
             ipc_remove_all();
         _exit(0);
     }
     if (helper > 0)
         waitpid(helper, NULL, 0);
+}
+
+/* Once no program runs, nobody needs what programs shared. Only its owner may remove it, so it is
+ * done as each of the users whose programs have run since the last time. */
+void ipc_sweep(struct execution *execution)
+{
+    static uid_t users[IPC_USERS_MOST];
+    static int count;
+    int known = 0;
+    while (known < count && users[known] != execution->user)
+        known++;
+    if (known == count && count < IPC_USERS_MOST)
+        users[count++] = execution->user;
+    for (int i = 0; i < SLOTS; i++)
+        if (&executions[i] != execution && executions[i].state == RUNNING)
+            return;
+    if (getpid() == 1 && ipc_left())
+        for (int i = 0; i < count; i++)
+            ipc_remove_as(users[i]);
+    count = 0;
 }
