@@ -2,9 +2,13 @@
  *
  *   main.c        arguments, socket, event loop, clock
  *   connection.c  frames in and out, who may talk
- *   execution.c   the life of an execution: start, streams, limits, end
- *   child.c       what the forked process does until it is the program
+ *   prepare.c     keepers, and the process that waits for a request
+ *   execution.c   the life of an execution: start, limits, end
+ *   streams.c     its output, input and terminal
+ *   child.c       what a new process does until it is the program; the keepers
  *   group.c       the kernel's groups: membership, measurements, killing everything
+ *   walk.c        the same where there are no groups
+ *   ipc.c         what programs share that is no process
  *   builtin.c     files and ports, run as executions
  *   bridge.c      joins an exec session to the agent's socket
  */
@@ -92,6 +96,13 @@ bool group_empty(struct execution *execution);
 void group_kill(struct execution *execution);
 uint64_t group_cpu(struct execution *execution);
 gid_t group_marker(const struct slot *slot);
+
+/* ---- walk.c, ipc.c ---- */
+
+bool walk_finds_none(struct execution *execution);
+void walk_kill(struct execution *execution);
+bool walk_kill_all(struct execution *execution); /* false where it would reach others, too */
+uint64_t walk_cpu(struct execution *execution);
 void ipc_sweep(struct execution *execution);
 
 /* ---- execution.c ---- */
@@ -174,6 +185,24 @@ void execution_cancel(struct execution *execution);
 size_t execution_facts(struct execution *execution, uint8_t *to, size_t size);
 /* The longest run of unsent bytes of one stream that lies in one piece. */
 size_t execution_unsent(struct execution *execution, const uint8_t **bytes, uint8_t *stream);
+
+/* Between execution.c, prepare.c and streams.c. */
+enum took { TOOK_BYTES, TOOK_NOTHING, TOOK_END, NO_ROOM };
+
+void close_fd(int *fd);
+void close_watched(int *fd, bool *watching);
+void forget(struct execution *e);
+void settle(struct execution *e);
+void kill_for(struct execution *e, enum reason reason);
+void keeper_ended(struct slot *slot);
+struct execution *in_state(enum state state);
+struct execution *prepared_now(void);
+enum took output_take(struct execution *e, int stream);
+void output_event(struct execution *e, int stream);
+void input_push(struct execution *e);
+void input_broken(struct execution *e);
+void hang_up(struct execution *e);
+void look_again(struct execution *e);
 
 /* ---- child.c ---- */
 

@@ -1,35 +1,28 @@
-/* What the kernel keeps together: which processes belong to an execution, what they used, how all
- * of them are killed, and what else of them must go.
+/* What the kernel keeps together: which processes belong to an execution, what they used, and how
+ * all of them are killed.
  *
  * The driver shows the agent one folder for each cgroup hierarchy that it may use. Where a folder
  * can measure or kill, every slot has a group of its own in it, made once and used again (a group
  * that is removed lives on in the kernel for as long as a page of it does); the others are joined
  * as they are. Joining costs milliseconds after a pause, so it happens before the request.
  *
- * Without such folders a supplementary group id, which a learner can't give back, marks the
- * processes of an execution, and they are found by walking /proc. */
+ * Without such folders, walk.c finds the processes. */
 #define _GNU_SOURCE
 #include "agent.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ipc.h>
-#include <sys/msg.h>
-#include <sys/sem.h>
-#include <sys/shm.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { KILLS_BY_PROCESS = 3, IPC_USERS_MOST = 16, HIERARCHIES_MOST = 12, MARKER_BASE = 60000, PIDS_MOST = 4096 };
+enum { KILLS_BY_PROCESS = 3, HIERARCHIES_MOST = 12, MARKER_BASE = 60000, PIDS_MOST = 4096 };
 
 static struct hierarchy { char path[PATH_MAX]; bool slotted; } hierarchies[HIERARCHIES_MOST];
 static int hierarchy_count;
@@ -225,130 +218,6 @@ void slot_usage(struct slot *slot, struct usage *usage)
     usage->oom = read_number(slot->oom, "oom_kill", &usage->oom_kills);
 }
 
-/* ---- without groups: walking /proc ---- */
-
-static struct execution *walker;
-static bool walker_alone;
-
-static bool marked(const char *status, gid_t marker)
-{
-    const char *groups = strstr(status, "\nGroups:");
-    if (!groups)
-        return false;
-    const char *line_end = strchr(groups + 1, '\n');
-    for (char *at = (char *)groups + 8; at < line_end;) {
-        char *next;
-        unsigned long group = strtoul(at, &next, 10);
-        if (next == at)
-            break;
-        if (group == marker)
-            return true;
-        at = next;
-    }
-    return false;
-}
-
-/* Whether a living process is one of the walker's. Without the right to mark them: all others in
- * the agent's own process namespace, or else those of the same session. */
-static bool belongs(pid_t pid)
-{
-    char path[64], status[4096];
-    snprintf(path, sizeof path, "/proc/%d/status", pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t length = fd < 0 ? -1 : read(fd, status, sizeof status - 1);
-    if (fd >= 0)
-        close(fd);
-    if (length <= 0)
-        return false;
-    status[length] = 0;
-    /* A process whose first thread has ended looks like a zombie while other threads go on. */
-    const char *state = strstr(status, "\nState:\t"), *threads = strstr(status, "\nThreads:\t");
-    if (!state || !threads || ((state[8] == 'Z' || state[8] == 'X') && atoi(threads + 10) < 2))
-        return false;
-    if (can_change_user)
-        return marked(status, group_marker(walker->slot));
-    if (!walker_alone || getpid() != 1)
-        return getsid(pid) == walker->pid;
-    for (int i = 0; i < SLOTS; i++)
-        if (executions[i].state == PREPARED && executions[i].pid == pid)
-            return false;
-    return true;
-}
-
-static int walk(struct execution *execution, pid_t *pids)
-{
-    int count = 0, running = 0;
-    for (int i = 0; i < SLOTS; i++)
-        running += executions[i].state == RUNNING || executions[i].state == ENDING;
-    walker = execution;
-    walker_alone = running <= 1;
-    DIR *folder = opendir("/proc");
-    for (struct dirent *entry; folder && count < PIDS_MOST && (entry = readdir(folder));) {
-        pid_t pid = atoi(entry->d_name);
-        if (pid > 1 && pid != getpid() && belongs(pid))
-            pids[count++] = pid;
-    }
-    if (folder)
-        closedir(folder);
-    return count;
-}
-
-/* Stopped processes make no children: once two walks find the same ones, these are all. */
-static void stop_and_kill(struct execution *execution)
-{
-    static pid_t pids[PIDS_MOST];
-    for (int rounds = 0, before = -1, count; rounds < 100; rounds++, before = count) {
-        count = walk(execution, pids);
-        for (int i = 0; i < count; i++)
-            kill(pids[i], SIGSTOP);
-        if (count == before)
-            break;
-    }
-    for (int i = walk(execution, pids) - 1; i >= 0; i--)
-        kill(pids[i], SIGKILL);
-}
-
-/* kill(-1) reaches all processes of a user in one step, so that not even a chain of forks wins;
- * but only where nobody else has this user id. */
-static bool kill_all(struct execution *execution)
-{
-    if (getpid() != 1 || !can_change_user || execution->user == 0)
-        return false;
-    for (int i = 0; i < SLOTS; i++)
-        if (&executions[i] != execution && executions[i].user == execution->user &&
-            (executions[i].state == RUNNING || executions[i].state == ENDING))
-            return false;
-    pid_t helper = fork();
-    if (helper == 0) {
-        uid_t user = execution->user;
-        if (!setgroups(0, NULL) && !setresgid(user, user, user) && !setresuid(user, user, user))
-            kill(-1, SIGKILL);
-        _exit(0);
-    }
-    return helper > 0;
-}
-
-static uint64_t walk_cpu(struct execution *execution)
-{
-    static pid_t pids[PIDS_MOST];
-    uint64_t ticks = 0;
-    for (int i = walk(execution, pids) - 1; i >= 0; i--) {
-        char path[64], stat[1024];
-        snprintf(path, sizeof path, "/proc/%d/stat", pids[i]);
-        int fd = open(path, O_RDONLY | O_CLOEXEC);
-        ssize_t length = fd < 0 ? -1 : read(fd, stat, sizeof stat - 1);
-        if (fd >= 0)
-            close(fd);
-        stat[length > 0 ? length : 0] = 0;
-        char *at = strrchr(stat, ')');
-        unsigned long user = 0, system = 0, children_user = 0, children_system = 0;
-        if (at && sscanf(at + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %lu %lu",
-                         &user, &system, &children_user, &children_system) == 4)
-            ticks += user + system + children_user + children_system;
-    }
-    return ticks * (1000000000ull / (uint64_t)sysconf(_SC_CLK_TCK));
-}
-
 /* ---- what execution.c asks ---- */
 
 /* Whether nobody is left in the group but the keeper. */
@@ -367,8 +236,7 @@ bool group_empty(struct execution *execution)
 {
     if (execution->slot->processes >= 0)
         return only_keeper(execution->slot);
-    static pid_t pids[PIDS_MOST];
-    return walk(execution, pids) == 0;
+    return walk_finds_none(execution);
 }
 
 /* Signals each process of the group but the keeper. A process that this namespace can not see has
@@ -418,8 +286,8 @@ void group_kill(struct execution *execution)
         kill_each(slot);
     } else if (slot->freezer >= 0) {
         freeze_and_kill(slot);
-    } else if (!kill_all(execution)) {
-        stop_and_kill(execution);
+    } else if (!walk_kill_all(execution)) {
+        walk_kill(execution);
     }
 }
 
@@ -429,68 +297,4 @@ uint64_t group_cpu(struct execution *execution)
     if (read_cpu(execution->slot->cpu, &cpu_ns))
         return cpu_ns - execution->base.cpu_ns;
     return walk_cpu(execution);
-}
-
-/* ---- System V IPC: memory that no process holds ---- */
-
-static bool ipc_left(void)
-{
-    struct shm_info segments;
-    struct seminfo semaphores;
-    struct msginfo queues;
-    union { struct seminfo *info; } all = {&semaphores};
-    return (shmctl(0, SHM_INFO, (struct shmid_ds *)&segments) >= 0 && segments.used_ids > 0) ||
-           (semctl(0, 0, SEM_INFO, all) >= 0 && semaphores.semusz > 0) ||
-           (msgctl(0, MSG_INFO, (struct msqid_ds *)&queues) >= 0 && queues.msgpool > 0);
-}
-
-static void ipc_remove_all(void)
-{
-    struct shm_info segments;
-    struct seminfo semaphores;
-    struct msginfo queues;
-    struct shmid_ds segment;
-    struct semid_ds set;
-    struct msqid_ds queue;
-    union { struct seminfo *info; struct semid_ds *set; } argument = {&semaphores};
-    for (int i = shmctl(0, SHM_INFO, (struct shmid_ds *)&segments); i >= 0; i--)
-        shmctl(shmctl(i, SHM_STAT_ANY, &segment), IPC_RMID, NULL);
-    int last = semctl(0, 0, SEM_INFO, argument);
-    argument.set = &set;
-    for (int i = last; i >= 0; i--)
-        semctl(semctl(i, 0, SEM_STAT_ANY, argument), 0, IPC_RMID);
-    for (int i = msgctl(0, MSG_INFO, (struct msqid_ds *)&queues); i >= 0; i--)
-        msgctl(msgctl(i, MSG_STAT_ANY, &queue), IPC_RMID, NULL);
-}
-
-static void ipc_remove_as(uid_t user)
-{
-    pid_t helper = fork();
-    if (helper == 0) {
-        if (!can_change_user || (!setresgid(user, user, user) && !setresuid(user, user, user)))
-            ipc_remove_all();
-        _exit(0);
-    }
-    if (helper > 0)
-        waitpid(helper, NULL, 0);
-}
-
-/* Once no program runs, nobody needs what programs shared. Only its owner may remove it, so it is
- * done as each of the users whose programs have run since the last time. */
-void ipc_sweep(struct execution *execution)
-{
-    static uid_t users[IPC_USERS_MOST];
-    static int count;
-    int known = 0;
-    while (known < count && users[known] != execution->user)
-        known++;
-    if (known == count && count < IPC_USERS_MOST)
-        users[count++] = execution->user;
-    for (int i = 0; i < SLOTS; i++)
-        if (&executions[i] != execution && executions[i].state == RUNNING)
-            return;
-    if (getpid() == 1 && ipc_left())
-        for (int i = 0; i < count; i++)
-            ipc_remove_as(users[i]);
-    count = 0;
 }

@@ -63,7 +63,8 @@ def test_a_learner_cannot_stop_a_file_operation(agent: RunningAgent) -> None:
     peer = agent.peer()
     peer.send(command(1, "put", "/tmp", builtin=1, stdin=1))
     peer.until(WINDOW)
-    peer.send(command(2, "sh", "-c", "kill -STOP -1; sleep 0.1", wall=300_000_000))
+    peer.send(command(2, "sh", "-c", "sleep 0.1; kill -STOP -1"))
+    peer.until(EXIT, 2)
     peer.send(frame(INPUT, 1, number(0) + b"." + bytes(39)))
     assert peer.until(EXIT, 1).number(32) == 0
 
