@@ -3,8 +3,6 @@
 #define _GNU_SOURCE
 #include "agent.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -13,7 +11,6 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <termios.h>
 #include <unistd.h>
 
 static const uint64_t MILLISECOND = 1000000ull;
