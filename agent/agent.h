@@ -169,8 +169,8 @@ void executions_detach(void);
 uint32_t executions_highest(void);
 struct execution *execution_find(uint32_t channel);
 bool execution_prepare(void);           /* these two: false when it should be tried later */
-bool keepers_missing(void);
-bool keepers_restore(uint64_t now);
+int keepers_wanted(void);               /* below 0: there are more than needed */
+bool keepers_adjust(uint64_t now);
 const char *execution_start(uint32_t channel, const uint8_t *payload, size_t length);
 void execution_event(int number, int stream, uint32_t events);
 bool execution_input(struct execution *execution, uint64_t offset, const uint8_t *bytes,

@@ -106,7 +106,8 @@ static int wait_until(uint64_t at)
     return milliseconds > 3600000 ? 3600000 : (int)milliseconds;
 }
 
-/* The next process is prepared when nothing runs that it could slow down, or soon after. */
+/* The next process is prepared when nothing runs that it could slow down, or soon after; keepers
+ * are looked after when nothing runs, and dismissed when nothing has run for a while. */
 static uint64_t prepare_when_idle(uint64_t now, uint64_t due)
 {
     bool running = false, prepared = false, room = false;
@@ -115,14 +116,16 @@ static uint64_t prepare_when_idle(uint64_t now, uint64_t due)
         prepared |= executions[i].state == PREPARED;
         room |= executions[i].state == FREE;
     }
-    if ((prepared || !room) && !keepers_missing())
+    int keepers = running ? 0 : keepers_wanted();
+    if ((prepared || !room) && keepers == 0)
         return UINT64_MAX;
-    if (running && due == UINT64_MAX)
-        return now + 2 * MILLISECOND;
-    if (running && now < due)
+    bool can_wait = running || (prepared && keepers < 0);
+    if (can_wait && due == UINT64_MAX)
+        return now + (running ? 2 * MILLISECOND : SECOND);
+    if (can_wait && now < due)
         return due;
     /* Where no process can be made, now is not the time to try without pause. */
-    bool done = execution_prepare() && keepers_restore(now);
+    bool done = execution_prepare() && (running || keepers_adjust(now));
     return done ? UINT64_MAX : now + 100 * MILLISECOND;
 }
 

@@ -59,22 +59,42 @@ static bool keeper_ask(const struct slot *slot, const int given[GIVEN])
 static struct slot *free_slot(bool with_keeper)
 {
     for (int i = 0; i < SLOTS; i++)
-        if (!slots[i].taken && (slots[i].keeper > 0) == with_keeper)
+        if (!slots[i].taken && (slots[i].keeper > 0) == with_keeper &&
+            (!with_keeper || slots[i].keeper_fd >= 0))
             return &slots[i];
     return NULL;
 }
 
-/* Two programs one after the other, or two at once, shall both find a keeper: one is kept in
- * reserve, and so one that was killed with an execution is replaced, when there is time. */
-bool keepers_missing(void)
+static int idle_keepers(void)
 {
-    return groups_found() && !free_slot(true) && free_slot(false);
+    int count = 0;
+    for (int i = 0; i < SLOTS; i++)
+        count += !slots[i].taken && slots[i].keeper > 0 && slots[i].keeper_fd >= 0;
+    return count;
 }
 
-bool keepers_restore(uint64_t now)
+/* While nothing runs, one keeper is wanted beside that of the prepared process, so that the next
+ * program but one finds its own, too. More of them, from when more programs ran at once, go: each
+ * takes one of the processes that the learners may have. */
+int keepers_wanted(void)
+{
+    int idle = idle_keepers();
+    if (!groups_found() || (idle == 0 && !free_slot(false)))
+        return 0;
+    return idle == 0 ? 1 : 1 - idle;
+}
+
+bool keepers_adjust(uint64_t now)
 {
     struct slot *slot = free_slot(false);
-    if (!keepers_missing())
+    int wanted = keepers_wanted();
+    for (int i = SLOTS - 1; i >= 0 && wanted < 0; i--) {
+        if (!slots[i].taken && slots[i].keeper_fd >= 0) {
+            close_fd(&slots[i].keeper_fd); /* it ends when it sees this */
+            wanted++;
+        }
+    }
+    if (wanted <= 0)
         return true;
     if (slot->keeper_died && now - slot->keeper_died < 100 * MILLISECOND)
         return false;

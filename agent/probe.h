@@ -50,7 +50,7 @@
  *                          keeps it: "hoarded total=N processes=N last=ERRNO\n", then sleeps. KIND:
  *                          files, pipes, sockets, rights, epoll, timers, memfd, inotify, shm, mqueue,
  *                          pty, aio, pagetables, mappings, locks, dentries, posix-timers, signals,
- *                          shmfile, locked
+ *                          shmfile, locked, tcp, udp
  *   try KIND               "one ok\n", or "one ERRNO\n": whether a single one of KIND can be had
  *   fill DIR [keep]        a file in DIR until it is full: "bytes=N error=ERRNO\n"; removed unless keep
  *   inodes DIR [MOST]      empty files in DIR until no more: "inodes=N error=ERRNO\n"; kept
@@ -68,6 +68,7 @@
  *   clock                  verdicts: setting any clock
  *   terminals              verdicts: opening every terminal in /dev/pts
  *   terminal               verdicts: injecting input into a terminal and the like; needs one
+ *   filters                verdicts: attaching filters to sockets and to system calls
  *
  * probe_look.c
  *   look                   verdicts: reading and writing what belongs to the host or to the agent
@@ -94,6 +95,10 @@
  *   crash                  dies of SIGSEGV; a core would be written to the working directory
  *   garbage SEED BYTES     random bytes (xorshift32) on standard output
  *   mutter                 alternates single bytes between the two outputs for ever
+ *   hold-locks FILE        locks the file in three ways: "locked\n", then sleeps
+ *   see-locks FILE         "flock=X posix=X description=X\n", X is free or held
+ *   watch DIR              "watching\n" (or "blocked watch ERRNO\n"); "noticed=1\n" as soon as the
+ *                          kernel tells of a use of a file in it, or "noticed=0\n" after 2 seconds
  *   close-all              closes every descriptor, then sleeps for ever
  *   random                 hex of getrandom, AT_RANDOM, and an address of the stack
  *

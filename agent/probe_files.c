@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/file.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -280,6 +281,59 @@ static int show_random(int argc, char **argv) {
     return 0;
 }
 
+/* What belongs to an inode: locks and watches ------------------------------------------------------ */
+
+static int open_shared(const char *path) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) fail(path);
+    return fd;
+}
+
+static int hold_locks(int argc, char **argv) {
+    struct flock reading = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_len = 1};
+    struct flock description = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 2, .l_len = 1};
+    (void)argc;
+    int fd = open_shared(argv[1]);
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0) fail("flock");
+    if (fcntl(fd, F_SETLK, &reading) < 0) fail("F_SETLK");
+    if (fcntl(fd, F_OFD_SETLK, &description) < 0) fail("F_OFD_SETLK");
+    say("locked\n");
+    sleep_for_ever();
+}
+
+static int see_locks(int argc, char **argv) {
+    struct flock first = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
+    struct flock third = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 2, .l_len = 1};
+    (void)argc;
+    int fd = open_shared(argv[1]), whole = flock(fd, LOCK_EX | LOCK_NB);
+    if (whole < 0 && errno != EWOULDBLOCK) fail("flock");
+    if (fcntl(fd, F_GETLK, &first) < 0 || fcntl(fd, F_GETLK, &third) < 0) fail("F_GETLK");
+    say("flock=%s posix=%s description=%s\n", whole < 0 ? "held" : "free",
+        first.l_type == F_UNLCK ? "free" : "held", third.l_type == F_UNLCK ? "free" : "held");
+    return 0;
+}
+
+static volatile sig_atomic_t noticed;
+
+static void notice(int number) {
+    (void)number;
+    noticed = 1;
+}
+
+static int watch(int argc, char **argv) {
+    (void)argc;
+    signal(SIGIO, notice);
+    int fd = open_shared(argv[1]);
+    if (fcntl(fd, F_NOTIFY, DN_ACCESS | DN_ATTRIB | DN_MODIFY | DN_MULTISHOT) < 0) {
+        say("blocked watch %s\n", errno_name(errno));
+        return 0;
+    }
+    say("watching\n");
+    for (int i = 0; i < 40 && !noticed; i++) nap(0.05); /* a signal ends the nap */
+    say("noticed=%d\n", (int)noticed);
+    return 0;
+}
+
 const struct verb file_verbs[] = {
     {"trap-files", 1, trap_files},
     {"swap", 2, swap},
@@ -291,6 +345,9 @@ const struct verb file_verbs[] = {
     {"descriptors", 0, descriptors},
     {"give-stdout", 1, give_stdout},
     {"take-stdout", 2, take_stdout},
+    {"hold-locks", 1, hold_locks},
+    {"see-locks", 1, see_locks},
+    {"watch", 1, watch},
     {"close-all", 0, close_all},
     {"crash", 0, crash},
     {"garbage", 2, garbage},

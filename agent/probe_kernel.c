@@ -3,8 +3,10 @@
 
 #include <fcntl.h>
 #include <linux/bpf.h>
+#include <linux/filter.h>
 #include <linux/perf_event.h>
 #include <linux/sched.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
@@ -14,7 +16,9 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/personality.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -407,11 +411,63 @@ static int terminal(int argc, char **argv) {
     return end_of_attempts();
 }
 
+/* Filters: programs that the kernel compiles into memory of the whole machine ---------------------- */
+
+static struct sock_filter pass[] = {{BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW}};
+static struct sock_fprog passing = {1, pass};
+
+/* The kernel reads 32 bits of the level and the name: what is above them must not hide a filter. */
+struct option { const char *name; int family, type; long level, number; };
+
+static long attach_filter(const void *context) {
+    const struct option *option = context;
+    int fd = socket(option->family, option->type, 0), none = -1;
+    const void *value = &passing;
+    size_t size = sizeof passing;
+    if (fd < 0) _exit(64);
+    if (option->number == SO_ATTACH_BPF) value = &none, size = sizeof none;
+    return syscall(SYS_setsockopt, fd, option->level, option->number, value, size);
+}
+
+static long filter_calls(const void *unused) {
+    (void)unused;
+    return syscall(SYS_seccomp, 1 /* SECCOMP_SET_MODE_FILTER */, 0, &passing);
+}
+
+static long filter_by_prctl(const void *above) {
+    return syscall(SYS_prctl, PR_SET_SECCOMP | *(const long *)above, 2 /* SECCOMP_MODE_FILTER */,
+                   &passing, 0, 0);
+}
+
+static int filters(int argc, char **argv) {
+    static const long none = 0, hidden = 1L << 32;
+    static const struct option options[] = {
+        {"socket-filter-udp", AF_INET, SOCK_DGRAM, SOL_SOCKET, SO_ATTACH_FILTER},
+        {"socket-filter-tcp", AF_INET6, SOCK_STREAM, SOL_SOCKET, SO_ATTACH_FILTER},
+        {"socket-filter-unix", AF_UNIX, SOCK_DGRAM, SOL_SOCKET, SO_ATTACH_FILTER},
+        {"socket-filter-hidden-name", AF_UNIX, SOCK_DGRAM, SOL_SOCKET,
+         SO_ATTACH_FILTER | 1L << 32},
+        {"socket-filter-hidden-level", AF_UNIX, SOCK_DGRAM, SOL_SOCKET | 1L << 32,
+         SO_ATTACH_FILTER},
+        {"socket-bpf", AF_UNIX, SOCK_DGRAM, SOL_SOCKET, SO_ATTACH_BPF},
+        {"reuseport-filter", AF_INET, SOCK_DGRAM, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF},
+        {"reuseport-bpf", AF_INET, SOCK_DGRAM, SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF},
+    };
+    (void)argc, (void)argv;
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
+        attempt(options[i].name, attach_filter, &options[i]);
+    attempt("seccomp", filter_calls, NULL);
+    attempt("prctl-seccomp", filter_by_prctl, &none);
+    attempt("prctl-seccomp-hidden", filter_by_prctl, &hidden);
+    return end_of_attempts();
+}
+
 const struct verb kernel_verbs[] = {
     {"syscalls", 0, syscalls},
     {"foreign", 0, foreign},
     {"clock", 0, set_clocks},
     {"terminals", 0, terminals},
     {"terminal", 0, terminal},
+    {"filters", 0, filters},
     {NULL, 0, NULL},
 };

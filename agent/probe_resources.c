@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/aio_abi.h>
 #include <mqueue.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -136,6 +137,55 @@ static long take_socket(long number) {
         while (write(ends[i], full, sizeof full) > 0) continue;
     }
     return 0;
+}
+
+static const struct sockaddr_in any_port = {.sin_family = AF_INET,
+                                            .sin_addr.s_addr = 0x0100007f /* 127.0.0.1, swapped */};
+
+static int bound_socket(int kind, struct sockaddr_in *address) {
+    int fd = socket(AF_INET, kind | SOCK_NONBLOCK, 0), size = 64 * MEBIBYTE;
+    socklen_t length = sizeof *address;
+    if (fd < 0) return -1;
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+    if (bind(fd, (const struct sockaddr *)&any_port, sizeof any_port) < 0) return -1;
+    return getsockname(fd, (struct sockaddr *)address, &length) < 0 ? -1 : fd;
+}
+
+/* Below zero unless at least something was taken. */
+static long fill_socket(int fd) {
+    static char full[32768];
+    int size = 64 * MEBIBYTE;
+    long writes = 0;
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+    while (writes < 4096 && send(fd, full, sizeof full, MSG_DONTWAIT | MSG_NOSIGNAL) > 0) writes++;
+    return writes > 0 ? 0 : -1;
+}
+
+static long take_tcp(long number) {
+    static struct sockaddr_in address;
+    static int listener = -1;
+    (void)number;
+    if (listener < 0) {
+        listener = bound_socket(SOCK_STREAM, &address);
+        if (listener < 0 || listen(listener, 16) < 0) return -1;
+    }
+    int caller = socket(AF_INET, SOCK_STREAM, 0);
+    if (caller < 0 || connect(caller, (struct sockaddr *)&address, sizeof address) < 0) return -1;
+    int called = accept(listener, NULL, NULL);
+    if (called < 0 || fill_socket(caller) < 0) return -1;
+    return fill_socket(called);
+}
+
+/* To itself: more than the buffer has room for is dropped, and says nothing. */
+static long take_udp(long number) {
+    struct sockaddr_in address;
+    (void)number;
+    int fd = bound_socket(SOCK_DGRAM, &address);
+    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0) return -1;
+    char full[32768] = {0};
+    int queued = 0;
+    for (int i = 0; i < 64; i++) queued += send(fd, full, sizeof full, MSG_DONTWAIT) > 0;
+    return queued > 0 ? 0 : -1;
 }
 
 /* Descriptors in flight: sent to ourselves, never received, their originals closed. */
@@ -275,7 +325,7 @@ static const struct taker {
     {"pagetables", take_pagetable}, {"mappings", take_mapping}, {"locks", take_lock},
     {"dentries", take_dentry},      {"posix-timers", take_posix_timer},
     {"signals", take_signal},       {"shmfile", take_shmfile},
-    {"locked", take_locked},
+    {"locked", take_locked},        {"tcp", take_tcp},        {"udp", take_udp},
 };
 
 static const struct taker *taker_named(const char *name) {
