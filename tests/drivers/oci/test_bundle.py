@@ -62,3 +62,37 @@ def test_what_is_unknown_answers_as_an_older_kernel_would() -> None:
 
     assert (profile["defaultAction"], profile["defaultErrnoRet"]) == ("SCMP_ACT_ERRNO", 38)
     assert profile["architectures"] == ["SCMP_ARCH_X86_64"]
+
+
+def _matches(name: str, *arguments: int) -> str:
+    """What the profile answers to a call with these arguments."""
+    found = set()
+    for rule in seccomp.profile("x86_64")["syscalls"]:
+        if name in rule["names"] and all(
+            arguments[each["index"]] & each["value"] == each["valueTwo"]
+            for each in rule.get("args", [])
+        ):
+            found.add((rule["action"], rule.get("errnoRet")))
+    assert len(found) <= 1, "rules that contradict one another"
+    return {"SCMP_ACT_ALLOW": "allowed", "SCMP_ACT_ERRNO": "refused"}[
+        found.pop()[0] if found else "SCMP_ACT_ERRNO"
+    ]
+
+
+def test_every_prctl_of_the_list_is_allowed_and_no_other() -> None:
+    allowed = {number for number in range(200) if _matches("prctl", number) == "allowed"}
+
+    assert allowed == {*range(1, 57), 65, 66} - {22}
+    assert _matches("prctl", 1 << 32 | 22) == "refused"
+    assert _matches("prctl", 0x53564D41) == "allowed"
+
+
+def test_sockets_can_have_options_and_no_filters() -> None:
+    for level in (1, 1 << 32 | 1):
+        for above in (0, 1 << 32):
+            for option in (26, 27, 50, 51, 52):
+                assert _matches("setsockopt", 3, level, above | option) == "refused"
+    for level, option in ((1, 2), (1, 8), (1, 9), (1, 20), (1, 67), (6, 1), (41, 26), (0, 1)):
+        assert _matches("setsockopt", 3, level, option) == "allowed"
+    for level, option in ((6, 31), (263, 1), (255, 1)):  # TCP_ULP, packet sockets, raw ones
+        assert _matches("setsockopt", 3, level, option) == "refused"

@@ -68,6 +68,9 @@ for name, number, arguments in [
     ("netlink audit", 41, [16, 3, 9]), ("sync", 162, []),
     ("inotify", 294, [0]), ("TIOCSTI", 16, [0, 0x5412, 0]),
     ("TIOCSTI, hidden", 16, [0, 0x100005412, 0]),
+    ("sync_file_range", 277, [0] * 4), ("fadvise64", 221, [0] * 4),
+    ("seccomp", 317, [1, 0, 0]), ("PR_SET_SECCOMP", 157, [22, 2, 0, 0, 0]),
+    ("SO_ATTACH_FILTER", 54, [0, 1, 26, 0, 0]),
 ]:
     print(name, call(number, *arguments))
 """,
@@ -78,8 +81,8 @@ for name, number, arguments in [
     without |= {"netlink audit"}
     families = {"AF_PACKET", "AF_ALG", "AF_VSOCK"}
     for name, answer in answers.items():
-        if name == "sync":
-            assert answer == "0"
+        if name in ("sync", "sync_file_range", "fadvise64"):
+            assert answer == "0", name
         elif name in without:
             assert answer == "ENOSYS", name
         elif name in families:

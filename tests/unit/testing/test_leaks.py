@@ -15,6 +15,8 @@ from assay.driver.port import Sandbox
 from assay.testing.leaks import OwnState, Traces, processes_of, resident_bytes
 
 NAME = "leaktest0123456789abcdef"
+OTHER = "othertest0123456789abcdef"
+"""Ids are looked for in whole command lines, so they are words that stand nowhere else."""
 
 
 @pytest.fixture
@@ -38,16 +40,16 @@ def test_others_are_not_blamed(survivor: subprocess.Popen[bytes]) -> None:
 
 def test_a_process_in_a_sandboxs_namespace_is_found(survivor: subprocess.Popen[bytes]) -> None:
     namespace = str(Path(f"/proc/{survivor.pid}/ns/net").readlink())
-    traces = Traces(namespaces={namespace: "one"}, destroyed={"one": time.monotonic() + 10**6})
-    assert any(f"process {survivor.pid} " in found for found in traces.left(["one"]))
+    traces = Traces(namespaces={namespace: OTHER}, destroyed={OTHER: time.monotonic() + 10**6})
+    assert any(f"process {survivor.pid} " in found for found in traces.left([OTHER]))
 
 
 def test_a_younger_process_has_only_the_namespaces_number(
     survivor: subprocess.Popen[bytes],
 ) -> None:
     namespace = str(Path(f"/proc/{survivor.pid}/ns/net").readlink())
-    traces = Traces(namespaces={namespace: "one"}, destroyed={"one": 0.0})
-    assert traces.left(["one"]) == []
+    traces = Traces(namespaces={namespace: OTHER}, destroyed={OTHER: 0.0})
+    assert traces.left([OTHER]) == []
 
 
 def test_a_folder_that_stays_is_found(tmp_path: Path) -> None:

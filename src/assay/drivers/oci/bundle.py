@@ -35,6 +35,13 @@ _MASKED: Final = """
 """
 """Of /proc: what would tell of the host, its disks, keys and neighbours, or could reach them."""
 
+_NETWORK: Final = {
+    "net.core.somaxconn": "512",
+    "net.ipv4.tcp_rmem": "4096 65536 262144",
+    "net.ipv4.tcp_wmem": "4096 16384 262144",
+}
+"""Settings of a network namespace: a loopback needs no buffers of megabytes."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bind:
@@ -81,6 +88,7 @@ def configuration(plan: Plan) -> dict[str, Any]:
                 "memory": {"limit": AGENT_MEMORY},
                 "pids": {"limit": AGENT_PROCESSES},
             },
+            "sysctl": dict(_NETWORK),
             "seccomp": _seccomp(),
             "maskedPaths": list(_masked()),
             "readonlyPaths": ["/proc/sys"],

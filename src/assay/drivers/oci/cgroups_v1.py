@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from assay.domain.limits import SandboxLimits
+from assay.domain.limits import MIB, SandboxLimits
 from assay.drivers.oci import kernel
 from assay.drivers.oci.bundle import Bind
 from assay.drivers.oci.cgroups import (
@@ -31,6 +31,7 @@ from assay.drivers.oci.kernel import MountFlag
 VIEW: Final = Path("/sys/fs/cgroup")
 _SCAFFOLD: Final = Path("/dev/shm")
 _UNIFIED: Final = ".unified"
+_LEAST_SOCKET_MEMORY: Final = 4 * MIB
 _FLAGS: Final = MountFlag.NOSUID | MountFlag.NODEV | MountFlag.NOEXEC
 
 
@@ -114,6 +115,11 @@ class GroupsV1:
         with contextlib.suppress(OSError):  # without swap, kernels lack one or the other
             write(memory, memory_swappiness=0)
             (memory / "memory.memsw.limit_in_bytes").write_text(str(limits.memory_bytes))
+        # Version 1 counts buffers of sockets apart from all else, and only below a limit. It holds
+        # for groups that have one of their own: the agent writes it to those it makes, too.
+        with contextlib.suppress(OSError):  # gone from kernels that are built without it
+            tcp = memory / "memory.kmem.tcp.limit_in_bytes"
+            tcp.write_text(str(max(_LEAST_SOCKET_MEMORY, limits.memory_bytes // 4)))
         write(self._learners("pids", sandbox_id), pids_max=limits.processes + AGENTS_OWN)
         quota = max(1000, round(limits.cpus * PERIOD_US))
         write(

@@ -7,15 +7,15 @@ back to what they used before. What is known to be dangerous answers EPERM.
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 Rule = dict[str, Any]
 
 _FILES: Final = """
     close close_range dup dup3 read write readv writev pread64 pwrite64 preadv pwritev preadv2
-    pwritev2 lseek fcntl flock ftruncate truncate fallocate fsync fdatasync sync_file_range
-    fadvise64 readahead sendfile copy_file_range splice tee openat openat2 mkdirat mknodat unlinkat
+    pwritev2 lseek fcntl flock ftruncate truncate fallocate fsync fdatasync readahead sendfile
+    copy_file_range splice tee openat openat2 mkdirat mknodat unlinkat
     renameat renameat2 linkat symlinkat readlinkat faccessat faccessat2 fchmod fchmodat fchmodat2
     fchown fchownat fstat newfstatat statx statfs fstatfs utimensat getdents64 getcwd chdir fchdir
     umask pipe2 memfd_create cachestat inotify_add_watch inotify_rm_watch
@@ -40,7 +40,7 @@ _MEMORY: Final = """
 _PROCESSES: Final = """
     execve execveat exit exit_group wait4 waitid kill tkill tgkill pidfd_open pidfd_send_signal
     rt_sigaction rt_sigprocmask rt_sigreturn rt_sigsuspend rt_sigpending rt_sigtimedwait
-    rt_sigqueueinfo rt_tgsigqueueinfo sigaltstack restart_syscall prctl seccomp rseq
+    rt_sigqueueinfo rt_tgsigqueueinfo sigaltstack restart_syscall rseq
     set_tid_address getpid getppid gettid getpgid setpgid getsid setsid
     getuid geteuid getgid getegid getresuid getresgid getgroups
     setuid setgid setreuid setregid setresuid setresgid setfsuid setfsgid setgroups
@@ -51,8 +51,8 @@ _PROCESSES: Final = """
 """
 
 _SOCKETS: Final = """
-    bind listen accept accept4 connect getsockname getpeername getsockopt setsockopt shutdown
-    sendto recvfrom sendmsg recvmsg sendmmsg recvmmsg
+    bind listen accept accept4 connect getsockname getpeername getsockopt shutdown sendto
+    recvfrom sendmsg recvmsg sendmmsg recvmmsg
 """
 
 _X86_64: Final = """
@@ -69,8 +69,8 @@ _DANGEROUS: Final = """
     migrate_pages modify_ldt mount mount_setattr move_mount move_pages name_to_handle_at nfsservctl
     open_by_handle_at open_tree perf_event_open pidfd_getfd pivot_root process_madvise
     process_vm_readv process_vm_writev ptrace query_module quotactl quotactl_fd reboot request_key
-    set_mempolicy set_mempolicy_home_node setdomainname sethostname setns settimeofday statmount
-    stime swapoff swapon syslog umount umount2 unshare uselib userfaultfd vhangup
+    seccomp set_mempolicy set_mempolicy_home_node setdomainname sethostname setns settimeofday
+    statmount stime swapoff swapon syslog umount umount2 unshare uselib userfaultfd vhangup
 """
 
 _NEW_NAMESPACES: Final = 0x7E020080
@@ -108,6 +108,26 @@ _REQUESTS: Final = (
 )
 
 
+_PR_SET_SECCOMP: Final = 22
+_PRCTLS: Final = (
+    # PR_SET_PDEATHSIG to PR_SET_MDWE, without filters, and without cookies of core scheduling
+    # (62), which keep the neighbours off a processor's other thread
+    *range(1, _PR_SET_SECCOMP), *range(23, 57), 65, 66,
+    *(0x53564D41, 0x41555856, 0x59616D61),  # PR_SET_VMA, PR_GET_AUXV, PR_SET_PTRACER
+)  # fmt: skip
+
+_SOL_SOCKET: Final = 1
+_SOCKET_OPTIONS: Final = (
+    # SO_DEBUG to SO_SNDTIMEO; timestamps, SO_PASSSEC, SO_RXQ_OVFL, SO_PEEK_OFF, …
+    *range(1, 22), 25, 29, 34, 35, 37, 40, 42, 45, 47, *range(63, 68),
+)  # fmt: skip
+_FILTERS: Final = (26, 27, 50, 51, 52)
+"""SO_ATTACH_FILTER and its kin: their programs are compiled into memory of the whole machine."""
+_SOL_IP, _SOL_TCP, _SOL_UDP, _SOL_IPV6, _SOL_NETLINK = 0, 6, 17, 41, 270
+_TCP_ULP: Final = 31
+_TCP_OPTIONS: Final = tuple(number for number in range(1, 64) if number != _TCP_ULP)
+
+
 def profile(machine: str) -> Rule:
     """The `linux.seccomp` of a bundle. `machine` is `os.uname().machine`."""
     return {
@@ -121,8 +141,9 @@ def profile(machine: str) -> Rule:
             # The kernel counts these (128 in all, usually) for who made the user namespaces: one
             # sandbox could take those of all the others, and of the host's root.
             _refuse(["inotify_init", "inotify_init1"], errno.EMFILE),
-            # A sandbox's files live in memory; the host's disks are not its business.
-            _refuse(["sync", "syncfs"], 0),
+            # A sandbox's files live in memory; the host's disks, and what its neighbours have of
+            # them in memory, are not its business.
+            _refuse(["sync", "syncfs", "sync_file_range", "fadvise64"], 0),
             # Its flags are in memory that the filter can't see; libcs fall back to clone.
             _refuse(["clone3"], errno.ENOSYS),
             _allow(["clone"], [_masked(0, _NEW_NAMESPACES, 0)]),
@@ -130,6 +151,9 @@ def profile(machine: str) -> Rule:
             _allow(["prlimit64"], [_masked(0, _LOW_WORD, 0)]),
             *(_allow(["personality"], [_masked(0, _LOW_WORD, kind)]) for kind in _PERSONALITIES),
             *_sockets(),
+            *_socket_options(),
+            *(_allow(["prctl"], [each]) for each in _any_of(0, _PRCTLS)),
+            _refuse(["prctl"], errno.EPERM, [_masked(0, _LOW_WORD, _PR_SET_SECCOMP)]),
             *(_allow(["ioctl"], [_masked(1, _LOW_WORD, request)]) for request in _REQUESTS),
             *(
                 _refuse(["ioctl"], errno.EPERM, [_masked(1, _LOW_WORD, request)])
@@ -164,6 +188,38 @@ def _sockets() -> list[Rule]:
     for family in set(range(_FAMILIES)).difference(known):
         rules.append(_refuse(["socket"], errno.EAFNOSUPPORT, [_masked(0, _LOW_WORD, family)]))
     return rules
+
+
+def _socket_options() -> list[Rule]:
+    rules = [
+        _allow(["setsockopt"], [_masked(1, _LOW_WORD, level)])
+        for level in (_SOL_IP, _SOL_UDP, _SOL_IPV6, _SOL_NETLINK)
+    ]
+    for level, options in ((_SOL_SOCKET, _SOCKET_OPTIONS), (_SOL_TCP, _TCP_OPTIONS)):
+        rules += [
+            _allow(["setsockopt"], [_masked(1, _LOW_WORD, level), each])
+            for each in _any_of(2, options)
+        ]
+    rules += [
+        _refuse(
+            ["setsockopt"], errno.EPERM,
+            [_masked(1, _LOW_WORD, _SOL_SOCKET), _masked(2, _LOW_WORD, option)],
+        )
+        for option in _FILTERS
+    ]  # fmt: skip
+    return rules
+
+
+def _any_of(index: int, numbers: Iterable[int]) -> list[Rule]:
+    """The argument's low 32 bits are one of these: as few comparisons as cover no other number."""
+    left, found = set(numbers), []
+    while left:
+        first, width = min(left), 1
+        while first % (2 * width) == 0 and left.issuperset(range(first, first + 2 * width)):
+            width *= 2
+        left.difference_update(range(first, first + width))
+        found.append(_masked(index, _LOW_WORD & ~(width - 1), first))
+    return found
 
 
 def _words(*texts: str) -> list[str]:

@@ -1,7 +1,8 @@
 """What is mounted for one sandbox, in a launcher's own mount namespace, for the runtime to show.
 
 Runtimes look sources up as the sandbox's root, whom the host's folders may not let pass (/root).
-So all of them are put on a stage that anybody may enter: a private tmpfs over /dev/shm.
+So all of them are put on a stage that anybody may enter: a private tmpfs over /dev. Runtimes bind
+the devices from there, so these are the sandbox's own, too.
 """
 
 from __future__ import annotations
@@ -26,9 +27,15 @@ from assay.drivers.oci import kernel
 from assay.drivers.oci.bundle import AGENT_FOLDER, CONTROL, Bind
 from assay.drivers.oci.kernel import MountFlag
 
-_STAGE: Final = Path("/dev/shm")
+_STAGE: Final = Path("/dev")
 _FLAGS: Final = MountFlag.NOSUID | MountFlag.NODEV
+_DEVICES: Final = {
+    "null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9),
+    "tty": (5, 0),
+}  # fmt: skip
 _GROUPS: Final = ("memory", "pids", "cpu", "cpuacct", "freezer", "unified")
+_EMPTY: Final = "empty"
+"""An overlay that can't be written needs two layers."""
 _OWN_INODES: Final = 8
 """Of the writable layer: its folders, the secret and the socket."""
 
@@ -64,8 +71,10 @@ class Staged:
 def staged(spec: SandboxSpec, agent: Path, first_user: int) -> Iterator[Staged]:
     """Mount everything; at the end nothing is left but what the sandbox itself holds on to."""
     _require_folders(spec.root.path)
-    kernel.mount("stage", _STAGE, "tmpfs", _FLAGS, "mode=755,size=64k")
+    kernel.mount("stage", _STAGE, "tmpfs", MountFlag.NOSUID, "mode=755,size=64k")
     try:
+        _make_devices()
+        (_STAGE / _EMPTY).mkdir()
         root = _show(spec.root.path, "root")
         binds = [
             Bind(
@@ -82,6 +91,12 @@ def staged(spec: SandboxSpec, agent: Path, first_user: int) -> Iterator[Staged]:
         kernel.detach(_STAGE)
 
 
+def _make_devices() -> None:
+    for name, (major, minor) in _DEVICES.items():
+        os.mknod(_STAGE / name, stat.S_IFCHR, os.makedev(major, minor))
+        (_STAGE / name).chmod(0o666)
+
+
 def _require_folders(root: Path) -> None:
     if root.stat().st_mode & 0o005 != 0o005:
         raise RuntimeFailed(
@@ -96,17 +111,43 @@ def _require_folders(root: Path) -> None:
 
 
 def _show(source: Path, name: str) -> Path:
+    """Put a file, or a folder with inodes of the sandbox's own, on the stage: to be read only."""
     target = _STAGE / name
-    if stat.S_ISDIR(source.stat().st_mode):
+    is_folder = stat.S_ISDIR(source.stat().st_mode)
+    if is_folder:
         target.mkdir()
     else:
         target.touch()
     kernel.mount(source, target, flags=MountFlag.BIND)
     # Here and not only in the bundle: a root file system has no mount options there.
     keep = MountFlag.NOEXEC if _forbids_programs(source) else MountFlag.NONE
-    flags = MountFlag.REMOUNT | MountFlag.BIND | MountFlag.RDONLY | _FLAGS | keep
-    kernel.mount("none", target, flags=flags)
+    flags = MountFlag.RDONLY | _FLAGS | keep
+    if is_folder:
+        _cover(target, flags)
+    else:
+        kernel.mount("none", target, flags=MountFlag.REMOUNT | MountFlag.BIND | flags)
     return target
+
+
+def _cover(folder: Path, flags: MountFlag) -> None:
+    """Put an overlay of nothing over a folder of the stage, for the sake of its inodes.
+
+    Locks, watches and flushes belong to an inode. Through a bind, all sandboxes and the host would
+    have them in common. Its content, and so the page cache, is still the same for all.
+    """
+    # The stage's paths need no quoting, as those of an image might.
+    layers = f"lowerdir={folder}:{_STAGE / _EMPTY}"
+    try:
+        kernel.mount("sandbox", folder, "overlay", flags, layers)
+    except OSError as error:
+        if error.errno == errno.ENODEV:
+            raise RuntimeFailed(
+                "this kernel has no overlay file system (CONFIG_OVERLAY_FS): modprobe overlay"
+            ) from error
+        raise RuntimeFailed(
+            "an image can't be shown by an overlay; it must not lie on two overlays already",
+            detail=str(error),
+        ) from error
 
 
 def _forbids_programs(source: Path) -> bool:

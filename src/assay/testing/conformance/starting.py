@@ -77,9 +77,10 @@ async def learners_have_no_groups(bench: Workbench) -> None:
 
 @group.case("privilege_separation")
 async def privileged_is_root(bench: Workbench) -> None:
-    """A privileged program is the sandbox's root."""
-    output = await bench.said(await bench.shared(), "who", privileged=True, working_directory="/")
+    """A privileged program is the sandbox's root, and starts where learners can't write."""
+    output = await bench.said(await bench.shared(), "who", privileged=True)
     expect(output.startswith(b"uid=0 gid=0 "), f"a privileged program is {output!r}")
+    expect_equal(output.strip().rpartition(b"cwd=")[2], b"/", "the folder")
 
 
 @group.case()

@@ -51,6 +51,18 @@ async def socket_families(bench: Workbench) -> None:
     expect_refused(await bench.said(await bench.session(), "sockets"))
 
 
+@group.case()
+async def filters(bench: Workbench) -> None:
+    """Filters of sockets and of system calls, which fill the host's own memory, are refused."""
+    expect_refused(await bench.said(await bench.session(), "filters"))
+
+
+@group.case("privilege_separation")
+async def filters_as_root(bench: Workbench) -> None:
+    """They are refused to the sandbox's root as well."""
+    expect_refused(await bench.said(await bench.session(), "filters", privileged=True))
+
+
 @group.case("privilege_separation")
 async def clocks_as_root(bench: Workbench) -> None:
     """The sandbox's root cannot set a clock either."""

@@ -1,9 +1,9 @@
 """Programs that take memory, in every form that the kernel gives it in.
 
 How these cases fail when a protection is off: kernel memory that is not charged shows as memory of
-the host that is gone (`hoard` of pipes: gigabytes); kernel objects that are counted for a user
-whom two sandboxes share, or for the whole machine (terminals, asynchronous I/O), show as a
-neighbour that gets none.
+the host that is gone (`hoard` of pipes: gigabytes; of `tcp`: all that the host's sockets may have);
+kernel objects that are counted for a user whom two sandboxes share, or for the whole machine
+(terminals, asynchronous I/O), show as a neighbour that gets none.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ group = Group("memory", hostile=True)
 _OBJECTS = (
     "files", "pipes", "sockets", "rights", "epoll", "timers", "memfd", "inotify", "shm", "mqueue",
     "pty", "aio", "pagetables", "mappings", "locks", "dentries", "posix-timers", "signals",
-    "shmfile", "locked",
+    "shmfile", "locked", "tcp", "udp",
 )  # fmt: skip
 _HOST_SLACK = 300 * MIB
 
