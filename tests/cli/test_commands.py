@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 
 import pytest
@@ -118,10 +117,8 @@ def test_a_driver_that_does_not_work_is_not_checked(assay: Assay) -> None:
 @pytest.mark.root
 @pytest.mark.slow
 def test_the_demo_shows_programs_and_their_costs(assay: Assay) -> None:
-    started = time.monotonic()
     ended = assay("demo")
     assert (ended.status, ended.stderr) == (0, b"")
-    assert time.monotonic() - started < 20
     shown = ended.stdout.decode()
     for words in ("python/hello.py", "bash/hello.sh", "timed_out(cpu)", "out_of_memory",
                   "How to go on:", "3 2 1 go"):  # fmt: skip

@@ -107,7 +107,7 @@ def test_keys_are_echoed_once_and_lines_arrive(show) -> None:
 
 def test_control_c_is_the_programs_key(show) -> None:
     screen = show(
-        "--", "bash", "-c", 'trap "echo caught" INT; echo go; while :; do sleep 0.05; done'
+        "--", "bash", "-c", 'trap "echo caught" INT; echo go; while :; do read -t 0.05; done'
     )
     screen.read_until(b"go\r\n")
     for _ in range(3):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 from assay.agent import protocol as wire
@@ -29,6 +30,8 @@ from assay.domain.limits import ExecutionLimits
 from assay.driver.port import ByteStream, Secret
 
 READ_BYTES: Final = 262_144
+FRAMES_AT_ONCE: Final = 256
+"""So many frames of one read are handled before everybody else in the event loop has a turn."""
 NO_LIMITS: Final = ExecutionLimits(
     wall_seconds=None, cpu_seconds=None, output_bytes=None, open_files=None
 )
@@ -176,8 +179,10 @@ class Agent:
             frames = self._decoder.feed(data)
             for frame in frames:
                 self._accept(frame, epoch)
-                self._begin()
-                self._receive_all(frames)
+                self._watch()
+                await self._receive_all(frames)
+                if self.lost is None:
+                    self._reader = asyncio.get_running_loop().create_task(self._read())
                 return
         raise ConnectionLost("the sandbox's agent closed the connection")
 
@@ -204,21 +209,20 @@ class Agent:
         if self._last_number > _NUMBERS_MOST:
             raise wire.violation("a sandbox that has used up its numbers for executions")
 
-    def _begin(self) -> None:
+    def _watch(self) -> None:
         self._heartbeat = Heartbeat(
             self._timings,
             last_sent=lambda: self._outbox.last_sent,
             ping=self._next_ping,
             silent=self._on_silence,
         )
-        self._reader = asyncio.get_running_loop().create_task(self._read())
 
     # --- receiving ---------------------------------------------------------------------------
 
     async def _read(self) -> None:
         try:
             while data := await self._read_some():
-                self._receive_all(self._decoder.feed(data))
+                await self._receive_all(self._decoder.feed(data))
                 if self.lost is not None:
                     return
                 # A read that never has to wait must not keep everyone else waiting.
@@ -238,12 +242,22 @@ class Agent:
         except Exception as error:  # a stream that breaks its contract is broken, too
             raise broken_by(error) from error
 
-    def _receive_all(self, frames: Iterator[wire.Frame]) -> None:
+    async def _receive_all(self, frames: Iterator[wire.Frame]) -> None:
         if self._heartbeat is not None:
             self._heartbeat.last_heard = asyncio.get_running_loop().time()
+        more = self._receive_some(frames)
+        while more:
+            # One read can hold thousands of small frames; others must not wait for all of them.
+            await asyncio.sleep(0)
+            more = self._receive_some(frames)
+
+    def _receive_some(self, frames: Iterator[wire.Frame]) -> bool:
+        """Handle the next frames, and say whether there may be more."""
         self._receiving = True
+        count = 0
         try:
-            for frame in frames:
+            for frame in islice(frames, FRAMES_AT_ONCE):
+                count += 1
                 if frame.channel:
                     self._receive(frame)
                 else:
@@ -254,6 +268,7 @@ class Agent:
             self._lose(error)
         finally:
             self._receiving = False
+        return count == FRAMES_AT_ONCE and self.lost is None and not self.closed
 
     def _receive(self, frame: wire.Frame) -> None:
         execution = self._executions.get(frame.channel)

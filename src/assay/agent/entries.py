@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -10,10 +11,11 @@ from typing import Final
 
 from assay.agent import protocol as wire
 from assay.domain.command import LEARNER_UID
-from assay.domain.errors import InvalidInput
+from assay.domain.errors import FileError, InvalidInput
 
 _HEADER: Final = struct.Struct("<cBHHHIIIQqI")
 _END: Final = b"."
+_AT_ONCE: Final = 256
 _MOST_NAME: Final = 4096
 END_OF_ENTRIES: Final = _HEADER.pack(_END, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 
@@ -88,11 +90,18 @@ class EntryReader:
     """Cuts a stream of bytes into entries; holds no more than a chunk and a header.
 
     `source` yields bytes in pieces of any size. Raises ProtocolViolation when they are not a
-    stream of entries, or end before its end.
+    stream of entries, or end before its end, and FileError (E2BIG) beyond `most` entries or
+    `most_bytes` bytes of them, content not counted.
     """
 
-    def __init__(self, source: AsyncIterator[bytes]) -> None:
+    def __init__(
+        self, source: AsyncIterator[bytes], *, most: int = 2**62, most_bytes: int = 2**62
+    ) -> None:
         self._source = source
+        self._most = most
+        self._most_bytes = most_bytes
+        self._count = 0
+        self._bytes = 0
         self._have = b""
         self._content_left = 0
         self._ended = False
@@ -113,6 +122,7 @@ class EntryReader:
         if kind == _END:
             self._ended = True
             return None
+        await self._count_one(_HEADER.size + name_length + link_length)
         name = await self._exactly(name_length)
         link = await self._exactly(link_length)
         entry = _entry(kind, name, link, numbers)
@@ -129,6 +139,18 @@ class EntryReader:
             self._have = self._have[len(piece) :]
             self._content_left -= len(piece)
             yield piece
+
+    async def _count_one(self, size: int) -> None:
+        self._count += 1
+        self._bytes += size
+        if self._count > self._most:
+            raise FileError(f"more than {self._most:,} files", reason="E2BIG")
+        if self._bytes > self._most_bytes:
+            message = f"the list of files has more than {self._most_bytes:,} bytes"
+            raise FileError(message, reason="E2BIG")
+        if self._count % _AT_ONCE == 0:
+            # Entries that have all come already must not keep the event loop from others.
+            await asyncio.sleep(0)
 
     async def _exactly(self, count: int) -> bytes:
         while len(self._have) < count:

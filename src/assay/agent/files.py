@@ -19,9 +19,16 @@ from assay.domain.errors import FileError, InvalidInput
 from assay.domain.facts import Facts
 
 ENTRIES_MOST: Final = 10_000
+"""Files and folders that `list_files` returns at most, unless told otherwise."""
+GOT_MOST: Final = 100_000
+"""Files and folders that `get_files` yields at most, unless told otherwise."""
+NAMES_MOST: Final = 16 * 1024 * 1024
+"""Bytes of names and other facts about files that an answer has at most; content is apart."""
 _EVERYTHING: Final = 2**62
 _READ_BYTES: Final = 1024 * 1024
 _MESSAGE_BYTES: Final = 8192
+_IDLE_MOST: Final = 1024 * 1024
+"""Output that belongs to no answer, of which an honest agent sends next to nothing."""
 _MESSAGE: Final = re.compile(r"(E[A-Z0-9]{1,20}) (.*)", re.DOTALL)
 
 
@@ -53,34 +60,45 @@ async def list_files(
     *,
     depth: int = 1,
     most: int = ENTRIES_MOST,
+    most_bytes: int = NAMES_MOST,
     privileged: bool = False,
 ) -> list[Entry]:
-    """List `path` down to `depth` levels (0: itself only); E2BIG beyond `most` entries."""
+    """List `path` down to `depth` levels (0: itself only).
+
+    E2BIG beyond `most` entries, or when they have more than `most_bytes` bytes in all, whatever
+    the sandbox's agent sends.
+    """
     program = await _Program.start(
         agent, "list", root, path, str(depth), str(most), privileged=privileged
     )
     async with program:
         entries = []
-        reader = EntryReader(program)
+        reader = EntryReader(program, most=most, most_bytes=most_bytes)
         while (found := await reader.next()) is not None:
             entries.append(found[0])
-            if len(entries) > most:
-                raise FileError(f"more than {most:,} files", reason="E2BIG")
         await program.finish()
     return entries
 
 
 async def get_files(
-    agent: Agent, root: str, path: str = ".", *, most: int, privileged: bool = False
+    agent: Agent,
+    root: str,
+    path: str = ".",
+    *,
+    most: int,
+    most_entries: int = GOT_MOST,
+    most_bytes: int = NAMES_MOST,
+    privileged: bool = False,
 ) -> AsyncIterator[Received]:
     """Yield `path` and everything beneath it, with content that streams.
 
-    EFBIG when the content has more than `most` bytes in all. Memory use does not depend on
-    sizes. Close the iterator (`contextlib.aclosing`) if you leave before its end.
+    EFBIG when the content has more than `most` bytes in all; E2BIG beyond `most_entries`
+    entries, or when they have more than `most_bytes` bytes besides content. Memory use does not
+    depend on sizes. Close the iterator (`contextlib.aclosing`) if you leave before its end.
     """
     program = await _Program.start(agent, "get", root, path, str(most), privileged=privileged)
     async with program:
-        reader = EntryReader(program)
+        reader = EntryReader(program, most=most_entries, most_bytes=most_bytes)
         left = most
         while (found := await reader.next()) is not None:
             entry, follows = found
@@ -185,7 +203,10 @@ def _not_as_long_as_said(path: str, size: int) -> InvalidInput:
 
 
 async def delete_files(agent: Agent, root: str, *paths: str, privileged: bool = False) -> None:
-    """Delete files, and folders with all that is in them; what isn't there is no error."""
+    """Delete files, and folders with all that is in them; what isn't there is no error.
+
+    E2BIG when an agent answers more than any honest one does.
+    """
     async with await _Program.start(
         agent, "delete", root, *paths, privileged=privileged
     ) as program:
@@ -209,6 +230,7 @@ class _Program:
         self._has_input = has_input
         self._output = execution.output()
         self._message = b""
+        self._idle_bytes = 0
 
     @classmethod
     async def start(
@@ -228,7 +250,8 @@ class _Program:
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
             # A `put` that is killed leaves half a file; one whose input ends removes it.
-            self.execution.abandon(kill=not self._has_input)
+            floods = self._idle_bytes > _IDLE_MOST
+            self.execution.abandon(kill=floods or not self._has_input)
 
     @property
     def stopped_reading(self) -> bool:
@@ -251,13 +274,19 @@ class _Program:
             if chunk.stream == "stdout":
                 return chunk.data
             self._message = (self._message + chunk.data)[:_MESSAGE_BYTES]
+            self._count_idle(len(chunk.data))
         self._raise_if_failed(await self.execution.wait())
         raise StopAsyncIteration
 
     async def finish(self) -> None:
         """Wait for the end. Raises FileError when the program failed."""
-        async for _ in self:
-            pass
+        async for data in self:
+            self._count_idle(len(data))
+
+    def _count_idle(self, count: int) -> None:
+        self._idle_bytes += count
+        if self._idle_bytes > _IDLE_MOST:
+            raise FileError("the sandbox's agent answers without end", reason="E2BIG")
 
     def _raise_if_failed(self, facts: Facts) -> None:
         if facts.exit_code == 0:

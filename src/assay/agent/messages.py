@@ -177,7 +177,7 @@ def exec_frame(channel: int, command: Command, *, builtin: bool = False) -> byte
     else:
         for name, value in command.environment.items():
             parts.append(wire.field(17, _bytes(f"{name}={value}")))
-        parts.append(wire.field(18, _bytes(command.working_directory)))
+        parts.append(wire.field(18, _bytes(command.folder)))
     if not command.privileged:
         parts.append(wire.number(19, command.uid))
     if command.terminal is not None:

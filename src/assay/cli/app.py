@@ -18,7 +18,7 @@ COMMANDS: Final = {
     "env": ("assay.cli.env:env", "Execution environments: list them, test them."),
     "driver": ("assay.cli.driver:driver", "Drivers: list them, check what they promise."),
     "doctor": ("assay.cli.doctor:doctor", "What works on this machine, and what mends the rest."),
-    "bench": ("assay.cli.bench:bench", "Measure start-up and execution beside their floors."),
+    "bench": ("assay.cli.bench:bench", "Measure start-up, execution, streams, and growth."),
 }
 """Name -> where it is, and its line in `assay --help`."""
 

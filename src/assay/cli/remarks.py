@@ -64,7 +64,7 @@ def _not_started(ended: Ended) -> str:
     why = os.strerror(number) if number else reason
     name = ended.environment.name
     if ended.facts.start_step == "directory":
-        program = f"{program} in the folder {ended.command.working_directory}"
+        program = f"{program} in the folder {ended.command.folder}"
     return f"cannot start {program} in the environment {name}: {why}"
 
 

@@ -281,10 +281,21 @@ def _hardening(files: Files) -> Hardening:
         vsyscall=_vsyscall(files.text("/proc/self/maps")),
         hidepid=hidden[0].partition("=")[2] if hidden else "" if proc else None,
         panic_on_warn=files.switch(_SYSCTL + "kernel/panic_on_warn"),
+        protections=_protections(files),
         apparmor=files.switch("/sys/module/apparmor/parameters/enabled") or False,
         apparmor_profile=None if profile is None else profile.rstrip("\0"),
         selinux="" if selinux is None else "enforcing" if selinux else "permissive",
     )
+
+
+def _protections(files: Files) -> MappingProxyType[str, int] | None:
+    """What this kernel has of them: fifos and regular came with Linux 4.19."""
+    found = {
+        name: value
+        for name in ("symlinks", "hardlinks", "fifos", "regular")
+        if (value := files.number(f"{_SYSCTL}fs/protected_{name}")) is not None
+    }
+    return MappingProxyType(found) if found else None
 
 
 def _mounted(files: Files) -> list[parsing.MountPoint]:

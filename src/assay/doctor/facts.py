@@ -158,6 +158,8 @@ class Hardening:
     hidepid: str | None = None
     """The option of /proc; "" without it."""
     panic_on_warn: bool | None = None
+    protections: Mapping[str, int] | None = None
+    """Of files in shared folders: "symlinks", "hardlinks", "fifos", "regular"; 0 is off."""
     apparmor: bool | None = None
     apparmor_profile: str | None = None
     """Of this process."""

@@ -28,11 +28,17 @@ class Command:
     program runs as the sandbox's own root. With `terminal` standard input and output are a
     terminal, and standard error is too unless `separate_stderr`. Without `stdin` the program
     reads end-of-file at once.
+
+    `working_directory` is the workspace, and "/" with `privileged`, unless it is given. A
+    privileged program must not trust what learners can write: HOME (the workspace, where Python
+    looks for modules of its user), the current folder when it is theirs (`import json` takes
+    their json.py), links in /tmp, or a PATH that leads to their folders. Run
+    `/usr/bin/python3 -I`, say, and give absolute paths.
     """
 
     argv: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
-    working_directory: str = WORKSPACE
+    working_directory: str | None = None
     privileged: bool = False
     uid: int = LEARNER_UID
     terminal: TerminalSize | None = None
@@ -43,7 +49,7 @@ class Command:
     def __post_init__(self) -> None:
         if not self.argv or not self.argv[0]:
             raise InvalidInput("a command needs the name of a program")
-        for text in (*self.argv, self.working_directory, *self.environment.values()):
+        for text in (*self.argv, self.folder, *self.environment.values()):
             if "\0" in text:
                 raise InvalidInput("a command, its folder and its environment hold no NUL")
         for name in self.environment:
@@ -51,3 +57,10 @@ class Command:
                 raise InvalidInput(f"{name!r} cannot be the name of an environment variable")
         if not 1 <= self.uid < 65534 and not self.privileged:
             raise InvalidInput("a learner's uid is from 1 to 65533")
+
+    @property
+    def folder(self) -> str:
+        """The folder in which the program starts."""
+        if self.working_directory is not None:
+            return self.working_directory
+        return "/" if self.privileged else WORKSPACE

@@ -2,14 +2,16 @@
 
 import asyncio
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, suppress
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.agent import protocol as wire
+from assay.agent.client import Agent
 from assay.agent.entries import END_OF_ENTRIES, Entry, EntryKind, EntryReader, entry_header
 from assay.agent.files import (
     delete_files,
@@ -278,3 +280,73 @@ async def test_what_the_agent_says_of_a_failure_is_read_with_care(
     with pytest.raises(FileError) as failed:
         await task
     assert failed.value.reason == reason
+
+
+async def flood(peer, piece: bytes, stream: int) -> int:
+    """Send one piece again and again, as the window allows, until the host has had enough."""
+    sent = acknowledged = 0
+    await peer.window(1, 2**20)
+    while True:
+        while sent + len(piece) - acknowledged <= wire.WINDOW_BYTES:
+            await peer.output(1, sent, piece, stream=stream)
+            sent += len(piece)
+        frame = await peer.receive()
+        if frame.type == wire.CANCEL:
+            return sent
+        if frame.type == wire.ACK:
+            acknowledged = wire.to_number(frame.payload)
+
+
+async def get_all(agent: Agent, **bounds: int) -> list[str]:
+    async with aclosing(get_files(agent, W, most=10, **bounds)) as files:
+        return [received.entry.name async for received in files]
+
+
+ONE = entry_header(Entry(name="x", kind=EntryKind.FOLDER))
+
+
+@pytest.mark.parametrize(
+    ("ask", "stream", "bytes_most"),
+    [
+        (lambda agent: list_files(agent, W), 1, 10_000 * len(ONE)),
+        (lambda agent: list_files(agent, W, most_bytes=5000), 1, 5000),
+        (lambda agent: list_files(agent, W), 2, 2**20),
+        (lambda agent: get_all(agent), 1, 100_000 * len(ONE)),
+        (lambda agent: get_all(agent, most_entries=50), 1, 50 * len(ONE)),
+        (lambda agent: get_all(agent, most_bytes=5000), 1, 5000),
+        (lambda agent: delete_files(agent, W, "x"), 1, 2**20),
+        (lambda agent: delete_files(agent, W, "x"), 2, 2**20),
+        (lambda agent: write_file(agent, W, "x", b""), 2, 2**20),
+    ],
+    ids=["list", "names", "complaints", "get", "few", "few bytes", "delete", "moans", "put"],
+)
+async def test_an_answer_without_end_is_cut(
+    link, ask: Callable[[Agent], Awaitable[object]], stream: int, bytes_most: int
+) -> None:
+    agent, peer = await link()
+    asking = asyncio.ensure_future(ask(agent))
+    flooding = asyncio.create_task(flood(peer, ONE * 1000, stream))
+    with pytest.raises(FileError) as failed:
+        await asking
+    assert failed.value.reason == "E2BIG"
+    assert agent.lost is None
+    async with asyncio.timeout(10):
+        assert await flooding <= bytes_most + 2 * wire.WINDOW_BYTES
+
+
+async def test_entries_that_have_come_do_not_keep_others_waiting() -> None:
+    reader = EntryReader(pieces(ONE * 10_000 + END_OF_ENTRIES, size=60_000))
+    read = 0
+
+    async def read_them() -> None:
+        nonlocal read
+        while await reader.next() is not None:
+            read += 1
+
+    task = asyncio.create_task(read_them())
+    seen = [0]
+    while not task.done():
+        await asyncio.sleep(0)
+        seen.append(read)
+    assert read == 10_000
+    assert max(later - earlier for earlier, later in pairwise(seen)) <= 256

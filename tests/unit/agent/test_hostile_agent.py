@@ -2,12 +2,13 @@
 
 import asyncio
 import tracemalloc
+from itertools import pairwise
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from assay.agent import protocol as wire
-from assay.agent.client import Agent
+from assay.agent.client import FRAMES_AT_ONCE, Agent
 from assay.agent.execution import Execution
 from assay.agent.messages import Ready, exit_payload, refusal
 from assay.domain.command import Command
@@ -141,3 +142,28 @@ def test_an_agent_that_sends_for_ever_cannot_fill_our_memory() -> None:
         await agent.aclose()
 
     asyncio.run(main())
+
+
+async def test_many_small_frames_do_not_keep_others_waiting(link) -> None:
+    agent, peer = await link(capacity=10**6)
+    execution = await agent.start(Command(argv=("flood",)))
+    count = 15_000
+    await peer.send(*(wire.output_frame(1, offset, 1, b"x") for offset in range(count)))
+    seen = [0]
+    while execution.output_offset < count:
+        await asyncio.sleep(0)
+        seen.append(execution.output_offset)
+    assert max(later - earlier for earlier, later in pairwise(seen)) <= FRAMES_AT_ONCE
+    assert agent.lost is None
+
+
+async def test_closing_amid_many_small_frames_is_no_loss(link) -> None:
+    agent, peer = await link(capacity=10**6)
+    execution = await agent.start(Command(argv=("flood",)))
+    await peer.send(*(wire.output_frame(1, offset, 1, b"x") for offset in range(15_000)))
+    anyone_reads = execution.output()
+    assert (await anext(anyone_reads)).offset == 0
+    async with asyncio.timeout(10):
+        await agent.aclose()
+    assert execution.output_offset < 15_000
+    assert agent.lost is None

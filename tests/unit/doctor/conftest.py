@@ -98,6 +98,7 @@ def healthy() -> Machine:
             vsyscall="xonly",
             hidepid="invisible",
             panic_on_warn=False,
+            protections={"symlinks": 1, "hardlinks": 1, "fifos": 1, "regular": 2},
             apparmor=True,
             apparmor_profile="unconfined",
             selinux="",

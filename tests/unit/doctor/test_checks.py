@@ -197,6 +197,15 @@ CASES: dict[str, tuple[dict[str, Any], str, Mark, str]] = {
     ),
     "vsyscall": ({"hardening": {"vsyscall": "emulate"}}, "vsyscall", NOTE, "vsyscall=xonly"),
     "no hidepid": ({"hardening": {"hidepid": ""}}, "hidepid", NOTE, "of their own"),
+    "links are followed": (
+        {"hardening": {"protections": {"symlinks": 0, "hardlinks": 1, "regular": 0}}},
+        "protected-files", WARNING, "fs.protected_symlinks, fs.protected_regular are 0: in /tmp",
+    ),
+    "pipes are opened": (
+        {"hardening": {"protections": {"symlinks": 1, "fifos": 0}}},
+        "protected-files", WARNING, "sysctl -w fs.protected_fifos=1",
+    ),
+    "protected": ({"hardening": {}}, "protected-files", OK, "not followed"),
     "panic on warn": ({"hardening": {"panic_on_warn": True}}, "panic-on-warn", WARNING, "=0"),
     "mitigations off": (
         {"kernel": {"command_line": "mitigations=off"}}, "mitigations", WARNING, "update-grub",

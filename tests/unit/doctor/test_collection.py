@@ -58,6 +58,8 @@ SERVER = {
     "proc/meminfo": "MemTotal:  2048 kB\nMemAvailable:  1024 kB\nSwapTotal:  512 kB\n",
     "proc/sys/user/max_user_namespaces": "7000\n",
     "proc/sys/kernel/seccomp/actions_avail": "kill_process errno allow\n",
+    "proc/sys/fs/protected_symlinks": "1\n",
+    "proc/sys/fs/protected_fifos": "0\n",
     "proc/sys/kernel/core_pattern": "|/usr/lib/systemd/systemd-coredump %P\n",
     "sys/module/apparmor/parameters/enabled": "Y\n",
     "proc/self/attr/apparmor/current": "unconfined\n",
@@ -127,12 +129,14 @@ def test_a_server_with_version_2(read, tmp_path) -> None:  # type: ignore[no-unt
     assert machine.memory.swap_bytes == 512 * 1024
     assert machine.hardening.vsyscall == "xonly"
     assert machine.hardening.hidepid == "invisible"
+    assert machine.hardening.protections == {"symlinks": 1, "fifos": 0}
     assert machine.processors.count == 2
     assert machine.processors.threads_share_cores is True
     assert machine.kvm.there is False
     assert machine.storage.free_bytes is not None
     said = marks(machine)
     assert said["core-pattern"] is said["mitigations"] is Mark.WARNING
+    assert said["protected-files"] is Mark.WARNING
     assert said["swap"] is said["smt"] is Mark.NOTE
 
 

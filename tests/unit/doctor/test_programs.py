@@ -48,10 +48,10 @@ def test_every_program_is_asked_for_its_version(
 
 
 def test_a_program_that_hangs_has_no_version(tmp_path: Path) -> None:
-    install(tmp_path, "/usr/bin/crun", "exec sleep 20")
+    install(tmp_path, "/usr/bin/crun", "exec sleep 60")
     began = time.monotonic()
     assert found(tmp_path)["crun"].version is None
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
 def test_what_is_on_path_comes_before_the_usual_folders(tmp_path: Path) -> None:

