@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from pathlib import Path
 
@@ -140,3 +141,24 @@ def test_a_new_host_learns_the_highest_number_that_was_used(agent: RunningAgent)
     assert ready is not None
     assert ready.number(9) == 41
     assert 6 not in ready.fields
+
+
+def test_a_bridge_joins_its_streams_to_the_socket(agent: RunningAgent) -> None:
+    hello = frame(HELLO, 0, field(1, 1) + field(2, agent.secret) + field(3, 1))
+    bridge = subprocess.run(
+        [program("agent"), "bridge", agent.socket],
+        input=hello + frame(PING, 0, b"through"),
+        capture_output=True,
+        timeout=10,
+        check=True,
+    )
+    assert bridge.stdout[8] == READY
+    assert bridge.stdout.endswith(frame(PONG, 0, b"through"))
+
+
+def test_a_bridge_to_nowhere_says_so(tmp_path: Path) -> None:
+    bridge = subprocess.run(
+        [program("agent"), "bridge", tmp_path / "nowhere"], capture_output=True, check=False
+    )
+    assert bridge.returncode == 1
+    assert b"No such file or directory" in bridge.stderr
