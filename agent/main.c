@@ -112,7 +112,7 @@ static uint64_t prepare_when_idle(uint64_t now, uint64_t due)
 {
     bool running = false, prepared = false, room = false;
     for (int i = 0; i < SLOTS; i++) {
-        running |= executions[i].state == RUNNING || executions[i].state == ENDING;
+        running |= executions[i].state >= RUNNING && executions[i].state < ENDED;
         prepared |= executions[i].state == PREPARED;
         room |= executions[i].state == FREE;
     }

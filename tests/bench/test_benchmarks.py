@@ -89,7 +89,7 @@ async def test_nothing_grows_with_executions(crun: Subject) -> None:
     report = await soak.measure([crun], repeats=210, progress=Steps(), sandboxes=2, looks=3)
     assert_roughly_kept(report)
     counted = {figure.name: figure.measured.median for figure in report.figures}
-    assert counted["processes in the sandboxes"] == 4  # two agents, two prepared processes
+    assert counted["processes in the sandboxes"] == 8  # two agents; two keepers and a prepared one each
     assert counted["control groups of the sandboxes"] > 0
 
 

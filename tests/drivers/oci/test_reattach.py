@@ -46,7 +46,7 @@ async def main(state, sandbox, secret, epoch, received):
         print("attached", flush=True)
         async for chunk in execution.output():
             file.write(chunk.data)
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.003)
 
 asyncio.run(main(*sys.argv[1:]))
 """
