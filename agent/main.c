@@ -116,13 +116,17 @@ static uint64_t prepare_when_idle(uint64_t now, uint64_t due)
         prepared |= executions[i].state == PREPARED;
         room |= executions[i].state == FREE;
     }
+    static uint64_t busy_at;
+    busy_at = running ? now : busy_at;
     int keepers = running ? 0 : keepers_wanted();
-    if ((prepared || !room) && keepers == 0)
+    bool ready = prepared || !room;
+    if (ready && keepers == 0)
         return UINT64_MAX;
-    bool can_wait = running || (prepared && keepers < 0);
-    if (can_wait && due == UINT64_MAX)
-        return now + (running ? 2 * MILLISECOND : SECOND);
-    if (can_wait && now < due)
+    if (ready && keepers < 0 && now < busy_at + SECOND)
+        return busy_at + SECOND;
+    if (running && due > now + 2 * MILLISECOND)
+        return now + 2 * MILLISECOND;
+    if (running && now < due)
         return due;
     /* Where no process can be made, now is not the time to try without pause. */
     bool done = execution_prepare() && (running || keepers_adjust(now));

@@ -13,11 +13,17 @@ static const uint64_t MILLISECOND = 1000000ull;
 
 /* ---- keepers ---- */
 
+/* One that was dismissed may not have ended yet. */
+static bool keeper_serves(const struct slot *slot)
+{
+    return slot->keeper > 0 && slot->keeper_fd >= 0;
+}
+
 static bool keeper_start(struct slot *slot)
 {
     int ends[2];
     if (slot->keeper > 0)
-        return true;
+        return keeper_serves(slot);
     if (!slot_open(slot) || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
         return false;
     slot->keeper = fork();
@@ -59,8 +65,7 @@ static bool keeper_ask(const struct slot *slot, const int given[GIVEN])
 static struct slot *free_slot(bool with_keeper)
 {
     for (int i = 0; i < SLOTS; i++)
-        if (!slots[i].taken && (slots[i].keeper > 0) == with_keeper &&
-            (!with_keeper || slots[i].keeper_fd >= 0))
+        if (!slots[i].taken && keeper_serves(&slots[i]) == with_keeper)
             return &slots[i];
     return NULL;
 }
@@ -69,7 +74,7 @@ static int idle_keepers(void)
 {
     int count = 0;
     for (int i = 0; i < SLOTS; i++)
-        count += !slots[i].taken && slots[i].keeper > 0 && slots[i].keeper_fd >= 0;
+        count += !slots[i].taken && keeper_serves(&slots[i]);
     return count;
 }
 
@@ -89,7 +94,7 @@ bool keepers_adjust(uint64_t now)
     struct slot *slot = free_slot(false);
     int wanted = keepers_wanted();
     for (int i = SLOTS - 1; i >= 0 && wanted < 0; i--) {
-        if (!slots[i].taken && slots[i].keeper_fd >= 0) {
+        if (!slots[i].taken && keeper_serves(&slots[i])) {
             close_fd(&slots[i].keeper_fd); /* it ends when it sees this */
             wanted++;
         }

@@ -21,7 +21,9 @@ GROUPS: Final = f"{AGENT_FOLDER}/cgroup"
 
 AGENT_MEMORY: Final = 128 * MIB
 """The agent keeps up to 1 MiB of output for each of 64 executions, beside what it needs itself."""
-AGENT_PROCESSES: Final = 64 + 16
+AGENT_PROCESSES: Final = 256
+"""Its own, and those that it forks, until they have joined the learners' groups: a keeper and a
+program for each of 64 executions, and more for a moment."""
 
 _CAPABILITIES: Final = (
     "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_KILL", "CAP_SETGID", "CAP_SETUID",
