@@ -26,16 +26,20 @@ class Settings:
     | flag             | variable           | key in the file | default                  |
     |------------------|--------------------|-----------------|--------------------------|
     | `--state`        | ASSAY_STATE        | state           | /run/assay               |
+    |                  | ASSAY_IMAGES       | images          | /var/lib/assay/images    |
     | `--environments` | ASSAY_ENVIRONMENTS | environments    | none besides Assay's own |
     | `--driver`       | ASSAY_DRIVER       | driver          | the fastest that works   |
     |                  | ASSAY_CRUN         | runtimes.crun   | crun, on PATH            |
     |                  | ASSAY_RUNC         | runtimes.runc   | runc, on PATH            |
 
-    Who isn't root has $XDG_RUNTIME_DIR/assay in the place of /run/assay.
+    Who isn't root has $XDG_RUNTIME_DIR/assay in the place of /run/assay, and
+    $XDG_DATA_HOME/assay/images (~/.local/share/assay/images) in that of /var/lib/assay/images.
     """
 
     state: Path
-    """Sandboxes, images and findings of this machine; worth nothing after a restart of it."""
+    """Sandboxes and findings of this machine; worth nothing after a restart of it."""
+    images: Path
+    """Images that were pulled or built, unpacked; they outlive a restart."""
     environments: tuple[Path, ...] = ()
     """Folders of environments, searched before those that come with Assay."""
     driver: str | None = None
@@ -56,12 +60,14 @@ def read_settings(
     variables = os.environ if variables is None else variables
     document = _Document.read(variables.get("ASSAY_CONFIG", ""), configuration)
     found_state = _first(state, variables.get("ASSAY_STATE"), document.path("state"))
+    found_images = _first(variables.get("ASSAY_IMAGES"), document.path("images"))
     named = tuple(filter(None, variables.get("ASSAY_ENVIRONMENTS", "").split(os.pathsep)))
     written = document.paths("environments")
     folders = _paths(environments) or _paths(named) or written
     runtimes = {**document.runtimes(), **_runtimes_of(variables)}
     settings = Settings(
         state=_path(found_state) if found_state else _default_state(variables),
+        images=_path(found_images) if found_images else _default_images(variables),
         environments=folders,
         driver=_first(driver, variables.get("ASSAY_DRIVER"), document.text("driver")),
         runtimes=MappingProxyType(runtimes),
@@ -149,6 +155,13 @@ def _default_state(variables: Mapping[str, str]) -> Path:
     if os.geteuid() == 0:
         return Path("/run/assay")
     return Path(variables.get("XDG_RUNTIME_DIR") or f"/tmp/assay-{os.geteuid()}", "assay")
+
+
+def _default_images(variables: Mapping[str, str]) -> Path:
+    if os.geteuid() == 0:
+        return Path("/var/lib/assay/images")
+    data = variables.get("XDG_DATA_HOME")
+    return Path(data or Path.home() / ".local/share", "assay/images")
 
 
 def _first(*values: str | None) -> str | None:

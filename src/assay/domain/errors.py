@@ -5,9 +5,12 @@ AssayError
 │   ├── UnknownEnvironment       unknown_environment
 │   ├── UnknownDriver            unknown_driver
 │   ├── InvalidEnvironment       invalid_environment    an environment's folder is wrong
+│   ├── InvalidImage             invalid_image          an image is damaged, or a trick
+│   ├── BuildFailed              build_failed           a Dockerfile could not be built
 │   └── LimitOverCeiling         limit_over_ceiling     a request asks for more than is allowed
 ├── Unavailable                  unavailable            it makes sense, but not on this machine
 │   ├── EnvironmentUnusable      environment_unusable   a tool of the environment is missing
+│   ├── ImageUnavailable         image_unavailable      not there, or no answer (retryable)
 │   ├── DriverUnavailable        driver_unavailable     the technology does not work here
 │   └── CapabilityMissing        capability_missing     the driver cannot do what is asked
 ├── DriverError                  driver_error           the technology failed
@@ -70,6 +73,18 @@ class InvalidEnvironment(InvalidInput):
     code = "invalid_environment"
 
 
+class InvalidImage(InvalidInput):
+    """An image is damaged, lies about itself, or holds what would get out of its folder."""
+
+    code = "invalid_image"
+
+
+class BuildFailed(InvalidInput):
+    """A Dockerfile could not be built; the detail has the last words of the build."""
+
+    code = "build_failed"
+
+
 class LimitOverCeiling(InvalidInput):
     """A request asks for more than its environment's ceiling."""
 
@@ -86,6 +101,13 @@ class EnvironmentUnusable(Unavailable):
     """A tool that the environment needs is missing."""
 
     code = "environment_unusable"
+
+
+class ImageUnavailable(Unavailable):
+    """Where an image should come from does not have it, or does not answer in time."""
+
+    code = "image_unavailable"
+    retryable = True
 
 
 class DriverUnavailable(Unavailable):

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
+from assay.domain.command import LEARNER_UID, WORKSPACE
 from assay.domain.errors import InvalidInput
 from assay.domain.limits import SandboxLimits
 
@@ -56,6 +57,14 @@ class RootFilesystem:
     path: Path
     mounts: tuple[Mount, ...] = ()
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    user: int = LEARNER_UID
+    """The learner's user id, and group: who owns what a sandbox may write."""
+    group: int = LEARNER_UID
+    working_folder: str = WORKSPACE
+    """Where programs start and files are put: writable, with what the image has there in it."""
+    owners: bool = False
+    """Its files belong to users of the image, ids 0 to 65535 as they are on disk, and sandboxes
+    see them so; otherwise everything belongs to nobody that a sandbox knows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
