@@ -49,12 +49,16 @@ class Agent:
     execution raises `lost`, and a new connection can attach to what goes on in the sandbox.
     """
 
-    def __init__(self, stream: ByteStream, *, own_kernel: bool, timings: Timings) -> None:
+    def __init__(
+        self, stream: ByteStream, *, own_kernel: bool, timings: Timings, user: int, group: int
+    ) -> None:
         self.capabilities: frozenset[str] = frozenset()
         self.release = ""
         self.known: tuple[KnownExecution, ...] = ()
         self.closed = False
         self.lost: ConnectionLost | ProtocolViolation | None = None
+        self._user = user
+        self._group = group
         self._stream = stream
         self._timings = timings
         self._kernel = Source.GUEST if own_kernel else Source.HOST
@@ -77,13 +81,18 @@ class Agent:
         epoch: int = 1,
         own_kernel: bool = False,
         timings: Timings | None = None,
+        user: int = LEARNER_UID,
+        group: int = LEARNER_UID,
     ) -> Agent:
         """Say HELLO over `stream`, which the agent's client owns from then on.
 
         `own_kernel`: what the sandbox's kernel measures counts as the guest's word, not the
-        host's. Raises AgentRefused, ConnectionLost or ProtocolViolation, with the stream closed.
+        host's. `user` and `group` are those of its learner, for the agent's own programs. Raises
+        AgentRefused, ConnectionLost or ProtocolViolation, with the stream closed.
         """
-        agent = cls(stream, own_kernel=own_kernel, timings=timings or Timings())
+        agent = cls(
+            stream, own_kernel=own_kernel, timings=timings or Timings(), user=user, group=group
+        )
         try:
             async with asyncio.timeout(agent._timings.hello):
                 await stream.write(hello_frame(secret, epoch))
@@ -110,12 +119,18 @@ class Agent:
         self,
         *argv: str,
         privileged: bool = False,
-        uid: int = LEARNER_UID,
         stdin: bool = False,
         limits: ExecutionLimits = NO_LIMITS,
     ) -> Execution:
-        """Start one of the agent's own programs, such as `list`."""
-        command = Command(argv=argv, privileged=privileged, uid=uid, stdin=stdin, limits=limits)
+        """Start one of the agent's own programs, such as `list`, as the sandbox's learner."""
+        command = Command(
+            argv=argv,
+            privileged=privileged,
+            uid=self._user,
+            gid=self._group,
+            stdin=stdin,
+            limits=limits,
+        )
         return self._start(command, builtin=True)
 
     async def attach(

@@ -180,6 +180,8 @@ def exec_frame(channel: int, command: Command, *, builtin: bool = False) -> byte
         parts.append(wire.field(18, _bytes(command.folder)))
     if not command.privileged:
         parts.append(wire.number(19, command.uid))
+        if command.gid is not None:
+            parts.append(wire.number(20, command.gid))
     if command.terminal is not None:
         parts.append(wire.field(21, terminal_size(command.terminal)))
         if command.separate_stderr:

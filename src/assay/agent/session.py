@@ -199,7 +199,14 @@ async def _connect(driver: Driver, sandbox: Sandbox, spec: SandboxSpec, epoch: i
     try:
         stream = await driver.connect(sandbox.id)
         own_kernel = driver.capabilities.own_kernel
-        return await Agent.connect(stream, spec.secret, epoch=epoch, own_kernel=own_kernel)
+        return await Agent.connect(
+            stream,
+            spec.secret,
+            epoch=epoch,
+            own_kernel=own_kernel,
+            user=spec.root.user,
+            group=spec.root.group,
+        )
     except ConnectionLost as error:
         state = await driver.examine(sandbox.id)
         if state is None or not state.running:

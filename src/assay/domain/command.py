@@ -29,7 +29,8 @@ class Command:
     terminal, and standard error is too unless `separate_stderr`. Without `stdin` the program
     reads end-of-file at once.
 
-    `working_directory` is the workspace, and "/" with `privileged`, unless it is given. A
+    `working_directory` is the workspace, and "/" with `privileged`, unless it is given; the group
+    `gid` has the number of the user, unless it is given. A
     privileged program must not trust what learners can write: HOME (the workspace, where Python
     looks for modules of its user), the current folder when it is theirs (`import json` takes
     their json.py), links in /tmp, or a PATH that leads to their folders. Run
@@ -41,6 +42,7 @@ class Command:
     working_directory: str | None = None
     privileged: bool = False
     uid: int = LEARNER_UID
+    gid: int | None = None
     terminal: TerminalSize | None = None
     separate_stderr: bool = False
     stdin: bool = False
@@ -55,8 +57,10 @@ class Command:
         for name in self.environment:
             if not name or "=" in name or "\0" in name:
                 raise InvalidInput(f"{name!r} cannot be the name of an environment variable")
-        if not 1 <= self.uid < 65534 and not self.privileged:
-            raise InvalidInput("a learner's uid is from 1 to 65533")
+        group = self.uid if self.gid is None else self.gid
+        # Not 0: who is in the group of the sandbox's root sees all processes in /proc.
+        if not (1 <= self.uid < 65534 and 1 <= group < 65534) and not self.privileged:
+            raise InvalidInput("a learner's uid, and gid, is from 1 to 65533")
 
     @property
     def folder(self) -> str:

@@ -1,6 +1,7 @@
 """A driver's folder of sandboxes: the truth about which there are, for every later server.
 
     sandboxes/<id>/
+        image         digest of its image, which must not be removed meanwhile
         range         first user id
         config.json   the bundle
         pid           written by the runtime
@@ -53,8 +54,17 @@ class SandboxFolder:
         self.pid = path / "pid"
         self.agent_log = path / "agent.log"
         self.runtime_log = path / "runtime.log"
+        self._image = path / "image"
         self._range = path / "range"
         self._process = path / "process"
+
+    def note_image(self, digest: str) -> None:
+        """Remember what it is made of."""
+        self._image.write_text(digest)
+
+    def image(self) -> str:
+        """The digest of its image; empty when nobody came as far as noting it."""
+        return _read(self._image)
 
     def note_range(self, first: int) -> None:
         """Remember which user ids are its own."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,10 @@ from assay.drivers.oci.layout import problems, read_layout
 from assay.drivers.oci.runtime import Runtime
 
 _FOLDERS: Final = ("proc", "dev", "tmp", "workspace", ".assay")
+_OWNERS_HIDDEN: Final = Problem(
+    summary="files of images belong to nobody in sandboxes, so what only an image's own user may"
+    " read can't be read there: that takes Linux 5.19, and ext4, xfs, btrfs or (6.3) tmpfs"
+)
 
 
 async def probe(driver: Driver, runtime: Runtime, state: Path) -> Health:
@@ -28,10 +33,12 @@ async def probe(driver: Driver, runtime: Runtime, state: Path) -> Health:
         version = f"unknown ({error})"
     found = _known_problems()
     try:
-        await _try(driver, _empty_root(state / "empty"))
+        facts = await _try(driver, _empty_root(state / "empty"))
     except (AssayError, OSError) as error:
         found = found or [_problem(error)]
         return Health(works=False, version=version, problems=tuple(found))
+    if facts.get("owners") == "hidden":
+        found.append(_OWNERS_HIDDEN)
     return Health(works=True, version=version, problems=tuple(found))
 
 
@@ -41,18 +48,19 @@ def _problem(error: AssayError | OSError) -> Problem:
     return Problem(summary=str(error))
 
 
-async def _try(driver: Driver, root: RootFilesystem) -> None:
+async def _try(driver: Driver, root: RootFilesystem) -> Mapping[str, str]:
     sandbox = await driver.create(SandboxSpec(root=root, secret=Secret(secrets.token_bytes(32))))
     try:
         await (await driver.connect(sandbox.id)).aclose()
     finally:
         await driver.destroy(sandbox.id)
+    return sandbox.facts
 
 
 def _empty_root(folder: Path) -> RootFilesystem:
     for name in _FOLDERS:
         (folder / name).mkdir(parents=True, exist_ok=True)
-    return RootFilesystem(digest="empty", path=folder)
+    return RootFilesystem(digest="empty", path=folder, owners=True)
 
 
 def _known_problems() -> list[Problem]:

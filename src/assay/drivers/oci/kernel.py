@@ -4,13 +4,29 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 from enum import IntFlag
 from functools import cache
 from pathlib import Path
 
+_CLONE_VM = 0x00000100
+_CLONE_VFORK = 0x00004000
 _CLONE_NEWNS = 0x00020000
+_CLONE_NEWUSER = 0x10000000
+_WAIT_FOR_ANY_KIND = 0x40000000
 _MNT_DETACH = 2
 _UMOUNT_NOFOLLOW = 8
+
+# These have the same numbers on every architecture.
+_OPEN_TREE, _MOVE_MOUNT, _OPENAT2, _MOUNT_SETATTR = 428, 429, 437, 442
+_AT_FDCWD = -100
+_AT_EMPTY_PATH = 0x1000
+_OPEN_TREE_CLONE = 1
+_MOVE_MOUNT_F_EMPTY_PATH = 4
+_MOUNT_ATTR_IDMAP = 0x00100000
+_RESOLVE_NO_MAGICLINKS = 2
+_RESOLVE_IN_ROOT = 16
+_STACK_BYTES = 64 * 1024
 
 
 class MountFlag(IntFlag):
@@ -67,3 +83,93 @@ def mount(
 def detach(target: Path) -> None:
     """Unmount a tree of mounts now, for everybody who comes later."""
     _check(_libc().umount2(os.fsencode(target), _MNT_DETACH | _UMOUNT_NOFOLLOW), str(target))
+
+
+def user_namespace(first: int, count: int) -> int:
+    """A descriptor of a namespace whose ids 0 to `count` - 1 are the host's from `first` on.
+
+    No process is in it. Only a new process can begin one, and to fork this one would copy all of
+    its tables; so the new process shares our memory, runs one function of the C library that
+    touches none of it, and ends. As a zombie it still has its namespace.
+    """
+    stack = ctypes.create_string_buffer(_STACK_BYTES)
+    top = (ctypes.addressof(stack) + _STACK_BYTES) & ~15
+    nothing = ctypes.cast(_libc().getpid, ctypes.c_void_p)
+    clone = _libc().clone
+    flags = _CLONE_VM | _CLONE_VFORK | _CLONE_NEWUSER  # VFORK: it has ended when we go on
+    # A signal must not run a handler of ours in there, a second time.
+    masked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        pid = clone(nothing, ctypes.c_void_p(top), ctypes.c_int(flags), None)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, masked)
+    _check(0 if pid > 0 else -1, "clone")
+    try:
+        for name in ("uid_map", "gid_map"):
+            Path(f"/proc/{pid}/{name}").write_text(f"0 {first} {count}")
+        return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.waitpid(pid, _WAIT_FOR_ANY_KIND)
+
+
+class _MountAttributes(ctypes.Structure):
+    """struct mount_attr"""
+
+    _fields_ = tuple((name, ctypes.c_uint64) for name in ("set", "clear", "propagation", "owners"))
+
+
+def mount_owned(source: Path, target: Path, owners: int) -> None:
+    """Bind a folder; who owns its files is told as that user namespace counts.
+
+    Raises OSError (EINVAL, say) where kernel or file system can't do it.
+    """
+    tree = _descriptor(_OPEN_TREE, _AT_FDCWD, os.fsencode(source), _OPEN_TREE_CLONE | os.O_CLOEXEC)
+    try:
+        wanted = _MountAttributes(set=_MOUNT_ATTR_IDMAP, owners=owners)
+        size = ctypes.sizeof(wanted)
+        _descriptor(_MOUNT_SETATTR, tree, b"", _AT_EMPTY_PATH, ctypes.byref(wanted), size)
+        place = os.fsencode(target)
+        _descriptor(_MOVE_MOUNT, tree, b"", _AT_FDCWD, place, _MOVE_MOUNT_F_EMPTY_PATH)
+    finally:
+        os.close(tree)
+
+
+class _HowToOpen(ctypes.Structure):
+    """struct open_how"""
+
+    _fields_ = tuple((name, ctypes.c_uint64) for name in ("flags", "mode", "resolve"))
+
+
+def open_folder_in(root: Path, path: str) -> int:
+    """A descriptor (O_PATH) of a folder, found as by a process whose root is `root`.
+
+    Whatever links there are lead nowhere else. Raises OSError.
+    """
+    how = _HowToOpen(
+        flags=os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC,
+        resolve=_RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS,
+    )
+    start = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        size = ctypes.sizeof(how)
+        return _descriptor(_OPENAT2, start, os.fsencode(path), ctypes.byref(how), size)
+    finally:
+        os.close(start)
+
+
+def bind_in(root: Path, path: str, target: Path) -> None:
+    """Bind a folder that is found so."""
+    found = open_folder_in(root, path)
+    try:
+        mount(f"/proc/self/fd/{found}", target, flags=MountFlag.BIND)
+    finally:
+        os.close(found)
+
+
+def _descriptor(number: int, *arguments: object) -> int:
+    """Make a system call whose result is a file descriptor, or 0."""
+    call = _libc().syscall
+    numbers = (ctypes.c_long(each) if isinstance(each, int) else each for each in arguments)
+    result: int = call(ctypes.c_long(number), *numbers)
+    _check(min(result, 0), f"system call {number}")
+    return result

@@ -19,25 +19,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from assay.domain.command import LEARNER_UID, WORKSPACE
 from assay.domain.errors import RuntimeFailed
 from assay.domain.limits import SandboxLimits
-from assay.driver.port import SandboxSpec
-from assay.drivers.oci import kernel
+from assay.driver.port import RootFilesystem, SandboxSpec
+from assay.drivers.oci import kernel, working_folder
 from assay.drivers.oci.bundle import AGENT_FOLDER, CONTROL, Bind
 from assay.drivers.oci.kernel import MountFlag
+from assay.drivers.oci.users import WIDTH
+from assay.drivers.oci.working_folder import WorkingFolder
 
 _STAGE: Final = Path("/dev")
+_IMAGE: Final = _STAGE / "image"
 _FLAGS: Final = MountFlag.NOSUID | MountFlag.NODEV
 _DEVICES: Final = {
     "null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9),
     "tty": (5, 0),
 }  # fmt: skip
 _GROUPS: Final = ("memory", "pids", "cpu", "cpuacct", "freezer", "unified")
+_NOT_THERE: Final = (errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EOPNOTSUPP)
+"""What a kernel or a file system says that can't tell owners in another way."""
 _EMPTY: Final = "empty"
 """An overlay that can't be written needs two layers."""
 _OWN_INODES: Final = 8
 """Of the writable layer: its folders, the secret and the socket."""
+_OVERLAY_INODES: Final = 2
+"""More, when the working folder is an overlay: what that keeps for itself."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,12 +53,10 @@ class Writable:
     name: str
     target: str
     mode: int
-    owner: int = 0
 
 
 _WRITABLE: Final = (
     Writable(name="control", target=CONTROL, mode=0o700),
-    Writable(name="workspace", target=WORKSPACE, mode=0o755, owner=LEARNER_UID),
     Writable(name="tmp", target="/tmp", mode=0o1777),
     Writable(name="shm", target="/dev/shm", mode=0o1777),
     Writable(name="var-tmp", target="/var/tmp", mode=0o1777),
@@ -65,6 +69,8 @@ class Staged:
 
     root: Path
     binds: list[Bind]
+    owners: bool
+    """Whether it is seen whose files the image's are."""
 
 
 @contextlib.contextmanager
@@ -75,7 +81,9 @@ def staged(spec: SandboxSpec, agent: Path, first_user: int) -> Iterator[Staged]:
     try:
         _make_devices()
         (_STAGE / _EMPTY).mkdir()
-        root = _show(spec.root.path, "root")
+        owners = _bring(spec.root, first_user)
+        place = working_folder.find(_IMAGE, spec.root.working_folder)
+        root = _show_image(place, first_user)
         binds = [
             Bind(
                 source=_show(mount.source, str(number)),
@@ -85,8 +93,8 @@ def staged(spec: SandboxSpec, agent: Path, first_user: int) -> Iterator[Staged]:
             for number, mount in enumerate(spec.root.mounts)
         ]
         binds.append(Bind(source=_show(agent, "agent"), target=AGENT_FOLDER))
-        binds += _writable(spec, first_user)
-        yield Staged(root=root, binds=binds)
+        binds += _writable(spec, first_user, place)
+        yield Staged(root=root, binds=binds, owners=owners)
     finally:
         kernel.detach(_STAGE)
 
@@ -108,6 +116,42 @@ def _require_folders(root: Path) -> None:
             raise RuntimeFailed(
                 f"the root file system {root} lacks the folder {name}; make it: mkdir {folder}"
             )
+
+
+def _bring(root: RootFilesystem, first_user: int) -> bool:
+    """Put the image on the stage, for overlays to show; say if its files keep their owners."""
+    _IMAGE.mkdir()
+    if root.owners:
+        owners = kernel.user_namespace(first_user, WIDTH)
+        try:
+            kernel.mount_owned(root.path, _IMAGE, owners)
+            return True
+        except OSError as error:
+            if error.errno not in _NOT_THERE:
+                raise
+        finally:
+            os.close(owners)
+    kernel.mount(root.path, _IMAGE, flags=MountFlag.BIND)
+    return False
+
+
+def _show_image(place: WorkingFolder, first_user: int) -> Path:
+    """Put an overlay of the image on the stage, with a folder for its working folder to be at."""
+    root, below = _STAGE / "root", _STAGE / "below"
+    root.mkdir()
+    below.mkdir()
+    if place.missing:
+        _make_folders(below, place.target, first_user)
+    keep = MountFlag.NOEXEC if _forbids_programs(_IMAGE) else MountFlag.NONE
+    _overlay(root, MountFlag.RDONLY | _FLAGS | keep, f"lowerdir={_IMAGE}:{below}")
+    return root
+
+
+def _make_folders(above: Path, path: str, owner: int) -> None:
+    for name in path.strip("/").split("/"):
+        above = above / name
+        above.mkdir(exist_ok=True)
+        os.chown(above, owner, owner)
 
 
 def _show(source: Path, name: str) -> Path:
@@ -135,10 +179,13 @@ def _cover(folder: Path, flags: MountFlag) -> None:
     Locks, watches and flushes belong to an inode. Through a bind, all sandboxes and the host would
     have them in common. Its content, and so the page cache, is still the same for all.
     """
+    _overlay(folder, flags, f"lowerdir={folder}:{_STAGE / _EMPTY}")
+
+
+def _overlay(target: Path, flags: MountFlag, layers: str) -> None:
     # The stage's paths need no quoting, as those of an image might.
-    layers = f"lowerdir={folder}:{_STAGE / _EMPTY}"
     try:
-        kernel.mount("sandbox", folder, "overlay", flags, layers)
+        kernel.mount("sandbox", target, "overlay", flags, layers)
     except OSError as error:
         if error.errno == errno.ENODEV:
             raise RuntimeFailed(
@@ -154,24 +201,51 @@ def _forbids_programs(source: Path) -> bool:
     return bool(os.statvfs(source).f_flag & os.ST_NOEXEC)
 
 
-def _writable(spec: SandboxSpec, first_user: int) -> list[Bind]:
+def _writable(spec: SandboxSpec, first_user: int, place: WorkingFolder) -> list[Bind]:
     layer = _STAGE / "writable"
     layer.mkdir()
-    _mount_memory(layer, spec.limits)
+    _mount_memory(layer, spec.limits, _OWN_INODES + (0 if place.empty else _OVERLAY_INODES))
     binds = []
     for folder in _WRITABLE:
         if not _has(spec.root.path, folder.target):
             continue
         path = layer / folder.name
-        path.mkdir()
-        path.chmod(folder.mode)
-        os.chown(path, first_user + folder.owner, first_user + folder.owner)
+        _make_folder(path, folder.mode, first_user, first_user)
         binds.append(Bind(source=path, target=folder.target, writable=True))
     secret = layer / "control" / "secret"
     secret.write_bytes(spec.secret.reveal())
     secret.chmod(0o400)
     os.chown(secret, first_user, first_user)
+    if place.target not in (bind.target for bind in binds):
+        user, group = first_user + spec.root.user, first_user + spec.root.group
+        binds.append(_working(layer, place, binds, first_user, (user, group)))
     return binds
+
+
+def _working(
+    layer: Path, place: WorkingFolder, others: list[Bind], root: int, owner: tuple[int, int]
+) -> Bind:
+    """The working folder: what the image has there can be changed, in the writable layer alone."""
+    for other in others:
+        if place.target.startswith(f"{other.target}/"):
+            _make_folders(other.source, place.target.removeprefix(other.target), root)
+    path = layer / "working"
+    _make_folder(path, 0o755, *owner)
+    if place.empty:
+        return Bind(source=path, target=place.target, writable=True)
+    work, below, shown = layer / "work", _STAGE / "working-below", _STAGE / "working"
+    for folder in (work, below, shown):
+        folder.mkdir()
+    kernel.bind_in(_IMAGE, place.target, below)
+    # Redirected: whole folders of the image can be renamed, too.
+    _overlay(shown, _FLAGS, f"lowerdir={below},upperdir={path},workdir={work},redirect_dir=on")
+    return Bind(source=shown, target=place.target, writable=True)
+
+
+def _make_folder(path: Path, mode: int, user: int, group: int) -> None:
+    path.mkdir()
+    path.chmod(mode)
+    os.chown(path, user, group)
 
 
 def _has(root: Path, target: str) -> bool:
@@ -182,8 +256,8 @@ def _has(root: Path, target: str) -> bool:
     return all(folder.is_dir() and not folder.is_symlink() for folder in folders)
 
 
-def _mount_memory(target: Path, limits: SandboxLimits) -> None:
-    options = f"mode=755,size={limits.disk_bytes},nr_inodes={limits.inodes + _OWN_INODES}"
+def _mount_memory(target: Path, limits: SandboxLimits, own_inodes: int) -> None:
+    options = f"mode=755,size={limits.disk_bytes},nr_inodes={limits.inodes + own_inodes}"
     try:
         kernel.mount("sandbox", target, "tmpfs", _FLAGS, f"{options},noswap")
     except OSError as error:

@@ -72,7 +72,7 @@ class Workshop:
         program, groups = self._runtime.find(), self.groups
         try:
             with self.sandboxes.making(sandbox_id) as (folder, lock):
-                process = self._start(program, groups, folder, lock, spec)
+                process, shown = self._start(program, groups, folder, lock, spec)
                 self._wait_until_listening(process, folder, abandoned)
                 self._hide_groups(process, sandbox_id)
         except BaseException as error:
@@ -82,15 +82,16 @@ class Workshop:
             if isinstance(error, OSError):
                 raise self._explained(error) from error
             raise
-        return Sandbox(id=sandbox_id, facts=self._facts(folder, process))
+        return Sandbox(id=sandbox_id, facts=self._facts(folder, process, spec, shown))
 
     def _start(
         self, program: Path, groups: Groups, folder: SandboxFolder, lock: int, spec: SandboxSpec
-    ) -> Process:
+    ) -> tuple[Process, Staged]:
+        folder.note_image(spec.root.digest)
         first_user = self._ranges.take(folder.id)
         folder.note_range(first_user)
         groups.make(folder.id, spec.limits, first_user)
-        self._launcher.submit(
+        shown = self._launcher.submit(
             lambda: self._launch(program, folder, lock, spec, first_user)
         ).result()
         process = Process.find(int(folder.pid.read_text()))
@@ -101,11 +102,11 @@ class Workshop:
         except ProcessLookupError:
             raise _ended_at_once(folder) from None
         folder.note_process(process)
-        return process
+        return process, shown
 
     def _launch(
         self, program: Path, folder: SandboxFolder, lock: int, spec: SandboxSpec, first_user: int
-    ) -> None:
+    ) -> Staged:
         """In a launcher's thread: what is mounted here is seen by the runtime alone."""
         with staged(spec, self._installed_agent, first_user) as shown:
             plan = self._plan(shown, folder, spec, first_user)
@@ -113,6 +114,7 @@ class Workshop:
             self._run(program, folder, lock)
         if self._runtime.filter_annotation and not self._annotations:
             self._annotations = self._compiled_filter(folder)
+        return shown
 
     def _plan(
         self, shown: Staged, folder: SandboxFolder, spec: SandboxSpec, first_user: int
@@ -184,8 +186,12 @@ class Workshop:
         targets = [Path(bind.target) for bind in self.groups.binds(sandbox_id)]
         self._launcher.submit(lambda: hide(process.pid, targets)).result()
 
-    def _facts(self, folder: SandboxFolder, process: Process) -> dict[str, str]:
+    def _facts(
+        self, folder: SandboxFolder, process: Process, spec: SandboxSpec, shown: Staged
+    ) -> dict[str, str]:
+        owners = {"owners": "shown" if shown.owners else "hidden"} if spec.root.owners else {}
         return {
+            **owners,
             "runtime": self._runtime.name,
             "process": str(process.pid),
             "folder": str(folder.path),
