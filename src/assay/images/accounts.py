@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
 from typing import Final
 
 from assay.domain.command import LEARNER_UID
 from assay.domain.errors import InvalidImage
-from assay.images.beneath import open_in
+from assay.images.beneath import open_in, read_whole
 
 _MOST_BYTES: Final = 1024 * 1024
 _LARGEST: Final = 65533
@@ -71,8 +70,7 @@ def _read(root: int, path: str, where: str) -> bytes:
         file = open_in(root, os.fsencode(path), os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
         return b""
-    with open(file, "rb") as opened:
-        facts = os.fstat(file)
-        if not stat.S_ISREG(facts.st_mode) or facts.st_size > _MOST_BYTES:
-            raise InvalidImage(f"{where}: its /{path} is no file of a sensible size")
-        return opened.read(_MOST_BYTES)
+    content = read_whole(file, _MOST_BYTES)
+    if content is None:
+        raise InvalidImage(f"{where}: its /{path} is no file of a sensible size")
+    return content

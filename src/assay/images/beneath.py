@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import stat
 from functools import cache
 from typing import Final
 
@@ -46,6 +47,21 @@ def open_in(root: int, path: bytes, flags: int) -> int:
             break
     number = ctypes.get_errno()
     raise OSError(number, os.strerror(number), path)
+
+
+def read_whole(file: int, most: int) -> bytes | None:
+    """Read an open file and close it; None unless it is a regular one of at most `most` bytes."""
+    try:
+        facts = os.fstat(file)
+        if not stat.S_ISREG(facts.st_mode) or facts.st_size > most:
+            return None
+        parts = []
+        while most > 0 and (part := os.read(file, most)):
+            parts.append(part)
+            most -= len(part)
+        return b"".join(parts)
+    finally:
+        os.close(file)
 
 
 def flush(folder: int) -> None:

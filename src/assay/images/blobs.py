@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from assay.domain.errors import ImageUnavailable, InvalidImage
+from assay.images.beneath import read_whole
 from assay.images.manifest import (
     MOST_BYTES,
     Configuration,
@@ -121,6 +122,7 @@ def configuration_of(manifest: Manifest, blobs: Blobs, where: str) -> Configurat
 
 
 def _read_small(file: Path) -> bytes:
-    opened = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(opened, "rb") as content:
-        return content.read(MOST_BYTES + 1)
+    content = read_whole(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), MOST_BYTES)
+    if content is None:
+        raise InvalidImage(f"{file} is no file of a sensible size")
+    return content

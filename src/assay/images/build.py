@@ -27,7 +27,7 @@ _CONFIGURATION: Final = Path("/etc/containers/registries.conf")
 _MOST_FILES: Final = 100_000
 _STEP: Final = re.compile(r"(?:\[[^\]]*\] )?STEP (\d+)/(\d+): (.*)")
 _OF_A_BASE: Final = re.compile(
-    r"creating build container|initializing source|pinging container registry|reading manifest"
+    r"initializing source docker:|pinging container registry|reading manifest"
 )
 """In an error of buildah's: that it is about an image named by FROM."""
 

@@ -144,13 +144,15 @@ class Laying:
             os.close(file)
 
     def _white_out(self, path: tuple[bytes, ...]) -> None:
-        name = path[-1]
+        hidden = path[-1].removeprefix(_WHITEOUT)
+        if hidden in (b"", b".", b".."):
+            raise Refused("a whiteout of nothing")
         try:
             with self._tree.folder(path[:-1], make=False) as parent:
-                if name == _ALL:
+                if path[-1] == _ALL:
                     self._tree.white_out_all(parent)
-                elif not name.startswith(_OTHERS):
-                    self._tree.white_out(parent, _real_name(name.removeprefix(_WHITEOUT)))
+                elif not path[-1].startswith(_OTHERS):
+                    self._tree.white_out(parent, hidden)
         except FileNotFoundError:
             pass  # nothing is there to be hidden
 
@@ -178,12 +180,6 @@ def parts(name: bytes) -> tuple[bytes, ...]:
     if len(found) > _MOST_PARTS or any(len(part) > _MOST_PART_BYTES for part in found):
         raise Refused("a name that is too long")
     return found
-
-
-def _real_name(name: bytes) -> bytes:
-    if name in (b"", b".", b".."):
-        raise Refused("a whiteout of nothing")
-    return name
 
 
 def _identity(found: os.stat_result | None) -> tuple[int, int] | None:

@@ -37,6 +37,10 @@ _RULES: Final = 1
 """Part of a root's name: raise it when the same layers are unpacked into something else."""
 
 
+_MARK: Final = "unpacking"
+"""There while files of the pool may not have reached the disk; its text is the boot's number."""
+
+
 class Record(Struct, frozen=True, kw_only=True):
     """What is known of a root; beside it on disk."""
 
@@ -128,6 +132,8 @@ class Store:
             remove(self._building)
             self._make(self._files, 0o700)
             Pool(self._files, draft).collect_garbage()
+            _flush(self.folder)
+            (self.folder / _MARK).unlink(missing_ok=True)
         for pin in self.pins():
             if not self.place(pin.digest).exists():
                 self._pin(pin.reference).unlink()
@@ -151,7 +157,10 @@ class Store:
         _flush(draft)
         self._roots.mkdir(mode=0o755, parents=True, exist_ok=True)
         draft.chmod(0o755)
-        draft.rename(self.place(record.digest))
+        place = self.place(record.digest)
+        if place.exists():  # without a record that can be read: nobody can have been shown it
+            place.rename(draft.with_name("damaged"))
+        draft.rename(place)
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -201,7 +210,7 @@ class Store:
         self._make(self._files, 0o700)
         with _locked(self._files, fcntl.LOCK_EX):
             pool = Pool(self._files, draft)
-            mark = self.folder / "unpacking"
+            mark = self.folder / _MARK
             boot = Path("/proc/sys/kernel/random/boot_id").read_text()
             if mark.exists() and mark.read_text() != boot:
                 pool.forget_since(mark.stat().st_mtime_ns)

@@ -148,8 +148,10 @@ def _add_hosts(tree: Tree, work: Unpacking) -> None:
     """Without it no program finds `localhost`: there is no server of names in a sandbox."""
     try:
         with tree.folder((b"etc",)) as etc:
-            if look(etc, b"hosts") is not None:
+            found = look(etc, b"hosts")
+            if found and (found.st_size or not stat.S_ISREG(found.st_mode)):
                 return
+            tree.clear(etc, b"hosts")  # builders leave an empty one, which images share
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
             with open(os.open("hosts", flags, 0o644, dir_fd=etc), "wb") as hosts:
                 hosts.write(_HOSTS)

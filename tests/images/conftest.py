@@ -1,0 +1,65 @@
+"""A place for images, and for layouts made by hand."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from making import Layout
+
+from assay.images import Images
+
+
+@pytest.fixture(autouse=True)
+def nothing_open() -> Iterator[None]:
+    """No test leaves a descriptor or a child behind."""
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    children = Path("/proc/self/task", str(Path("/proc/thread-self").readlink().name), "children")
+    yield
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
+    assert children.read_text() == ""
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """In memory: each image is flushed to its disk, and disks of busy machines are slow."""
+    folder = Path(tempfile.mkdtemp(prefix="assay-images-", dir="/dev/shm"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def on_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """On a file system with the limits of one."""
+    folder = tmp_path_factory.mktemp("images")
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    return Layout(tmp_path / "layout")
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Images:
+    return Images(tmp_path / "images")
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Iterator[Path]:
+    """A folder that nothing may touch: everything in it is the same afterwards."""
+    place = tmp_path / "outside"
+    place.mkdir()
+    (place / "file").write_text("mine")
+    before = place.stat().st_mtime_ns, (place / "file").stat()
+    yield place
+    assert [item.name for item in place.iterdir()] == ["file"]
+    assert (place.stat().st_mtime_ns, (place / "file").stat()) == before
