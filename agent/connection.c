@@ -533,8 +533,10 @@ static bool batch_send(void)
         return false;
     }
     batch_length = batch_sent = 0;
-    bulk += (size_t)sent - of_batch;
-    bulk_length -= (size_t)sent - of_batch;
+    if (bulk_length > 0) {
+        bulk += (size_t)sent - of_batch;
+        bulk_length -= (size_t)sent - of_batch;
+    }
     return bulk_length == 0;
 }
 

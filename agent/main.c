@@ -133,30 +133,35 @@ static uint64_t prepare_when_idle(uint64_t now, uint64_t due)
     return done ? UINT64_MAX : now + 100 * MILLISECOND;
 }
 
-static void loop(int signals, uint64_t unclaimed_limit)
+static bool unclaimed_for(uint64_t limit)
 {
+    uint64_t since;
+    return !connections_claimed(&since) && now_ns() - since >= limit;
+}
+
+static int time_to_wait(uint64_t unclaimed_limit, uint64_t prepare_at)
+{
+    uint64_t at = executions_wakeup(), other = connections_wakeup(), since;
+    at = other < at ? other : at;
+    at = prepare_at < at ? prepare_at : at;
+    if (!connections_claimed(&since) && since + unclaimed_limit < at)
+        at = since + unclaimed_limit;
+    return wait_until(at);
+}
+
+/* Waits for whatever comes first, and does all that is due then. */
+static void loop_turn(int signals, uint64_t unclaimed_limit)
+{
+    static uint64_t prepare_at = UINT64_MAX;
     struct epoll_event events[EVENTS_MOST];
-    uint64_t prepare_at = UINT64_MAX, since;
-    for (;;) {
-        uint64_t at = executions_wakeup(), other = connections_wakeup();
-        at = other < at ? other : at;
-        at = prepare_at < at ? prepare_at : at;
-        if (!connections_claimed(&since) && since + unclaimed_limit < at)
-            at = since + unclaimed_limit;
-        int count = epoll_wait(poller, events, EVENTS_MOST, wait_until(at));
-        for (int i = 0; i < count; i++)
-            dispatch(&events[i], signals);
-        uint64_t now = now_ns();
-        executions_tick(now);
-        connections_tick(now);
-        connections_flush();
-        prepare_at = prepare_when_idle(now, prepare_at);
-        if (!connections_claimed(&since) && now_ns() - since >= unclaimed_limit) {
-            say("no host has claimed this sandbox for %llu s",
-                (unsigned long long)(unclaimed_limit / SECOND));
-            return;
-        }
-    }
+    int count = epoll_wait(poller, events, EVENTS_MOST, time_to_wait(unclaimed_limit, prepare_at));
+    for (int i = 0; i < count; i++)
+        dispatch(&events[i], signals);
+    uint64_t now = now_ns();
+    executions_tick(now);
+    connections_tick(now);
+    connections_flush();
+    prepare_at = prepare_when_idle(now, prepare_at);
 }
 
 /* ---- start ---- */
@@ -257,6 +262,9 @@ int main(int count, char **values)
     explicit_bzero(secret, sizeof secret);
     watch(signals, WATCH_SIGNALS, 0, 0, EPOLLIN);
     watch(listener, WATCH_LISTENER, 0, 0, EPOLLIN);
-    loop(signals, arguments.unclaimed);
+    while (!unclaimed_for(arguments.unclaimed))
+        loop_turn(signals, arguments.unclaimed);
+    say("no host has claimed this sandbox for %llu s",
+        (unsigned long long)(arguments.unclaimed / SECOND));
     return 0;
 }

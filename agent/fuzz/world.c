@@ -1,0 +1,228 @@
+/* The clock, and the programs, as an input of the fuzzer wants them. */
+#include "../agent.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#undef pipe2
+#undef socketpair
+#undef epoll_wait
+
+enum { FIRST_PID = 1 << 30 }; /* beyond what a kernel gives */
+
+struct program programs[PROGRAMS_MOST];
+uint64_t world_time;
+int world_timeout;
+static int made[GIVEN], made_count; /* the ends that the next process will be given */
+
+void must(bool condition, const char *what)
+{
+    if (condition)
+        return;
+    fprintf(stderr, "the agent broke a promise: %s\n", what);
+    abort();
+}
+
+static void program_close(struct program *program)
+{
+    close_fd(&program->control);
+    for (int i = 0; i < 3; i++)
+        close_fd(&program->streams[i]);
+}
+
+void world_reset(void)
+{
+    for (int i = 0; i < PROGRAMS_MOST; i++) {
+        if (programs[i].pid)
+            program_close(&programs[i]);
+        programs[i] = (struct program){.control = -1, .streams = {-1, -1, -1}};
+    }
+    world_time = 1000000000000ull;
+}
+
+/* ---- what the agent calls ---- */
+
+int world_socketpair(int domain, int type, int protocol, int ends[2])
+{
+    int result = socketpair(domain, type, protocol, ends);
+    made[0] = ends[1];
+    made_count = 1;
+    return result;
+}
+
+int world_pipe2(int ends[2], int flags)
+{
+    int result = pipe2(ends, flags);
+    made[made_count] = ends[made_count == 1 ? 0 : 1]; /* standard input is read, the others written */
+    made_count++;
+    return result;
+}
+
+static int keep(int fd)
+{
+    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    fcntl(copy, F_SETFL, fcntl(copy, F_GETFL) | O_NONBLOCK);
+    return copy;
+}
+
+pid_t world_fork(void)
+{
+    for (int i = 0; i < PROGRAMS_MOST; i++) {
+        if (programs[i].pid)
+            continue;
+        programs[i] = (struct program){.pid = FIRST_PID + i, .control = keep(made[0])};
+        for (int j = 0; j < 3; j++)
+            programs[i].streams[j] = keep(made[j + 1]);
+        return programs[i].pid;
+    }
+    return -1;
+}
+
+int world_kill(pid_t pid, int number)
+{
+    int i = (pid < 0 ? -pid : pid) - FIRST_PID;
+    must(i >= 0 && i < PROGRAMS_MOST && programs[i].pid, "it signals what is no program of its own");
+    if (number == SIGKILL || number == SIGTERM)
+        world_end(&programs[i], number);
+    return 0;
+}
+
+pid_t world_wait4(pid_t any, int *status, int options, struct rusage *usage)
+{
+    (void)any, (void)options;
+    *usage = (struct rusage){.ru_maxrss = 1024};
+    for (int i = 0; i < PROGRAMS_MOST; i++) {
+        pid_t pid = programs[i].pid;
+        if (!pid || !programs[i].ended)
+            continue;
+        *status = programs[i].status;
+        programs[i].pid = 0;
+        return pid;
+    }
+    return 0;
+}
+
+int world_clock(clockid_t clock, struct timespec *time)
+{
+    (void)clock;
+    *time = (struct timespec){(time_t)(world_time / 1000000000), (long)(world_time % 1000000000)};
+    return 0;
+}
+
+int world_epoll_wait(int poller, struct epoll_event *events, int most, int timeout)
+{
+    int count = epoll_wait(poller, events, most, 0);
+    world_timeout = count > 0 ? 0 : timeout;
+    return count;
+}
+
+/* In place of walk.c: which processes belong to an execution. */
+static struct program *of(const struct execution *execution)
+{
+    int i = execution->pid - FIRST_PID;
+    return i >= 0 && i < PROGRAMS_MOST && programs[i].pid ? &programs[i] : NULL;
+}
+
+bool walk_finds_none(struct execution *execution)
+{
+    return !of(execution) || of(execution)->ended;
+}
+
+void walk_kill(struct execution *execution)
+{
+    if (of(execution))
+        world_end(of(execution), SIGKILL);
+}
+
+bool walk_kill_all(struct execution *execution)
+{
+    (void)execution;
+    return false;
+}
+
+uint64_t walk_cpu(struct execution *execution)
+{
+    return execution->started ? world_time - execution->started : 0;
+}
+
+/* ---- what the programs do ---- */
+
+static void open_terminal(struct program *program, int number)
+{
+    char path[32];
+    snprintf(path, sizeof path, "/dev/pts/%d", number);
+    for (int i = 0; i < 3; i++) {
+        close_fd(&program->streams[i]);
+        program->streams[i] = open(path, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+    }
+}
+
+/* The control socket closes when a program starts; one whose request begins with "!" can't. */
+static void program_start(struct program *program, const uint8_t *request, int terminal)
+{
+    program->started = true;
+    if (terminal >= 0)
+        open_terminal(program, terminal);
+    if (request[5] == '!') {
+        struct start_failure failure = {.error = 2, .step = "program"};
+        (void)!write(program->control, &failure, sizeof failure);
+        world_end(program, 127 << 8);
+    }
+    close_fd(&program->control);
+}
+
+void world_programs(void)
+{
+    static uint8_t request[PAYLOAD_MOST];
+    for (int i = 0; i < PROGRAMS_MOST; i++) {
+        struct program *program = &programs[i];
+        struct start_header header;
+        if (!program->pid || program->started || program->ended)
+            continue;
+        ssize_t got = recv(program->control, &header, sizeof header, MSG_DONTWAIT);
+        if (got == 0)
+            world_end(program, 0);
+        if (got != (ssize_t)sizeof header)
+            continue;
+        must(header.length >= 5 && header.length <= PAYLOAD_MOST, "a request without arguments");
+        got = recv(program->control, request, header.length, MSG_DONTWAIT);
+        must(got == (ssize_t)header.length, "a request that is cut");
+        program_start(program, request, header.terminal);
+    }
+}
+
+struct program *world_running(unsigned number)
+{
+    struct program *found[PROGRAMS_MOST];
+    unsigned count = 0;
+    for (int i = 0; i < PROGRAMS_MOST; i++)
+        if (programs[i].pid && programs[i].started && !programs[i].ended)
+            found[count++] = &programs[i];
+    return count ? found[number % count] : NULL;
+}
+
+void world_end(struct program *program, int status)
+{
+    if (program->ended)
+        return;
+    program->ended = true;
+    program->status = status;
+    program_close(program);
+}
+
+uint8_t world_byte(int stream, uint64_t position)
+{
+    return (uint8_t)(position * 31 + (position >> 8) + (uint64_t)stream * 7);
+}
+
+void world_write(struct program *program, int stream, size_t count)
+{
+    static uint8_t bytes[65536];
+    for (size_t i = 0; i < count && i < sizeof bytes; i++)
+        bytes[i] = world_byte(stream, program->written[stream] + i);
+    if (program->streams[stream + 1] < 0)
+        return;
+    ssize_t put = write(program->streams[stream + 1], bytes, count < sizeof bytes ? count : sizeof bytes);
+    program->written[stream] += put > 0 ? (uint64_t)put : 0;
+}
