@@ -36,6 +36,8 @@ FILES = (
     "mime.types",
     "os-release",
     "protocols",
+    "R/Renviron",  # Debian's part of R's settings; Renviron.site, the administrator's, is not here
+    "R/ldpaths",
     "services",
     "ssl/openssl.cnf",
     "ssl/certs/ca-certificates.crt",  # all certificates; OpenSSL, GnuTLS and curl read this one
@@ -56,8 +58,11 @@ Python's (/etc/python3.*) are left out on purpose: all that they hold at run tim
 reports crashes to the distribution, and it makes every start slower.
 """
 
+OF_VAR = ("lib/ghc/package.conf.d",)
+"""Folders of /var, just so: where Debian keeps GHC's list of its own libraries."""
+
 MOST_BYTES = 4 * 1024 * 1024
-"""Larger files of /etc are left out."""
+"""Larger files are left out."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,7 +109,12 @@ class Survey:
 
 def survey(machine: Path) -> Survey:
     """Say what the image of `machine`, a folder that is the root of a system, consists of."""
-    entries = (*_made_up(machine), *_top_level_links(machine), *_of_etc(os.fspath(machine / "etc")))
+    entries = (
+        *_made_up(machine),
+        *_top_level_links(machine),
+        *_of_etc(os.fspath(machine / "etc")),
+        *_of_var(os.fspath(machine / "var")),
+    )
     top_level_folders = (
         f"/{name}"
         for name in TOP_LEVEL
@@ -159,6 +169,11 @@ def _of_etc(etc: str) -> Iterator[Entry]:
     for item in _list(etc):
         if _A_FOLDER.match(item.name):
             yield from _tree(item.path, f"etc/{item.name}")
+
+
+def _of_var(var: str) -> Iterator[Entry]:
+    for name in OF_VAR:
+        yield from _tree(f"{var}/{name}", f"var/{name}")
 
 
 def _tree(folder: str, path: str) -> Iterator[Entry]:

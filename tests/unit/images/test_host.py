@@ -52,12 +52,18 @@ def machine(tmp_path: Path) -> Path:
     link(etc / "fonts/conf.d/10.conf", "../conf.avail/10.conf")
     put(etc / "fonts/conf.avail/10.conf", "fonts")
     link(etc / "localtime", "/usr/share/zoneinfo/Etc/UTC")
+    put(etc / "R/Renviron", "R")
+    put(root / "var/lib/ghc/package.conf.d/base.conf", "libraries")
+    link(root / "var/lib/ghc/package.conf.d/shadow.conf", "/etc/shadow")
+    put(root / "var/lib/php/sessions/somebody", SECRET)
     plant_secrets(etc)
     return root
 
 
 def plant_secrets(etc: Path) -> None:
     for name in ("shadow", "passwd", "hosts", "hostname", "pip.conf", "ssh/ssh_host_key"):
+        put(etc / name, SECRET)
+    for name in ("R/Renviron.site", "R/Rprofile.site", "php/8.2/cli/php.ini"):
         put(etc / name, SECRET)
     put(etc / "ssl/private/key.pem", SECRET)
     put(etc / "ssl/certs/this-machine.pem", SECRET)
@@ -85,6 +91,8 @@ def test_a_sandbox_sees_what_programs_need(machine: Path, tmp_path: Path) -> Non
     assert (etc / "ssl/certs/ca-certificates.crt").read_text() == "certificates"
     assert (etc / "java-17-openjdk/security/java.security").read_text() == "rules"
     assert (etc / "fonts/conf.d/10.conf").read_text() == "fonts"
+    assert (etc / "R/Renviron").read_text() == "R"
+    assert (root.path / "var/lib/ghc/package.conf.d/base.conf").read_text() == "libraries"
     assert (etc / "alternatives/java").readlink() == Path("/usr/lib/jvm/java-17-openjdk/bin/java")
     assert (etc / "localtime").readlink() == Path("/usr/share/zoneinfo/Etc/UTC")
     assert (root.path / "bin").readlink() == Path("usr/bin")
@@ -100,9 +108,12 @@ def test_nothing_else_of_the_machine_is_in_it(machine: Path, tmp_path: Path) -> 
         assert path.is_symlink() or path.is_dir() or SECRET not in path.read_text(), path
         assert path.name not in ("shadow.conf", "upwards.conf", "private", "at-home", "pipe.conf")
     assert {path.name for path in (root.path / "etc").iterdir()} == {
-        "alternatives", "fonts", "group", "hostname", "hosts", "java-17-openjdk", "ld.so.cache",
-        "localtime", "mtab", "nsswitch.conf", "passwd", "services", "ssl",
+        "R", "alternatives", "fonts", "group", "hostname", "hosts", "java-17-openjdk",
+        "ld.so.cache", "localtime", "mtab", "nsswitch.conf", "passwd", "services", "ssl",
     }  # fmt: skip
+    in_var = {str(path.relative_to(root.path / "var")) for path in everything(root.path / "var")}
+    folders = {"run", "tmp", "lib", "lib/ghc", "lib/ghc/package.conf.d"}
+    assert in_var == folders | {"lib/ghc/package.conf.d/base.conf"}
 
 
 def test_everything_is_readable_and_nothing_writable(machine: Path, tmp_path: Path) -> None:
