@@ -1,0 +1,4 @@
+main :: IO ()
+main = do
+  let kept = [1 ..] :: [Integer]
+  print (sum kept, length kept)

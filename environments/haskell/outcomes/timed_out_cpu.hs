@@ -1,0 +1,7 @@
+import System.IO
+
+main :: IO ()
+main = do
+  hSetBuffering stdout LineBuffering
+  putStrLn "spinning"
+  print (length [1 :: Integer ..])

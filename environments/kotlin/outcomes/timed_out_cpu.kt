@@ -1,0 +1,5 @@
+fun main() {
+    println("spinning")
+    while (true) {
+    }
+}

@@ -1,0 +1,4 @@
+fun main() {
+    println("sleeping")
+    Thread.sleep(3_600_000)
+}

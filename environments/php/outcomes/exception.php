@@ -1,0 +1,3 @@
+<?php
+
+echo intdiv(1, 0);

@@ -1,0 +1,5 @@
+<?php
+
+while (true) {
+    echo "All work and no play makes Jack a dull boy.\n";
+}

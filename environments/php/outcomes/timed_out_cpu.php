@@ -1,0 +1,5 @@
+<?php
+
+echo "spinning\n";
+while (true) {
+}

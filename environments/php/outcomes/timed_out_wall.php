@@ -1,0 +1,4 @@
+<?php
+
+echo "sleeping\n";
+sleep(3600);

@@ -1,0 +1,3 @@
+repeat {
+  cat("All work and no play makes Jack a dull boy.\n")
+}

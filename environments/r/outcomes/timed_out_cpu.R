@@ -1,0 +1,3 @@
+cat("spinning\n")
+while (TRUE) {
+}

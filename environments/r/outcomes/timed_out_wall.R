@@ -1,0 +1,2 @@
+cat("sleeping\n")
+Sys.sleep(3600)

@@ -1,0 +1,3 @@
+code = Integer(ARGV.first)
+puts "leaving with #{code}"
+exit code

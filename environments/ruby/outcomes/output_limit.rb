@@ -1,0 +1,1 @@
+loop { puts "All work and no play makes Jack a dull boy." }

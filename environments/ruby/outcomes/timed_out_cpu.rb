@@ -1,0 +1,4 @@
+$stdout.sync = true
+
+puts "spinning"
+loop {}

@@ -1,0 +1,4 @@
+$stdout.sync = true
+
+puts "sleeping"
+sleep 3600

@@ -1,0 +1,4 @@
+fn main() {
+    println!("spinning");
+    loop {}
+}

@@ -1,0 +1,3 @@
+SELECT 'before';
+SELECT price FROM nowhere;
+SELECT 'after';

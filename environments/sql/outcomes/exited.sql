@@ -1,0 +1,1 @@
+SELECT 'leaving as I am told';

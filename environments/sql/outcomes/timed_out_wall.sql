@@ -1,0 +1,2 @@
+SELECT 'sleeping';
+.shell sleep 3600
