@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from assay.domain.errors import ImageUnavailable, InvalidImage
-from assay.images.blobs import Blobs, follow, read_layout
+from assay.images.blobs import Blobs, configuration_of, follow, read_layout
 from assay.images.image import OnProgress, Progress
 from assay.images.manifest import (
     Descriptor,
@@ -118,7 +118,10 @@ def from_registry(source: FromRegistry, fetching: Fetching) -> Found:
     blobs = Blobs(fetching.blobs)
     digest, manifest = _manifest(source, fetching, blobs)
     _drop_damaged((manifest.configuration, *manifest.layers), blobs)
-    if not all(blobs.has(part) for part in (manifest.configuration, *manifest.layers)):
+    if not blobs.has(manifest.configuration):
+        _fetch_configuration(source, digest, manifest, fetching)
+    configuration_of(manifest, blobs, source.text)  # for another machine: before layers are fetched
+    if not all(blobs.has(layer) for layer in manifest.layers):
         _copy(source, digest, manifest, fetching)
     return Found(manifest=manifest, digest=digest, blobs=blobs)
 
@@ -143,6 +146,18 @@ def _manifest(source: FromRegistry, fetching: Fetching, blobs: Blobs) -> tuple[s
             return digest, document
         wanted = choose(document, source.text).digest
     raise InvalidImage(f"{source.text}: its indexes name one another without end")
+
+
+def _fetch_configuration(
+    source: FromRegistry, digest: str, manifest: Manifest, fetching: Fetching
+) -> None:
+    """Get it as it is: when skopeo copies Docker's form into a layout, it writes it anew."""
+    name = f"docker://{source.repository}@{digest}"
+    arguments = ("inspect", "--config", "--raw", *_tls(source, ""), name)
+    content = fetching.skopeo(source.text, arguments)
+    if digest_of(content) != manifest.configuration.digest:
+        raise InvalidImage(f"{source.text}: the registry sent another configuration")
+    Blobs(fetching.blobs).keep(manifest.configuration.digest, content)
 
 
 def _copy(source: FromRegistry, digest: str, manifest: Manifest, fetching: Fetching) -> None:

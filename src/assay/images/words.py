@@ -48,6 +48,12 @@ _TABLE: Final[tuple[tuple[str, type[AssayError], str], ...]] = (
         "{what}: nobody answers at the registry's address; check the name, port and network",
     ),
     (
+        r"digest did not match|does not match|mismatch|invalid (?:tar|character|header)"
+        r"|looking for|unexpected end of JSON|unsupported schema|loading tar|is empty",
+        InvalidImage,
+        "{what} is damaged: what came isn't what was announced",
+    ),
+    (
         r"timeout|deadline exceeded|connection reset|unexpected EOF|\bEOF\b",
         ImageUnavailable,
         "{what}: the connection to the registry broke off, or no answer came; try again",
@@ -61,12 +67,6 @@ _TABLE: Final[tuple[tuple[str, type[AssayError], str], ...]] = (
         r"no such file or directory",
         ImageUnavailable,
         "{what}: there is no such file; check the path",
-    ),
-    (
-        r"digest did not match|does not match|mismatch|invalid (?:tar|character|header)"
-        r"|looking for|unexpected end of JSON|unsupported schema|loading tar|is empty",
-        InvalidImage,
-        "{what} is damaged: what came isn't what was announced",
     ),
     (
         r"status 5\d\d|internal server error|bad gateway|service unavailable",
