@@ -83,7 +83,7 @@ struct slot {
 
 struct execution;
 
-void groups_find(const char *directory);
+bool groups_find(const char *directory);
 bool groups_found(void);
 bool groups_can_kill(void);
 bool groups_can_measure(void);

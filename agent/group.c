@@ -22,7 +22,8 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { KILLS_BY_PROCESS = 3, HIERARCHIES_MOST = 12, MARKER_BASE = 60000, PIDS_MOST = 4096 };
+enum { KILLS_BY_PROCESS = 3, HIERARCHIES_MOST = 12, MARKER_BASE = 60000, PIDS_MOST = 4096,
+       RIGHT_LOOKS = 20000 };
 
 static struct hierarchy { char path[PATH_MAX]; bool slotted; } hierarchies[HIERARCHIES_MOST];
 static int hierarchy_count;
@@ -49,10 +50,26 @@ static bool useful(const char *directory)
     return false;
 }
 
+/* On version 2, groups can be made ready only once process 1 is in its own, so it may already run by
+ * then. The right to put processes into this one is what the driver gives last. */
+static bool wait_for_right(const char *directory)
+{
+    char path[PATH_MAX + 64];
+    snprintf(path, sizeof path, "%s/cgroup.procs", directory);
+    for (int i = 0; access(path, W_OK) < 0; i++) {
+        if (i == RIGHT_LOOKS)
+            return false;
+        nanosleep(&(struct timespec){.tv_nsec = 500000}, NULL);
+    }
+    return true;
+}
+
 /* The folders are kept open and used by descriptor: once the agent listens, the driver may take
  * them out of the sandbox's sight, so that not even its root can leave a group. */
-void groups_find(const char *directory)
+/* False when a group is shown but can't be used: then nothing would hold the programs. */
+bool groups_find(const char *directory)
 {
+    bool usable = true;
     DIR *folder = opendir(directory);
     for (struct dirent *entry; folder && (entry = readdir(folder));) {
         struct hierarchy *next = &hierarchies[hierarchy_count];
@@ -60,7 +77,9 @@ void groups_find(const char *directory)
         if (entry->d_name[0] == '.' || hierarchy_count == HIERARCHIES_MOST ||
             length >= (int)sizeof next->path || !has(next->path, "cgroup.procs"))
             continue;
-        int fd = open(next->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        int fd = wait_for_right(next->path)
+                     ? open(next->path, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+        usable &= fd >= 0;
         if (fd < 0)
             continue;
         snprintf(next->path, sizeof next->path, "/proc/self/fd/%d", fd);
@@ -71,6 +90,7 @@ void groups_find(const char *directory)
     }
     if (folder)
         closedir(folder);
+    return usable;
 }
 
 bool groups_found(void)

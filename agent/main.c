@@ -253,8 +253,8 @@ int main(int count, char **values)
     poller = epoll_create1(EPOLL_CLOEXEC);
     if (signals < 0 || poller < 0)
         die("epoll");
-    if (arguments.groups)
-        groups_find(arguments.groups);
+    if (arguments.groups && !groups_find(arguments.groups))
+        die("control groups");
     executions_init();
     read_secret(arguments.secret, secret);
     int listener = listen_at(arguments.socket);

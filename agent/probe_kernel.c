@@ -422,6 +422,7 @@ struct option { const char *name; int family, type; long level, number; };
 static long attach_filter(const void *context) {
     const struct option *option = context;
     int fd = socket(option->family, option->type, 0), none = -1;
+    if (fd < 0 && option->family == AF_INET6) fd = socket(AF_INET, option->type, 0);
     const void *value = &passing;
     size_t size = sizeof passing;
     if (fd < 0) _exit(64);

@@ -219,6 +219,11 @@ class _Progress(contextlib.AbstractContextManager["_Progress"]):
         for result in report.of(Verdict.FAILED):
             self._console.print(bad(f"✗ {result.case.name}: {result.case.sentence}"))
             self._console.print(f"    {result.reason}")
+        if report.slowness > 1:
+            self._console.print(
+                f"times were scaled: this machine is {report.slowness:g} times slower than an"
+                " ordinary one"
+            )
         verdict = good("green") if report.green else bad("not green")
         self._console.print(f"{report.driver} is ", verdict, sep="")
 

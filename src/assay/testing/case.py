@@ -33,8 +33,8 @@ class Case:
     """One promise and the code that tries it.
 
     `needs` names the capabilities without which the case makes no sense: a driver that lacks one
-    of them skips the case. `timeout` is in seconds. A `hostile` case is watched: a neighbour's
-    sandbox must not feel it.
+    of them skips the case. `timeout` is in seconds, on an ordinary machine. A `hostile` case is
+    watched: a neighbour's sandbox must not feel it.
     """
 
     name: str

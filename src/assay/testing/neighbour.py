@@ -31,6 +31,7 @@ class Neighbour:
         self._echo = echo
         self._output: AsyncIterator[Chunk] = echo.execution.output()
         self._baseline = 0.0
+        self._slack = bench.patient(SLACK_SECONDS)
 
     @classmethod
     async def move_in(cls, bench: Workbench) -> Neighbour:
@@ -63,9 +64,9 @@ class Neighbour:
         if len(latencies) < _FEWEST:
             return
         waited = _p95(latencies)
-        if waited > 2 * self._baseline + SLACK_SECONDS:
+        if waited > 2 * self._baseline + self._slack:
             alone = await self._measure(0.4)
-            if waited > 2 * alone + SLACK_SECONDS:
+            if waited > 2 * alone + self._slack:
                 raise Doubtful(
                     f"the neighbour's round trip rose to {waited * 1000:.1f} ms (p95) from"
                     f" {max(alone, self._baseline) * 1000:.1f} ms"

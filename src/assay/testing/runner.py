@@ -58,6 +58,8 @@ class Report:
 
     driver: str
     results: tuple[Result, ...]
+    slowness: float = 1.0
+    """How many times slower than an ordinary machine this one is; times were scaled by it."""
 
     @property
     def green(self) -> bool:
@@ -73,6 +75,7 @@ class Report:
         return {
             "driver": self.driver,
             "green": self.green,
+            "slowness": self.slowness,
             **{str(verdict): len(self.of(verdict)) for verdict in Verdict},
             "cases": [result.as_data() for result in self.results],
         }
@@ -100,7 +103,7 @@ async def check(
             results.append(result)
             if on_progress:
                 on_progress(case, result)
-    return Report(driver=driver.name, results=tuple(results))
+    return Report(driver=driver.name, results=tuple(results), slowness=bench.slowness)
 
 
 async def check_case(driver: Driver, case: Case, *, root: RootFilesystem) -> Result:
@@ -132,7 +135,7 @@ class _Runner:
         except Failure as failure:
             return Verdict.FAILED, str(failure)
         except TimeoutError:
-            return Verdict.FAILED, f"took longer than {case.timeout:g} s"
+            return Verdict.FAILED, f"took longer than {self._bench.patient(case.timeout):g} s"
         except AssayError as error:
             return Verdict.FAILED, f"{error.code}: {error} {error.detail}".strip()
         except Exception as error:
@@ -153,7 +156,7 @@ class _Runner:
         known = {sandbox.id for sandbox in bench.driver.created}
         before = OwnState.now()
         try:
-            async with asyncio.timeout(case.timeout):
+            async with asyncio.timeout(bench.patient(case.timeout)):
                 if neighbour is None:
                     await case.run(bench)
                 else:

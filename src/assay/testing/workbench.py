@@ -32,6 +32,7 @@ from assay.driver.port import (
 )
 from assay.testing.case import Failure, expect
 from assay.testing.leaks import Traces
+from assay.testing.pace import slowness
 
 T = TypeVar("T")
 PROBE: Final = f"{WORKSPACE}/probe"
@@ -130,6 +131,7 @@ class Workbench:
         self.driver = RecordingDriver(driver)
         self.root = root
         self.capabilities = driver.capabilities
+        self.slowness = slowness()
         self.kept: set[str] = set()
         """Sandboxes that outlive their case on purpose."""
         self._shared: Session | None = None
@@ -137,6 +139,10 @@ class Workbench:
         self._lasting = contextlib.AsyncExitStack()
         self._probe = program("probe").read_bytes()
         self._numbers = itertools.count()
+
+    def patient(self, seconds: float) -> float:
+        """A time that is meant for an ordinary machine, on this one."""
+        return seconds * self.slowness
 
     # --- sandboxes ---------------------------------------------------------------------------
 
@@ -196,10 +202,14 @@ class Workbench:
     def command(self, *argv: str, **options: Any) -> Command:
         """The probe with these arguments.
 
-        `wall`, `cpu`, `output` and `files` are limits of the execution (QUICK unless given);
-        everything else is a field of Command.
+        `wall`, `cpu`, `output` and `files` are limits of the execution (QUICK unless given, with
+        times for this machine); everything else is a field of Command.
         """
-        limits = {long: options.pop(short) for short, long in _SHORT.items() if short in options}
+        limits = {
+            "wall_seconds": self.patient(10.0),
+            "cpu_seconds": self.patient(10.0),
+            **{long: options.pop(short) for short, long in _SHORT.items() if short in options},
+        }
         options.setdefault("environment", ENVIRONMENT)
         return Command(argv=(PROBE, *argv), limits=replace(QUICK, **limits), **options)
 

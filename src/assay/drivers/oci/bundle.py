@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from assay.domain.limits import MIB
 from assay.drivers.oci import seccomp
+from assay.drivers.oci.kernel import namespace_has
 from assay.drivers.oci.users import WIDTH
 
 AGENT_FOLDER: Final = "/.assay"
@@ -64,7 +65,9 @@ class Plan:
     binds: Sequence[Bind]
     first_user: int
     group: str
-    """The agent's control group, from the top of the hierarchies."""
+    """The control group that process 1 starts in, from the top of the hierarchies."""
+    group_limits: bool = True
+    """Whether the runtime limits that group; on version 2 it is the whole sandbox's."""
     unclaimed_seconds: int
     annotations: Mapping[str, str] = field(default_factory=dict)
 
@@ -86,15 +89,26 @@ def configuration(plan: Plan) -> dict[str, Any]:
             "uidMappings": [_mapping(plan.first_user)],
             "gidMappings": [_mapping(plan.first_user)],
             "cgroupsPath": plan.group,
-            "resources": {
-                "memory": {"limit": AGENT_MEMORY},
-                "pids": {"limit": AGENT_PROCESSES},
-            },
-            "sysctl": dict(_NETWORK),
+            "resources": _resources() if plan.group_limits else {},
+            "sysctl": _network(),
             "seccomp": _seccomp(),
             "maskedPaths": list(_masked()),
             "readonlyPaths": ["/proc/sys"],
         },
+    }
+
+
+def _resources() -> dict[str, Any]:
+    return {"memory": {"limit": AGENT_MEMORY}, "pids": {"limit": AGENT_PROCESSES}}
+
+
+@cache
+def _network() -> dict[str, str]:
+    """Those settings that namespaces of a sandbox have: older kernels keep net.core to the host."""
+    return {
+        name: value
+        for name, value in _NETWORK.items()
+        if not name.startswith("net.core.") or namespace_has(Path("/proc/sys", *name.split(".")))
     }
 
 

@@ -1,6 +1,6 @@
 """Control groups: an agent's, and its learners' with the limits, in whatever layout a host has.
 
-    /assay/<id>/agent       process 1, placed there by the runtime
+    /assay/<id>/agent       process 1
     /assay/<id>/learners    the limits; the agent makes a group in it for each execution
 
 The agent stays outside of what limits the learners, so running out of memory never hits it.
@@ -41,23 +41,38 @@ class Usage:
     memory_bytes: int
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Start:
+    """Where the runtime is to start process 1, and whether it sets the limits of that group."""
+
+    group: str
+    limited: bool
+
+
 class Groups(Protocol):
     """What the driver needs of control groups."""
+
+    def start(self, sandbox_id: str) -> Start:
+        """What the runtime is told."""
+        ...
 
     def view(self) -> None:
         """Arrange /sys/fs/cgroup in a launcher's own mount namespace for the runtime."""
         ...
 
     def make(self, sandbox_id: str, limits: SandboxLimits, owner: int) -> None:
-        """Make the learners' group, with its limits, for `owner` to make groups in."""
+        """Make the groups, with the learners' limits; `owner` is to make groups in theirs."""
         ...
 
     def binds(self, sandbox_id: str) -> list[Bind]:
         """What the agent is shown of it."""
         ...
 
-    def place(self, sandbox_id: str, pid: int) -> None:
-        """Put process 1 where the runtime has not."""
+    def place(self, sandbox_id: str, pid: int, limits: SandboxLimits, owner: int) -> None:
+        """Put process 1 where the runtime has not, and make what could not be made before.
+
+        Raises ProcessLookupError when it has ended.
+        """
         ...
 
     def usage(self, sandbox_id: str) -> Usage | None:
@@ -74,7 +89,7 @@ class Groups(Protocol):
 
 
 def group_of(sandbox_id: str) -> str:
-    """The agent's group, as the runtime is told it."""
+    """The agent's group, from the top of the hierarchies."""
     return f"/{PARENT}/{sandbox_id}/{AGENT}"
 
 

@@ -18,8 +18,10 @@ from assay.drivers.oci.cgroups import (
     LEARNERS,
     PARENT,
     PERIOD_US,
+    Start,
     Usage,
     bind,
+    group_of,
     hand_over,
     make_folder,
     remove_all,
@@ -91,6 +93,9 @@ class GroupsV1:
             _bind(self._unified, _SCAFFOLD / _UNIFIED)
         kernel.mount(_SCAFFOLD, VIEW, flags=MountFlag.MOVE)
 
+    def start(self, sandbox_id: str) -> Start:
+        return Start(group=group_of(sandbox_id), limited=True)
+
     def make(self, sandbox_id: str, limits: SandboxLimits, owner: int) -> None:
         for mounted in self._delegated(host=True).values():
             make_folder(mounted / PARENT / sandbox_id / LEARNERS)
@@ -132,7 +137,7 @@ class GroupsV1:
             for name, mounted in self._delegated(host=False).items()
         ]
 
-    def place(self, sandbox_id: str, pid: int) -> None:
+    def place(self, sandbox_id: str, pid: int, limits: SandboxLimits, owner: int) -> None:
         if self.kills_at_once and self._unified is not None:
             write(self._unified / PARENT / sandbox_id, cgroup_procs=pid)
 

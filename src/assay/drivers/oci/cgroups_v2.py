@@ -1,4 +1,14 @@
-"""Control groups of version 2: one tree for everything."""
+"""Control groups of version 2: one tree for everything.
+
+    /assay/<id>             the top of what the sandbox's control group namespace can reach
+    /assay/<id>/agent       process 1
+    /assay/<id>/learners    the limits
+
+Where the tree is mounted with `nsdelegate`, as systemd does, the kernel lets nobody move a process
+across the top of its namespace, not even into a group that is its own. So the runtime starts
+process 1 in the group above both, which becomes that top, and the driver moves it into its own.
+Only then can the controllers be enabled: a group that passes memory on may have no processes.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +17,14 @@ from pathlib import Path
 from typing import Final
 
 from assay.domain.limits import SandboxLimits
-from assay.drivers.oci.bundle import Bind
+from assay.drivers.oci.bundle import AGENT_MEMORY, AGENT_PROCESSES, Bind
 from assay.drivers.oci.cgroups import (
+    AGENT,
     AGENTS_OWN,
     LEARNERS,
     PARENT,
     PERIOD_US,
+    Start,
     Usage,
     bind,
     hand_over,
@@ -21,7 +33,8 @@ from assay.drivers.oci.cgroups import (
     write,
 )
 
-_CONTROLLERS: Final = ("memory", "pids", "cpu")
+CONTROLLERS: Final = ("memory", "pids", "cpu")
+_ENABLED: Final = " ".join(f"+{name}" for name in CONTROLLERS)
 
 
 class GroupsV2:
@@ -30,38 +43,38 @@ class GroupsV2:
     def __init__(self, mounted: Path) -> None:
         self._mounted = mounted
 
+    def start(self, sandbox_id: str) -> Start:
+        return Start(group=f"/{PARENT}/{sandbox_id}", limited=False)
+
     def view(self) -> None:
         """Runtimes like this layout as it is."""
 
     def make(self, sandbox_id: str, limits: SandboxLimits, owner: int) -> None:
-        learners = self._learners(sandbox_id)
-        make_folder(learners)
-        enabled = " ".join(f"+{name}" for name in _CONTROLLERS)
-        above = (self._mounted, learners.parent.parent, learners.parent)
-        for folder in above:
-            write(folder, cgroup_subtree_control=enabled)
-        # The agent counts memory for each execution; processes and time are counted together.
-        write(learners, cgroup_subtree_control="+memory")
-        quota = max(1000, round(limits.cpus * PERIOD_US))
-        write(
-            learners,
-            memory_max=limits.memory_bytes,
-            pids_max=limits.processes + AGENTS_OWN,
-            cpu_max=f"{quota} {PERIOD_US}",
-        )
-        with contextlib.suppress(FileNotFoundError):
-            (learners / "memory.swap.max").write_text("0")
-        hand_over(learners, owner, ("cgroup.procs", "cgroup.subtree_control"))
-        hand_over(learners.parent, owner, ("cgroup.procs",))
+        make_folder(self._group(sandbox_id))
+        for folder in (self._mounted, self._mounted / PARENT):
+            write(folder, cgroup_subtree_control=_ENABLED)
+        for name in (AGENT, LEARNERS):
+            make_folder(self._group(sandbox_id) / name)
 
     def binds(self, sandbox_id: str) -> list[Bind]:
-        return [bind(self._learners(sandbox_id), "unified")]
+        return [bind(self._group(sandbox_id) / LEARNERS, "unified")]
 
-    def place(self, sandbox_id: str, pid: int) -> None:
-        """The runtime has."""
+    def place(self, sandbox_id: str, pid: int, limits: SandboxLimits, owner: int) -> None:
+        group = self._group(sandbox_id)
+        write(group / AGENT, cgroup_procs=pid)
+        write(group, cgroup_subtree_control=_ENABLED)
+        _limit(group / AGENT, memory=AGENT_MEMORY, processes=AGENT_PROCESSES)
+        learners = group / LEARNERS
+        _limit(learners, memory=limits.memory_bytes, processes=limits.processes + AGENTS_OWN)
+        write(learners, cpu_max=f"{max(1000, round(limits.cpus * PERIOD_US))} {PERIOD_US}")
+        # The agent counts memory for each execution; processes and time are counted together.
+        write(learners, cgroup_subtree_control="+memory")
+        hand_over(group, owner, ("cgroup.procs",))
+        # Last of all: the agent waits until it may use these.
+        hand_over(learners, owner, ("cgroup.subtree_control", "cgroup.procs"))
 
     def usage(self, sandbox_id: str) -> Usage | None:
-        learners = self._learners(sandbox_id)
+        learners = self._group(sandbox_id) / LEARNERS
         try:
             return Usage(
                 oom_kills=_number(learners / "memory.events", "oom_kill"),
@@ -72,17 +85,23 @@ class GroupsV2:
             return None
 
     def remove(self, sandbox_id: str) -> None:
-        folder = self._learners(sandbox_id).parent
+        folder = self._group(sandbox_id)
         with contextlib.suppress(FileNotFoundError):
-            write(folder, cgroup_kill=1)
+            write(folder, cgroup_kill=1)  # Linux 5.14; what older ones lack, remove_all does
         remove_all([folder], folder)
 
     def tidy(self) -> None:
         with contextlib.suppress(OSError):
             (self._mounted / PARENT).rmdir()
 
-    def _learners(self, sandbox_id: str) -> Path:
-        return self._mounted / PARENT / sandbox_id / LEARNERS
+    def _group(self, sandbox_id: str) -> Path:
+        return self._mounted / PARENT / sandbox_id
+
+
+def _limit(folder: Path, *, memory: int, processes: int) -> None:
+    write(folder, memory_max=memory, pids_max=processes)
+    with contextlib.suppress(FileNotFoundError):  # a kernel without swap
+        (folder / "memory.swap.max").write_text("0")
 
 
 def _number(file: Path, name: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import subprocess
 from enum import IntFlag
 from functools import cache
 from pathlib import Path
@@ -78,6 +79,15 @@ def mount(
         ctypes.c_ulong(flags), options.encode(),
     )  # fmt: skip
     _check(result, str(target))
+
+
+def namespace_has(file: Path) -> bool:
+    """Whether new user and network namespaces show this file; False where that can't be tried."""
+    command = ["unshare", "--user", "--net", "test", "-e", str(file)]
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
 
 
 def detach(target: Path) -> None:

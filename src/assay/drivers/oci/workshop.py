@@ -98,7 +98,7 @@ class Workshop:
         if process is None:
             raise _ended_at_once(folder)
         try:
-            groups.place(folder.id, process.pid)
+            groups.place(folder.id, process.pid, spec.limits, first_user)
         except ProcessLookupError:
             raise _ended_at_once(folder) from None
         folder.note_process(process)
@@ -119,11 +119,13 @@ class Workshop:
     def _plan(
         self, shown: Staged, folder: SandboxFolder, spec: SandboxSpec, first_user: int
     ) -> Plan:
+        start = self.groups.start(folder.id)
         return Plan(
             root=shown.root,
             binds=[*shown.binds, *self.groups.binds(folder.id)],
             first_user=first_user,
-            group=group_of(folder.id),
+            group=start.group,
+            group_limits=start.limited,
             unclaimed_seconds=spec.unclaimed_seconds,
             annotations=self._annotations,
         )

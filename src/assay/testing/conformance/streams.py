@@ -186,7 +186,7 @@ async def flood_delays_no_keystroke(bench: Workbench) -> None:
     best = 1.0
     for _ in range(3):  # the promise is about the sandbox, not about a busy machine
         best = min(best, await _echo_beside_flood(bench, session))
-        if best < 0.010:
+        if best < bench.patient(0.010):
             return
     raise Failure(f"the echo took {best * 1000:.1f} ms at p95")
 
