@@ -4,9 +4,10 @@ drivers.py     names of drivers -> drivers, guarded and owned
 choice.py      which driver to use when nobody named one
 ownership.py   whose sandboxes are whose, and removing those of the dead
 catalogue.py   environments, and whether they can be used here
+images.py      the images of this machine, and which of them anybody needs
 """
 
-from assay.bootstrap.catalogue import Catalogue, Offer, root_filesystem
+from assay.bootstrap.catalogue import Catalogue, Offer, Ready, root_filesystem
 from assay.bootstrap.choice import choose_driver, forget_choice
 from assay.bootstrap.drivers import (
     PREFERRED,
@@ -15,16 +16,21 @@ from assay.bootstrap.drivers import (
     open_driver,
     sweep_abandoned,
 )
+from assay.bootstrap.images import holding, needed, open_images
 
 __all__ = [
     "PREFERRED",
     "Catalogue",
     "Offer",
+    "Ready",
     "choose_driver",
     "driver_names",
     "forget_choice",
+    "holding",
     "make_driver",
+    "needed",
     "open_driver",
+    "open_images",
     "root_filesystem",
     "sweep_abandoned",
 ]

@@ -2,35 +2,66 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from assay.bootstrap.images import open_images
 from assay.config import Settings
-from assay.domain.errors import AssayError, EnvironmentUnusable, InvalidEnvironment
+from assay.domain.errors import (
+    AssayError,
+    EnvironmentUnusable,
+    InvalidEnvironment,
+    InvalidInput,
+)
 from assay.driver.port import RootFilesystem
 from assay.environments import (
+    HOST,
     ExecutionEnvironment,
     bundled_folder,
     for_file,
     load_all,
+    placed,
     require_tools,
     select,
 )
-from assay.images.host import host_image
+from assay.images import Image, OnProgress, host_image
 
 
 def root_filesystem(settings: Settings, image: str) -> RootFilesystem:
-    """The root file system that an environment's `image` means.
+    """The root file system that an environment's `image` means, if it is on this machine.
 
-    Raises EnvironmentUnusable for an image that can't be had, DiskFull or Unavailable.
+    Raises EnvironmentUnusable when it is not, InvalidInput, DiskFull or Unavailable.
     """
-    if image != "host":
+    return _found(settings, image, None)[0]
+
+
+def _found(
+    settings: Settings, reference: str, on_progress: OnProgress | None
+) -> tuple[RootFilesystem, Image | None]:
+    if reference == HOST:
+        return host_image(settings.state), None
+    images = open_images(settings)
+    if on_progress is not None:
+        image: Image | None = images.get(reference, on_progress=on_progress)
+    else:
+        image = images.find(reference)
+    if image is None:
         raise EnvironmentUnusable(
-            f"the image {image!r} cannot be had on this machine; "
-            'say image = "host" in environment.toml for the machine\'s own programs'
+            f"the image {reference} is not on this machine; `assay env pull {reference}` gets it"
         )
-    return host_image(settings.state)
+    return image.root, image
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ready:
+    """An environment that can be used now."""
+
+    environment: ExecutionEnvironment
+    """With its tools where the image has them."""
+    root: RootFilesystem
+    image: Image | None
+    """What to hold on to while sandboxes are made; None: the machine's own programs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,11 +110,23 @@ class Catalogue:
         """By the ending of a file's name. Raises UnknownEnvironment."""
         return for_file(self.environments, path)
 
-    def usable_root(self, environment: ExecutionEnvironment) -> RootFilesystem:
-        """Its root file system, with all the tools in it. Raises EnvironmentUnusable."""
-        root = root_filesystem(self._settings, environment.image)
-        require_tools(environment, root)
-        return root
+    def ready(
+        self,
+        environment: ExecutionEnvironment,
+        *,
+        image: str | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Ready:
+        """Find its image (or `image` instead), with all the tools in it.
+
+        An image that is not on this machine is pulled or built only for who gives `on_progress`.
+        Raises EnvironmentUnusable, and what images raise.
+        """
+        root, found = _found(self._settings, image or environment.image, on_progress)
+        chosen = environment if image is None else replace(environment, image=image)
+        chosen = placed(chosen, root, overriding=image is not None)
+        require_tools(chosen, root)
+        return Ready(environment=chosen, root=root, image=found)
 
     def offers(self) -> list[Offer]:
         """Every environment, with the reason when it can't be used here."""
@@ -94,7 +137,7 @@ class Catalogue:
 
     def _problem(self, environment: ExecutionEnvironment) -> AssayError | None:
         try:
-            self.usable_root(environment)
-        except EnvironmentUnusable as problem:
+            self.ready(environment)
+        except (EnvironmentUnusable, InvalidInput) as problem:
             return problem
         return None

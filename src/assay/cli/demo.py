@@ -177,11 +177,12 @@ async def _show(
     sink = _Indented(out)
     stopwatch.create_seconds = 0.0
     try:
+        ready = catalogue.ready(sample.environment)
         step, facts, outcome = await run_files(
             driver,
-            catalogue.usable_root(sample.environment),
+            ready.root,
             sample.environment.sandbox,
-            plan(sample.environment, sample.name, limits=sample.limits),
+            plan(ready.environment, sample.name, root=ready.root, limits=sample.limits),
             (file,),
             sink,
         )

@@ -1,4 +1,4 @@
-"""`assay env list` and `assay env test`."""
+"""`assay env list` and `assay env test`; env_images.py has the commands about images."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import Any
 
 import click
 
-from assay.bootstrap import Catalogue, Offer, choose_driver, open_driver
+from assay.bootstrap import Catalogue, Offer, choose_driver, holding, open_driver
 from assay.cli.context import Flags
+from assay.cli.env_images import build, gc, images, pull
 from assay.cli.exit_status import Status
 from assay.cli.interrupts import run_watched
+from assay.cli.progress import shown_progress
 from assay.cli.samples import Trial, complaint, number, try_program
 from assay.cli.show import bad, console, good, milliseconds, print_json, table
 from assay.config import Settings
@@ -25,6 +27,10 @@ Examples:
   assay env list
   assay env test python c
   assay --environments ./mine env test pascal
+  assay env build ./                         the Dockerfile here, for `assay run --image ./`
+  assay env pull debian:12                   what the tag stands for now
+  assay env images                           which there are, and who needs them
+  assay env gc --dry-run                     which nobody needs
 """
 )
 def env() -> None:
@@ -32,6 +38,10 @@ def env() -> None:
 
     docs/environments.md explains how to add one.
     """
+
+
+for _command in (pull, build, images, gc):
+    env.add_command(_command)
 
 
 @env.command("list")
@@ -45,13 +55,14 @@ def list_(flags: Flags, *, as_json: bool) -> int:
         broken = [problem.message for problem in catalogue.broken]
         print_json({"environments": [_as_data(offer) for offer in offers], "broken": broken})
         return 0
-    shown = table("name", "language", "files", "memory", "time", "usable")
+    shown = table("name", "language", "files", "memory", "time", "image", "usable")
     for offer in offers:
         each = offer.environment
         usable = good("yes") if offer.problem is None else bad(f"no: {offer.problem.message}")
         shown.add_row(
             each.name, each.title, " ".join(each.extensions),
-            f"{each.sandbox.memory_bytes >> 20} MB", f"{each.run.limits.wall_seconds:g} s", usable,
+            f"{each.sandbox.memory_bytes >> 20} MB", f"{each.run.limits.wall_seconds:g} s",
+            each.image, usable,
         )  # fmt: skip
     out = console()
     out.print(shown)
@@ -86,8 +97,9 @@ def test(flags: Flags, *, names: tuple[str, ...], driver: str | None, as_json: b
     settings = flags.settings(driver=driver)
     catalogue = Catalogue(settings)
     wanted = [catalogue.named(name) for name in dict.fromkeys(names)]
-    for environment in wanted:
-        catalogue.usable_root(environment)
+    with shown_progress(quiet=as_json) as on_progress:
+        for environment in wanted:
+            catalogue.ready(environment, on_progress=on_progress)
     offers = catalogue.offers()
     left_out = [] if wanted else [offer for offer in offers if not offer.usable]
     wanted = wanted or [offer.environment for offer in offers if offer.usable]
@@ -118,20 +130,25 @@ async def _test_all(
         for environment in environments:
             for program in environment.programs:
                 progress.begins(environment, program)
-                result = await _test(driver, catalogue, environment, program)
+                result = await _test(settings, driver, catalogue, environment, program)
                 results.append(result)
                 progress.ended(result)
     return results
 
 
 async def _test(
-    driver: Driver, catalogue: Catalogue, environment: ExecutionEnvironment, program: Program
+    settings: Settings,
+    driver: Driver,
+    catalogue: Catalogue,
+    environment: ExecutionEnvironment,
+    program: Program,
 ) -> dict[str, Any]:
     started = time.monotonic()
     trial: Trial | None = None
     try:
-        root = catalogue.usable_root(environment)
-        trial = await try_program(driver, root, environment, program)
+        ready = catalogue.ready(environment)
+        with holding(settings, ready.image):
+            trial = await try_program(driver, ready.root, ready.environment, program)
         wrong = complaint(program, trial)
     except AssayError as error:
         wrong = f"{error.code}: {error.message} {error.detail}".strip()

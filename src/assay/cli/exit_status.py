@@ -27,6 +27,8 @@ class Status(IntEnum):
     OWN_FAILURE = 119
     OUT_OF_MEMORY = 120
     OUTPUT_LIMIT = 121
+    IMAGE_UNAVAILABLE = 122
+    IMAGE_INVALID = 123
     TIME_LIMIT = 124
     CANNOT_START = 126
     NOT_FOUND = 127
@@ -49,6 +51,8 @@ MEANINGS: Final[dict[Status, str]] = {
     Status.OWN_FAILURE: "another failure of Assay's own",
     Status.OUT_OF_MEMORY: "the program passed the memory limit",
     Status.OUTPUT_LIMIT: "the program passed the output limit",
+    Status.IMAGE_UNAVAILABLE: "the image is not where it should come from, or nobody answers",
+    Status.IMAGE_INVALID: "the image is damaged, or its Dockerfile cannot be built",
     Status.TIME_LIMIT: "the program passed a time limit (clock or processor)",
     Status.CANNOT_START: "the program cannot be started",
     Status.NOT_FOUND: "there is no such program in the sandbox",
@@ -62,9 +66,12 @@ _OF_ERRORS: Final[dict[type[errors.AssayError], Status]] = {
     errors.UnknownEnvironment: Status.UNKNOWN_ENVIRONMENT,
     errors.UnknownDriver: Status.DRIVER_UNAVAILABLE,
     errors.InvalidEnvironment: Status.ENVIRONMENT_UNUSABLE,
+    errors.InvalidImage: Status.IMAGE_INVALID,
+    errors.BuildFailed: Status.IMAGE_INVALID,
     errors.LimitOverCeiling: Status.LIMIT_OVER_CEILING,
     errors.Unavailable: Status.DRIVER_UNAVAILABLE,
     errors.EnvironmentUnusable: Status.ENVIRONMENT_UNUSABLE,
+    errors.ImageUnavailable: Status.IMAGE_UNAVAILABLE,
     errors.RuntimeMissing: Status.DRIVER_UNAVAILABLE,
     errors.RuntimeFailed: Status.RUNTIME_FAILED,
     errors.CreateTimeout: Status.RUNTIME_FAILED,

@@ -9,7 +9,7 @@ import traceback
 from typing import Final
 
 from assay.cli.exit_status import Status, status_of_error
-from assay.domain.errors import AssayError, DiskFull, DriverError
+from assay.domain.errors import AssayError, BuildFailed, DiskFull, DriverError
 
 _MOST_DETAIL: Final = 300
 
@@ -47,10 +47,10 @@ def as_own_error(error: Exception) -> AssayError:
 
 
 def explanation(error: AssayError) -> str:
-    """The message for the user, and in brackets what the technology itself had to say."""
+    """The message for the user, and in brackets what a technology or a build had to say."""
     text = _one_line(error.message)
     detail = _one_line(error.detail)
-    if isinstance(error, DriverError) and detail and detail not in text:
+    if isinstance(error, (DriverError, BuildFailed)) and detail and detail not in text:
         if len(detail) > _MOST_DETAIL:
             detail = f"…{detail[-_MOST_DETAIL:]}"
         return f"{text} ({detail})"

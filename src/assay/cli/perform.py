@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from assay.agent.session import Session, open_session
-from assay.bootstrap import choose_driver, forget_choice, open_driver, sweep_abandoned
+from assay.bootstrap import choose_driver, forget_choice, holding, open_driver, sweep_abandoned
 from assay.cli.answers import Answer, Made
 from assay.cli.follow import attached, follow
 from assay.cli.interrupts import Interrupts
@@ -33,7 +33,7 @@ _SECONDS_TO_SWEEP: Final = 10.0
 async def perform(settings: Settings, request: Request, answer: Answer) -> int:
     """Do what was asked for, and return the exit status. Raises AssayError, CancelledError."""
     interrupts = Interrupts()
-    with interrupts.watched():
+    with interrupts.watched(), holding(settings, request.image):
         name = await choose_driver(settings)
         made = Made(driver=name)
         try:
@@ -70,7 +70,7 @@ async def _in_sandbox(
     )
     async with open_session(driver, spec) as session:
         if request.uploads:
-            await put(session.agent, request.uploads)
+            await put(session.agent, request.uploads, request.root.working_folder)
         compiler, program = request.plan
         if compiler is not None:
             facts, outcome = await follow(

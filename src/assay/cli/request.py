@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from assay.bootstrap import Catalogue
+from assay.bootstrap import Catalogue, Ready
 from assay.cli.workspace import Upload, uploads
-from assay.domain.command import Command
 from assay.domain.errors import InvalidInput, LimitOverCeiling
 from assay.domain.limits import MIB, ExecutionLimits, SandboxLimits, require_within
 from assay.driver.port import RootFilesystem
-from assay.environments import ExecutionEnvironment, Plan, plan
-from assay.environments.plan import DEFAULT_VARIABLES
+from assay.environments import ExecutionEnvironment, Plan, command_in, plan
 from assay.environments.tools import locate
+from assay.images import Image, OnProgress, ignore
 
 FOR_COMMANDS = "bash"
 """The environment of a command when none is named."""
@@ -72,70 +71,111 @@ class Request:
 
     environment: ExecutionEnvironment
     root: RootFilesystem
+    image: Image | None
     sandbox: SandboxLimits
     plan: Plan
     uploads: Sequence[Upload]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """What stood on the command line, beside the limits."""
+
+    target: str | None
+    arguments: tuple[str, ...] = ()
+    separated: bool = False
+    """Whether `--` stood before the target: then it is a command, whatever files there are."""
+    environment: str | None = None
+    image: str | None = None
+    files: tuple[Path, ...] = ()
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """The target and its arguments."""
+        return (() if self.target is None else (self.target,)) + self.arguments
+
+
 def understand(
     catalogue: Catalogue,
-    target: str,
-    arguments: Sequence[str],
+    asked: Asked,
     *,
-    environment: str | None = None,
-    files: Sequence[Path] = (),
     wishes: Wishes | None = None,
+    on_progress: OnProgress = ignore,
 ) -> Request:
-    """Find out what `target` is: a source file of this machine, or the program of a command.
+    """Find out what the target is: a source file of this machine, or the program of a command.
 
-    Raises UnknownEnvironment, EnvironmentUnusable, LimitOverCeiling or InvalidInput.
+    The image is pulled or built if it is not here, which `on_progress` is told of. Raises
+    UnknownEnvironment, EnvironmentUnusable, LimitOverCeiling, InvalidInput, and what images raise.
     """
     wishes = wishes or Wishes()
-    chosen = catalogue.named(environment) if environment else None
-    source = _source(catalogue, chosen, target, {file.name for file in files})
-    if chosen is None:
-        chosen = catalogue.named(FOR_COMMANDS) if source is None else catalogue.for_file(source)
+    named = catalogue.named(asked.environment) if asked.environment else None
+    source = _source(catalogue, named, asked)
+    chosen = named or _environment(catalogue, source, asked)
     wishes.refuse_over(chosen)
-    root = catalogue.usable_root(chosen)
+    ready = catalogue.ready(chosen, image=asked.image, on_progress=on_progress)
+    chosen = ready.environment
     limits = wishes.limits(chosen.run.limits, chosen.ceilings.run)
     sandbox = wishes.sandbox(chosen.sandbox)
     if source is None:
-        made = _command(chosen, (target, *arguments), limits, sandbox)
-        return _request(chosen, root, sandbox, made, files)
-    made = plan(chosen, _name(source), arguments, limits=limits, sandbox=sandbox)
-    return _request(chosen, root, sandbox, made, (source, *files))
-
-
-def _request(
-    environment: ExecutionEnvironment,
-    root: RootFilesystem,
-    sandbox: SandboxLimits,
-    made: Plan,
-    files: Sequence[Path],
-) -> Request:
+        argv = asked.argv if ready.image is None or not asked.image else _argv(ready.image, asked)
+        made = _command(ready, argv, limits, sandbox)
+        files = asked.files
+    else:
+        made = plan(
+            chosen, _name(source), asked.arguments, root=ready.root, limits=limits, sandbox=sandbox
+        )
+        files = (source, *asked.files)
     return Request(
-        environment=environment, root=root, sandbox=sandbox, plan=made, uploads=uploads(files)
-    )
+        environment=chosen, root=ready.root, image=ready.image, sandbox=sandbox, plan=made,
+        uploads=uploads(files),
+    )  # fmt: skip
+
+
+def _environment(catalogue: Catalogue, source: Path | None, asked: Asked) -> ExecutionEnvironment:
+    if source is not None:
+        return catalogue.for_file(source)
+    usual = catalogue.named(FOR_COMMANDS)
+    if asked.image is None:
+        return usual
+    # Nothing is known of what is in there, and nothing needed but what is asked for.
+    return replace(usual, name=asked.image, title=asked.image, tools=(), variables={})
+
+
+def _argv(image: Image, asked: Asked) -> tuple[str, ...]:
+    """As Docker does it: what is asked for replaces CMD, and ENTRYPOINT comes first."""
+    meant = image.configuration
+    argv = meant.entrypoint + (asked.argv or meant.command)
+    if not argv or not argv[0]:
+        raise InvalidInput(
+            f"the image {image.reference} says no program to run (ENTRYPOINT, CMD); name one:"
+            f" assay run --image {image.reference} -- PROGRAM"
+        )
+    return argv
 
 
 def _source(
-    catalogue: Catalogue,
-    environment: ExecutionEnvironment | None,
-    target: str,
-    companions: Collection[str],
+    catalogue: Catalogue, environment: ExecutionEnvironment | None, asked: Asked
 ) -> Path | None:
     """The file that is meant, or None: it is a command.
 
-    A program that the sandbox has at the very same place, such as /usr/bin/env, is a command.
+    A program that the sandbox has at the very same place, such as /usr/bin/env, is a command. With
+    an image of its own, so is everything but a file that an environment takes by its ending.
     """
+    target, companions = asked.target, {file.name for file in asked.files}
+    if target is None or (asked.separated and asked.image is not None):
+        return None
     path = Path(target)
-    if path.is_absolute() and _is_in_sandbox(catalogue, environment, target):
+    if (
+        asked.image is None
+        and path.is_absolute()
+        and _is_in_sandbox(catalogue, environment, target)
+    ):
         return None
     if path.is_dir() and "/" in target:
         raise InvalidInput(f"{target} is a folder; name the file in it that is to run")
     candidates = catalogue.environments if environment is None else (environment,)
     is_source = any(path.suffix in each.extensions for each in candidates)
-    if path.name in companions and not is_source:
+    if not is_source and (path.name in companions or (asked.image and environment is None)):
         return None
     if path.exists() and not path.is_dir():
         return path
@@ -148,7 +188,7 @@ def _is_in_sandbox(
     catalogue: Catalogue, environment: ExecutionEnvironment | None, target: str
 ) -> bool:
     if not Path(target).suffix or environment is not None:
-        root = catalogue.usable_root(environment or catalogue.named(FOR_COMMANDS))
+        root = catalogue.ready(environment or catalogue.named(FOR_COMMANDS)).root
         return locate(target, root) is not None
     return False
 
@@ -158,12 +198,10 @@ def _name(source: Path) -> str:
 
 
 def _command(
-    environment: ExecutionEnvironment,
-    argv: tuple[str, ...],
-    limits: ExecutionLimits,
-    sandbox: SandboxLimits,
+    ready: Ready, argv: tuple[str, ...], limits: ExecutionLimits, sandbox: SandboxLimits
 ) -> Plan:
-    require_within(limits, environment.ceilings.run)
-    require_within(sandbox, environment.ceilings.sandbox)
-    variables = {**DEFAULT_VARIABLES, **environment.variables}
-    return Plan(compile=None, run=Command(argv=argv, environment=variables, limits=limits))
+    require_within(limits, ready.environment.ceilings.run)
+    require_within(sandbox, ready.environment.ceilings.sandbox)
+    variables = ready.environment.variables
+    run = command_in(ready.root, argv, variables=variables, limits=limits)
+    return Plan(compile=None, run=run)

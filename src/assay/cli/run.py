@@ -15,7 +15,8 @@ from assay.cli.context import Flags
 from assay.cli.exit_status import table
 from assay.cli.failure import Cancelled, as_own_error
 from assay.cli.perform import perform
-from assay.cli.request import Wishes, understand
+from assay.cli.progress import shown_progress
+from assay.cli.request import Asked, Wishes, understand
 
 EPILOG: Final = f"""\b
 Examples:
@@ -27,6 +28,9 @@ Examples:
   generate | assay run filter.py | head   standard streams are joined, binary-safe
   assay run -- ls -la /                   a command, in the environment bash
   assay run -e c -- gcc --version         a command in another one
+  assay run --image debian:12 -- ls -la   a command in an image, pulled on first use
+  assay run --image ./ hello.py           a file in the image of ./Dockerfile, built on first use
+  assay run --image registry:5000/app     the image's own ENTRYPOINT and CMD
   assay run --json hello.py               outcome, measurements and output as one line of JSON
 
 \b
@@ -42,12 +46,25 @@ _MOST_SECONDS: Final = click.FloatRange(min=0, min_open=True)
 _MOST_MB: Final = click.IntRange(min=1)
 
 
+class _Run(click.Command):
+    """Notices a `--` before the target, which click takes away."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        given = list(args)
+        rest = super().parse_args(ctx, args)
+        count = len(ctx.params["arguments"]) + (ctx.params["target"] is not None)
+        ctx.obj = (ctx.obj, given[-count - 1 : -count or None] == ["--"])
+        return rest
+
+
 @click.command(
+    cls=_Run,
     epilog=EPILOG,
     # What follows the program is the program's own.
     context_settings={"allow_interspersed_args": False},
 )
 @click.option("-e", "--environment", metavar="ENV", help="Of `assay env list`.")
+@click.option("--image", metavar="REF", help="Another image than the environment's; see above.")
 @click.option("--driver", metavar="NAME", help="Of `assay driver list`. [the fastest that works]")
 @click.option("--time", type=_MOST_SECONDS, metavar="S", help="Seconds on the clock.")
 @click.option("--cpu", type=_MOST_SECONDS, metavar="S", help="Processor seconds. [as --time]")
@@ -59,13 +76,14 @@ _MOST_MB: Final = click.IntRange(min=1)
     help="Put a file or folder beside the program; may be repeated.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON instead of live output.")
-@click.argument("target", metavar="FILE-OR-COMMAND")
+@click.argument("target", required=False, metavar="FILE-OR-COMMAND")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[ARGUMENTS]...")
 @click.pass_obj
 def run(
-    flags: Flags,
+    context: tuple[Flags, bool],
     *,
     environment: str | None,
+    image: str | None,
     driver: str | None,
     time: float | None,
     cpu: float | None,
@@ -73,7 +91,7 @@ def run(
     output: int | None,
     files: tuple[Path, ...],
     as_json: bool,
-    target: str,
+    target: str | None,
     arguments: tuple[str, ...],
 ) -> int:
     """Run a program in a sandbox, as if it ran here.
@@ -81,15 +99,24 @@ def run(
     A FILE is put into a fresh sandbox, compiled if its language wants that, and run with the
     ARGUMENTS; anything else is the name of a program in the sandbox. What it leaves behind is
     removed with the sandbox.
+
+    With --image the sandbox has the files of an image: of a registry, an oci:FOLDER[:TAG], a
+    docker-archive:FILE[:TAG], or a Dockerfile, named by a path that begins with ./ or /. It runs
+    with the image's USER, ENV and WORKDIR, and a command is put behind its ENTRYPOINT.
     """
+    flags, separated = context
+    if target is None and image is None:
+        raise click.UsageError("Missing argument 'FILE-OR-COMMAND'")
     wishes = Wishes(wall_seconds=time, cpu_seconds=cpu, memory=memory, output=output)
     answer: Answer = JsonAnswer() if as_json else LiveAnswer()
     try:
         settings = flags.settings(driver=driver)
-        request = understand(
-            Catalogue(settings), target, arguments,
-            environment=environment, files=files, wishes=wishes,
+        asked = Asked(
+            target=target, arguments=arguments, separated=separated,
+            environment=environment, image=image, files=files,
         )  # fmt: skip
+        with shown_progress(quiet=as_json) as on_progress:
+            request = understand(Catalogue(settings), asked, wishes=wishes, on_progress=on_progress)
         return asyncio.run(perform(settings, request, answer))
     except (asyncio.CancelledError, KeyboardInterrupt):
         return asyncio.run(answer.failed(Cancelled("cancelled")))

@@ -64,7 +64,7 @@ async def try_program(
         driver,
         root,
         program.sandbox,
-        plan_program(environment, program),
+        plan_program(environment, program, root=root),
         (program.source,),
         sink,
         stdin=program.stdin,
@@ -95,7 +95,7 @@ async def run_files(
         unclaimed_seconds=_UNCLAIMED_SECONDS,
     )
     async with open_session(driver, spec) as session:
-        await put(session.agent, uploads(files))
+        await put(session.agent, uploads(files), root.working_folder)
         if plan.compile is not None:
             facts, outcome = await follow(session, plan.compile, sink)
             if until is StepKind.COMPILE or not outcome.success:

@@ -12,7 +12,6 @@ from typing import Final
 from assay.agent.client import Agent
 from assay.agent.entries import Entry, EntryKind
 from assay.agent.files import put_files, upload
-from assay.domain.command import WORKSPACE
 from assay.domain.errors import AssayError, FileError, InvalidInput
 
 _SMALL: Final = 1024 * 1024
@@ -44,18 +43,19 @@ def uploads(paths: Sequence[Path]) -> list[Upload]:
     return [Upload(path=path, name=name) for name, path in found.items()]
 
 
-async def put(agent: Agent, wanted: Sequence[Upload]) -> None:
-    """Copy files, and folders with what is in them. Memory use doesn't depend on their sizes.
+async def put(agent: Agent, wanted: Sequence[Upload], folder: str) -> None:
+    """Copy files, and folders with what is in them, into the working folder.
 
+    Memory use doesn't depend on their sizes.
     Raises InvalidInput for what can't be read here, and AssayError for what doesn't fit there.
     """
     items = [item for upload in wanted for item in _items(upload)]
     try:
         small = (item for item in items if not _is_large(item.path))
-        await put_files(agent, WORKSPACE, (_entry(item) for item in small))
+        await put_files(agent, folder, (_entry(item) for item in small))
         for item in items:
             if _is_large(item.path):
-                await _upload_large(agent, item)
+                await _upload_large(agent, item, folder)
     except FileError as error:
         raise AssayError(_explained(error)) from error
     except OSError as error:
@@ -85,10 +85,10 @@ def _entry(item: Upload) -> Entry:
     return Entry(name=item.name, mode=_mode(facts), content=content)
 
 
-async def _upload_large(agent: Agent, item: Upload) -> None:
+async def _upload_large(agent: Agent, item: Upload, folder: str) -> None:
     with item.path.open("rb") as file:
         facts = os.fstat(file.fileno())
-        await upload(agent, WORKSPACE, item.name, file, facts.st_size, mode=_mode(facts))
+        await upload(agent, folder, item.name, file, facts.st_size, mode=_mode(facts))
 
 
 def _mode(facts: os.stat_result) -> int:

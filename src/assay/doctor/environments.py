@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from assay.domain.errors import AssayError
 from assay.driver.port import Problem, RootFilesystem
-from assay.environments import ExecutionEnvironment, missing_tools
+from assay.environments import ExecutionEnvironment, missing_tools, placed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,7 +40,8 @@ def _examine(
     environment: ExecutionEnvironment, root_of: Callable[[str], RootFilesystem]
 ) -> EnvironmentReport:
     try:
-        missing = missing_tools(environment, root_of(environment.image))
+        root = root_of(environment.image)
+        missing = missing_tools(placed(environment, root), root)
         problems = tuple(
             Problem(summary=f"{each.tool.path} is missing", remedy=each.remedy) for each in missing
         )

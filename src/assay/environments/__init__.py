@@ -9,11 +9,13 @@ from assay.environments.model import (
     StepKind,
     Tool,
 )
-from assay.environments.plan import Plan, plan, plan_program
+from assay.environments.placement import placed
+from assay.environments.plan import Plan, command_in, plan, plan_program
 from assay.environments.selection import for_file, select
-from assay.environments.tools import MissingTool, missing_tools, require_tools
+from assay.environments.tools import HOST, MissingTool, missing_tools, require_tools
 
 __all__ = [
+    "HOST",
     "Ceilings",
     "ExecutionEnvironment",
     "MissingTool",
@@ -23,10 +25,12 @@ __all__ = [
     "StepKind",
     "Tool",
     "bundled_folder",
+    "command_in",
     "for_file",
     "load",
     "load_all",
     "missing_tools",
+    "placed",
     "plan",
     "plan_program",
     "require_tools",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,7 +57,7 @@ def environment_of(text: document.Document, folder: Path) -> ExecutionEnvironmen
         name=text.name,
         title=text.title,
         folder=folder,
-        image=text.image,
+        image=_image(text.image, folder),
         extensions=tuple(text.extensions),
         tools=tuple(Tool(path=tool.path, package=tool.package) for tool in text.tools),
         variables=_variables(text.variables),
@@ -67,6 +68,16 @@ def environment_of(text: document.Document, folder: Path) -> ExecutionEnvironmen
         hello=programs[text.hello],
         programs=tuple(programs.values()),
     )
+
+
+def _image(reference: str, folder: Path) -> str:
+    """A reference whose paths are those of the environment's folder."""
+    kind, colon, path = reference.partition(":")
+    if kind in ("oci", "docker-archive"):
+        return f"{kind}{colon}{os.path.normpath(folder.absolute() / path)}"
+    if reference in (".", "..") or reference.startswith(("./", "../")):
+        return os.path.normpath(folder.absolute() / reference)
+    return reference
 
 
 def _require(holds: bool, key: str, problem: str, remedy: str) -> None:

@@ -137,7 +137,7 @@ HINTS = {
     "argv": 'a list such as ["/usr/bin/python3", "{source}", "{args}"], the program first',
     "disk": 'a size such as "64 MiB"',
     "extensions": 'a list of endings with their dot, such as [".py"]',
-    "image": '"host" for the programs of this machine, or an image\'s reference',
+    "image": '"host" for the programs of this machine, "debian:12", or "./Dockerfile"',
     "memory": 'a size such as "256 MiB"',
     "name": 'lower-case letters, digits and "-", the same as the folder\'s name',
     "output": 'a size such as "16 MiB"',

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import NamedTuple
 
 from assay.domain.command import WORKSPACE, Command
 from assay.domain.errors import InvalidInput
 from assay.domain.limits import MIB, ExecutionLimits, SandboxLimits, require_within
+from assay.driver.port import RootFilesystem
 from assay.environments.model import ExecutionEnvironment, Program, Step, StepKind
 from assay.environments.template import fill
+from assay.environments.users import home_folder
 
 DEFAULT_VARIABLES = MappingProxyType(
     {
@@ -21,7 +23,34 @@ DEFAULT_VARIABLES = MappingProxyType(
         "LANG": "C.UTF-8",
     }
 )
-"""Environment variables of every command; an environment's own come on top."""
+"""Environment variables of every command; those of the image and the environment come on top."""
+
+
+def variables_in(root: RootFilesystem, variables: Mapping[str, str]) -> dict[str, str]:
+    """All that a command in this root file system gets, its environment's own being `variables`."""
+    own = {"HOME": home_folder(root)}
+    return {**DEFAULT_VARIABLES, **own, **root.environment, **variables}
+
+
+def command_in(
+    root: RootFilesystem,
+    argv: tuple[str, ...],
+    *,
+    variables: Mapping[str, str],
+    limits: ExecutionLimits,
+) -> Command:
+    """A command as the image's user, in the image's working folder."""
+    return Command(
+        argv=argv,
+        environment=variables_in(root, variables),
+        working_directory=root.working_folder,
+        uid=root.user,
+        gid=root.group,
+        limits=limits,
+    )
+
+_ANY = RootFilesystem(digest="", path=Path("/nowhere"))
+"""One that says nothing of its own: no user, no variables, no working folder."""
 
 
 class Plan(NamedTuple):
@@ -39,10 +68,13 @@ def plan(
     source: PurePosixPath | str,
     args: Sequence[str] = (),
     *,
+    root: RootFilesystem = _ANY,
     limits: ExecutionLimits | None = None,
     sandbox: SandboxLimits | None = None,
 ) -> Plan:
     """Say how to run the file `source`, a path relative to the sandbox's working folder.
+
+    `root` is the root file system, where the environment's tools are.
 
     `limits` (of the run) and `sandbox` are what a request asks for instead of the environment's
     own. Raises LimitOverCeiling when that is too much, and InvalidInput when `source` is not a
@@ -58,11 +90,10 @@ def plan(
         "name": path.stem,
         "memory_mib": str(sandbox.memory_bytes // MIB),
     }
-    variables = {**DEFAULT_VARIABLES, **environment.variables}
 
     def command(step: Step, limits: ExecutionLimits, args: Sequence[str]) -> Command:
         argv = fill(step.argv, values, args)
-        return Command(argv=argv, environment=variables, limits=limits)
+        return command_in(root, argv, variables=environment.variables, limits=limits)
 
     step = environment.compile
     return Plan(
@@ -71,12 +102,17 @@ def plan(
     )
 
 
-def plan_program(environment: ExecutionEnvironment, program: Program) -> Plan:
+def plan_program(
+    environment: ExecutionEnvironment, program: Program, *, root: RootFilesystem = _ANY
+) -> Plan:
     """Say how to run a sample program, under its own file's name; ends at its last step."""
     source, arguments = program.source.name, program.arguments
     if program.last_step is StepKind.RUN:
-        return plan(environment, source, arguments, limits=program.limits, sandbox=program.sandbox)
-    made = plan(environment, source, arguments, sandbox=program.sandbox)
+        return plan(
+            environment, source, arguments, root=root,
+            limits=program.limits, sandbox=program.sandbox,
+        )  # fmt: skip
+    made = plan(environment, source, arguments, root=root, sandbox=program.sandbox)
     assert made.compile is not None  # the loader has seen to it
     return made._replace(compile=replace(made.compile, limits=program.limits))
 

@@ -10,6 +10,9 @@ from assay.domain.errors import EnvironmentUnusable
 from assay.driver.port import RootFilesystem
 from assay.environments.model import ExecutionEnvironment, Tool
 
+HOST = "host"
+"""The image that is this machine's own programs."""
+
 _MOST_LINKS = 40  # as many as the kernel follows
 
 
@@ -24,7 +27,7 @@ class MissingTool:
 def missing_tools(environment: ExecutionEnvironment, root: RootFilesystem) -> list[MissingTool]:
     """Return the environment's tools that are not inside of `root`, as a sandbox will see it."""
     return [
-        MissingTool(tool=tool, remedy=f"apt-get install {tool.package}")
+        MissingTool(tool=tool, remedy=_remedy(environment, tool.package))
         for tool in environment.tools
         if not _is_there(tool, root)
     ]
@@ -38,8 +41,14 @@ def require_tools(environment: ExecutionEnvironment, root: RootFilesystem) -> No
         packages = " ".join(dict.fromkeys(each.tool.package for each in missing))
         raise EnvironmentUnusable(
             f"the environment {environment.name!r} cannot be used here, for want of {paths}: "
-            f"apt-get install {packages}"
+            f"{_remedy(environment, packages)}"
         )
+
+
+def _remedy(environment: ExecutionEnvironment, packages: str) -> str:
+    if environment.image == HOST:
+        return f"apt-get install {packages}"
+    return f"its image {environment.image} has to have it (Debian's package: {packages})"
 
 
 def _is_there(tool: Tool, root: RootFilesystem) -> bool:

@@ -285,3 +285,22 @@ def test_the_documentation_names_every_key() -> None:
     for table in set(TABLES.values()):
         for field in msgspec.structs.fields(table):
             assert f"`{field.encode_name}`" in page, f"{table.__name__}.{field.encode_name}"
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("debian:12", "debian:12"),
+        ("./Dockerfile", "{folder}/Dockerfile"),
+        (".", "{folder}"),
+        ("../shared", "{folder}/../shared"),
+        ("oci:layout:1.0", "oci:{folder}/layout:1.0"),
+        ("docker-archive:/srv/saved.tar", "docker-archive:/srv/saved.tar"),
+    ],
+)
+def test_an_images_paths_begin_at_the_environments_folder(
+    write: Write, written: str, meant: str
+) -> None:
+    folder = write(GOOD.replace('image = "host"', f'image = "{written}"'))
+    meant = meant.replace("{folder}/..", str(folder.parent)).replace("{folder}", str(folder))
+    assert load(folder).image == meant

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,8 +12,19 @@ from hypothesis import strategies as st
 
 from assay.domain.errors import InvalidInput, LimitOverCeiling, UnknownEnvironment
 from assay.domain.limits import MIB
-from assay.environments import bundled_folder, for_file, load, load_all, plan, plan_program, select
+from assay.driver.port import RootFilesystem
+from assay.environments import (
+    bundled_folder,
+    for_file,
+    load,
+    load_all,
+    placed,
+    plan,
+    plan_program,
+    select,
+)
 from assay.environments.template import fill, problem_with
+from assay.environments.users import home_folder
 
 ENVIRONMENTS, _ = load_all([bundled_folder()])
 PYTHON, C = select(ENVIRONMENTS, "python"), select(ENVIRONMENTS, "c")
@@ -107,3 +120,76 @@ def test_an_argument_without_a_problem_can_be_filled_in(argument: str) -> None:
 @given(st.lists(st.text()))
 def test_arguments_arrive_as_they_are(arguments: list[str]) -> None:
     assert fill(["{args}"], {}, arguments) == tuple(arguments)
+
+
+def test_an_images_user_folder_and_variables_hold_beneath_the_environments(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "home/app").mkdir(parents=True)
+    (tmp_path / "etc/passwd").write_text("broken\nroot:x:0:0::/root:\napp:x:1234:5::/home/app:\n")
+    root = RootFilesystem(
+        digest="x", path=tmp_path, user=1234, group=1235, working_folder="/app",
+        environment={"PYTHONUNBUFFERED": "0", "LANG": "de", "PATH": "/opt/bin:/usr/bin"},
+    )  # fmt: skip
+    run = plan(PYTHON, "x.py", root=root).run
+    assert (run.uid, run.gid, run.working_directory) == (1234, 1235, "/app")
+    assert run.environment["HOME"] == "/home/app"
+    assert run.environment["PYTHONUNBUFFERED"] == "1"
+    assert run.environment["LANG"] == "de"
+    assert run.environment["PATH"] == "/opt/bin:/usr/bin"
+
+
+@pytest.mark.parametrize(
+    "accounts",
+    ["", "app:x:1234:5::/not/there:\n", "app:x:1234:5::relative:\n", "app:x:1234\n",
+     "app:x:1234:5::/a\x1bb:\n", "other:x:1:1::/home/app:\n"],
+)  # fmt: skip
+def test_who_has_no_home_is_at_home_in_the_working_folder(tmp_path: Path, accounts: str) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "home/app").mkdir(parents=True)
+    (tmp_path / "etc/passwd").write_text(accounts)
+    root = RootFilesystem(digest="x", path=tmp_path, user=1234, working_folder="/app")
+    assert home_folder(root) == "/app"
+
+
+def test_an_accounts_file_that_is_a_trick_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/passwd").symlink_to("/dev/zero")
+    root = RootFilesystem(digest="x", path=tmp_path, working_folder="/app")
+    assert home_folder(root) == "/app"
+    (tmp_path / "dev").mkdir()
+    os.mkfifo(tmp_path / "dev/zero")
+    assert home_folder(root) == "/app"
+
+
+def program_in(root: Path, path: str, mode: int = 0o755) -> None:
+    file = root / path.lstrip("/")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("")
+    file.chmod(mode)
+
+
+def test_tools_are_where_the_image_has_them(tmp_path: Path) -> None:
+    root = RootFilesystem(
+        digest="x", path=tmp_path, environment={"PATH": "relative:/closed:/usr/local/bin:/usr/bin"}
+    )
+    mine = replace(PYTHON, image="python:3")
+    assert placed(mine, root) == mine  # it is nowhere: `require_tools` says so
+    program_in(tmp_path, "/closed/python3", 0o644)
+    program_in(tmp_path, "/usr/local/bin/python3")
+    assert placed(mine, root).run.argv[0] == "/usr/local/bin/python3"
+    assert placed(mine, root).tools[0].path == "/usr/local/bin/python3"
+    program_in(tmp_path, "/usr/bin/python3")
+    assert placed(mine, root).run.argv[0] == "/usr/bin/python3"  # as the author wrote
+    assert placed(mine, root, overriding=True).run.argv[0] == "/usr/local/bin/python3"
+    assert placed(PYTHON, root) == PYTHON  # of the machine's own image nothing is looked up
+
+
+def test_what_is_compiled_is_not_looked_up_and_headers_stay(tmp_path: Path) -> None:
+    root = RootFilesystem(digest="x", path=tmp_path, environment={"PATH": "/opt/bin"})
+    program_in(tmp_path, "/opt/bin/gcc")
+    program_in(tmp_path, "/opt/bin/stdio.h")
+    moved = placed(replace(C, image="gcc"), root)
+    assert moved.compile is not None
+    assert moved.compile.argv[0] == "/opt/bin/gcc"
+    assert moved.run.argv[0] == "./{name}.out"
+    assert [tool.path for tool in moved.tools] == ["/opt/bin/gcc", "/usr/include/stdio.h"]

@@ -13,6 +13,7 @@ other files are what these are made of:
 """
 
 from assay.drivers.oci.driver import OciDriver
+from assay.drivers.oci.folder import images_in_use
 from assay.drivers.oci.runtime import CRUN, RUNC, Runtime
 
-__all__ = ["CRUN", "RUNC", "OciDriver", "Runtime"]
+__all__ = ["CRUN", "RUNC", "OciDriver", "Runtime", "images_in_use"]

@@ -95,6 +95,12 @@ class SandboxFolder:
         shutil.rmtree(self.path)
 
 
+def images_in_use(state: Path) -> set[str]:
+    """The digests of the images of all sandboxes in a state folder, of any runtime and server."""
+    folders = (SandboxFolder(path) for path in state.glob("*/sandboxes/*"))
+    return {image for folder in folders if (image := folder.image())}
+
+
 class Sandboxes:
     """The folder of all of them."""
 

@@ -1,0 +1,89 @@
+"""The images of this machine, and which of them anybody needs."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from assay.config import Settings
+from assay.domain.errors import AssayError, DiskFull, Unavailable
+from assay.environments import HOST, ExecutionEnvironment
+from assay.images import Image, Images
+
+_STATES = "states"
+"""A folder beside the images: links to all state folders whose sandboxes are made of them."""
+
+
+def open_images(settings: Settings) -> Images:
+    """The images of the settings' folder."""
+    return Images(settings.images)
+
+
+def holding(settings: Settings, image: Image | None) -> AbstractContextManager[None]:
+    """Keep an image from being collected, while sandboxes are made of it.
+
+    Whoever collects later finds the sandboxes themselves, because the images' folder remembers
+    where they are kept. None: the machine's own programs. Raises ImageUnavailable, DiskFull,
+    Unavailable.
+    """
+    if image is None:
+        return contextlib.nullcontext()
+    _remember(settings)
+    return open_images(settings).using(image)
+
+
+def needed(settings: Settings, environments: Iterable[ExecutionEnvironment]) -> dict[str, str]:
+    """The digests of images that must stay, each with a reason in a few words."""
+    images = open_images(settings)
+    reasons: dict[str, str] = {}
+    sandboxes = _of_sandboxes(settings)
+    for image in images.all():
+        if image.root.digest in sandboxes:
+            reasons[image.digest] = "a sandbox"
+    for environment in environments:
+        with contextlib.suppress(AssayError):  # a reference that makes no sense is no image's
+            found = None if environment.image == HOST else images.find(environment.image)
+            if found is not None:
+                reasons[found.digest] = f"the environment {environment.name}"
+    return reasons
+
+
+def _of_sandboxes(settings: Settings) -> set[str]:
+    from assay.drivers.oci import images_in_use
+
+    found = images_in_use(settings.state)
+    for link in _states(settings.images):
+        try:
+            found |= images_in_use(link.readlink())
+        except OSError:
+            continue
+    return found
+
+
+def _states(images: Path) -> list[Path]:
+    try:
+        return list((images / _STATES).iterdir())
+    except OSError:
+        return []
+
+
+def _remember(settings: Settings) -> None:
+    """Note where sandboxes are kept, by a link that is there before any of them is."""
+    state = settings.state.absolute()
+    name = hashlib.sha256(os.fsencode(state)).hexdigest()[:32]
+    link = settings.images / _STATES / name
+    try:
+        link.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            link.symlink_to(state)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(f"no room in {settings.images}; free some: `assay env gc`") from error
+        raise Unavailable(
+            f"the folder of images {settings.images} cannot be written: {error.strerror}"
+        ) from error
