@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from assay.bench import Check, Report, Subject, executions, soak, startup, stream
+from assay.bench import Check, Report, Subject, executions, images, soak, startup, stream
 from assay.bench.floor import open_floor
 from assay.bench.subject import Unexpected
 from assay.domain.errors import Unavailable
@@ -72,6 +73,23 @@ async def test_sandboxes_are_made_about_as_fast_as_promised(crun: Subject) -> No
     assert 0.001 < create.beside.median < create.measured.median * TIMES
     agent = next(figure for figure in report.figures if figure.name == "its agent's part")
     assert agent.measured.median > 10_000
+
+
+@pytest.mark.root
+async def test_images_cost_and_share_about_as_promised(crun: Subject) -> None:
+    report = await images.measure(
+        [crun], repeats=2, progress=Steps(), images=3, sandboxes=6, system=False
+    )
+    found = {figure.name: figure for figure in report.figures}
+    assert found["create, of one static program"].measured.median > 0.001
+    # What so few sandboxes take of the machine's memory is lost in its noise.
+    sure = [figure for figure in report.figures if not figure.name.startswith("a sandbox")]
+    assert_roughly_kept(replace(report, figures=tuple(sure)))
+    # These are counts, not times: they are kept exactly.
+    for name in ("3 images on disk", "page cache of what 6 sandboxes read"):
+        (check,) = found[name].checks
+        assert check.kept
+    assert found["page cache of what 6 sandboxes read"].measured.median >= MIB
 
 
 @pytest.mark.root

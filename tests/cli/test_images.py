@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import shutil
 import signal
 import subprocess
@@ -214,6 +216,25 @@ def test_an_image_that_cannot_be_had_is_one_line_and_its_own_status(
     if arguments[0] == "run" and len(arguments) > 1:
         answer = assay(*arguments, "--json").json if len(arguments) == 3 else {}
         assert answer["exit_status"] == status
+
+
+def test_a_terminal_shows_bars_and_is_left_as_it_was(assay: Assay, make: MakeImage) -> None:
+    image = make(Cmd=["id", "-u"])
+    ours, theirs = pty.openpty()
+    try:
+        process = assay.start("run", "--image", image, stderr=theirs)
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # EIO: nobody has it open any more
+            while data := os.read(ours, 4096):
+                shown += data
+        assert finish(process).stdout == b"10001\n"
+    finally:
+        os.close(ours)
+    assert b"unpacking" in shown
+    assert b"MB" in shown
+    assert shown.count(b"\x1b[?25l") == shown.count(b"\x1b[?25h") == 1  # the cursor is back
+    assert b"assay:" not in shown
 
 
 def test_an_image_that_names_no_program_says_how_to_name_one(assay: Assay, make: MakeImage) -> None:

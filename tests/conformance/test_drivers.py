@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,9 @@ def one_of_each_group(cases: Iterable[Case]) -> list[Case]:
     return list(first.values())
 
 
-async def expect_passed(driver: Driver, case: Case, folder: Path) -> None:
-    result = await check_case(driver, case, root=bare_root(folder))
+async def expect_passed(driver: Driver, case: Case, folder: Path, *, owners: bool = False) -> None:
+    root = replace(bare_root(folder), owners=owners)
+    result = await check_case(driver, case, root=root)
     if result.verdict is Verdict.SKIPPED:
         pytest.skip(result.reason)
     assert result.verdict is Verdict.PASSED, f"{case.sentence} {result.reason}"
@@ -56,3 +58,13 @@ async def test_crun_withstands(local: Driver, case: Case, tmp_path: Path) -> Non
 @pytest.mark.parametrize("local", [RUNC], ids=["runc"], indirect=True)
 async def test_runc_withstands_a_sample(local: Driver, case: Case, tmp_path: Path) -> None:
     await expect_passed(local, case, tmp_path)
+
+
+@pytest.mark.root
+@pytest.mark.slow
+@pytest.mark.parametrize("case", one_of_each_group([*CONFORMANCE, *HOSTILE]), ids=str)
+@pytest.mark.parametrize("local", [CRUN], ids=["crun"], indirect=True)
+async def test_crun_withstands_a_sample_where_files_have_owners(
+    local: Driver, case: Case, tmp_path: Path
+) -> None:
+    await expect_passed(local, case, tmp_path, owners=True)

@@ -15,10 +15,10 @@ from assay.cli.context import Flags
 COMMANDS: Final = {
     "run": ("assay.cli.run:run", "Run a program in a sandbox, as if it ran here."),
     "demo": ("assay.cli.demo:demo", "A tour: sample programs in sandboxes, and what they cost."),
-    "env": ("assay.cli.env:env", "Execution environments: list them, test them."),
+    "env": ("assay.cli.env:env", "Execution environments and their images."),
     "driver": ("assay.cli.driver:driver", "Drivers: list them, check what they promise."),
     "doctor": ("assay.cli.doctor:doctor", "What works on this machine, and what mends the rest."),
-    "bench": ("assay.cli.bench:bench", "Measure start-up, execution, streams, and growth."),
+    "bench": ("assay.cli.bench:bench", "Measure start-up, images, execution, streams, growth."),
 }
 """Name -> where it is, and its line in `assay --help`."""
 
@@ -28,6 +28,7 @@ Try these:
   assay run hello.py                 run a program in a sandbox
   assay run hello.c one two          compile it, run it with two arguments
   assay run -e bash -- ls -la /      run a command
+  assay run --image ./ hello.py      in the image of the Dockerfile here
   assay doctor                       what works here, and what would mend the rest
 
 Settings come from flags, else from ASSAY_… variables, else from /etc/assay/assay.toml.

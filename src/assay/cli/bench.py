@@ -13,7 +13,17 @@ from typing import Any, Final
 
 import click
 
-from assay.bench import Progress, Report, Subject, as_data, executions, soak, startup, stream
+from assay.bench import (
+    Progress,
+    Report,
+    Subject,
+    as_data,
+    executions,
+    images,
+    soak,
+    startup,
+    stream,
+)
 from assay.bootstrap import choose_driver
 from assay.bootstrap.subjects import open_subject
 from assay.cli.bench_table import progress_bar, show
@@ -51,6 +61,10 @@ async def _soak(subjects: Sequence[Subject], repeats: int, progress: Progress) -
     return await soak.measure(subjects, repeats=repeats, progress=progress)
 
 
+async def _images(subjects: Sequence[Subject], repeats: int, progress: Progress) -> Report:
+    return await images.measure(subjects, repeats=repeats, progress=progress)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Benchmark:
     """One sub-command."""
@@ -61,6 +75,7 @@ class _Benchmark:
 
 _EXEC: Final = _Benchmark(measure=_exec, repeats=200)
 _STARTUP: Final = _Benchmark(measure=_startup, repeats=20)
+_IMAGES: Final = _Benchmark(measure=_images, repeats=40)
 _STREAM: Final = _Benchmark(measure=_stream, repeats=10)
 _SOAK: Final = _Benchmark(measure=_soak, repeats=soak.EXECUTIONS)
 
@@ -109,6 +124,18 @@ def startup_command(
     return _run(flags.settings(), drivers, json_to, [(_STARTUP, repeats)])
 
 
+@bench.command("images")
+@_repeats_option(_IMAGES.repeats, "Sandboxes of each image, one by one.")
+@_driver_option
+@_json_option
+@click.pass_obj
+def images_command(
+    flags: Flags, repeats: int, drivers: tuple[str, ...], json_to: str | None
+) -> int:
+    """Sandboxes of images beside `host`; 20 images and 500 sandboxes that share their files."""
+    return _run(flags.settings(), drivers, json_to, [(_IMAGES, repeats)])
+
+
 @bench.command("stream")
 @_repeats_option(_STREAM.repeats, "Of each transfer.")
 @_driver_option
@@ -137,7 +164,7 @@ def soak_command(flags: Flags, repeats: int, drivers: tuple[str, ...], json_to: 
 @click.pass_obj
 def all_command(flags: Flags, drivers: tuple[str, ...], json_to: str | None) -> int:
     """Everything, one after the other: a few minutes for each driver."""
-    benchmarks = (_EXEC, _STARTUP, _STREAM, _SOAK)
+    benchmarks = (_EXEC, _STARTUP, _IMAGES, _STREAM, _SOAK)
     plan = [(one, one.repeats) for one in benchmarks]
     return _run(flags.settings(), drivers, json_to, plan)
 

@@ -60,16 +60,16 @@ class _Bars:
         self._opened.close()
 
     def show(self, progress: Progress) -> None:
+        """Show how far it has come."""
         if not self._step:
             self._start()
         if progress.step != self._step:
             self._step = progress.step
-            self._bar.reset(self._task, description=_fit(progress.step), total=progress.total)
-        unit = progress.unit
-        self._bar.update(
-            self._task, completed=progress.done, total=progress.total,
-            amount=_megabytes(progress) if unit == _BYTES else _count(progress),
-        )  # fmt: skip
+            for done in self._bar.task_ids:
+                self._bar.remove_task(done)
+            self._task = self._bar.add_task(_fit(progress.step), total=progress.total, amount="")
+        amount = _megabytes(progress) if progress.unit == _BYTES else _count(progress)
+        self._bar.update(self._task, completed=progress.done, total=progress.total, amount=amount)
 
     def _start(self) -> None:
         from rich.console import Console
@@ -82,7 +82,6 @@ class _Bars:
             Bar(text, BarColumn(), amount, TimeElapsedColumn(), console=Console(stderr=True),
                 transient=True)
         )  # fmt: skip
-        self._task = self._bar.add_task("", total=None, amount="")
 
 
 def _fit(text: str) -> str:
