@@ -20,8 +20,6 @@ from wire import (
     running_agent,
 )
 
-from assay.agent.native import program
-
 pytestmark = pytest.mark.root
 
 
@@ -122,8 +120,8 @@ def test_a_hello_in_pieces_with_a_command_behind_it_is_understood(agent: Running
     assert peer.until(17).number(32) == 0
 
 
-def test_a_sandbox_that_nobody_claims_ends_itself(tmp_path: Path) -> None:
-    with running_agent(program("agent"), tmp_path, "--unclaimed", "1") as agent:
+def test_a_sandbox_that_nobody_claims_ends_itself(agent_command: list[str], tmp_path: Path) -> None:
+    with running_agent(agent_command, tmp_path, "--unclaimed", "1") as agent:
         peer = agent.peer()
         time.sleep(1.5)
         assert agent.process.poll() is None
@@ -143,10 +141,12 @@ def test_a_new_host_learns_the_highest_number_that_was_used(agent: RunningAgent)
     assert 6 not in ready.fields
 
 
-def test_a_bridge_joins_its_streams_to_the_socket(agent: RunningAgent) -> None:
+def test_a_bridge_joins_its_streams_to_the_socket(
+    agent: RunningAgent, agent_command: list[str]
+) -> None:
     hello = frame(HELLO, 0, field(1, 1) + field(2, agent.secret) + field(3, 1))
     bridge = subprocess.run(
-        [program("agent"), "bridge", agent.socket],
+        [*agent_command, "bridge", agent.socket],
         input=hello + frame(PING, 0, b"through"),
         capture_output=True,
         timeout=10,
@@ -156,9 +156,9 @@ def test_a_bridge_joins_its_streams_to_the_socket(agent: RunningAgent) -> None:
     assert bridge.stdout.endswith(frame(PONG, 0, b"through"))
 
 
-def test_a_bridge_to_nowhere_says_so(tmp_path: Path) -> None:
+def test_a_bridge_to_nowhere_says_so(agent_command: list[str], tmp_path: Path) -> None:
     bridge = subprocess.run(
-        [program("agent"), "bridge", tmp_path / "nowhere"], capture_output=True, check=False
+        [*agent_command, "bridge", tmp_path / "nowhere"], capture_output=True, check=False
     )
     assert bridge.returncode == 1
     assert b"No such file or directory" in bridge.stderr

@@ -7,7 +7,7 @@ import socket
 import struct
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -144,8 +144,13 @@ def wait_until_it_listens(path: Path) -> None:
 
 
 @contextmanager
-def running_agent(program: Path, folder: Path, *more: str) -> Iterator[RunningAgent]:
-    """The agent as process 1 of its own process namespace, without any other isolation."""
+def running_agent(
+    program: Sequence[str | Path], folder: Path, *more: str
+) -> Iterator[RunningAgent]:
+    """The agent as process 1 of its own process namespace, without any other isolation.
+
+    `program` is the agent's, or what runs it and the agent's.
+    """
     secret, secret_file, path = os.urandom(32), folder / "secret", folder / "socket"
     secret_file.write_bytes(secret)
     process = subprocess.Popen(
@@ -155,7 +160,7 @@ def running_agent(program: Path, folder: Path, *more: str) -> Iterator[RunningAg
             "--fork",
             "--kill-child",
             "--mount-proc",
-            str(program),
+            *map(str, program),
             "--socket",
             str(path),
             "--secret-file",
