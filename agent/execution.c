@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "agent.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>

@@ -9,24 +9,30 @@ from pathlib import Path
 import pytest
 
 MACHINE_OF_ELF = {"x86_64": 62, "aarch64": 183}
-INTERPRETER = 3
+LARGEST_PAGE = {"x86_64": 4096, "aarch64": 65536}
+LOAD, INTERPRETER = 1, 3
 MOST_BYTES = 200_000
+
+
+def segments(content: bytes) -> list[tuple[int, int]]:
+    """Kind and alignment of each part of an ELF file that matters when it is started."""
+    (first,) = struct.unpack_from("<Q", content, 32)
+    size, count = struct.unpack_from("<HH", content, 54)
+    heads = [struct.unpack_from("<II6Q", content, first + size * i) for i in range(count)]
+    return [(head[0], head[-1]) for head in heads]
 
 
 @pytest.mark.parametrize("name", ["agent", "probe", "floor"])
 def test_a_program_is_small_static_and_of_its_machine(agent_command: list[str], name: str) -> None:
     path = Path(agent_command[-1]).with_name(name)
-    content = path.read_bytes()
-    (machine,) = struct.unpack_from("<H", content, 18)
-    (first,), (size, count) = (
-        struct.unpack_from("<Q", content, 32),
-        struct.unpack_from("<HH", content, 54),
-    )
-    kinds = [struct.unpack_from("<I", content, first + size * i)[0] for i in range(count)]
+    content, machine = path.read_bytes(), path.parent.name
+    parts = segments(content)
 
     assert content[:5] == b"\x7fELF\x02"
-    assert machine == MACHINE_OF_ELF[path.parent.name]
-    assert INTERPRETER not in kinds
+    assert struct.unpack_from("<H", content, 18) == (MACHINE_OF_ELF[machine],)
+    assert INTERPRETER not in [kind for kind, _ in parts]
+    # Kernels for aarch64 may have pages of 64 KiB, and refuse what is packed more closely.
+    assert all(align >= LARGEST_PAGE[machine] for kind, align in parts if kind == LOAD)
     assert len(content) < MOST_BYTES
 
 
