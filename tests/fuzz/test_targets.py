@@ -66,6 +66,7 @@ def programs() -> Path:
     return PROGRAMS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROGRAM)
 def test_a_target_in_c_holds_for_its_corpus_and_what_is_like_it(
     name: str, programs: Path, tmp_path: Path
