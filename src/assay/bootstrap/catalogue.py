@@ -47,8 +47,9 @@ def _found(
     else:
         image = images.find(reference)
     if image is None:
+        remedy = "build" if reference.startswith("/") else "pull"
         raise EnvironmentUnusable(
-            f"the image {reference} is not on this machine; `assay env pull {reference}` gets it"
+            f"the image {reference} is not on this machine: assay env {remedy} {reference}"
         )
     return image.root, image
 

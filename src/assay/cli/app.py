@@ -28,7 +28,7 @@ Try these:
   assay run hello.py                 run a program in a sandbox
   assay run hello.c one two          compile it, run it with two arguments
   assay run -e bash -- ls -la /      run a command
-  assay run --image ./ hello.py      in the image of the Dockerfile here
+  assay run --image ./course x.py    in the image of ./course/Dockerfile
   assay doctor                       what works here, and what would mend the rest
 
 Settings come from flags, else from ASSAY_… variables, else from /etc/assay/assay.toml.

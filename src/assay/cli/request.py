@@ -109,7 +109,7 @@ def understand(
     """
     wishes = wishes or Wishes()
     named = catalogue.named(asked.environment) if asked.environment else None
-    source = _source(catalogue, named, asked)
+    source = _source(catalogue, named, asked, on_progress)
     chosen = named or _environment(catalogue, source, asked)
     wishes.refuse_over(chosen)
     ready = catalogue.ready(chosen, image=asked.image, on_progress=on_progress)
@@ -154,7 +154,10 @@ def _argv(image: Image, asked: Asked) -> tuple[str, ...]:
 
 
 def _source(
-    catalogue: Catalogue, environment: ExecutionEnvironment | None, asked: Asked
+    catalogue: Catalogue,
+    environment: ExecutionEnvironment | None,
+    asked: Asked,
+    on_progress: OnProgress,
 ) -> Path | None:
     """The file that is meant, or None: it is a command.
 
@@ -168,7 +171,7 @@ def _source(
     if (
         asked.image is None
         and path.is_absolute()
-        and _is_in_sandbox(catalogue, environment, target)
+        and _is_in_sandbox(catalogue, environment, target, on_progress)
     ):
         return None
     if path.is_dir() and "/" in target:
@@ -185,11 +188,14 @@ def _source(
 
 
 def _is_in_sandbox(
-    catalogue: Catalogue, environment: ExecutionEnvironment | None, target: str
+    catalogue: Catalogue,
+    environment: ExecutionEnvironment | None,
+    target: str,
+    on_progress: OnProgress,
 ) -> bool:
     if not Path(target).suffix or environment is not None:
-        root = catalogue.ready(environment or catalogue.named(FOR_COMMANDS)).root
-        return locate(target, root) is not None
+        chosen = environment or catalogue.named(FOR_COMMANDS)
+        return locate(target, catalogue.ready(chosen, on_progress=on_progress).root) is not None
     return False
 
 

@@ -29,7 +29,7 @@ Examples:
   assay run -- ls -la /                   a command, in the environment bash
   assay run -e c -- gcc --version         a command in another one
   assay run --image debian:12 -- ls -la   a command in an image, pulled on first use
-  assay run --image ./ hello.py           a file in the image of ./Dockerfile, built on first use
+  assay run --image ./course hello.py     in the image of ./course/Dockerfile, built on first use
   assay run --image registry:5000/app     the image's own ENTRYPOINT and CMD
   assay run --json hello.py               outcome, measurements and output as one line of JSON
 
