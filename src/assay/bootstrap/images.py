@@ -9,11 +9,15 @@ import os
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from assay.config import Settings
 from assay.domain.errors import AssayError, DiskFull, Unavailable
 from assay.environments import HOST, ExecutionEnvironment
-from assay.images import Image, Images
+from assay.images import Image
+
+if TYPE_CHECKING:
+    from assay.images import Images
 
 _STATES = "states"
 """A folder beside the images: links to all state folders whose sandboxes are made of them."""
@@ -21,6 +25,8 @@ _STATES = "states"
 
 def open_images(settings: Settings) -> Images:
     """The images of the settings' folder."""
+    from assay.images import Images  # only now: runs of `host` needn't wait for this import
+
     return Images(settings.images)
 
 

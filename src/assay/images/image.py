@@ -49,3 +49,7 @@ class Progress:
 
 
 OnProgress = Callable[[Progress], None]
+
+
+def ignore(progress: Progress) -> None:
+    """For those who don't want to know how far something has come."""

@@ -15,7 +15,7 @@ from assay.domain.errors import DiskFull, ImageUnavailable, Unavailable
 from assay.images.blobs import configuration_of
 from assay.images.build import Recipe, build
 from assay.images.fetch import Fetching, Found, from_archive, from_layout, from_registry
-from assay.images.image import Image, OnProgress, Progress
+from assay.images.image import Image, OnProgress, ignore
 from assay.images.manifest import Configuration
 from assay.images.program import Patience
 from assay.images.reference import (
@@ -32,10 +32,6 @@ PATIENCE: Final = Patience(seconds=3600, silent_seconds=60)
 """With a registry: for all of an image, and for its next byte."""
 
 _NO_ARGUMENTS: Final[Mapping[str, str]] = MappingProxyType({})
-
-
-def ignore(progress: Progress) -> None:
-    """For those who don't want to know how far something has come."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
