@@ -24,6 +24,10 @@ def one_of_each_group(cases: Iterable[Case]) -> list[Case]:
     return list(first.values())
 
 
+def of_files(cases: Iterable[Case]) -> list[Case]:
+    return [case for case in cases if case.name.startswith("files/")]
+
+
 async def expect_passed(driver: Driver, case: Case, folder: Path, *, owners: bool = False) -> None:
     root = replace(bare_root(folder), owners=owners)
     result = await check_case(driver, case, root=root)
@@ -62,9 +66,9 @@ async def test_runc_withstands_a_sample(local: Driver, case: Case, tmp_path: Pat
 
 @pytest.mark.root
 @pytest.mark.slow
-@pytest.mark.parametrize("case", one_of_each_group([*CONFORMANCE, *HOSTILE]), ids=str)
+@pytest.mark.parametrize("case", of_files([*CONFORMANCE, *HOSTILE]), ids=str)
 @pytest.mark.parametrize("local", [CRUN], ids=["crun"], indirect=True)
-async def test_crun_withstands_a_sample_where_files_have_owners(
+async def test_crun_withstands_what_is_about_files_where_files_have_owners(
     local: Driver, case: Case, tmp_path: Path
 ) -> None:
     await expect_passed(local, case, tmp_path, owners=True)

@@ -163,7 +163,7 @@ class Workbench:
     async def session_of(self, spec: SandboxSpec, *, epoch: int = 1) -> Session:
         """The same, for a wish that the case has to know."""
         session = await self._case.enter_async_context(open_session(self.driver, spec, epoch=epoch))
-        await self.install(session)
+        await self.install(session, spec.root.working_folder)
         return session
 
     async def lasting_session(self, **options: Any) -> Session:
@@ -181,9 +181,9 @@ class Workbench:
             self._shared = await self.lasting_session()
         return self._shared
 
-    async def install(self, session: Session) -> None:
-        """Put the probe into a sandbox."""
-        await write_file(session.agent, WORKSPACE, "probe", self._probe, mode=0o755)
+    async def install(self, session: Session, folder: str = WORKSPACE) -> None:
+        """Put the probe into a sandbox's working folder."""
+        await write_file(session.agent, folder, "probe", self._probe, mode=0o755)
 
     async def connect(self, session: Session, spec: SandboxSpec, *, epoch: int = 1) -> Session:
         """Connect once more to the sandbox of a session, as a restarted server would."""

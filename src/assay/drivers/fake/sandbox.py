@@ -41,6 +41,8 @@ class FakeSandbox:
             most_bytes=spec.limits.disk_bytes,
             most_inodes=spec.limits.inodes,
             now_ns=lambda: round(loop.time() * 1e9),
+            working_folder=spec.root.working_folder,
+            user=spec.root.user,
         )
         self.files.install("/etc/passwd", b"root:x:0:0::/:/bin/sh\n")
         self.files.install("/etc/shadow", b"root:!:1::::::\n", mode=0o600)

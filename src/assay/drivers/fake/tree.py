@@ -50,7 +50,15 @@ class Tree:
     lead out of it.
     """
 
-    def __init__(self, *, most_bytes: int, most_inodes: int, now_ns: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        *,
+        most_bytes: int,
+        most_inodes: int,
+        now_ns: Callable[[], int],
+        working_folder: str = WORKSPACE,
+        user: int = LEARNER_UID,
+    ) -> None:
         self._most_bytes = most_bytes
         self._most_inodes = most_inodes
         self._now_ns = now_ns
@@ -58,7 +66,7 @@ class Tree:
         self.bytes_used = 0
         self._inodes_used = 0
         for path, mode, uid in (
-            (WORKSPACE, 0o755, LEARNER_UID),
+            (working_folder, 0o755, user),
             ("/tmp", 0o1777, 0),
             ("/var/tmp", 0o1777, 0),
             ("/dev/shm", 0o1777, 0),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
-from assay.agent.files import delete_files, write_file
+from assay.agent.files import delete_files, list_files, write_file
 from assay.domain.command import WORKSPACE, Command
 from assay.domain.outcome import OutcomeKind
 from assay.testing.case import Group, expect, expect_equal, expect_outcome
@@ -64,6 +65,25 @@ async def working_directory(bench: Workbench) -> None:
     for folder in (WORKSPACE, "/tmp", "/"):
         output = await bench.said(session, "who", working_directory=folder)
         expect_equal(output.strip().rpartition(b"cwd=")[2].decode(), folder, "the folder")
+
+
+@group.case("privilege_separation")
+async def image_says_user_and_working_folder(bench: Workbench) -> None:
+    """User, group and working folder of a root file system hold for programs and for files."""
+    spec = bench.spec()
+    root = replace(spec.root, user=1234, group=1235, working_folder="/course/work")
+    session = await bench.session_of(replace(spec, root=root))
+    who = Command(
+        argv=("/course/work/probe", "who"), uid=root.user, gid=root.group,
+        working_directory=root.working_folder, limits=QUICK,
+    )  # fmt: skip
+    said = (await session.run(who)).stdout
+    expect_equal(said, b"uid=1234 gid=1235 groups=- cwd=/course/work\n", "who it is, and where")
+    wrote = await session.run(replace(who, argv=(who.argv[0], "write", "mine", "1")))
+    expect(wrote.outcome.success, f"it can't write in its folder: {wrote.stderr!r}")
+    entries = await list_files(session.agent, root.working_folder)
+    owners = {entry.name: entry.uid for entry in entries}
+    expect_equal(owners, {"probe": 1234, "mine": 1234}, "whose the files are")
 
 
 @group.case("privilege_separation")
