@@ -101,6 +101,12 @@ def test_an_image_without_user_folder_or_entrypoint_runs_commands(
     assert shown.stdout == b"/workspace\n/workspace\nnew\n"
 
 
+def test_a_user_that_the_image_does_not_know_is_said(assay: Assay, make: MakeImage) -> None:
+    ended = assay("run", "--image", make(User="somebody", Cmd=["id"]))
+    assert ended.status == 123
+    assert "'somebody' is not in its /etc/passwd" in ended.stderr.decode().splitlines()[-1]
+
+
 def test_a_working_folder_keeps_nothing_from_one_run_to_the_next(
     assay: Assay, make: MakeImage
 ) -> None:

@@ -19,7 +19,7 @@ from assay.domain.limits import MIB, SandboxLimits
 from assay.domain.outcome import OutcomeKind
 from assay.driver.port import RootFilesystem, SandboxSpec
 from assay.drivers.oci import OciDriver
-from assay.drivers.oci.kernel import user_namespace
+from assay.drivers.oci.kernel import detach, mount, user_namespace
 from assay.drivers.oci.working_folder import find
 
 pytestmark = pytest.mark.root
@@ -121,6 +121,24 @@ async def test_an_image_without_owners_belongs_to_nobody(
             ["mine.txt 65534 65534 0o644", "roots.txt 65534 65534 0o644",
              "secret.txt 65534 65534 0o600", ". 1000 1001 0o755"]
         )  # fmt: skip
+
+
+async def test_where_owners_cannot_be_mapped_sandboxes_are_made_all_the_same_and_say_so(
+    crun: OciDriver, spec: SandboxSpec, image: Image, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Overlays, as of a container in which Assay runs, are such file systems."""
+    root, folder = image(), tmp_path_factory.mktemp("overlay")
+    folder.chmod(0o755)
+    mount("image", folder, "overlay", options=f"lowerdir={root.path}:{folder}")
+    try:
+        hidden = replace(root, path=folder)
+        async with open_session(crun, replace(spec, root=hidden)) as session:
+            assert session.sandbox.facts["owners"] == "hidden"
+            assert "secret.txt 65534 65534 0o600" in await python(session, hidden, OWNERS)
+            assert await python(session, hidden, "open('new', 'w'); print('fine')") == "fine"
+    finally:
+        detach(folder)
+    assert (await crun.probe()).problems == ()  # the state folder's file system can do it
 
 
 ATTEMPTS = """
