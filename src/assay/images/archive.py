@@ -103,9 +103,14 @@ def _header(stream: LayerStream) -> bytes | None:
         raise Refused("it ends in the middle of a header")
     told = _number(header[148:156], "checksum")
     plain = header[:148] + b" " * 8 + header[156:]
-    if told not in (sum(plain), sum(byte - 256 if byte > 127 else byte for byte in plain)):
+    if told != sum(plain) and told != _signed_sum(plain):
         raise Refused("it is no tar archive, or a damaged one (checksum of a header)")
     return header
+
+
+def _signed_sum(header: bytes) -> int:
+    """What some tools of old write in the place of the sum."""
+    return sum(byte - 256 if byte > 127 else byte for byte in header)
 
 
 def _entry(header: bytes, kind: bytes, size: int, extended: dict[bytes, bytes]) -> Entry:

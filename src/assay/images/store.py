@@ -109,8 +109,7 @@ class Store:
         if self.pin(pin.reference) == pin:
             return
         self._pins.mkdir(mode=0o755, parents=True, exist_ok=True)
-        (draft / "pin").write_bytes(msgspec.json.encode(pin))
-        _flush(draft)
+        _write(draft / "pin", msgspec.json.encode(pin))
         (draft / "pin").rename(self._pin(pin.reference))
 
     def remove_all_but(self, keep: frozenset[str], on_progress: OnProgress) -> int:
@@ -152,7 +151,7 @@ class Store:
         return self._roots / f"{digest.removeprefix('sha256:')}-{_RULES}"
 
     def publish(self, draft: Path, record: Record) -> None:
-        """Give a root, `draft`/root, its name. It must be on disk already."""
+        """Give a root, `draft`/root, its name, once all of it has reached the disk."""
         (draft / "image").write_bytes(msgspec.json.encode(record))
         _flush(draft)
         self._roots.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -215,8 +214,7 @@ class Store:
             if mark.exists() and mark.read_text() != boot:
                 pool.forget_since(mark.stat().st_mtime_ns)
             if not mark.exists() or mark.read_text() != boot:
-                mark.write_text(boot)
-                _flush(self.folder)
+                _write(mark, boot.encode())
             yield pool
             mark.unlink()
 
@@ -308,6 +306,14 @@ def _flush(folder: Path) -> None:
         flush(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _write(file: Path, content: bytes) -> None:
+    """Write a file, and have it on disk."""
+    with file.open("wb") as opened:
+        opened.write(content)
+        opened.flush()
+        os.fsync(opened.fileno())
 
 
 def _items(folder: Path) -> list[Path]:

@@ -12,7 +12,6 @@ from assay.domain.command import WORKSPACE
 from assay.domain.errors import InvalidImage
 from assay.images.accounts import resolve_user
 from assay.images.archive import Entry, read_entries, show
-from assay.images.beneath import flush
 from assay.images.blobs import Blobs
 from assay.images.image import OnProgress, Progress
 from assay.images.layer import PLACES, Laying, parts
@@ -57,7 +56,7 @@ class Unpacking:
 
 
 def unpack(work: Unpacking, root: Path) -> Unpacked:
-    """Fill the folder `root`, which must be new and empty, and have it all on disk.
+    """Make the folder `root`, and fill it. What is written may still be on its way to the disk.
 
     Raises InvalidImage, which names the layer and the entry, Unavailable, or OSError. What has
     been made until then is the caller's to remove.
@@ -72,7 +71,6 @@ def unpack(work: Unpacking, root: Path) -> Unpacked:
         working_folder = _furnish(work, tree)
         laying.finish()
         user, group = resolve_user(work.configuration.image.user, folder, work.where)
-        flush(folder)
     finally:
         os.close(folder)
     return Unpacked(
