@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from target import HERE, PROGRAMS, corpus, in_python, load, names
 
-MUTANTS = {"agent": 800, "client": 400, "put": 500}
+MUTANTS = {"agent": 800, "client": 400, "layer": 800, "put": 500}
 """Inputs beside the corpus, where one takes longer than usual."""
 USUAL = {True: 3000, False: 2000}
 INTERESTING = (0, 1, 2, 0x7F, 0x80, 0xFE, 0xFF)
