@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from making import Layout, entry, folder, link, same
 
+from assay.agent.native import program
+
 USER = 54321
 FIRST = 200_000
 
@@ -20,7 +22,16 @@ pytestmark = pytest.mark.skipif(
     reason="needs root, to become somebody else, and unshare",
 )
 
-PROGRAM = """
+BUILD = """
+import json, sys
+from pathlib import Path
+from assay.images import Images
+images = Images(Path(sys.argv[1]), owner_offset=1)
+image = images.build(Path(sys.argv[2]))
+print(json.dumps([str(image.root.path), image.root.user]))
+"""
+
+PULL = """
 import json, sys
 from pathlib import Path
 from assay.images import Images
@@ -32,14 +43,14 @@ print(json.dumps([str(first.root.path), same, removed]))
 """
 
 
-def run_as_user(*arguments: str) -> str:
-    """Run our program as an ordinary user, in a user namespace as `newuidmap` makes them."""
+def run_as_user(program: str, *arguments: str) -> str:
+    """Run a program of ours as an ordinary user, in a user namespace as `newuidmap` makes them."""
     process = subprocess.Popen(
         ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups",
          "unshare", "--user", "sh", "-c", 'echo ready; read -r go; exec "$@"', "sh",
-         sys.executable, "-c", PROGRAM, *arguments],
+         sys.executable, "-c", program, *arguments],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        cwd="/",
+        cwd="/", env={**os.environ, "HOME": arguments[0]},
     )  # fmt: skip
     assert process.stdout
     assert process.stdin
@@ -51,7 +62,34 @@ def run_as_user(*arguments: str) -> str:
     return output
 
 
-def test_an_ordinary_user_has_images_too(layout: Layout, tmp_path: Path) -> None:
+@pytest.fixture
+def place(on_disk: Path) -> Path:
+    """A folder of the user's, which they can reach."""
+    for above in (on_disk, on_disk.parent, on_disk.parent.parent):
+        above.chmod(0o755)
+    place = on_disk / "mine"
+    place.mkdir()
+    os.chown(place, USER, USER)
+    return place
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not os.environ.get("CI") and None in map(shutil.which, ("buildah", "skopeo")),
+    reason="needs buildah and skopeo",
+)
+def test_an_ordinary_user_builds_too(place: Path, on_disk: Path) -> None:
+    (on_disk / "Dockerfile").write_text(
+        'FROM scratch\nCOPY probe /\nRUN ["/probe", "write", "/made", "x"]\nUSER 1000\n'
+    )
+    shutil.copy(program("probe"), on_disk / "probe")
+    path, user = json.loads(run_as_user(BUILD, str(place), str(on_disk / "Dockerfile")))
+    assert user == 1000
+    assert (Path(path) / "made").read_text() == "x"
+    assert (Path(path) / "made").stat().st_uid == FIRST
+
+
+def test_an_ordinary_user_has_images_too(layout: Layout, place: Path, tmp_path: Path) -> None:
     layers = [
         folder("home", owner=1000),
         entry("home/f", b"x", owner=1000, group=65535, mode=0o600),
@@ -65,10 +103,7 @@ def test_an_ordinary_user_has_images_too(layout: Layout, tmp_path: Path) -> None
     layout.image(layers, tag="a")
     layout.image(layers, [entry("more", owner=65535), entry(".wh.home")], tag="b")
     tmp_path.chmod(0o755)
-    place = tmp_path / "mine"
-    place.mkdir()
-    os.chown(place, USER, USER)
-    output = run_as_user(str(place), f"{layout.reference}:a", f"{layout.reference}:b")
+    output = run_as_user(PULL, str(place), f"{layout.reference}:a", f"{layout.reference}:b")
     path, shared, removed = json.loads(output)
     assert shared
     assert removed == 1

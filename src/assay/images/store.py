@@ -37,6 +37,8 @@ _RULES: Final = 1
 """Part of a root's name: raise it when the same layers are unpacked into something else."""
 
 
+_YOUNG_SECONDS: Final = 60
+
 _MARK: Final = "unpacking"
 """There while files of the pool may not have reached the disk; its text is the boot's number."""
 
@@ -117,6 +119,7 @@ class Store:
 
         `keep` has digests. Returns how many images went.
         """
+        self.sweep(older_than=-1)
         removed = 0
         kept = {self.place(digest).name for digest in keep}
         places = sorted(_items(self._roots))
@@ -179,7 +182,7 @@ class Store:
     def draft(self) -> Iterator[Path]:
         """A new folder that goes at the end, or when a later process finds it left behind."""
         self._make(self._drafts, 0o700)
-        self.sweep()
+        self.sweep(older_than=_YOUNG_SECONDS)
         folder = self._drafts / secrets.token_hex(8)
         folder.mkdir(mode=0o700)
         try:
@@ -188,16 +191,15 @@ class Store:
         finally:
             remove(folder)
 
-    def sweep(self) -> int:
-        """Remove the drafts of dead processes; return how many there were."""
-        swept = 0
+    def sweep(self, *, older_than: float) -> None:
+        """Remove the drafts of dead processes.
+
+        One that is younger may be about to be locked by its maker, unless we are alone.
+        """
         for item in _items(self._drafts):
             with suppress(FileNotFoundError), try_lock(item) as free:
-                # One that is this young may be about to be locked by its maker.
-                if free and time.time() - item.stat().st_ctime > 1:
+                if free and time.time() - item.stat().st_ctime > older_than:
                     remove(item)
-                    swept += 1
-        return swept
 
     @contextmanager
     def unpacking(self, draft: Path) -> Iterator[Pool]:
@@ -283,19 +285,19 @@ def try_lock(folder: Path) -> Iterator[bool]:
 @contextmanager
 def locked_shared(folder: Path) -> Iterator[None]:
     """Hold a folder together with others who use it. Raises FileNotFoundError."""
-    with _locked(folder, fcntl.LOCK_SH):
-        if not folder.exists():
+    with _locked(folder, fcntl.LOCK_SH) as descriptor:
+        if not os.path.samestat(folder.stat(), os.fstat(descriptor)):
             raise FileNotFoundError(folder)
         yield
 
 
 @contextmanager
-def _locked(folder: Path, how: int) -> Iterator[None]:
+def _locked(folder: Path, how: int) -> Iterator[int]:
     """The kernel lets go of the lock when its holder ends, however it ends."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, how)
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 
