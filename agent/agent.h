@@ -78,6 +78,8 @@ struct slot {
     pid_t keeper;           /* a process that stays in the groups, and makes others in them; or 0 */
     int keeper_fd;          /* where it is asked to */
     uint64_t keeper_died;
+    bool stale;             /* its groups remember an execution's peak of memory */
+    unsigned renewed;       /* how often they were replaced */
     int kill, freezer, processes, cpu, peak, oom; /* files of the groups, or -1 */
 };
 
@@ -92,6 +94,8 @@ bool slot_open(struct slot *slot);
 bool slot_join(const struct slot *slot); /* in the child */
 void slot_reset(struct slot *slot);
 void slot_usage(struct slot *slot, struct usage *usage);
+void slot_facts(struct slot *slot, const struct usage *base, struct usage *used);
+void slot_renew(struct slot *slot);
 bool group_empty(struct execution *execution);
 void group_kill(struct execution *execution);
 uint64_t group_cpu(struct execution *execution);

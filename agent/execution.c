@@ -338,7 +338,7 @@ void settle(struct execution *e)
         e->input.closed = true;
     }
     if (e->state == DRAINING && drain(e)) {
-        slot_usage(e->slot, &e->used);
+        slot_facts(e->slot, &e->base, &e->used);
         ipc_sweep(e);
         e->slot->taken = false; /* the next program may have it, before this one is released */
         e->slot = NULL;

@@ -23,11 +23,13 @@
 #include <unistd.h>
 
 enum { KILLS_BY_PROCESS = 3, HIERARCHIES_MOST = 12, MARKER_BASE = 60000, PIDS_MOST = 4096,
-       RIGHT_LOOKS = 20000 };
+       RIGHT_LOOKS = 20000, DYING_MOST = 64, PEAK_WORTH_RENEWING = 1 << 20 };
 
 static struct hierarchy { char path[PATH_MAX]; bool slotted; } hierarchies[HIERARCHIES_MOST];
 static int hierarchy_count;
 static bool can_kill, can_measure;
+static bool peak_stays; /* the kernel can't set a group's peak back: version 2 before Linux 6.12 */
+static int dying;       /* groups that were removed while files were charged to them */
 
 struct slot slots[SLOTS];
 
@@ -115,6 +117,13 @@ gid_t group_marker(const struct slot *slot)
 
 /* ---- slots ---- */
 
+static void slot_path(char path[PATH_MAX + 32], int hierarchy, const struct slot *slot,
+                      const char *file)
+{
+    snprintf(path, PATH_MAX + 32, "%s/%d.%u%s", hierarchies[hierarchy].path, (int)(slot - slots),
+             slot->renewed, file);
+}
+
 static void slot_file(int *fd, const char *directory, const char *file, int flags)
 {
     char path[PATH_MAX + 64];
@@ -132,6 +141,7 @@ static void slot_files(struct slot *slot, const char *path)
     slot_file(&slot->cpu, path, "cpuacct.usage", O_RDONLY);
     slot_file(&slot->peak, path, "memory.max_usage_in_bytes", O_RDWR);
     slot_file(&slot->peak, path, "memory.peak", O_RDWR);
+    slot_file(&slot->peak, path, "memory.peak", O_RDONLY); /* before Linux 6.12 */
     slot_file(&slot->oom, path, "memory.oom_control", O_RDONLY);
     slot_file(&slot->oom, path, "memory.events", O_RDONLY);
 }
@@ -153,24 +163,23 @@ static void limit_sockets(const char *above, const char *path)
 
 bool slot_open(struct slot *slot)
 {
-    int number = (int)(slot - slots);
     if (slot->open)
         return true;
     slot->kill = slot->freezer = slot->processes = -1;
     slot->cpu = slot->peak = slot->oom = -1;
     for (int i = 0; i < hierarchy_count; i++) {
-        char path[PATH_MAX + 16];
+        char path[PATH_MAX + 32];
         if (!hierarchies[i].slotted)
             continue;
-        snprintf(path, sizeof path, "%s/%d", hierarchies[i].path, number);
+        slot_path(path, i, slot, "");
         if (mkdir(path, 0700) < 0 && errno != EEXIST)
             return false;
         limit_sockets(hierarchies[i].path, path);
         slot_files(slot, path);
     }
     for (int i = 0; i < hierarchy_count && slot->cpu < 0; i++) { /* cgroup2 without cpuacct */
-        char path[PATH_MAX + 16];
-        snprintf(path, sizeof path, "%s/%d", hierarchies[i].path, number);
+        char path[PATH_MAX + 32];
+        slot_path(path, i, slot, "");
         slot_file(&slot->cpu, path, "cpu.stat", O_RDONLY);
     }
     slot->open = true;
@@ -179,11 +188,10 @@ bool slot_open(struct slot *slot)
 
 bool slot_join(const struct slot *slot)
 {
-    int number = (int)(slot - slots);
     for (int i = 0; i < hierarchy_count; i++) {
         char path[PATH_MAX + 32];
         if (hierarchies[i].slotted)
-            snprintf(path, sizeof path, "%s/%d/cgroup.procs", hierarchies[i].path, number);
+            slot_path(path, i, slot, "/cgroup.procs");
         else
             snprintf(path, sizeof path, "%s/cgroup.procs", hierarchies[i].path);
         int fd = open(path, O_WRONLY | O_CLOEXEC);
@@ -225,10 +233,8 @@ static bool read_cpu(int fd, uint64_t *cpu_ns)
 
 void slot_reset(struct slot *slot)
 {
-    /* v1 takes any number; v2 takes it since Linux 6.12 and refuses it before: then the peak is
-     * that of all executions which the slot has had, and never too low. */
-    if (slot->peak >= 0)
-        (void)!pwrite(slot->peak, "0", 1, 0);
+    if (slot->peak >= 0 && pwrite(slot->peak, "0", 1, 0) < 0)
+        peak_stays = true;
 }
 
 void slot_usage(struct slot *slot, struct usage *usage)
@@ -236,6 +242,41 @@ void slot_usage(struct slot *slot, struct usage *usage)
     usage->cpu = read_cpu(slot->cpu, &usage->cpu_ns);
     usage->peak = read_number(slot->peak, "", &usage->peak_bytes);
     usage->oom = read_number(slot->oom, "oom_kill", &usage->oom_kills);
+}
+
+/* Where the peak can't be set back, it is this execution's if it has risen. Otherwise it says nothing
+ * but that less was used, and what the first process is known to have used has to do. */
+void slot_facts(struct slot *slot, const struct usage *base, struct usage *used)
+{
+    slot_usage(slot, used);
+    if (!peak_stays || !used->peak)
+        return;
+    slot->stale = used->peak_bytes > PEAK_WORTH_RENEWING && dying < DYING_MOST;
+    used->peak = used->peak_bytes > base->peak_bytes;
+}
+
+/* New groups for a slot that nobody is in. One that had files charged to it lives on in the kernel
+ * for as long as they do, so there are not many of these. */
+void slot_renew(struct slot *slot)
+{
+    int *files[] = {&slot->kill, &slot->freezer, &slot->processes, &slot->cpu, &slot->peak,
+                    &slot->oom};
+    uint64_t pages = 0;
+    int counts = -1;
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        close_fd(files[i]);
+    for (int i = 0; i < hierarchy_count; i++) {
+        char path[PATH_MAX + 32];
+        slot_path(path, i, slot, "");
+        slot_file(&counts, path, "memory.stat", O_RDONLY);
+        dying += read_number(counts, "file", &pages) && pages > 0;
+        close_fd(&counts);
+        if (hierarchies[i].slotted)
+            (void)!rmdir(path);
+    }
+    slot->open = slot->stale = false;
+    slot->renewed++;
+    slot->keeper_died = 0; /* not by accident: the next may come at once */
 }
 
 /* ---- what execution.c asks ---- */

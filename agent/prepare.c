@@ -44,6 +44,8 @@ void keeper_ended(struct slot *slot)
     slot->keeper = 0;
     slot->keeper_died = now_ns();
     close_fd(&slot->keeper_fd);
+    if (slot->stale && !slot->taken)
+        slot_renew(slot);
 }
 
 /* Hands the descriptors over; what the keeper makes of them waits at their other ends. */
@@ -64,18 +66,35 @@ static bool keeper_ask(const struct slot *slot, const int given[GIVEN])
 /* A slot whose keeper is there costs nothing more; so does the lowest of the others, over time. */
 static struct slot *free_slot(bool with_keeper)
 {
-    for (int i = 0; i < SLOTS; i++)
-        if (!slots[i].taken && keeper_serves(&slots[i]) == with_keeper)
+    struct slot *stale = NULL;
+    for (int i = 0; i < SLOTS; i++) {
+        if (slots[i].taken || keeper_serves(&slots[i]) != with_keeper)
+            continue;
+        if (!slots[i].stale)
             return &slots[i];
-    return NULL;
+        stale = stale ? stale : &slots[i];
+    }
+    return stale;
 }
 
 static int idle_keepers(void)
 {
     int count = 0;
     for (int i = 0; i < SLOTS; i++)
-        count += !slots[i].taken && keeper_serves(&slots[i]);
+        count += !slots[i].taken && !slots[i].stale && keeper_serves(&slots[i]);
     return count;
+}
+
+/* Their slots are renewed when they have ended. */
+static void dismiss_stale_keepers(void)
+{
+    for (int i = 0; i < SLOTS; i++) {
+        if (slots[i].taken || !slots[i].stale)
+            continue;
+        close_fd(&slots[i].keeper_fd);
+        if (slots[i].keeper == 0)
+            slot_renew(&slots[i]);
+    }
 }
 
 /* While nothing runs, one keeper is wanted beside that of the prepared process, so that the next
@@ -91,8 +110,9 @@ int keepers_wanted(void)
 
 bool keepers_adjust(uint64_t now)
 {
-    struct slot *slot = free_slot(false);
     int wanted = keepers_wanted();
+    dismiss_stale_keepers();
+    struct slot *slot = free_slot(false);
     for (int i = SLOTS - 1; i >= 0 && wanted < 0; i--) {
         if (!slots[i].taken && keeper_serves(&slots[i])) {
             close_fd(&slots[i].keeper_fd); /* it ends when it sees this */

@@ -98,11 +98,11 @@ class Neighbour:
 
     async def _round_trip(self) -> None:
         try:
-            async with asyncio.timeout(_SILENCE):
+            async with asyncio.timeout(self._bench.patient(_SILENCE)):
                 await self._echo.execution.write(b"?")
                 await anext(self._output)
         except TimeoutError:
-            raise Failure(f"no echo for {_SILENCE:g} s") from None
+            raise Failure(f"no echo for {self._bench.patient(_SILENCE):g} s") from None
         except StopAsyncIteration:
             raise Failure("it has ended") from None
         except AssayError as error:

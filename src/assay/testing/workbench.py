@@ -44,6 +44,7 @@ QUICK: Final = ExecutionLimits(
     wall_seconds=10.0, cpu_seconds=10.0, output_bytes=64 * MIB, open_files=128
 )
 ENVIRONMENT: Final[Mapping[str, str]] = {"PATH": f"/usr/bin:/bin:{WORKSPACE}", "HOME": WORKSPACE}
+_AMPLE_SECONDS: Final = 5.0
 _SHORT: Final = {
     "wall": "wall_seconds",
     "cpu": "cpu_seconds",
@@ -202,16 +203,26 @@ class Workbench:
     def command(self, *argv: str, **options: Any) -> Command:
         """The probe with these arguments.
 
-        `wall`, `cpu`, `output` and `files` are limits of the execution (QUICK unless given, with
-        times for this machine); everything else is a field of Command.
+        `wall`, `cpu`, `output` and `files` are limits of the execution (QUICK unless given);
+        everything else is a field of Command. Times of five seconds and more are there so that
+        nothing hangs: on a slow machine they are longer.
         """
-        limits = {
-            "wall_seconds": self.patient(10.0),
-            "cpu_seconds": self.patient(10.0),
-            **{long: options.pop(short) for short, long in _SHORT.items() if short in options},
-        }
+        given = {long: options.pop(short) for short, long in _SHORT.items() if short in options}
+        limits = replace(QUICK, **given)
         options.setdefault("environment", ENVIRONMENT)
-        return Command(argv=(PROBE, *argv), limits=replace(QUICK, **limits), **options)
+        return Command(argv=(PROBE, *argv), limits=self._patiently(limits), **options)
+
+    def _patiently(self, limits: ExecutionLimits) -> ExecutionLimits:
+        def longer(seconds: float | None) -> float | None:
+            if seconds is None or seconds < _AMPLE_SECONDS:
+                return seconds
+            return self.patient(seconds)
+
+        return replace(
+            limits,
+            wall_seconds=longer(limits.wall_seconds),
+            cpu_seconds=longer(limits.cpu_seconds),
+        )
 
     async def run(
         self, session: Session, *argv: str, stdin: bytes = b"", **options: Any

@@ -132,7 +132,8 @@ async def times_are_plausible(bench: Workbench) -> None:
 async def peak_memory_is_plausible(bench: Workbench) -> None:
     """The peak of memory is what the program touched, and not an earlier program's."""
     session = await bench.shared()
-    large = _peak((await bench.run(session, "alloc", "32", "0.05")).facts)
+    for _ in range(3):  # whatever is kept ready for the next ones has seen a large one
+        large = _peak((await bench.run(session, "alloc", "32", "0.05")).facts)
     small = _peak((await bench.run(session, "alloc", "4", "0.05")).facts)
     expect(32 * MIB <= large.value < 48 * MIB, f"32 MiB were measured as {large.value / MIB:.1f}")
     expect(small.value >= 4 * MIB, f"4 MiB were measured as {small.value / MIB:.1f}")
