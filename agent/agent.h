@@ -248,6 +248,7 @@ void watch_change(int fd, enum watch what, int number, int stream, uint32_t even
 void unwatch(int fd);
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+extern uint64_t processes_most, data_most; /* limits of programs where no group has any; or 0 */
 extern bool can_change_user; /* the agent runs as root with the right to become others */
 
 #endif

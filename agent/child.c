@@ -140,6 +140,10 @@ static void set_limits(void)
     /* Pending signals and timers are counted for who made the user namespace, too: a program that
      * hoards them must leave the other sandboxes theirs. */
     setrlimit(RLIMIT_SIGPENDING, &(struct rlimit){PENDING_SIGNALS, PENDING_SIGNALS});
+    if (processes_most) /* of one user, in this user namespace */
+        setrlimit(RLIMIT_NPROC, &(struct rlimit){processes_most, processes_most});
+    if (data_most)
+        setrlimit(RLIMIT_DATA, &(struct rlimit){data_most, data_most});
     if (request.open_files)
         setrlimit(RLIMIT_NOFILE, &(struct rlimit){request.open_files, request.open_files});
     if (request.user != 0) { /* learners go before who serves or grades them */

@@ -218,6 +218,8 @@ static void protect_itself(void)
 
 struct arguments { const char *socket, *secret, *groups; uint64_t unclaimed; };
 
+uint64_t processes_most, data_most;
+
 static bool read_arguments(int count, char **values, struct arguments *arguments)
 {
     for (int i = 1; i < count; i += 2) {
@@ -231,6 +233,10 @@ static bool read_arguments(int count, char **values, struct arguments *arguments
             arguments->groups = values[i + 1];
         else if (!strcmp(values[i], "--unclaimed"))
             arguments->unclaimed = strtoull(values[i + 1], NULL, 10) * SECOND;
+        else if (!strcmp(values[i], "--processes"))
+            processes_most = strtoull(values[i + 1], NULL, 10);
+        else if (!strcmp(values[i], "--data"))
+            data_most = strtoull(values[i + 1], NULL, 10);
         else
             return false;
     }
@@ -245,6 +251,7 @@ int main(int count, char **values)
         return bridge_run(values[2]);
     if (!read_arguments(count, values, &arguments)) {
         fputs("usage: agent --socket PATH --secret-file PATH [--cgroup DIR] [--unclaimed S]\n"
+              "             [--processes N] [--data BYTES]\n"
               "       agent bridge SOCKET\n", stderr);
         return 2;
     }

@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-SLOW = ("bench", "cli", "conformance", "drivers", "unit/drivers/fake/test_conformance.py", "wheels")
+SLOW = (
+    "bench",
+    "cli",
+    "conformance",
+    "drivers",
+    "rootless",
+    "unit/drivers/fake/test_conformance.py",
+    "wheels",
+)
 
 
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:

@@ -3,6 +3,7 @@
 drivers.py     names of drivers -> drivers, guarded and owned
 choice.py      which driver to use when nobody named one
 ownership.py   whose sandboxes are whose, and removing those of the dead
+rootless.py    an ordinary user's process becomes root of a user namespace
 catalogue.py   environments, and whether they can be used here
 images.py      the images of this machine, and which of them anybody needs
 """
@@ -17,6 +18,7 @@ from assay.bootstrap.drivers import (
     sweep_abandoned,
 )
 from assay.bootstrap.images import holding, needed, open_images
+from assay.bootstrap.rootless import prepare_process
 
 __all__ = [
     "PREFERRED",
@@ -31,6 +33,7 @@ __all__ = [
     "needed",
     "open_driver",
     "open_images",
+    "prepare_process",
     "root_filesystem",
     "sweep_abandoned",
 ]

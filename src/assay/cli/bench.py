@@ -109,7 +109,7 @@ def bench() -> None:
 @click.pass_obj
 def exec_command(flags: Flags, repeats: int, drivers: tuple[str, ...], json_to: str | None) -> int:
     """Programs in a warm sandbox: from the caller's call to the exit facts."""
-    return _run(flags.settings(), drivers, json_to, [(_EXEC, repeats)])
+    return _run(flags.settings_for_sandboxes(), drivers, json_to, [(_EXEC, repeats)])
 
 
 @bench.command("startup")
@@ -121,7 +121,7 @@ def startup_command(
     flags: Flags, repeats: int, drivers: tuple[str, ...], json_to: str | None
 ) -> int:
     """From nothing to a sandbox whose agent is ready; 1, 10, 100 at once, and their memory."""
-    return _run(flags.settings(), drivers, json_to, [(_STARTUP, repeats)])
+    return _run(flags.settings_for_sandboxes(), drivers, json_to, [(_STARTUP, repeats)])
 
 
 @bench.command("images")
@@ -145,7 +145,7 @@ def stream_command(
     flags: Flags, repeats: int, drivers: tuple[str, ...], json_to: str | None
 ) -> int:
     """Output and files at full speed, memory, and a keystroke's echo meanwhile."""
-    return _run(flags.settings(), drivers, json_to, [(_STREAM, repeats)])
+    return _run(flags.settings_for_sandboxes(), drivers, json_to, [(_STREAM, repeats)])
 
 
 @bench.command("soak")
@@ -155,7 +155,7 @@ def stream_command(
 @click.pass_obj
 def soak_command(flags: Flags, repeats: int, drivers: tuple[str, ...], json_to: str | None) -> int:
     """Thousands of executions, good and bad ones: does anything grow?"""
-    return _run(flags.settings(), drivers, json_to, [(_SOAK, repeats)])
+    return _run(flags.settings_for_sandboxes(), drivers, json_to, [(_SOAK, repeats)])
 
 
 @bench.command("all")
@@ -166,7 +166,7 @@ def all_command(flags: Flags, drivers: tuple[str, ...], json_to: str | None) -> 
     """Everything, one after the other: a few minutes for each driver."""
     benchmarks = (_EXEC, _STARTUP, _IMAGES, _STREAM, _SOAK)
     plan = [(one, one.repeats) for one in benchmarks]
-    return _run(flags.settings(), drivers, json_to, plan)
+    return _run(flags.settings_for_sandboxes(), drivers, json_to, plan)
 
 
 def _run(

@@ -21,3 +21,13 @@ class Flags:
         from assay.config import read_settings
 
         return read_settings(state=self.state, environments=self.environments, driver=driver)
+
+    def settings_for_sandboxes(self, *, driver: str | None = None) -> Settings:
+        """The same, and this process may make sandboxes from now on: for who isn't root, in a user
+        namespace. To be called before anything else. Raises DriverUnavailable, too.
+        """
+        from assay.bootstrap import prepare_process
+
+        settings = self.settings(driver=driver)
+        prepare_process(settings)
+        return settings

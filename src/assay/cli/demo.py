@@ -100,7 +100,7 @@ def demo(flags: Flags, *, driver: str | None) -> int:
     Takes a few seconds, and leaves nothing behind. Ends with 1 if anything went otherwise than
     it must.
     """
-    settings = flags.settings(driver=driver)
+    settings = flags.settings_for_sandboxes(driver=driver)
     catalogue = Catalogue(settings)
     out = console()
     shown = run_watched(lambda: _show_all(settings, catalogue, out))

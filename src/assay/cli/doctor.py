@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import json
 import os
@@ -18,6 +19,7 @@ from assay.bootstrap import (
     driver_names,
     forget_choice,
     make_driver,
+    prepare_process,
     root_filesystem,
 )
 from assay.cli.context import Flags
@@ -33,7 +35,7 @@ from assay.doctor import (
     render,
     try_driver,
 )
-from assay.doctor.facts import Program
+from assay.doctor.facts import Machine
 from assay.doctor.text import plain
 from assay.domain.errors import AssayError, UnknownDriver
 from assay.driver.port import RootFilesystem
@@ -57,7 +59,12 @@ def doctor(flags: Flags, as_json: bool, driver: str | None, sandboxes: int) -> i
         raise UnknownDriver(
             f"no driver is called {driver!r}; there are {', '.join(driver_names())}"
         )
-    programs, report = asyncio.run(_examine(settings, driver, sandboxes))
+    programs = find_programs(path=os.environ.get("PATH"))
+    # Before this process leaves the namespace of the user whom it is to report about.
+    machine = collect(state=settings.state, sandboxes=sandboxes, programs=programs)
+    with contextlib.suppress(AssayError):  # the findings say why
+        prepare_process(settings, driver)
+    report = asyncio.run(_examine(settings, driver, machine))
     if as_json:
         click.echo(json.dumps(document(report, programs), indent=2))
     else:
@@ -65,11 +72,7 @@ def doctor(flags: Flags, as_json: bool, driver: str | None, sandboxes: int) -> i
     return 0 if report.works else 1
 
 
-async def _examine(
-    settings: Settings, driver: str | None, sandboxes: int
-) -> tuple[tuple[Program, ...], Report]:
-    programs = find_programs(path=os.environ.get("PATH"))
-    machine = collect(state=settings.state, sandboxes=sandboxes, programs=programs)
+async def _examine(settings: Settings, driver: str | None, machine: Machine) -> Report:
     root_of = functools.cache(functools.partial(root_filesystem, settings))
     make, root = functools.partial(make_driver, settings), _host_image(root_of)
     # One after the other, for the sake of the timings.
@@ -77,7 +80,7 @@ async def _examine(
     if driver is None:
         # The next `assay run` finds out anew, as whoever is here may just have mended something.
         forget_choice(settings)
-    return programs, Report(
+    return Report(
         sections=examine_machine(machine),
         drivers=tuple(drivers),
         environments=_environments(settings, root_of),

@@ -13,13 +13,13 @@ from typing import Any
 
 import click
 
-from assay.bootstrap import PREFERRED, driver_names, make_driver, open_driver
+from assay.bootstrap import PREFERRED, driver_names, make_driver, open_driver, prepare_process
 from assay.cli.context import Flags
 from assay.cli.exit_status import Status
 from assay.cli.interrupts import run_watched
 from assay.cli.show import bad, console, good, print_json, table
 from assay.config import Settings
-from assay.domain.errors import DriverUnavailable
+from assay.domain.errors import AssayError, DriverUnavailable
 from assay.driver.port import Health
 from assay.testing import CONFORMANCE, HOSTILE, Case, Report, Result, Verdict, bare_root, check
 
@@ -43,6 +43,7 @@ def driver() -> None:
 def list_(flags: Flags, *, as_json: bool) -> int:
     """List the drivers, and whether each works here: it makes a sandbox to find out."""
     settings = flags.settings()
+    refusal = _refusal(settings)
     found = run_watched(lambda: _probe_all(settings))
     working = [name for name in PREFERRED if found[name].works]
     default = settings.driver or next(iter(working), None)
@@ -59,7 +60,18 @@ def list_(flags: Flags, *, as_json: bool) -> int:
         works = good("yes") if health.works else bad("no")
         shown.add_row(name, health.version, works, "; ".join(remarks))
     console().print(shown)
+    if refusal is not None:
+        console().print(bad(refusal.message))
     return 0
+
+
+def _refusal(settings: Settings) -> AssayError | None:
+    """Why none of those that isolate can work for this user."""
+    try:
+        prepare_process(settings)
+    except AssayError as error:
+        return error
+    return None
 
 
 def _as_data(name: str, health: Health) -> dict[str, Any]:
@@ -107,6 +119,7 @@ def check_(
     if every == (name is not None):
         raise click.UsageError("name a driver, or say --all")
     settings = flags.settings()
+    prepare_process(settings, name)
     cases = _cases(only, patterns)
     reports = run_watched(lambda: _check_all(settings, name, cases, quiet=as_json))
     if as_json:

@@ -94,7 +94,7 @@ def test(flags: Flags, *, names: tuple[str, ...], driver: str | None, as_json: b
 
     Without names: all that can be used here. A named one that can't be used is an error.
     """
-    settings = flags.settings(driver=driver)
+    settings = flags.settings_for_sandboxes(driver=driver)
     catalogue = Catalogue(settings)
     wanted = [catalogue.named(name) for name in dict.fromkeys(names)]
     with shown_progress(quiet=as_json) as on_progress:

@@ -110,7 +110,7 @@ def run(
     wishes = Wishes(wall_seconds=time, cpu_seconds=cpu, memory=memory, output=output)
     answer: Answer = JsonAnswer() if as_json else LiveAnswer()
     try:
-        settings = flags.settings(driver=driver)
+        settings = flags.settings_for_sandboxes(driver=driver)
         asked = Asked(
             target=target, arguments=arguments, separated=separated,
             environment=environment, image=image, files=files,

@@ -11,6 +11,7 @@ machine can be invented to test it. None of it raises: what can't be read is "un
 """
 
 from assay.doctor.checks import examine_machine
+from assay.doctor.checks.rights import obstacles
 from assay.doctor.collection import collect
 from assay.doctor.document import document
 from assay.doctor.environments import EnvironmentReport, examine_environments
@@ -33,6 +34,7 @@ __all__ = [
     "examine_environments",
     "examine_machine",
     "find_programs",
+    "obstacles",
     "render",
     "try_driver",
 ]

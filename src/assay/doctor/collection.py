@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import re
+import stat
 from pathlib import Path
 from types import MappingProxyType
 
@@ -209,11 +210,29 @@ def _users(files: Files) -> UserNamespaces:
         subordinate_uids=max((each.count for each in uids if each.user in names), default=0),
         subordinate_gids=max((each.count for each in gids if each.user in names), default=0),
         first_free_id=max((each.first + each.count for each in (*uids, *gids)), default=100_000),
-        mapping_programs=all(
-            any(files.has(f"{folder}/{name}") for folder in ("/usr/bin", "/bin", "/usr/local/bin"))
-            for name in ("newuidmap", "newgidmap")
+        mapping_programs=all(_mapping_programs(files)),
+        mapping_programs_gain_rights=all(
+            map(_gains_rights, filter(None, _mapping_programs(files)))
         ),
     )
+
+
+def _mapping_programs(files: Files) -> list[Path | None]:
+    """Where newuidmap and newgidmap are; None for one that is missing."""
+    folders = ("/usr/bin", "/bin", "/usr/local/bin")
+    return [
+        next((files.at(f"{each}/{name}") for each in folders if files.has(f"{each}/{name}")), None)
+        for name in ("newuidmap", "newgidmap")
+    ]
+
+
+def _gains_rights(program: Path) -> bool:
+    try:
+        if program.stat().st_mode & stat.S_ISUID:
+            return True
+        return "security.capability" in os.listxattr(program)
+    except OSError:
+        return False
 
 
 def _memory(files: Files) -> Memory:

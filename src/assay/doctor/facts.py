@@ -101,6 +101,8 @@ class UserNamespaces:
     """Above every range in /etc/subuid and /etc/subgid."""
     mapping_programs: bool | None = None
     """newuidmap and newgidmap are there."""
+    mapping_programs_gain_rights: bool | None = None
+    """They are set-user-id, or have capabilities of their own."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

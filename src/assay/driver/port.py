@@ -115,6 +115,8 @@ class Capabilities:
     memory_limit: bool = True
     process_limit: bool = True
     cpu_limit: bool = True
+    own_devices: bool = True
+    """Its /dev/null and the like are not the host's, whose locks everybody would see."""
     network_off: bool = True
     network_on: bool = False
     own_kernel: bool = False

@@ -98,7 +98,10 @@ CASES: dict[str, tuple[dict[str, Any], str, Mark, str]] = {
         {**ORDINARY_USER, "groups": {"delegated": frozenset({"memory", "pids"})}},
         "delegation", WARNING, "Delegate=cpu",
     ),
-    "a user": (ORDINARY_USER, "user", WARNING, "sudo"),
+    "a user": (ORDINARY_USER, "user", OK, "without root"),
+    "a user who can have no namespace": (
+        {**ORDINARY_USER, "users": {"subordinate_uids": 0}}, "user", WARNING, "see below",
+    ),
     "root of a namespace": ({"rights": {"whole_user_range": False}}, "user", NOTE, "namespace"),
     "no CAP_SYS_RESOURCE": (
         {"rights": {"effective": 0x1FFFFFFFFFF & ~(1 << 24)}}, "capabilities", NOTE, "Podman",
@@ -129,6 +132,10 @@ CASES: dict[str, tuple[dict[str, Any], str, Mark, str]] = {
         "subordinate-ids", WARNING, "usermod --add-subgids 231072-296607 ann",
     ),
     "no newuidmap": (
+        {**ORDINARY_USER, "users": {"mapping_programs_gain_rights": False}},
+        "subordinate-ids", WARNING, "chmod u+s",
+    ),
+    "no uidmap": (
         {**ORDINARY_USER, "users": {"mapping_programs": False}}, "subordinate-ids", WARNING,
         "apt-get install uidmap",
     ),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from assay.doctor.facts import Machine
-from assay.doctor.findings import Finding, failure, listed, note, ok, unknown, warning
+from assay.doctor.findings import Finding, Mark, failure, listed, note, ok, unknown, warning
 
 RANGE: Final = 65536
 """Ids that a sandbox needs for a user range of its own."""
@@ -29,10 +29,10 @@ def root(machine: Machine) -> Iterator[Finding]:
     rights = machine.rights
     if rights.uid is None:
         yield unknown("user", "who runs this")
+    elif rights.uid != 0 and any(obstacles(machine)):
+        yield warning("user", f"{_name(machine)}: makes no sandboxes yet, see below; root could")
     elif rights.uid != 0:
-        yield warning(
-            "user", f"{rights.user or rights.uid}: the drivers need root", "sudo assay doctor"
-        )
+        yield ok("user", f"{_name(machine)}: sandboxes are made in a user namespace, without root")
     elif rights.whole_user_range is False:
         yield note("user", "root of a user namespace, not of the machine")
     else:
@@ -111,7 +111,7 @@ def subordinate_ids(machine: Machine) -> Iterator[Finding]:
     users, rights = machine.users, machine.rights
     if machine.is_root or rights.uid is None:
         return
-    user = rights.user or str(rights.uid)
+    user = _name(machine)
     first, last = users.first_free_id, users.first_free_id + RANGE - 1
     short = [
         name
@@ -123,12 +123,18 @@ def subordinate_ids(machine: Machine) -> Iterator[Finding]:
         yield warning(
             "subordinate-ids",
             f"{user} has fewer than {RANGE} subordinate {' and '.join(short)}: without them "
-            "learners are not kept apart from the agent (no privilege separation)",
+            "learners could not be kept apart from the agent",
             f"usermod {flags} {user}",
         )
     elif not users.mapping_programs:
         yield warning(
             "subordinate-ids", "newuidmap and newgidmap are missing", "apt-get install uidmap"
+        )
+    elif users.mapping_programs_gain_rights is False:
+        yield warning(
+            "subordinate-ids",
+            "newuidmap and newgidmap gain no rights: they are not set-user-id",
+            "chmod u+s /usr/bin/newuidmap /usr/bin/newgidmap",
         )
     else:
         yield ok("subordinate-ids", f"{users.subordinate_uids} uids, {users.subordinate_gids} gids")
@@ -142,6 +148,16 @@ def new_privileges(machine: Machine) -> Iterator[Finding]:
             "this process can gain no rights, so newuidmap and sudo fail: start it without "
             "NoNewPrivileges (systemd) or no-new-privileges (Docker)",
         )
+
+
+def obstacles(machine: Machine) -> Iterator[Finding]:
+    """What keeps an ordinary user from having a user namespace to make sandboxes in."""
+    for check in (user_namespaces, subordinate_ids, new_privileges):
+        yield from (found for found in check(machine) if found.mark in (Mark.WARNING, Mark.FAILURE))
+
+
+def _name(machine: Machine) -> str:
+    return machine.rights.user or str(machine.rights.uid)
 
 
 CHECKS: Final = (root, capabilities, seccomp, user_namespaces, subordinate_ids, new_privileges)

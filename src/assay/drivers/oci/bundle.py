@@ -9,10 +9,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from assay.domain.limits import MIB
-from assay.drivers.oci import seccomp
-from assay.drivers.oci.kernel import namespace_has
-from assay.drivers.oci.users import WIDTH
+from assay.domain.limits import MIB, SandboxLimits
+from assay.drivers.oci import kernel, seccomp
+from assay.drivers.oci.users import extents
 
 AGENT_FOLDER: Final = "/.assay"
 CONTROL: Final = f"{AGENT_FOLDER}/control"
@@ -65,9 +64,11 @@ class Plan:
     binds: Sequence[Bind]
     first_user: int
     group: str
-    """The control group that process 1 starts in, from the top of the hierarchies."""
+    """The control group that process 1 starts in, from the top of the hierarchies; "" for none."""
     group_limits: bool = True
     """Whether the runtime limits that group; on version 2 it is the whole sandbox's."""
+    unheld: SandboxLimits | None = None
+    """Limits that no control group holds."""
     unclaimed_seconds: int
     annotations: Mapping[str, str] = field(default_factory=dict)
 
@@ -78,7 +79,7 @@ def configuration(plan: Plan) -> dict[str, Any]:
         "ociVersion": "1.0.2",
         "hostname": "sandbox",
         "root": {"path": str(plan.root), "readonly": True},
-        "process": _process(plan.unclaimed_seconds),
+        "process": _process(plan),
         "mounts": [*_system_mounts(), *map(_bind, plan.binds)],
         "annotations": dict(plan.annotations),
         "linux": {
@@ -86,9 +87,9 @@ def configuration(plan: Plan) -> dict[str, Any]:
                 {"type": kind}
                 for kind in ("user", "mount", "pid", "ipc", "uts", "cgroup", "network")
             ],
-            "uidMappings": [_mapping(plan.first_user)],
-            "gidMappings": [_mapping(plan.first_user)],
-            "cgroupsPath": plan.group,
+            "uidMappings": _mappings(plan.first_user),
+            "gidMappings": _mappings(plan.first_user),
+            **({"cgroupsPath": plan.group} if plan.group else {}),
             "resources": _resources() if plan.group_limits else {},
             "sysctl": _network(),
             "seccomp": _seccomp(),
@@ -108,18 +109,20 @@ def _network() -> dict[str, str]:
     return {
         name: value
         for name, value in _NETWORK.items()
-        if not name.startswith("net.core.") or namespace_has(Path("/proc/sys", *name.split(".")))
+        if not name.startswith("net.core.")
+        or kernel.namespace_has(Path("/proc/sys", *name.split(".")))
     }
 
 
-def _process(unclaimed_seconds: int) -> dict[str, Any]:
+def _process(plan: Plan) -> dict[str, Any]:
     return {
         "terminal": False,
         "user": {"uid": 0, "gid": 0},
         "cwd": "/",
         "args": [
             f"{AGENT_FOLDER}/agent", "--socket", SOCKET, "--secret-file", SECRET,
-            "--cgroup", GROUPS, "--unclaimed", str(unclaimed_seconds),
+            "--cgroup", GROUPS, "--unclaimed", str(plan.unclaimed_seconds),
+            *(_instead_of_groups(plan.unheld) if plan.unheld else ()),
         ],
         "env": [],
         "noNewPrivileges": True,
@@ -132,6 +135,18 @@ def _process(unclaimed_seconds: int) -> dict[str, Any]:
         # When the host itself runs out of memory, sandboxes go before what serves them.
         "oomScoreAdj": 500,
     }  # fmt: skip
+
+
+def _instead_of_groups(limits: SandboxLimits) -> Sequence[str]:
+    """What the kernel can hold of the limits without groups, for the agent to set in programs.
+
+    Processes are counted for each user of a user namespace, and so of a sandbox (before Linux 5.14:
+    for each user of the machine, whom several sandboxes may share). Memory is limited
+    for each process alone, and only what it may write: run-time systems reserve gigabytes. The
+    runtime can't set the first: crun does so before it enters the sandbox's user namespace.
+    """
+    processes = ("--processes", str(limits.processes)) if kernel.is_at_least(5, 14) else ()
+    return *processes, "--data", str(limits.memory_bytes)
 
 
 def _system_mounts() -> list[dict[str, Any]]:
@@ -158,8 +173,11 @@ def _bind(bind: Bind) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _mapping(first: int) -> dict[str, int]:
-    return {"containerID": 0, "hostID": first, "size": WIDTH}
+def _mappings(first: int) -> list[dict[str, int]]:
+    return [
+        {"containerID": inside, "hostID": outside, "size": count}
+        for inside, outside, count in extents(first)
+    ]
 
 
 @cache

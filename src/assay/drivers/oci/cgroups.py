@@ -3,6 +3,8 @@
     /assay/<id>/agent       process 1
     /assay/<id>/learners    the limits; the agent makes a group in it for each execution
 
+An ordinary user's are not in /assay but in a group that was delegated to them (layout.py).
+
 The agent stays outside of what limits the learners, so running out of memory never hits it.
 """
 
@@ -18,10 +20,12 @@ from typing import Final, Protocol
 
 from assay.domain.errors import RuntimeFailed
 from assay.domain.limits import SandboxLimits
+from assay.driver.port import Cleanup
 from assay.drivers.oci.bundle import GROUPS, Bind
-from assay.drivers.oci.process import kill_and_wait
+from assay.drivers.oci.process import Process, kill_and_wait
 
 PARENT: Final = "assay"
+"""From the top of the hierarchies, for root."""
 AGENT: Final = "agent"
 LEARNERS: Final = "learners"
 PERIOD_US: Final = 100_000
@@ -29,7 +33,7 @@ AGENTS_OWN: Final = 3
 """Processes of the agent in the limited group while one execution runs: the keeper of its slot,
 and the keeper and the prepared process of the next. Each further execution takes one more."""
 
-_SECONDS_TO_DIE: Final = 10.0
+SECONDS_TO_DIE: Final = 10.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +47,10 @@ class Usage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Start:
-    """Where the runtime is to start process 1, and whether it sets the limits of that group."""
+    """Where the runtime is to start process 1, and whether it sets the limits of that group.
+
+    It leaves groups alone where `group` is "".
+    """
 
     group: str
     limited: bool
@@ -51,6 +58,20 @@ class Start:
 
 class Groups(Protocol):
     """What the driver needs of control groups."""
+
+    @property
+    def limits(self) -> bool:
+        """Whether there are any, so that the kernel holds what they limit and counts it."""
+        ...
+
+    @property
+    def cleanup(self) -> Cleanup:
+        """How the agent ends an execution with what it is shown of them."""
+        ...
+
+    def group_of(self, sandbox_id: str) -> str:
+        """The agent's group, from the top of the hierarchies; "" for none."""
+        ...
 
     def start(self, sandbox_id: str) -> Start:
         """What the runtime is told."""
@@ -79,18 +100,16 @@ class Groups(Protocol):
         """What the learners used, or None when the groups are not there."""
         ...
 
-    def remove(self, sandbox_id: str) -> None:
-        """End all processes of a sandbox and remove its groups. Raises RuntimeFailed."""
+    def remove(self, sandbox_id: str, process: Process | None) -> None:
+        """End all processes of a sandbox and remove its groups. Raises RuntimeFailed.
+
+        `process` is its process 1, if anybody noted which.
+        """
         ...
 
     def tidy(self) -> None:
         """Remove what no sandbox uses any more."""
         ...
-
-
-def group_of(sandbox_id: str) -> str:
-    """The agent's group, from the top of the hierarchies."""
-    return f"/{PARENT}/{sandbox_id}/{AGENT}"
 
 
 def bind(source: Path, name: str) -> Bind:
@@ -137,18 +156,22 @@ def members(folder: Path) -> list[int]:
 
 def remove_all(folders: Sequence[Path], processes: Path) -> None:
     """Kill what is in `processes` until nothing is, and remove all `folders` with theirs."""
-    deadline = time.monotonic() + _SECONDS_TO_DIE
+    deadline = time.monotonic() + SECONDS_TO_DIE
     while True:
         kill_and_wait(lambda: members(processes), deadline)
         left = [folder for folder in folders if not _remove_tree(folder)]
         if not left:
             return
         if time.monotonic() > deadline:
-            raise RuntimeFailed(
-                "a sandbox's processes do not end; they may hang in the kernel, see `dmesg`",
-                detail=f"cannot remove {left[0]}: processes {members(processes)}",
-            )
+            raise hanging(f"cannot remove {left[0]}: processes {members(processes)}")
         time.sleep(0.002)
+
+
+def hanging(detail: str) -> RuntimeFailed:
+    """The error when processes were killed and do not end."""
+    return RuntimeFailed(
+        "a sandbox's processes do not end; they may hang in the kernel, see `dmesg`", detail=detail
+    )
 
 
 def _remove_tree(folder: Path) -> bool:

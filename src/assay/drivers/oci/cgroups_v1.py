@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Final
 
 from assay.domain.limits import MIB, SandboxLimits
+from assay.driver.port import Cleanup
 from assay.drivers.oci import kernel
-from assay.drivers.oci.bundle import Bind
+from assay.drivers.oci.bundle import AGENT_MEMORY, AGENT_PROCESSES, Bind
 from assay.drivers.oci.cgroups import (
+    AGENT,
     AGENTS_OWN,
     LEARNERS,
     PARENT,
@@ -21,7 +23,6 @@ from assay.drivers.oci.cgroups import (
     Start,
     Usage,
     bind,
-    group_of,
     hand_over,
     make_folder,
     remove_all,
@@ -29,6 +30,7 @@ from assay.drivers.oci.cgroups import (
     write,
 )
 from assay.drivers.oci.kernel import MountFlag
+from assay.drivers.oci.process import Process
 
 VIEW: Final = Path("/sys/fs/cgroup")
 _SCAFFOLD: Final = Path("/dev/shm")
@@ -63,51 +65,65 @@ class GroupsV1:
     version 1 can't.
     """
 
-    def __init__(self, hierarchies: Sequence[Hierarchy], unified: Path | None) -> None:
+    limits = True
+
+    def __init__(
+        self,
+        hierarchies: Sequence[Hierarchy],
+        unified: Path | None,
+        parent: str = PARENT,
+        given: frozenset[str] | None = None,
+    ) -> None:
+        """`given`: the controllers that we may use, being an ordinary user; None: all of them."""
+        self._root = given is None
+        self.cleanup = Cleanup.CGROUP_KILL if given is None else Cleanup.KILL_ALL
         self._hierarchies = hierarchies
         self._unified = unified
+        self._parent = parent
         self._of: Mapping[str, Hierarchy] = {
             name: hierarchy
             for hierarchy in hierarchies
             for name in hierarchy.controllers.split(",")
+            if given is None or name in given
         }
+
+    def group_of(self, sandbox_id: str) -> str:
+        return f"/{self._parent}/{sandbox_id}/{AGENT}"
 
     @cached_property
     def kills_at_once(self) -> bool:
         """Whether the kernel kills groups of version 2 (Linux 5.14), and they are mounted."""
-        major, minor = os.uname().release.split(".")[:2]
-        return self._unified is not None and (int(major), int(minor)) >= (5, 14)
+        return self._unified is not None and kernel.is_at_least(5, 14)
 
     def view(self) -> None:
-        """Cover /sys/fs/cgroup with the same hierarchies, less version 2.
-
-        They are bound, not mounted anew: that would change the host's options of version 2.
-        """
-        kernel.mount("cgroup", _SCAFFOLD, "tmpfs", _FLAGS, "mode=755,size=64k")
-        for hierarchy in self._hierarchies:
-            _bind(hierarchy.mounted, _SCAFFOLD / hierarchy.name)
-            for name in hierarchy.controllers.split(","):
-                if not hierarchy.named and name != hierarchy.name:
-                    (_SCAFFOLD / name).symlink_to(hierarchy.name)
-        if self.kills_at_once and self._unified is not None:
-            _bind(self._unified, _SCAFFOLD / _UNIFIED)
-        kernel.mount(_SCAFFOLD, VIEW, flags=MountFlag.MOVE)
+        show_version_1(self._hierarchies, self._unified if self.kills_at_once else None)
 
     def start(self, sandbox_id: str) -> Start:
-        return Start(group=group_of(sandbox_id), limited=True)
+        if not self._root:
+            return Start(group="", limited=False)
+        return Start(group=self.group_of(sandbox_id), limited=True)
 
     def make(self, sandbox_id: str, limits: SandboxLimits, owner: int) -> None:
         for mounted in self._delegated(host=True).values():
-            make_folder(mounted / PARENT / sandbox_id / LEARNERS)
+            make_folder(mounted / self._parent / sandbox_id / LEARNERS)
         self._limit(sandbox_id, limits)
+        if not self._root:
+            self._make_agents(sandbox_id)
         for name, mounted in self._delegated(host=True).items():
-            learners = mounted / PARENT / sandbox_id / LEARNERS
+            learners = mounted / self._parent / sandbox_id / LEARNERS
             if name == "unified":
                 # To move a process the agent needs the right in what the two groups have in common.
                 hand_over(learners, owner, ("cgroup.procs", "cgroup.subtree_control"))
                 hand_over(learners.parent, owner, ("cgroup.procs",))
             else:
                 hand_over(learners, owner, ("cgroup.procs", "tasks"))
+
+    def _make_agents(self, sandbox_id: str) -> None:
+        for mounted in self._delegated(host=True).values():
+            make_folder(mounted / self._parent / sandbox_id / AGENT)
+        memory, pids = self._learners("memory", sandbox_id), self._learners("pids", sandbox_id)
+        write(memory.parent / AGENT, memory_limit_in_bytes=AGENT_MEMORY)
+        write(pids.parent / AGENT, pids_max=AGENT_PROCESSES)
 
     def _limit(self, sandbox_id: str, limits: SandboxLimits) -> None:
         memory = self._learners("memory", sandbox_id)
@@ -133,13 +149,16 @@ class GroupsV1:
 
     def binds(self, sandbox_id: str) -> list[Bind]:
         return [
-            bind(mounted / PARENT / sandbox_id / LEARNERS, name)
+            bind(mounted / self._parent / sandbox_id / LEARNERS, name)
             for name, mounted in self._delegated(host=False).items()
         ]
 
     def place(self, sandbox_id: str, pid: int, limits: SandboxLimits, owner: int) -> None:
         if self.kills_at_once and self._unified is not None:
-            write(self._unified / PARENT / sandbox_id, cgroup_procs=pid)
+            write(self._unified / self._parent / sandbox_id, cgroup_procs=pid)
+        if not self._root:
+            for mounted in self._delegated(host=True).values():
+                _move(pid, owner, mounted / self._parent / sandbox_id / AGENT)
 
     def usage(self, sandbox_id: str) -> Usage | None:
         memory = self._learners("memory", sandbox_id)
@@ -153,19 +172,19 @@ class GroupsV1:
         except FileNotFoundError:
             return None
 
-    def remove(self, sandbox_id: str) -> None:
+    def remove(self, sandbox_id: str, process: Process | None) -> None:
         self._thaw(sandbox_id)
         if self.kills_at_once and self._unified is not None:
             with contextlib.suppress(FileNotFoundError):
-                write(self._unified / PARENT / sandbox_id, cgroup_kill=1)
+                write(self._unified / self._parent / sandbox_id, cgroup_kill=1)
         folders = [folder / sandbox_id for folder in self._parents()]
-        remove_all(folders, self._of["pids"].mounted / PARENT / sandbox_id)
+        remove_all(folders, self._of["pids"].mounted / self._parent / sandbox_id)
 
     def _thaw(self, sandbox_id: str) -> None:
         """A frozen process does not even end; an agent that died may have left some."""
         if "freezer" not in self._of:
             return
-        for group in tree(self._of["freezer"].mounted / PARENT / sandbox_id):
+        for group in tree(self._of["freezer"].mounted / self._parent / sandbox_id):
             with contextlib.suppress(OSError):
                 write(group, freezer_state="THAWED")
 
@@ -176,12 +195,14 @@ class GroupsV1:
 
     def _parents(self) -> list[Path]:
         mounted = [hierarchy.mounted for hierarchy in self._hierarchies]
-        return [path / PARENT for path in (*mounted, *([self._unified] if self._unified else []))]
+        return [
+            path / self._parent for path in (*mounted, *([self._unified] if self._unified else []))
+        ]
 
     def _delegated(self, *, host: bool) -> dict[str, Path]:
         """The trees that the agent gets a part of, by the names that it knows."""
         names = ["memory", "pids", "cpu", "cpuacct"]
-        if not self.kills_at_once and "freezer" in self._of:
+        if self._root and not self.kills_at_once and "freezer" in self._of:
             names.append("freezer")
         trees = {
             name: self._of[name].mounted if host else VIEW / self._of[name].name for name in names
@@ -191,7 +212,23 @@ class GroupsV1:
         return trees
 
     def _learners(self, controller: str, sandbox_id: str) -> Path:
-        return self._of[controller].mounted / PARENT / sandbox_id / LEARNERS
+        return self._of[controller].mounted / self._parent / sandbox_id / LEARNERS
+
+
+def show_version_1(hierarchies: Sequence[Hierarchy], unified: Path | None) -> None:
+    """Cover /sys/fs/cgroup with the same hierarchies, and version 2 where no runtime looks for it.
+
+    They are bound, not mounted anew: that would change the host's options of version 2.
+    """
+    kernel.mount("cgroup", _SCAFFOLD, "tmpfs", _FLAGS, "mode=755,size=64k")
+    for hierarchy in hierarchies:
+        _bind(hierarchy.mounted, _SCAFFOLD / hierarchy.name)
+        for name in hierarchy.controllers.split(","):
+            if not hierarchy.named and name != hierarchy.name:
+                (_SCAFFOLD / name).symlink_to(hierarchy.name)
+    if unified is not None:
+        _bind(unified, _SCAFFOLD / _UNIFIED)
+    kernel.mount(_SCAFFOLD, VIEW, flags=MountFlag.MOVE)
 
 
 def _oom_kills(group: Path) -> int:
@@ -200,6 +237,21 @@ def _oom_kills(group: Path) -> int:
     except OSError:
         return 0
     return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+
+
+def _move(pid: int, owner: int, group: Path) -> None:
+    """Version 1 lets nobody but root and a process's own user move it."""
+    folder = os.open(group, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.chown("cgroup.procs", owner, owner, dir_fd=folder)
+        with kernel.acting_as(owner):
+            procs = os.open("cgroup.procs", os.O_WRONLY | os.O_CLOEXEC, dir_fd=folder)
+        try:
+            os.write(procs, str(pid).encode())
+        finally:
+            os.close(procs)
+    finally:
+        os.close(folder)
 
 
 def _bind(source: Path, target: Path) -> None:

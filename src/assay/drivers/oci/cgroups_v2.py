@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from assay.domain.limits import SandboxLimits
+from assay.driver.port import Cleanup
 from assay.drivers.oci.bundle import AGENT_MEMORY, AGENT_PROCESSES, Bind
 from assay.drivers.oci.cgroups import (
     AGENT,
@@ -32,6 +33,7 @@ from assay.drivers.oci.cgroups import (
     remove_all,
     write,
 )
+from assay.drivers.oci.process import Process
 
 CONTROLLERS: Final = ("memory", "pids", "cpu")
 _ENABLED: Final = " ".join(f"+{name}" for name in CONTROLLERS)
@@ -40,18 +42,26 @@ _ENABLED: Final = " ".join(f"+{name}" for name in CONTROLLERS)
 class GroupsV2:
     """Groups on a host with version 2 alone."""
 
-    def __init__(self, mounted: Path) -> None:
+    limits = True
+    cleanup = Cleanup.CGROUP_KILL
+
+    def __init__(self, mounted: Path, parent: str = PARENT) -> None:
         self._mounted = mounted
+        self._parent = parent
+
+    def group_of(self, sandbox_id: str) -> str:
+        return f"/{self._parent}/{sandbox_id}/{AGENT}"
 
     def start(self, sandbox_id: str) -> Start:
-        return Start(group=f"/{PARENT}/{sandbox_id}", limited=False)
+        return Start(group=f"/{self._parent}/{sandbox_id}", limited=False)
 
     def view(self) -> None:
         """Runtimes like this layout as it is."""
 
     def make(self, sandbox_id: str, limits: SandboxLimits, owner: int) -> None:
         make_folder(self._group(sandbox_id))
-        for folder in (self._mounted, self._mounted / PARENT):
+        parent = self._mounted / self._parent
+        for folder in (parent.parent, parent):
             write(folder, cgroup_subtree_control=_ENABLED)
         for name in (AGENT, LEARNERS):
             make_folder(self._group(sandbox_id) / name)
@@ -84,7 +94,7 @@ class GroupsV2:
         except FileNotFoundError:
             return None
 
-    def remove(self, sandbox_id: str) -> None:
+    def remove(self, sandbox_id: str, process: Process | None) -> None:
         folder = self._group(sandbox_id)
         with contextlib.suppress(FileNotFoundError):
             write(folder, cgroup_kill=1)  # Linux 5.14; what older ones lack, remove_all does
@@ -92,10 +102,10 @@ class GroupsV2:
 
     def tidy(self) -> None:
         with contextlib.suppress(OSError):
-            (self._mounted / PARENT).rmdir()
+            (self._mounted / self._parent).rmdir()
 
     def _group(self, sandbox_id: str) -> Path:
-        return self._mounted / PARENT / sandbox_id
+        return self._mounted / self._parent / sandbox_id
 
 
 def _limit(folder: Path, *, memory: int, processes: int) -> None:

@@ -37,7 +37,7 @@ class OciDriver:
 
     `state` is a folder of its own on this machine, that several servers may share; `agent` is the
     static program that becomes process 1; `parallel` sandboxes are made at a time, others wait.
-    Needs root.
+    Needs root, if only in a user namespace with 65,536 more ids.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class OciDriver:
     @property
     def capabilities(self) -> Capabilities:
         """What this driver can do on this machine."""
-        return Capabilities()
+        return self._workshop.capabilities()
 
     async def probe(self) -> Health:
         """Make a sandbox with an empty root and connect to its agent. Never raises."""

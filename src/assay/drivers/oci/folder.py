@@ -85,6 +85,15 @@ class SandboxFolder:
         """Process 1, running or not; None for a sandbox that is only half made."""
         return Process.parse(_read(self._process))
 
+    def half_made(self) -> Process | None:
+        """Process 1 by the runtime's own note, of a server that did not come as far as its own."""
+        text = _read(self.pid)
+        process = Process.find(int(text)) if text.isdecimal() else None
+        # The number of a process that has ended may be another's by now, but a younger one's.
+        if process is not None and process.began() <= self.pid.stat().st_mtime + 1.0:
+            return process
+        return None
+
     def log(self) -> str:
         """What agent and runtime had to say, at most the last 4 KiB of each."""
         texts = (_read(self.runtime_log)[-4096:], _read(self.agent_log)[-4096:])

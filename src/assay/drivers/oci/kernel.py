@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntFlag
 from functools import cache
 from pathlib import Path
@@ -15,6 +18,9 @@ _CLONE_VFORK = 0x00004000
 _CLONE_NEWNS = 0x00020000
 _CLONE_NEWUSER = 0x10000000
 _WAIT_FOR_ANY_KIND = 0x40000000
+_NS_GET_PARENT = 0xB702
+_PR_SET_DUMPABLE = 4
+_SETRESUID = {"x86_64": 117, "aarch64": 147}
 _MNT_DETACH = 2
 _UMOUNT_NOFOLLOW = 8
 
@@ -56,6 +62,13 @@ def _check(result: int, what: str) -> None:
         raise OSError(number, os.strerror(number), what)
 
 
+@cache
+def is_at_least(major: int, minor: int) -> bool:
+    """Whether this is Linux of that version, or a newer one."""
+    numbers = os.uname().release.split("-", 1)[0].split(".")[:2]
+    return tuple(map(int, numbers)) >= (major, minor)
+
+
 def unshare_mounts() -> None:
     """Give the calling thread (and no other) a copy of its mount namespace, root and folder."""
     _check(_libc().unshare(_CLONE_NEWNS), "unshare")
@@ -64,6 +77,40 @@ def unshare_mounts() -> None:
 def enter_mounts(namespace: int) -> None:
     """Move the calling thread into the mount namespace of this file descriptor."""
     _check(_libc().setns(namespace, _CLONE_NEWNS), "setns")
+
+
+def unshare_users() -> None:
+    """Put this process, which must have one thread only, into a user namespace of its own."""
+    _check(_libc().unshare(_CLONE_NEWUSER), "unshare")
+
+
+def enter_users(namespace: int) -> None:
+    """Move this process, which must have one thread only, into a user namespace."""
+    _check(_libc().setns(namespace, _CLONE_NEWUSER), "setns")
+
+
+def parent_namespace(namespace: int) -> int:
+    """Open the user namespace above a user namespace. Raises PermissionError above our own."""
+    return fcntl.ioctl(namespace, _NS_GET_PARENT)
+
+
+@contextmanager
+def acting_as(user: int) -> Iterator[None]:
+    """Let the calling thread (and no other) be this user, for what opens files only."""
+    _become(user)
+    try:
+        yield
+    finally:
+        _become(0)
+        # Whoever changes users can't be looked into any more; we are still the same.
+        _check(_libc().prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0), "prctl")
+
+
+def _become(user: int) -> None:
+    # Not by libc's own function, which changes all threads.
+    _check(
+        _libc().syscall(ctypes.c_long(_SETRESUID[os.uname().machine]), -1, user, -1), "setresuid"
+    )
 
 
 def mount(

@@ -1,7 +1,15 @@
-"""Finds out which control groups this host has, and picks the code for them."""
+"""Finds out which control groups this host has, and picks the code for them.
+
+Root has all of them. An ordinary user has what was delegated to them:
+
+    version 2   the highest group above this process that is the user's (systemd's user@UID.service,
+                or a service with Delegate=yes); in it, as for root, assay/<id>
+    version 1   the folder assay-UID of each hierarchy, which the administrator makes
+"""
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +17,11 @@ from typing import Final
 
 from assay.domain.errors import DriverUnavailable
 from assay.driver.port import Problem
-from assay.drivers.oci.cgroups import Groups
+from assay.drivers.oci.cgroups import PARENT, Groups
+from assay.drivers.oci.cgroups_none import NoGroups
 from assay.drivers.oci.cgroups_v1 import GroupsV1, Hierarchy
 from assay.drivers.oci.cgroups_v2 import GroupsV2
+from assay.drivers.oci.users import Ids
 
 NEEDED: Final = ("memory", "pids", "cpu")
 
@@ -22,6 +32,8 @@ class Layout:
 
     hierarchies: tuple[Hierarchy, ...]
     unified: Path | None
+    own: str = "/"
+    """The group of version 2 that this process is in."""
 
     @property
     def controllers(self) -> frozenset[str]:
@@ -60,21 +72,27 @@ def parse_layout(mountinfo: str, own_groups: str) -> Layout:
             unified = place
         elif kind == "cgroup":
             mounted[frozenset(options.split(","))] = place
-    hierarchies = []
+    hierarchies, own = [], "/"
     for line in own_groups.splitlines():
-        controllers = line.split(":", 2)[1]
+        _, controllers, group = line.split(":", 2)
         if not controllers:
+            own = group
             continue
         found = [
             path for names, path in mounted.items() if names.issuperset(controllers.split(","))
         ]
         if found:
             hierarchies.append(Hierarchy(controllers=controllers, mounted=found[0]))
-    return Layout(hierarchies=tuple(hierarchies), unified=unified)
+    return Layout(hierarchies=tuple(hierarchies), unified=unified, own=own)
 
 
-def choose_groups(layout: Layout) -> Groups:
-    """The code for a layout. Raises DriverUnavailable when it can't do what is needed."""
+def choose_groups(layout: Layout, ids: Ids | None = None) -> Groups:
+    """The code for a layout and who we are (None: root).
+
+    Raises DriverUnavailable when it can't do what is needed.
+    """
+    if ids is not None and ids.rootless:
+        return _delegated(layout, ids.user) or NoGroups(layout.hierarchies)
     found = problems(layout)
     if found:
         raise DriverUnavailable(f"{found[0].summary}; {found[0].remedy}")
@@ -82,6 +100,47 @@ def choose_groups(layout: Layout) -> Groups:
         return GroupsV1(layout.hierarchies, layout.unified)
     assert layout.unified is not None
     return GroupsV2(layout.unified)
+
+
+def _delegated(layout: Layout, user: int) -> Groups | None:
+    """What an ordinary user may use, or None: it takes all the controllers that are needed."""
+    if not layout.controllers:
+        group = delegated_of_version_2(layout)
+        return GroupsV2(layout.unified, group) if layout.unified and group else None
+    parent = f"{PARENT}-{user}"
+    given = {
+        name
+        for hierarchy in layout.hierarchies
+        for name in hierarchy.controllers.split(",")
+        if _is_given(hierarchy.mounted / parent)
+    }
+    if not given.issuperset((*NEEDED, "cpuacct")):
+        return None
+    return GroupsV1(layout.hierarchies, None, parent, frozenset(given))
+
+
+def delegated_of_version_2(layout: Layout) -> str | None:
+    """The highest group that is ours to make others in and has the controllers, or None."""
+    if layout.unified is None:
+        return None
+    path = Path(layout.own.lstrip("/"))
+    for group in (*reversed(path.parents[:-1]), path):
+        folder = layout.unified / group
+        if _is_given(folder) and not set(NEEDED) - set(_offered(folder)):
+            return f"{group}/{PARENT}"
+    return None
+
+
+def _is_given(folder: Path) -> bool:
+    """Whether groups can be made in a group, and processes moved into it."""
+    return all(os.access(path, os.W_OK) for path in (folder, folder / "cgroup.procs"))
+
+
+def _offered(folder: Path) -> list[str]:
+    try:
+        return (folder / "cgroup.controllers").read_text().split()
+    except OSError:
+        return []
 
 
 def problems(layout: Layout) -> list[Problem]:

@@ -41,6 +41,11 @@ class Process:
     def __str__(self) -> str:
         return f"{self.pid} {self.started}"
 
+    def began(self) -> float:
+        """When it was started, on the clock (seconds since 1970)."""
+        up = time.clock_gettime(time.CLOCK_BOOTTIME) - self.started / os.sysconf("SC_CLK_TCK")
+        return time.time() - up
+
     def runs(self) -> bool:
         """Whether this very process still runs."""
         return Process.find(self.pid) == self

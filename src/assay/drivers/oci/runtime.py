@@ -29,6 +29,8 @@ class Runtime:
     """Debian's package of it."""
     options: tuple[str, ...] = ()
     """Before the sub-command."""
+    options_without_groups: tuple[str, ...] = ()
+    """The same, where there are no control groups for it to use."""
     filter_file: str = ""
     """Where in its own folder it leaves the compiled seccomp filter, if it does."""
     filter_annotation: str = ""
@@ -99,6 +101,7 @@ CRUN = Runtime(
     program="crun",
     package="crun",
     options=("--cgroup-manager=cgroupfs",),
+    options_without_groups=("--cgroup-manager=disabled",),
     filter_file="seccomp.bpf",
     filter_annotation="run.oci.seccomp_bpf_data",
 )

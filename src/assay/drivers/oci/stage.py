@@ -22,19 +22,15 @@ from typing import Final
 from assay.domain.errors import RuntimeFailed
 from assay.domain.limits import SandboxLimits
 from assay.driver.port import RootFilesystem, SandboxSpec
-from assay.drivers.oci import kernel, working_folder
+from assay.drivers.oci import devices, kernel, working_folder
 from assay.drivers.oci.bundle import AGENT_FOLDER, CONTROL, Bind
 from assay.drivers.oci.kernel import MountFlag
-from assay.drivers.oci.users import WIDTH
+from assay.drivers.oci.users import WIDTH, host_id
 from assay.drivers.oci.working_folder import WorkingFolder
 
 _STAGE: Final = Path("/dev")
 _IMAGE: Final = _STAGE / "image"
 _FLAGS: Final = MountFlag.NOSUID | MountFlag.NODEV
-_DEVICES: Final = {
-    "null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9),
-    "tty": (5, 0),
-}  # fmt: skip
 _GROUPS: Final = ("memory", "pids", "cpu", "cpuacct", "freezer", "unified")
 _NOT_THERE: Final = (errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EOPNOTSUPP)
 """What a kernel or a file system says that can't tell owners in another way."""
@@ -74,14 +70,14 @@ class Staged:
 
 
 @contextlib.contextmanager
-def staged(spec: SandboxSpec, agent: Path, first_user: int) -> Iterator[Staged]:
+def staged(
+    spec: SandboxSpec, agent: Path, first_user: int, *, rootless: bool = False
+) -> Iterator[Staged]:
     """Mount everything; at the end nothing is left but what the sandbox itself holds on to."""
     _require_folders(spec.root.path)
-    kernel.mount("stage", _STAGE, "tmpfs", MountFlag.NOSUID, "mode=755,size=64k")
-    try:
-        _make_devices()
+    with devices.stage(_STAGE, rootless=rootless):
         (_STAGE / _EMPTY).mkdir()
-        owners = _bring(spec.root, first_user)
+        owners = _bring(spec.root, first_user, rootless=rootless)
         place = working_folder.find(_IMAGE, spec.root.working_folder)
         root = _show_image(place, first_user)
         binds = [
@@ -93,16 +89,8 @@ def staged(spec: SandboxSpec, agent: Path, first_user: int) -> Iterator[Staged]:
             for number, mount in enumerate(spec.root.mounts)
         ]
         binds.append(Bind(source=_show(agent, "agent"), target=AGENT_FOLDER))
-        binds += _writable(spec, first_user, place)
+        binds += _writable(spec, first_user, place, rootless=rootless)
         yield Staged(root=root, binds=binds, owners=owners)
-    finally:
-        kernel.detach(_STAGE)
-
-
-def _make_devices() -> None:
-    for name, (major, minor) in _DEVICES.items():
-        os.mknod(_STAGE / name, stat.S_IFCHR, os.makedev(major, minor))
-        (_STAGE / name).chmod(0o666)
 
 
 def _require_folders(root: Path) -> None:
@@ -118,10 +106,13 @@ def _require_folders(root: Path) -> None:
             )
 
 
-def _bring(root: RootFilesystem, first_user: int) -> bool:
-    """Put the image on the stage, for overlays to show; say if its files keep their owners."""
+def _bring(root: RootFilesystem, first_user: int, *, rootless: bool) -> bool:
+    """Put the image on the stage, for overlays to show; say if its files keep their owners.
+
+    Without root, files on disk belong to ids of ours, which are those of the first range.
+    """
     _IMAGE.mkdir()
-    if root.owners:
+    if root.owners and not rootless:
         owners = kernel.user_namespace(first_user, WIDTH)
         try:
             kernel.mount_owned(root.path, _IMAGE, owners)
@@ -132,7 +123,7 @@ def _bring(root: RootFilesystem, first_user: int) -> bool:
         finally:
             os.close(owners)
     kernel.mount(root.path, _IMAGE, flags=MountFlag.BIND)
-    return False
+    return root.owners and rootless and first_user == 1
 
 
 def _show_image(place: WorkingFolder, first_user: int) -> Path:
@@ -201,7 +192,9 @@ def _forbids_programs(source: Path) -> bool:
     return bool(os.statvfs(source).f_flag & os.ST_NOEXEC)
 
 
-def _writable(spec: SandboxSpec, first_user: int, place: WorkingFolder) -> list[Bind]:
+def _writable(
+    spec: SandboxSpec, first_user: int, place: WorkingFolder, *, rootless: bool
+) -> list[Bind]:
     layer = _STAGE / "writable"
     layer.mkdir()
     _mount_memory(layer, spec.limits, _OWN_INODES + (0 if place.empty else _OVERLAY_INODES))
@@ -217,13 +210,20 @@ def _writable(spec: SandboxSpec, first_user: int, place: WorkingFolder) -> list[
     secret.chmod(0o400)
     os.chown(secret, first_user, first_user)
     if place.target not in (bind.target for bind in binds):
-        user, group = first_user + spec.root.user, first_user + spec.root.group
-        binds.append(_working(layer, place, binds, first_user, (user, group)))
+        user, group = host_id(first_user, spec.root.user), host_id(first_user, spec.root.group)
+        # Redirected: whole folders of the image can be renamed, too. That is root's alone.
+        marks = "userxattr" if rootless else "redirect_dir=on"
+        binds.append(_working(layer, place, binds, first_user, (user, group), marks))
     return binds
 
 
 def _working(
-    layer: Path, place: WorkingFolder, others: list[Bind], root: int, owner: tuple[int, int]
+    layer: Path,
+    place: WorkingFolder,
+    others: list[Bind],
+    root: int,
+    owner: tuple[int, int],
+    marks: str,
 ) -> Bind:
     """The working folder: what the image has there can be changed, in the writable layer alone."""
     for other in others:
@@ -237,8 +237,7 @@ def _working(
     for folder in (work, below, shown):
         folder.mkdir()
     kernel.bind_in(_IMAGE, place.target, below)
-    # Redirected: whole folders of the image can be renamed, too.
-    _overlay(shown, _FLAGS, f"lowerdir={below},upperdir={path},workdir={work},redirect_dir=on")
+    _overlay(shown, _FLAGS, f"lowerdir={below},upperdir={path},workdir={work},{marks}")
     return Bind(source=shown, target=place.target, writable=True)
 
 

@@ -16,10 +16,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from assay.domain.errors import AssayError, CreateTimeout, DiskFull, RuntimeFailed
-from assay.driver.port import Sandbox, SandboxSpec, SandboxState
+from assay.domain.errors import (
+    AssayError,
+    CreateTimeout,
+    DiskFull,
+    DriverUnavailable,
+    RuntimeFailed,
+)
+from assay.driver.port import Capabilities, Sandbox, SandboxSpec, SandboxState
+from assay.drivers.oci import kernel
 from assay.drivers.oci.bundle import Plan, configuration
-from assay.drivers.oci.cgroups import Groups, group_of
+from assay.drivers.oci.cgroups import Groups
 from assay.drivers.oci.dial import dial
 from assay.drivers.oci.folder import Sandboxes, SandboxFolder, is_id, new_id
 from assay.drivers.oci.launcher import Launcher, hide
@@ -27,7 +34,7 @@ from assay.drivers.oci.layout import choose_groups, read_layout
 from assay.drivers.oci.process import Process
 from assay.drivers.oci.runtime import Runtime, call
 from assay.drivers.oci.stage import Staged, install_agent, staged
-from assay.drivers.oci.users import UserRanges
+from assay.drivers.oci.users import WIDTH, Ids, UserRanges, read_ids
 
 _SECONDS_TO_START: Final = 30.0
 _SECONDS_TO_LISTEN: Final = 10.0
@@ -49,16 +56,53 @@ class Workshop:
         self._annotations: dict[str, str] = {}
         self._runs = state / runtime.name / "run"
         self.sandboxes = Sandboxes(state / runtime.name / "sandboxes")
-        self._ranges = UserRanges(state / "users", first=first_user)
+        self._first_user = first_user
+
+    @cached_property
+    def ids(self) -> Ids:
+        """Who we are, and which user ids we may give away."""
+        return read_ids()
 
     @cached_property
     def groups(self) -> Groups:
         """Control groups, the way this host has them. Raises DriverUnavailable."""
-        return choose_groups(read_layout())
+        return choose_groups(read_layout(), self.ids)
+
+    @cached_property
+    def _ranges(self) -> UserRanges:
+        folder, ids = self._state / "users", self.ids
+        if not ids.rootless:
+            return UserRanges(folder, first=self._first_user)
+        if not ids.enough:
+            raise DriverUnavailable(
+                f"this user namespace has {ids.count} ids; sandboxes need {WIDTH} besides 0"
+            )
+        return UserRanges(folder, first=1, last=1 + WIDTH, shared=True)
+
+    @property
+    def _options(self) -> Sequence[str]:
+        runtime = self._runtime
+        return runtime.options if self.groups.start("").group else runtime.options_without_groups
 
     @cached_property
     def _launcher(self) -> Launcher:
         return Launcher(self.groups.view, self._parallel)
+
+    def capabilities(self) -> Capabilities:
+        """What can be done here. Without groups, nothing is counted for a sandbox as a whole."""
+        try:
+            groups = self.groups
+        except DriverUnavailable:
+            return Capabilities()
+        limits = groups.limits
+        return Capabilities(
+            cleanup=groups.cleanup,
+            oom_facts=limits,
+            memory_limit=limits,
+            process_limit=limits or kernel.is_at_least(5, 14),
+            cpu_limit=limits,
+            own_devices=not self.ids.rootless,
+        )
 
     def close(self) -> None:
         """Let go of everything but the sandboxes."""
@@ -88,7 +132,7 @@ class Workshop:
         self, program: Path, groups: Groups, folder: SandboxFolder, lock: int, spec: SandboxSpec
     ) -> tuple[Process, Staged]:
         folder.note_image(spec.root.digest)
-        first_user = self._ranges.take(folder.id)
+        first_user = self._ranges.take(folder.id, owners=spec.root.owners)
         folder.note_range(first_user)
         groups.make(folder.id, spec.limits, first_user)
         shown = self._launcher.submit(
@@ -108,13 +152,18 @@ class Workshop:
         self, program: Path, folder: SandboxFolder, lock: int, spec: SandboxSpec, first_user: int
     ) -> Staged:
         """In a launcher's thread: what is mounted here is seen by the runtime alone."""
-        with staged(spec, self._installed_agent, first_user) as shown:
+        with self._staged(spec, first_user) as shown:
             plan = self._plan(shown, folder, spec, first_user)
             folder.configuration.write_text(json.dumps(configuration(plan)))
             self._run(program, folder, lock)
         if self._runtime.filter_annotation and not self._annotations:
             self._annotations = self._compiled_filter(folder)
         return shown
+
+    def _staged(
+        self, spec: SandboxSpec, first_user: int
+    ) -> contextlib.AbstractContextManager[Staged]:
+        return staged(spec, self._installed_agent, first_user, rootless=self.ids.rootless)
 
     def _plan(
         self, shown: Staged, folder: SandboxFolder, spec: SandboxSpec, first_user: int
@@ -126,6 +175,7 @@ class Workshop:
             first_user=first_user,
             group=start.group,
             group_limits=start.limited,
+            unheld=None if self.groups.limits else spec.limits,
             unclaimed_seconds=spec.unclaimed_seconds,
             annotations=self._annotations,
         )
@@ -144,7 +194,7 @@ class Workshop:
 
     def _run(self, program: Path, folder: SandboxFolder, lock: int) -> None:
         command: list[str | Path] = [
-            program, *self._runtime.options, "--root", self._runs, "--log", folder.runtime_log,
+            program, *self._options, "--root", self._runs, "--log", folder.runtime_log,
             "run", "--detach", "--bundle", folder.path, "--pid-file", folder.pid, folder.id,
         ]  # fmt: skip
         # If we are killed, whoever cleans up waits for the lock, and so until the runtime is done.
@@ -197,7 +247,7 @@ class Workshop:
             "runtime": self._runtime.name,
             "process": str(process.pid),
             "folder": str(folder.path),
-            "group": group_of(folder.id),
+            "group": self.groups.group_of(folder.id),
             "first_user": str(folder.range()),
         }
 
@@ -206,7 +256,7 @@ class Workshop:
         sandbox_id = new_id()
         try:
             with self.sandboxes.making(sandbox_id) as (folder, _):
-                first_user = self._ranges.take(sandbox_id)
+                first_user = self._ranges.take(sandbox_id, owners=spec.root.owners)
                 folder.note_range(first_user)
                 self.groups.make(sandbox_id, spec.limits, first_user)
                 return self._launcher.submit(
@@ -224,12 +274,12 @@ class Workshop:
         stopwatch: Path,
     ) -> int:
         program = self._runtime.find()
-        with staged(spec, self._installed_agent, first_user) as shown:
+        with self._staged(spec, first_user) as shown:
             bundle = configuration(self._plan(shown, folder, spec, first_user))
             bundle["process"]["args"] = list(argv)
             folder.configuration.write_text(json.dumps(bundle))
             ended = subprocess.run(
-                [stopwatch, "1", program, *self._runtime.options, "--root", self._runs,
+                [stopwatch, "1", program, *self._options, "--root", self._runs,
                  "--log", folder.runtime_log, "run", "--bundle", folder.path, folder.id],
                 capture_output=True, text=True, timeout=_SECONDS_TO_START, check=False,
             )  # fmt: skip
@@ -265,7 +315,7 @@ class Workshop:
         with self.sandboxes.locked(sandbox_id) as folder:
             if folder is None:
                 return
-            self.groups.remove(sandbox_id)
+            self.groups.remove(sandbox_id, folder.process() or folder.half_made())
             shutil.rmtree(self._runs / sandbox_id, ignore_errors=True)
             self._ranges.free(sandbox_id, folder.range())
             folder.remove()
@@ -274,7 +324,10 @@ class Workshop:
         if error.errno in (errno.ENOSPC, errno.EDQUOT) and not self._has_room():
             return self._disk_full(str(error))
         if error.errno in (errno.EPERM, errno.EACCES) and os.geteuid() != 0:
-            return RuntimeFailed("only root can make sandboxes; try sudo", detail=str(error))
+            return RuntimeFailed(
+                "only root makes sandboxes, if only in a user namespace; see `assay doctor`",
+                detail=str(error),
+            )
         return RuntimeFailed(
             "the host could not make a sandbox; `assay doctor` looks for the cause",
             detail=str(error),

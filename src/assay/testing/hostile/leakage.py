@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Sequence
 from typing import Final
 
 from assay.agent.ports import open_port
@@ -20,7 +21,7 @@ group = Group("leakage", hostile=True)
 
 _AGENTS_OWN = 4
 
-_SHARED: Final = ("/", "/etc/passwd", "/.assay/agent", "/dev/null")
+_SHARED: Final = ("/", "/etc/passwd", "/.assay/agent")
 _DEVICES: Final = {
     "null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts", "fd", "stdin", "stdout",
     "stderr", "shm", "mqueue", "core", "console",
@@ -83,8 +84,18 @@ async def abstract_sockets(bench: Workbench) -> None:
 @group.case()
 async def locks_of_a_neighbour(bench: Workbench) -> None:
     """Locks on files that all sandboxes show are each sandbox's own, and are no messages."""
+    await _expect_own_locks(bench, _SHARED)
+
+
+@group.case("own_devices")
+async def locks_on_devices(bench: Workbench) -> None:
+    """The same goes for the devices that every sandbox has."""
+    await _expect_own_locks(bench, ("/dev/null", "/dev/zero"))
+
+
+async def _expect_own_locks(bench: Workbench, paths: Sequence[str]) -> None:
     one, two = await bench.session(), await bench.session()
-    for path in _SHARED:
+    for path in paths:
         holding = await bench.start(one, "hold-locks", path)
         await holding.read(b"locked\n")
         within = await bench.said(one, "see-locks", path)

@@ -1,0 +1,63 @@
+"""No control groups at all: what an ordinary user has to whom none were delegated.
+
+Then the kernel limits each process rather than all of them together (bundle.py), and what a
+sandbox has started is found by its process namespace: that ends with its process 1.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from assay.domain.limits import SandboxLimits
+from assay.driver.port import Cleanup
+from assay.drivers.oci.bundle import Bind
+from assay.drivers.oci.cgroups import SECONDS_TO_DIE, Start, Usage, hanging
+from assay.drivers.oci.cgroups_v1 import Hierarchy, show_version_1
+from assay.drivers.oci.process import Process, kill_and_wait
+
+
+class NoGroups:
+    """Groups that are not there."""
+
+    limits = False
+    cleanup = Cleanup.KILL_ALL
+
+    def __init__(self, hierarchies: Sequence[Hierarchy]) -> None:
+        self._hierarchies = hierarchies
+
+    def group_of(self, sandbox_id: str) -> str:
+        return ""
+
+    def start(self, sandbox_id: str) -> Start:
+        return Start(group="", limited=False)
+
+    def view(self) -> None:
+        """Runtimes want to see some that they can't use, and crun not those of both versions."""
+        if self._hierarchies:
+            show_version_1(self._hierarchies, None)
+
+    def make(self, sandbox_id: str, limits: SandboxLimits, owner: int) -> None:
+        """Nothing to make."""
+
+    def binds(self, sandbox_id: str) -> list[Bind]:
+        return []
+
+    def place(self, sandbox_id: str, pid: int, limits: SandboxLimits, owner: int) -> None:
+        """Nowhere to place it."""
+
+    def usage(self, sandbox_id: str) -> Usage | None:
+        return None
+
+    def remove(self, sandbox_id: str, process: Process | None) -> None:
+        """Kill process 1; the kernel then kills all others before it lets it end."""
+        if process is None:
+            return
+        kill_and_wait(
+            lambda: [process.pid] if process.runs() else [], time.monotonic() + SECONDS_TO_DIE
+        )
+        if process.runs():
+            raise hanging(f"process {process.pid} was killed and still runs")
+
+    def tidy(self) -> None:
+        """Nothing to remove."""
