@@ -24,10 +24,14 @@ _STATES = "states"
 
 
 def open_images(settings: Settings) -> Images:
-    """The images of the settings' folder."""
+    """The images of the settings' folder.
+
+    Without root, 0 is ourselves, and an image's files belong to the ids from 1 on.
+    """
+    from assay.drivers.oci.users import read_ids
     from assay.images import Images  # only now: runs of `host` needn't wait for this import
 
-    return Images(settings.images)
+    return Images(settings.images, owner_offset=1 if read_ids().rootless else 0)
 
 
 def holding(settings: Settings, image: Image | None) -> AbstractContextManager[None]:

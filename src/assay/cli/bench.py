@@ -133,7 +133,7 @@ def images_command(
     flags: Flags, repeats: int, drivers: tuple[str, ...], json_to: str | None
 ) -> int:
     """Sandboxes of images beside `host`; 20 images and 500 sandboxes that share their files."""
-    return _run(flags.settings(), drivers, json_to, [(_IMAGES, repeats)])
+    return _run(flags.settings_for_sandboxes(), drivers, json_to, [(_IMAGES, repeats)])
 
 
 @bench.command("stream")

@@ -37,7 +37,7 @@ def pull(flags: Flags, *, references: tuple[str, ...], as_json: bool) -> int:
 
     Without REF: those of all environments. A Dockerfile is built anew, on what its FROM has now.
     """
-    settings = flags.settings()
+    settings = flags.settings_for_sandboxes()
     images = open_images(settings)
     wanted = references or _of_environments(Catalogue(settings).environments)
     return _make(wanted, lambda each, tell: images.pull(each, on_progress=tell), as_json=as_json)
@@ -60,7 +60,7 @@ def build(flags: Flags, *, wanted: tuple[str, ...], as_json: bool) -> int:
 
     A PATH begins with ./ or /, and names a Dockerfile or its folder; a NAME is an environment's.
     """
-    settings = flags.settings()
+    settings = flags.settings_for_sandboxes()
     catalogue, images = Catalogue(settings), open_images(settings)
     every = _of_environments(catalogue.environments)
     paths = [_dockerfile(catalogue, each) for each in wanted]
@@ -73,7 +73,7 @@ def build(flags: Flags, *, wanted: tuple[str, ...], as_json: bool) -> int:
 @click.pass_obj
 def images(flags: Flags, *, as_json: bool) -> int:
     """List the images of this machine: sizes, digests, and who needs them."""
-    settings = flags.settings()
+    settings = flags.settings_for_sandboxes()
     found = open_images(settings).all()
     reasons = needed(settings, Catalogue(settings).environments)
     if as_json:
@@ -95,7 +95,7 @@ def images(flags: Flags, *, as_json: bool) -> int:
 @click.pass_obj
 def gc(flags: Flags, *, dry_run: bool, as_json: bool) -> int:
     """Remove images that neither an environment nor a sandbox needs, and layers kept for later."""
-    settings = flags.settings()
+    settings = flags.settings_for_sandboxes()
     images = open_images(settings)
     reasons = needed(settings, Catalogue(settings).environments)
     unwanted = [each for each in images.all() if each.digest not in reasons]

@@ -9,11 +9,12 @@ other files are what these are made of:
     folder.py    a sandbox's folder on disk         cgroups*.py  limits, counters and the end
     users.py     user ids of its own                dial.py      a connection to its agent
     process.py   its process 1                      health.py    does it work on this machine
-    kernel.py    system calls
+    kernel.py    system calls                        devices.py   the stage, and what is in /dev
 """
 
 from assay.drivers.oci.driver import OciDriver
 from assay.drivers.oci.folder import images_in_use
 from assay.drivers.oci.runtime import CRUN, RUNC, Runtime
+from assay.drivers.oci.users import read_ids
 
-__all__ = ["CRUN", "RUNC", "OciDriver", "Runtime", "images_in_use"]
+__all__ = ["CRUN", "RUNC", "OciDriver", "Runtime", "images_in_use", "read_ids"]
