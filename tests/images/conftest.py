@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from making import Layout
 
 from assay.images import Images
+from assay.images.beneath import open_in
 
 
 @pytest.fixture(autouse=True)
@@ -26,6 +29,19 @@ def nothing_open() -> Iterator[None]:
     yield
     assert len(list(Path("/proc/self/fd").iterdir())) <= before
     assert children.read_text() == ours
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_leads_out(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Before anything hostile is unpacked as root: stop here if a look-up gets out."""
+    folder = os.open(tmp_path_factory.mktemp("root"), os.O_RDONLY)
+    try:
+        for path in (b"/usr", b"../../../../../usr"):
+            with suppress(FileNotFoundError):
+                os.close(open_in(folder, path, os.O_PATH))
+                pytest.exit("open_in leads out of its folder", returncode=1)
+    finally:
+        os.close(folder)
 
 
 @pytest.fixture

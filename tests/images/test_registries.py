@@ -375,6 +375,26 @@ def test_killed_at_any_moment_the_next_pull_works_and_nothing_is_left(registry, 
     assert list((folder / "drafts").iterdir()) == []
 
 
+def test_a_program_that_we_started_ends_with_us(layout, tmp_path):
+    folder = tmp_path / "images"
+    with a_bad_registry(never) as host:
+        process = pulling(folder, f"{host}/a:1")
+        deadline = time.monotonic() + 20
+        while not skopeo_for(host) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert skopeo_for(host)
+        process.kill()
+        process.communicate()
+        deadline = time.monotonic() + 2
+        while skopeo_for(host) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not skopeo_for(host)
+
+
+def skopeo_for(host: str) -> list[str]:
+    return [line for line in programs_about(Path(host)) if "inspect" in line]
+
+
 def programs_about(folder: Path) -> list[str]:
     found = []
     for process in Path("/proc").iterdir():

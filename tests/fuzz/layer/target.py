@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 from assay.domain.errors import AssayError
+from assay.images.beneath import open_in
 from assay.images.blobs import Blobs
 from assay.images.image import ImageConfiguration
 from assay.images.manifest import Configuration, Descriptor, Manifest
@@ -33,6 +35,23 @@ def fuzz(data: bytes) -> None:
         ]  # fmt: skip
     finally:
         shutil.rmtree(place)
+
+
+def stays_inside() -> bool:
+    """Whether a look-up can't get out: if it could, this would be no place to try layers."""
+    place = tempfile.mkdtemp()
+    root = os.open(place, os.O_RDONLY)
+    try:
+        os.close(open_in(root, b"/usr", os.O_PATH))
+    except FileNotFoundError:
+        return True
+    finally:
+        os.close(root)
+        Path(place).rmdir()
+    return False
+
+
+assert stays_inside()
 
 
 def mended(data: bytes) -> bytes:
