@@ -102,6 +102,46 @@ def test_nothing_is_built_while_nothing_has_changed(base, images, write, monkeyp
     assert images.find(str(file)) == changed
 
 
+def test_a_folder_of_which_nothing_is_copied_may_change(base, images, write):
+    file = write(f"FROM {base}", "WORKDIR /srv", 'RUN ["/probe", "write", "/made", "5"]')
+    (file.parent / "hello.py").write_text("one")
+    image = images.build(file)
+    (file.parent / "hello.py").write_text("one, and more")
+    told: list[Progress] = []
+    assert images.find(str(file)) == image
+    assert images.get(str(file), on_progress=told.append) == image
+    assert told == []
+    file.write_text(file.read_text() + "COPY hello.py /srv/\n")
+    assert images.find(str(file)) is None
+    copied = images.build(file)
+    (file.parent / "hello.py").write_text("two")
+    assert images.find(str(file)) is None
+    assert (copied.root.path / "srv/hello.py").read_text() == "one, and more"
+
+
+def test_what_a_base_copies_by_itself_counts_as_copied(base, images, write, on_disk):
+    """ONBUILD is in no line of the Dockerfile that is built."""
+    parent, pushed = write(f"FROM {base}", "ONBUILD COPY text /srv/"), f"{base}-onbuild"
+    buildah = (
+        "unshare", "--mount", "--propagation", "private", "--", "buildah",
+        "--root", str(on_disk / "other"), "--runroot", str(on_disk / "run"),
+        "--storage-driver", "overlay",
+    )  # fmt: skip
+    for arguments in (
+        ("bud", "--isolation", "chroot", "--format", "docker", "--tag", pushed,
+         "--file", str(parent), str(parent.parent)),
+        ("push", pushed, f"docker://{pushed}"),
+    ):  # fmt: skip
+        command = (*buildah, arguments[0], "--tls-verify=false", *arguments[1:])
+        subprocess.run(command, check=True, capture_output=True)
+    child = write(f"FROM {pushed}", "USER 1000")
+    (child.parent / "text").write_text("one")
+    assert (images.build(child).root.path / "srv/text").read_text() == "one"
+    (child.parent / "text").write_text("two, longer")
+    assert images.find(str(child)) is None
+    assert (images.build(child).root.path / "srv/text").read_text() == "two, longer"
+
+
 def test_an_image_of_nothing_but_a_program_needs_no_registry(images, write):
     file = write("FROM scratch", "COPY probe /bin/", "USER 1000", 'ENTRYPOINT ["/bin/probe"]')
     shutil.copy(program("probe"), file.parent / "probe")

@@ -26,6 +26,12 @@ _CONFIGURATION: Final = Path("/etc/containers/registries.conf")
 
 _MOST_FILES: Final = 100_000
 _STEP: Final = re.compile(r"(?:\[[^\]]*\] )?STEP (\d+)/(\d+): (.*)")
+_INSIDER: Final = re.compile(
+    r"(?:ARG|CMD|ENTRYPOINT|ENV|EXPOSE|FROM|HEALTHCHECK|LABEL|MAINTAINER|ONBUILD|RUN(?!.*--mount)|SHELL"
+    r"|STOPSIGNAL|USER|VOLUME|WORKDIR)\b",
+    re.IGNORECASE,
+)
+"""A step that takes nothing from the context."""
 _OF_A_BASE: Final = re.compile(
     r"initializing source docker:|pinging container registry|reading manifest"
 )
@@ -64,15 +70,17 @@ class Recipe:
         others = repr((str(self.context), sorted(self.arguments.items())))
         return f"{self.dockerfile}#{hashlib.sha256(others.encode()).hexdigest()[:12]}"
 
-    def inputs(self) -> str:
-        """A digest of the Dockerfile, the arguments, and the names and times of the context.
+    def inputs(self, *, context: bool = True) -> str:
+        """A digest of the Dockerfile, the arguments, and the names and times of the `context`.
 
         Raises ImageUnavailable when something can't be read, InvalidInput for a context that
         nobody can mean.
         """
         try:
             digest = hashlib.sha256(self.dockerfile.read_bytes())
-            digest.update(repr(sorted(self.arguments.items())).encode())
+            digest.update(repr((sorted(self.arguments.items()), context)).encode())
+            if not context:
+                return digest.hexdigest()
             for number, line in enumerate(_tree(os.fspath(self.context), "")):
                 if number > _MOST_FILES:
                     raise InvalidInput(
@@ -88,8 +96,8 @@ class Recipe:
         return digest.hexdigest()
 
 
-def build(recipe: Recipe, storage: Path, fetching: Fetching, *, anew: bool) -> Found:
-    """Build an image and copy it out of buildah's storage.
+def build(recipe: Recipe, storage: Path, fetching: Fetching, *, anew: bool) -> tuple[Found, bool]:
+    """Build an image and copy it out of buildah's storage; say if its context can matter.
 
     With `anew` the images named by FROM are asked for again. Raises BuildFailed, ImageUnavailable
     when one of them can't be had, Unavailable when a program is missing, DiskFull.
@@ -113,7 +121,8 @@ def build(recipe: Recipe, storage: Path, fetching: Fetching, *, anew: bool) -> F
     )  # fmt: skip
     if ended.status != 0:
         raise _failure(recipe, ended.status, ended.words)
-    return copy_to_layout(buildah.image(name), recipe.text, fetching, within=buildah.within)
+    found = copy_to_layout(buildah.image(name), recipe.text, fetching, within=buildah.within)
+    return found, steps.use_context
 
 
 class _Buildah:
@@ -152,9 +161,21 @@ class _Steps:
     def __init__(self, recipe: Recipe, fetching: Fetching) -> None:
         self._recipe = recipe
         self._fetching = fetching
+        self._seen = 0
+        self._outsiders = 0
+
+    @property
+    def use_context(self) -> bool:
+        """Whether any step can have taken something from the context.
+
+        What is in the Dockerfile is not enough to tell: what it is FROM may have ONBUILD.
+        """
+        return self._outsiders > 0 or self._seen == 0
 
     def see(self, line: str) -> None:
         if found := _STEP.fullmatch(line):
+            self._seen += 1
+            self._outsiders += _INSIDER.match(found[3]) is None
             self._fetching.on_progress(
                 Progress(
                     step=f"building {self._recipe.text}: {found[3][:200]}",

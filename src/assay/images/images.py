@@ -60,11 +60,13 @@ class Images:
     def find(self, reference: str) -> Image | None:
         """Return an image that is known and whole here. Asks nobody; takes milliseconds.
 
-        That of a Dockerfile only when neither it nor its folder have changed since.
+        That of a Dockerfile only when neither it, nor the folder that it copies from, has changed.
         """
         source = parse(reference)
         pin = self._store.pin(source.text)
-        if pin is None or (isinstance(source, FromDockerfile) and not _is_current(pin, source)):
+        if pin is None:
+            return None
+        if isinstance(source, FromDockerfile) and not _is_found_current(pin, source):
             return None
         return self._store.image(pin)
 
@@ -145,15 +147,15 @@ class Images:
             return Removed(images=images, bytes=max(0, _free(self._store.folder) - before))
 
     def _build(self, recipe: Recipe, on_progress: OnProgress, *, anew: bool) -> Image:
-        inputs = recipe.inputs()
         pin = self._store.pin(recipe.text)
-        if not anew and pin is not None and pin.inputs == inputs:
+        if not anew and pin is not None and _is_current(pin, recipe):
             image = self._store.image(pin)
             if image is not None:
                 return image
+        inputs = {context: recipe.inputs(context=context) for context in (False, True)}
         with self._fetching(on_progress) as fetching, self._store.building() as storage:
-            found = build(recipe, storage, fetching, anew=anew)
-            return self._unpack(recipe.text, found, fetching, inputs=inputs)
+            found, uses_context = build(recipe, storage, fetching, anew=anew)
+            return self._unpack(recipe.text, found, fetching, inputs=inputs[uses_context])
 
     @contextmanager
     def _fetching(self, on_progress: OnProgress) -> Iterator[Fetching]:
@@ -224,11 +226,16 @@ def _recipe(dockerfile: Path, context: Path | None, arguments: Mapping[str, str]
     return Recipe(dockerfile=dockerfile, context=folder, arguments=arguments)
 
 
-def _is_current(pin: Pin, source: FromDockerfile) -> bool:
+def _is_found_current(pin: Pin, source: FromDockerfile) -> bool:
     try:
-        return pin.inputs == _recipe(source.dockerfile, None, _NO_ARGUMENTS).inputs()
+        return _is_current(pin, _recipe(source.dockerfile, None, _NO_ARGUMENTS))
     except ImageUnavailable:
         return False
+
+
+def _is_current(pin: Pin, recipe: Recipe) -> bool:
+    """Whether all that went into an image is as it was: its context only if it took any of it."""
+    return pin.inputs == recipe.inputs(context=False) or pin.inputs == recipe.inputs()
 
 
 def _free(folder: Path) -> int:
