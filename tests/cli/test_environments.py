@@ -16,7 +16,7 @@ from assay.environments import ExecutionEnvironment, bundled_folder, load_all
 
 ENVIRONMENTS = {each.name: each for each in load_all([bundled_folder()])[0]}
 SLOW_TO_COMPILE = {"cpp", "haskell", "java", "kotlin", "rust"}
-NOT_INSTALLED = {"haskell", "kotlin", "r", "rust"}
+NOT_INSTALLED = {"haskell", "kotlin", "python-data", "r", "rust"}
 
 pytestmark = pytest.mark.root
 

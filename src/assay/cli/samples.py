@@ -65,7 +65,7 @@ async def try_program(
         root,
         program.sandbox,
         plan_program(environment, program, root=root),
-        (program.source,),
+        (program.source, *program.files),
         sink,
         stdin=program.stdin,
         until=program.last_step,

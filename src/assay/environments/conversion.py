@@ -177,6 +177,7 @@ def _program(
     with _at(key):
         return Program(
             source=_file(f"{key}.file", program.file, folder),
+            files=tuple(_file(f"{key}.files", name, folder) for name in program.files),
             arguments=tuple(program.arguments),
             stdin=program.stdin,
             last_step=kind,

@@ -91,6 +91,7 @@ class Program(Struct, forbid_unknown_fields=True, frozen=True):
     file: str
     outcome: str
     last_step: Literal["compile", "run"] = "run"
+    files: list[str] = []
     arguments: list[str] = []
     stdin: str = ""
     stdout: str | None = None

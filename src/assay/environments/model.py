@@ -51,6 +51,8 @@ class Program:
     """
 
     source: Path
+    files: tuple[Path, ...]
+    """What lies beside it in the sandbox."""
     arguments: tuple[str, ...]
     stdin: str
     last_step: StepKind

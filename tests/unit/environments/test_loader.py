@@ -193,6 +193,16 @@ WRONG = {
         ["programs[1].file", "leads out"],
     ),
     "absolute path": ('"outcomes/spin.lua"', '"/etc/passwd"', ["programs[1].file", "leads out"]),
+    "data that is not there": (
+        "limits = { cpu_seconds = 0.5 }",
+        'files = ["data.csv"]',
+        ["programs[1].files", "no file 'data.csv'"],
+    ),
+    "data from elsewhere": (
+        "limits = { cpu_seconds = 0.5 }",
+        'files = ["/etc/passwd"]',
+        ["programs[1].files", "leads out"],
+    ),
     "the same program twice": ('"outcomes/spin.lua"', '"hello.lua"', ["programs[1].file", "twice"]),
     "unknown outcome": (
         "timed_out(cpu)",

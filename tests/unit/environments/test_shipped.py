@@ -25,8 +25,8 @@ each_environment = pytest.mark.parametrize("environment", ENVIRONMENTS, ids=lamb
 def test_all_load_and_nothing_is_wrong() -> None:
     assert PROBLEMS == ()
     assert [each.name for each in ENVIRONMENTS] == [
-        "bash", "c", "cpp", "go", "haskell", "java", "javascript", "kotlin", "php", "python", "r",
-        "ruby", "rust", "sql",
+        "bash", "c", "cpp", "go", "haskell", "java", "javascript", "kotlin", "php", "python",
+        "python-data", "r", "ruby", "rust", "sql",
     ]  # fmt: skip
 
 
@@ -60,7 +60,9 @@ def test_every_file_of_an_environment_is_a_program_of_it(
 ) -> None:
     files = {path for path in environment.folder.rglob("*") if path.is_file()}
     own = {environment.folder / name for name in ("environment.toml", "Dockerfile")}
-    assert files - own == {program.source for program in environment.programs}
+    programs = environment.programs
+    beside = {file for program in programs for file in program.files}
+    assert files - own == {program.source for program in programs} | beside
 
 
 @each_environment
@@ -96,13 +98,15 @@ def test_the_dockerfile_installs_the_packages_of_the_tools(
         r"^ARG BASE=docker\.io/library/debian:\d+-slim\nFROM \$\{BASE\}$", dockerfile, re.MULTILINE
     )
     assert dockerfile.endswith("WORKDIR /workspace\n")
+    assert environment.image in ("host", str(environment.folder / "Dockerfile"))
 
 
 @each_environment
 def test_the_first_program_to_show_says_hello(environment: ExecutionEnvironment) -> None:
     assert environment.hello.outcome.success
     assert environment.hello.stdout == "Hello, world!\n"
-    assert for_file(ENVIRONMENTS, PurePosixPath(environment.hello.source)) is environment
+    if environment.extensions:  # else people name it: `assay run -e python-data plot.py`
+        assert for_file(ENVIRONMENTS, PurePosixPath(environment.hello.source)) is environment
 
 
 @each_environment

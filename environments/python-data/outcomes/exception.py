@@ -1,0 +1,4 @@
+import pandas
+
+scores = pandas.DataFrame({"learner": ["Ada", "Grace"]})
+print(scores["points"])
