@@ -85,5 +85,6 @@ def test_an_environment_without_its_image_says_so() -> None:
         raise Unavailable(f"no {image}")
 
     environments, _ = load_all([bundled_folder()])
-    for report in examine_environments(environments, [], no_image):
-        assert report.problems == (Problem(summary="no host"),)
+    reports = examine_environments(environments, [], no_image)
+    for environment, report in zip(environments, reports, strict=True):
+        assert report.problems == (Problem(summary=f"no {environment.image}"),)
