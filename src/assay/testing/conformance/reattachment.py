@@ -131,7 +131,7 @@ async def limits_hold_meanwhile(bench: Workbench) -> None:
     executions = [await host.agent.start(command) for command in commands]
     await asyncio.sleep(0.05)
     await host.agent.aclose()
-    await asyncio.sleep(1.2)
+    await asyncio.sleep(bench.patient(1.2))
     await host.reconnect()
     for known in host.agent.known:
         expect(known.ended, f"execution {known.number} went on beyond its limit")
