@@ -9,9 +9,11 @@
 
 #include <sys/mman.h>
 
-enum step { SEND, HELLO_WITH, RECEIVE, WRITE, READ, END_WITH, CLOSE, TIME, HANG_UP, CONNECT, STEPS };
+enum step { SEND, HELLO_WITH, RECEIVE, WRITE, READ, END_WITH, CLOSE, TIME, HANG_UP, CONNECT,
+            FEED, LINGER, FAIL, STEPS };
 
-enum { FIRST_FD = 3, FDS_LOOKED_AT = 200, TURNS_AT_THE_END = 64 };
+enum { FIRST_FD = 3, FDS_LOOKED_AT = 200, TURNS_AT_THE_END = 64,
+       LINGERING_MOST = 5, FAILURES_MOST = 20 };
 static const uint64_t UNCLAIMED = 900 * 1000000000ull;
 
 static char socket_path[64] = "/tmp/assay-fuzz-XXXXXX";
@@ -72,6 +74,12 @@ static void step_send(struct steps *steps)
     steps->at += length;
 }
 
+static void step_feed(struct steps *steps)
+{
+    uint32_t channel = number(steps, 1);
+    host_feed(channel, number(steps, 2));
+}
+
 static void step_hello(unsigned asked_epoch)
 {
     uint8_t frame[HEADER_SIZE + 128] = {0};
@@ -86,18 +94,21 @@ static void step_hello(unsigned asked_epoch)
     turn();
 }
 
+/* Standard input, too, comes once, in order and unchanged. */
 static void step_read(struct program *program, size_t most)
 {
     static uint8_t bytes[65536];
-    if (program && program->streams[0] >= 0)
-        (void)!read(program->streams[0], bytes, most);
+    size_t got = world_read(program, bytes, most);
+    uint64_t start = program->read - got;
+    for (size_t i = 0; i < got && host_only_fed() && !program->terminal; i++)
+        must(bytes[i] == world_byte(0, start + i), "changed input");
 }
 
 static void step_of_program(enum step step, struct steps *steps)
 {
     struct program *program = world_running(number(steps, 1));
     unsigned value = number(steps, step == WRITE ? 3 : 2);
-    if (step == READ)
+    if (program && step == READ)
         step_read(program, value);
     else if (program && step == WRITE)
         world_write(program, value & 1, value >> 8);
@@ -105,6 +116,8 @@ static void step_of_program(enum step step, struct steps *steps)
         world_end(program, (int)(value & 0x7f ? value & 0x7f : value & 0xff00));
     else if (program && step == CLOSE)
         close_fd(&program->streams[value % 3]);
+    else if (program && step == LINGER)
+        program->lingering = (int)value % LINGERING_MOST;
 }
 
 static void take_step(struct steps *steps)
@@ -117,6 +130,8 @@ static void take_step(struct steps *steps)
     case RECEIVE: host_receive(number(steps, 2)); break;
     case TIME: world_time += number(steps, 2) * MILLISECOND; break;
     case HANG_UP: host_hang_up(); break;
+    case FEED: step_feed(steps); break;
+    case FAIL: world_failures = (int)number(steps, 1) % FAILURES_MOST; break;
     default: step_of_program(step, steps);
     }
     turn();
@@ -128,7 +143,7 @@ static void take_step(struct steps *steps)
 static void come_to_rest(void)
 {
     int left = TURNS_AT_THE_END;
-    for (int quiet = 0; quiet < 3 && left > 0; left--) {
+    for (int quiet = 0; quiet < 2 * LINGERING_MOST && left > 0; left--) {
         for (struct program *program; (program = world_running(0));)
             world_end(program, 0);
         host_receive(SIZE_MAX);
@@ -136,8 +151,13 @@ static void come_to_rest(void)
         quiet = world_timeout == 0 ? 0 : quiet + 1;
     }
     must(left > 0, "it never rests");
-    for (int i = 0; i < SLOTS; i++)
+    int taken = 0, used = 0;
+    for (int i = 0; i < SLOTS; i++) {
         must(executions[i].state != ENDING, "an execution without processes does not end");
+        taken += slots[i].taken;
+        used += executions[i].slot != NULL;
+    }
+    must(taken == used, "a slot that nobody uses is taken");
 }
 
 static void reset(void)

@@ -9,14 +9,14 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { CONNECTIONS_MOST = 4, CHANNELS_MOST = 128, BUFFER = HEADER_SIZE + PAYLOAD_MOST };
+enum { CONNECTIONS_MOST = 10, CHANNELS_MOST = 128, BUFFER = HEADER_SIZE + PAYLOAD_MOST };
 
 /* What a connection may expect on a channel. Known only from its EXEC on, and only as long as
  * nothing was asked that lets output begin elsewhere. */
 struct channel {
     uint32_t number;
     bool vague, terminal, exited;
-    uint64_t offset, of_stream[2];
+    uint64_t offset, of_stream[2], fed;
 };
 
 struct stream { uint8_t bytes[BUFFER]; size_t have; };
@@ -30,6 +30,7 @@ static struct connection {
 } connections[CONNECTIONS_MOST], *current;
 
 static int next_place;
+static bool only_fed = true, feeding;
 
 static struct channel *channel_of(struct connection *c, uint32_t number)
 {
@@ -61,6 +62,7 @@ static void note_sent(struct connection *c, const uint8_t *head, const uint8_t *
 {
     uint32_t number = (uint32_t)get_number(head + 4, 4);
     struct channel *known = channel_of(c, number);
+    only_fed &= head[8] != INPUT || feeding;
     if (head[8] == EXEC)
         note_exec(c, number, payload, length);
     else if (head[8] == ATTACH && known)
@@ -123,6 +125,19 @@ static void check_fields(const uint8_t *payload, size_t length)
     must(!reader.broken, "fields that do not fit their frame");
 }
 
+static void check_ready(const uint8_t *payload, size_t length)
+{
+    struct reader reader = {payload, payload + length, false};
+    struct field field;
+    while (next_field(&reader, &field)) {
+        if (field.tag != F_EXECUTION)
+            continue;
+        must(field.length == 33 && (field.value[4] == 1 || field.value[4] == 2), "an execution");
+        uint64_t kept = get_number(field.value + 5, 8), read = get_number(field.value + 13, 8);
+        must(kept <= read && read - kept <= OUTPUT_RING, "more kept than there is");
+    }
+}
+
 static void note_received(struct connection *c, const uint8_t *head, const uint8_t *payload,
                           size_t length)
 {
@@ -138,7 +153,8 @@ static void note_received(struct connection *c, const uint8_t *head, const uint8
             known->exited = true;
         check_fields(payload, length);
         break;
-    case READY: case REFUSED: case FAILED: check_fields(payload, length); break;
+    case READY: check_ready(payload, length); /* fall through */
+    case REFUSED: case FAILED: check_fields(payload, length); break;
     case WINDOW: must(length == 9 && payload[8] < 2, "a window"); break;
     case PING: must(length == 0, "a ping"); break;
     case PONG: must(length <= 64, "a pong"); break;
@@ -184,6 +200,28 @@ void host_send(const uint8_t *bytes, size_t length)
         follow(current, bytes, (size_t)sent);
 }
 
+void host_feed(uint32_t number, size_t count)
+{
+    static uint8_t frame[HEADER_SIZE + PAYLOAD_MOST];
+    struct channel *known = current ? channel_of(current, number) : NULL;
+    if (!known || count > PAYLOAD_MOST - 8)
+        return;
+    put_number(frame, count + 8, 4);
+    put_number(frame + 4, number, 4);
+    frame[8] = INPUT;
+    put_number(frame + HEADER_SIZE, known->fed, 8);
+    for (size_t i = 0; i < count; i++)
+        frame[HEADER_SIZE + 8 + i] = world_byte(0, known->fed++);
+    feeding = true;
+    host_send(frame, HEADER_SIZE + 8 + count);
+    feeding = false;
+}
+
+bool host_only_fed(void)
+{
+    return only_fed;
+}
+
 void host_hang_up(void)
 {
     if (current)
@@ -202,4 +240,5 @@ void host_reset(void)
     }
     current = NULL;
     next_place = 0;
+    only_fed = true;
 }

@@ -1,19 +1,25 @@
 /* The clock, and the programs, as an input of the fuzzer wants them. */
 #include "../agent.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #undef pipe2
 #undef socketpair
+#undef accept4
 #undef epoll_wait
 
-enum { FIRST_PID = 1 << 30 }; /* beyond what a kernel gives */
+enum {
+    FIRST_PID = 1 << 30, /* beyond what a kernel gives */
+    /* As little as the kernel allows, so that what is full soon is full in few steps. */
+    PIPE_BYTES = 4096, SOCKET_BYTES = 4608,
+};
 
 struct program programs[PROGRAMS_MOST];
 uint64_t world_time;
-int world_timeout;
+int world_timeout, world_failures;
 static int made[GIVEN], made_count; /* the ends that the next process will be given */
 
 void must(bool condition, const char *what)
@@ -39,9 +45,25 @@ void world_reset(void)
         programs[i] = (struct program){.control = -1, .streams = {-1, -1, -1}};
     }
     world_time = 1000000000000ull;
+    world_failures = 0;
 }
 
 /* ---- what the agent calls ---- */
+
+static bool fails(void)
+{
+    world_failures -= world_failures > 0;
+    errno = EAGAIN;
+    return world_failures > 0;
+}
+
+int world_accept4(int listener, struct sockaddr *address, socklen_t *length, int flags)
+{
+    int fd = accept4(listener, address, length, flags), size = SOCKET_BYTES / 2;
+    if (fd >= 0)
+        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+    return fd;
+}
 
 int world_socketpair(int domain, int type, int protocol, int ends[2])
 {
@@ -53,7 +75,10 @@ int world_socketpair(int domain, int type, int protocol, int ends[2])
 
 int world_pipe2(int ends[2], int flags)
 {
-    int result = pipe2(ends, flags);
+    int result = fails() ? -1 : pipe2(ends, flags);
+    if (result < 0)
+        return result;
+    fcntl(ends[0], F_SETPIPE_SZ, PIPE_BYTES);
     made[made_count] = ends[made_count == 1 ? 0 : 1]; /* standard input is read, the others written */
     made_count++;
     return result;
@@ -68,8 +93,8 @@ static int keep(int fd)
 
 pid_t world_fork(void)
 {
-    for (int i = 0; i < PROGRAMS_MOST; i++) {
-        if (programs[i].pid)
+    for (int i = 0; i < PROGRAMS_MOST && !fails(); i++) {
+        if (programs[i].pid || programs[i].lingering)
             continue;
         programs[i] = (struct program){.pid = FIRST_PID + i, .control = keep(made[0])};
         for (int j = 0; j < 3; j++)
@@ -97,7 +122,7 @@ pid_t world_wait4(pid_t any, int *status, int options, struct rusage *usage)
         if (!pid || !programs[i].ended)
             continue;
         *status = programs[i].status;
-        programs[i].pid = 0;
+        programs[i].pid = 0; /* its descendants may linger */
         return pid;
     }
     return 0;
@@ -121,18 +146,21 @@ int world_epoll_wait(int poller, struct epoll_event *events, int most, int timeo
 static struct program *of(const struct execution *execution)
 {
     int i = execution->pid - FIRST_PID;
-    return i >= 0 && i < PROGRAMS_MOST && programs[i].pid ? &programs[i] : NULL;
+    must(i >= 0 && i < PROGRAMS_MOST, "it looks for what is no program of its own");
+    return &programs[i];
 }
 
 bool walk_finds_none(struct execution *execution)
 {
-    return !of(execution) || of(execution)->ended;
+    return (!of(execution)->pid || of(execution)->ended) && of(execution)->lingering == 0;
 }
 
 void walk_kill(struct execution *execution)
 {
-    if (of(execution))
-        world_end(of(execution), SIGKILL);
+    struct program *program = of(execution);
+    program->lingering -= program->lingering > 0;
+    if (program->pid)
+        world_end(program, SIGKILL);
 }
 
 bool walk_kill_all(struct execution *execution)
@@ -151,6 +179,7 @@ uint64_t walk_cpu(struct execution *execution)
 static void open_terminal(struct program *program, int number)
 {
     char path[32];
+    program->terminal = true;
     snprintf(path, sizeof path, "/dev/pts/%d", number);
     for (int i = 0; i < 3; i++) {
         close_fd(&program->streams[i]);
@@ -211,9 +240,10 @@ void world_end(struct program *program, int status)
     program_close(program);
 }
 
+/* Differs where a ring of the agent's has come round, too. */
 uint8_t world_byte(int stream, uint64_t position)
 {
-    return (uint8_t)(position * 31 + (position >> 8) + (uint64_t)stream * 7);
+    return (uint8_t)(position * 31 + (position >> 8) * 3 + (position >> 16) * 5 + (uint64_t)stream * 7);
 }
 
 void world_write(struct program *program, int stream, size_t count)
@@ -225,4 +255,11 @@ void world_write(struct program *program, int stream, size_t count)
         return;
     ssize_t put = write(program->streams[stream + 1], bytes, count < sizeof bytes ? count : sizeof bytes);
     program->written[stream] += put > 0 ? (uint64_t)put : 0;
+}
+
+size_t world_read(struct program *program, uint8_t *bytes, size_t most)
+{
+    ssize_t got = program->streams[0] < 0 ? 0 : read(program->streams[0], bytes, most);
+    program->read += got > 0 ? (uint64_t)got : 0;
+    return got > 0 ? (size_t)got : 0;
 }
