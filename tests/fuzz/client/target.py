@@ -22,6 +22,8 @@ WITH_READY, WRITING, TERMINAL, LISTING, GETTING, CANCELLING, ATTACHING, ABANDONI
     1 << bit for bit in range(8)
 )
 ROUNDS_MOST = 2000
+AT_ONCE = 250
+"""Of byte 1: from here on nothing is cut."""
 
 
 def fuzz(data: bytes) -> None:
@@ -33,10 +35,19 @@ def fuzz(data: bytes) -> None:
         return
     wishes, size = data[0], data[1] + 1
     said = (READY if wishes & WITH_READY else b"") + data[2:]
-    run_in_virtual_time(converse(wishes, [said[i : i + size] for i in range(0, len(said), size)]))
+    unheard: list[dict[str, Any]] = []
+    run_in_virtual_time(converse(wishes, cut(said, size), unheard))
+    assert not unheard, f"errors that nobody heard of: {unheard}"
 
 
-async def converse(wishes: int, pieces: list[bytes]) -> None:
+def cut(said: bytes, size: int) -> list[bytes]:
+    """The first frame by itself, then pieces; or everything at once."""
+    first = 12 + int.from_bytes(said[:4], "little") if size <= AT_ONCE else len(said)
+    return [said[:first], *(said[i : i + size] for i in range(first, len(said), size))]
+
+
+async def converse(wishes: int, pieces: list[bytes], unheard: list[dict[str, Any]]) -> None:
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
     ours, theirs = stream_pair()
     speaking = asyncio.create_task(speak(theirs, pieces))
     try:
@@ -56,9 +67,10 @@ async def converse(wishes: int, pieces: list[bytes]) -> None:
 async def speak(stream: MemoryStream, pieces: list[bytes]) -> None:
     """Say it all, and read what comes as an agent would."""
     try:
-        for piece in pieces:
+        for number, piece in enumerate(pieces):
             await stream.write(piece)
-            await asyncio.sleep(0)
+            # What follows the greeting is about executions, which the host must start before.
+            await asyncio.sleep(0.01 if number == 0 else 0)
         for _ in range(ROUNDS_MOST):
             if not await stream.read(1 << 20):
                 return
