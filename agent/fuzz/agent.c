@@ -16,7 +16,7 @@ enum { FIRST_FD = 3, FDS_LOOKED_AT = 200, TURNS_AT_THE_END = 64,
        LINGERING_MOST = 5, FAILURES_MOST = 20 };
 static const uint64_t UNCLAIMED = 900 * 1000000000ull;
 
-static char socket_path[64] = "/tmp/assay-fuzz-XXXXXX";
+static char socket_path[108];
 static int listener, signals;
 static const uint8_t secret[SECRET_SIZE]; /* zeros, so that an input can hold it */
 
@@ -33,7 +33,7 @@ static void remove_socket(void)
 int LLVMFuzzerInitialize(int *count, char ***values)
 {
     (void)count, (void)values;
-    must(mkdtemp(socket_path) != NULL, "no folder for a socket");
+    make_folder(socket_path, sizeof socket_path - sizeof "/socket");
     strcat(socket_path, "/socket");
     atexit(remove_socket);
     signal(SIGPIPE, SIG_IGN);

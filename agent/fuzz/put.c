@@ -23,8 +23,9 @@ static bool old_kernel; /* without openat2: paths are walked instead */
 
 enum { NOBODY = 65534, INPUT_MOST = 8192 };
 
-static char place[64] = "/dev/shm/assay-fuzz-XXXXXX", root[80], outside[80], canary[100];
-static int input, first_free;
+/* Relative to `place`, so that what is above may be closed to nobody. */
+static char root[] = "root", outside[] = "outside", canary[] = "outside/canary", place[108];
+static int input, first_free, place_fd, start_fd;
 
 static int remove_one(const char *path, const struct stat *facts, int kind, struct FTW *walk)
 {
@@ -74,12 +75,11 @@ static void lay_traps(void)
 int LLVMFuzzerInitialize(int *count, char ***values)
 {
     (void)count, (void)values;
-    must(mkdtemp(place) != NULL, "no folder in /dev/shm");
+    make_folder(place, sizeof place);
     chmod(place, 0777);
     atexit(remove_place);
-    snprintf(root, sizeof root, "%s/root", place);
-    snprintf(outside, sizeof outside, "%s/outside", place);
-    snprintf(canary, sizeof canary, "%s/canary", outside);
+    place_fd = open(place, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    start_fd = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
     input = memfd_create("input", MFD_CLOEXEC);
     dup2(input, 0);
     int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
@@ -127,9 +127,11 @@ static void try_out(const uint8_t *data, size_t size)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     size = size < INPUT_MOST ? size : INPUT_MOST;
+    must(fchdir(place_fd) == 0, "no way to its folder");
     old_kernel = false;
     try_out(data, size);
     old_kernel = true;
     try_out(data, size);
+    must(fchdir(start_fd) == 0, "no way back"); /* the fuzzer's paths may be relative */
     return 0;
 }

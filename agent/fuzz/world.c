@@ -30,6 +30,13 @@ void must(bool condition, const char *what)
     abort();
 }
 
+void make_folder(char path[], size_t size)
+{
+    const char *above = getenv("TMPDIR");
+    int length = snprintf(path, size, "%s/assay-fuzz-XXXXXX", above ? above : "/tmp");
+    must(length < (int)size && mkdtemp(path), "no folder of its own in TMPDIR");
+}
+
 static void program_close(struct program *program)
 {
     close_fd(&program->control);

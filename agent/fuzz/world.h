@@ -50,6 +50,7 @@ int world_accept4(int listener, struct sockaddr *address, socklen_t *length, int
 int world_clock(clockid_t clock, struct timespec *time);
 int world_epoll_wait(int poller, struct epoll_event *events, int most, int timeout);
 void must(bool condition, const char *what);
+void make_folder(char path[], size_t size); /* beneath TMPDIR, which whoever runs this removes */
 
 #define fork world_fork
 #define kill world_kill

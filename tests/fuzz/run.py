@@ -6,11 +6,13 @@ What is found beyond the corpus in the tree stays in `.fuzz/TARGET`, where the n
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from target import HERE, PROGRAMS, in_python, names
 
@@ -39,7 +41,7 @@ def main() -> int:
     if unknown:
         sys.exit(f"no such target: {', '.join(unknown)}; there are: {', '.join(names())}")
     if arguments.input is not None:
-        return subprocess.call([*command(targets[0]), str(arguments.input)])
+        return call([*command(targets[0]), str(arguments.input)], None)
     results = [fuzz(target, arguments.seconds) for target in targets]
     return 1 if any(result.crashes for result in results) else 0
 
@@ -72,10 +74,23 @@ def fuzz(target: str, seconds: int) -> Result:
         str(HERE / target / "corpus"),
     ]
     with log.open("wb") as output:
-        status = subprocess.call(line, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        status = call(line, output)
     result = read_log(target, log, status)
     report(result, log)
     return result
+
+
+def call(line: list[str], output: IO[bytes] | None) -> int:
+    """Run it with a folder for its files, in memory, that is gone afterwards, crash or not."""
+    shared = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as folder:
+        return subprocess.call(
+            line,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env={**os.environ, "TMPDIR": folder},
+        )
 
 
 def read_log(target: str, log: Path, status: int) -> Result:

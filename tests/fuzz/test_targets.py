@@ -71,6 +71,8 @@ def programs() -> Path:
 def test_a_target_in_c_holds_for_its_corpus_and_what_is_like_it(
     name: str, programs: Path, tmp_path: Path
 ) -> None:
+    found = tmp_path / "found"
+    found.mkdir()
     runs = MUTANTS.get(name, USUAL[False]) + len(corpus(name))
     ran = subprocess.run(
         [
@@ -80,9 +82,10 @@ def test_a_target_in_c_holds_for_its_corpus_and_what_is_like_it(
             "-timeout=20",
             "-max_len=4096",
             f"-artifact_prefix={tmp_path}/",
-            tmp_path,
+            found,
             HERE / name / "corpus",
         ],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
