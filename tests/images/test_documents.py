@@ -117,6 +117,7 @@ def a_manifest(**changes: object) -> bytes:
         (a_manifest(layers=[{"mediaType": LAYER, "digest": HEX, "size": 1e300}]), "damaged"),
         (a_manifest(layers=[{"mediaType": LAYER, "digest": HEX, "size": "1"}]), "damaged"),
         (a_manifest(layers=[{"mediaType": LAYER, "digest": "x", "size": 1}]), "no sha256"),
+        (a_manifest(layers=[{"mediaType": LAYER, "digest": HEX, "size": 1 << 40}]), "64 GiB"),
         (
             a_manifest(layers=[{"mediaType": LAYER, "digest": "sha256:../../../etc", "size": 1}]),
             "no sha256",

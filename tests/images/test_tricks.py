@@ -236,6 +236,32 @@ def test_folders_grow_no_deeper_by_way_of_links(layout, images, tmp_path):
     assert_nothing_left(images, tmp_path)
 
 
+COSTLY = {
+    "records": [records({}) + entry("x", b"7 a=bc\n" * 140_000, kind=b"x"), entry("f")] * 3,
+    "opaque whiteouts": [
+        *(entry(f"d/{number}") for number in range(2500)),
+        *[entry("d/.wh..wh..opq")] * 2500,
+    ],
+    "whiteouts": [*(entry(f"d/{n}") for n in range(2500)), *[entry("d/.wh.0")] * 2500],
+    "duplicates": [*(entry(f"d/{n}") for n in range(2500)), *[folder("d")] * 2500],
+}
+
+
+@pytest.mark.parametrize("what", COSTLY)
+def test_little_of_a_layer_does_not_cost_much_time(what, layout, images):
+    layout.image(COSTLY[what])
+    start = time.process_time()
+    images.pull(layout.reference)
+    assert time.process_time() - start < 8
+
+
+def test_a_gzip_stream_does_not_have_members_without_end(layout, images, monkeypatch):
+    monkeypatch.setattr("assay.images.stream._MOST_MEMBERS", 20_000)
+    layout.image(END, pack=lambda content: gzipped(b"") * 30_000 + gzipped(content))
+    with pytest.raises(InvalidImage, match="members without end"):
+        images.pull(layout.reference)
+
+
 def test_control_characters_do_not_reach_the_terminal(layout, images):
     layout.image([entry("/\x1b[2J\n\u202e\r")])
     with pytest.raises(AssayError) as caught:

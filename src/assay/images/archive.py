@@ -197,17 +197,18 @@ def _long(stream: LayerStream, size: int) -> bytes:
 
 def _records(content: bytes) -> Iterator[tuple[bytes, bytes]]:
     """The records of an extended header: "LENGTH KEY=VALUE\\n"."""
-    while content:
-        length, _, _ = content[:20].partition(b" ")
-        end = _decimal(length, "length")
-        record = content[len(length) + 1 : end]
+    start = 0  # and no slices of the rest: there can be 200,000 records
+    while start < len(content):
+        length, _, _ = content[start : start + 20].partition(b" ")
+        end = start + _decimal(length, "length")
+        record = content[start + len(length) + 1 : end]
         key, equals, value = record.partition(b"=")
         if end > len(content) or not equals or not value.endswith(b"\n"):
             raise Refused("it has a damaged extended header")
         if key in (b"path", b"linkpath") and b"\0" in value:
             raise Refused("it has a name with a NUL in it")
         yield key, value[:-1]
-        content = content[end:]
+        start = end
 
 
 def show(name: bytes) -> str:

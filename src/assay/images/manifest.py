@@ -18,6 +18,9 @@ from assay.images.image import ImageConfiguration
 MOST_BYTES: Final = 4 * 1024 * 1024
 """Of a manifest, an index or a configuration; registries themselves take no larger ones."""
 
+MOST_IMAGE_BYTES: Final = 64 << 30
+"""Of all layers together, compressed, and again uncompressed."""
+
 MOST_LAYERS: Final = 256
 """Docker makes at most 127."""
 
@@ -255,10 +258,13 @@ def _manifest(config: _Descriptor, layers: list[_Descriptor], where: str) -> Man
         raise InvalidImage(f"{where} has {len(layers)} layers; at most {MOST_LAYERS} are taken")
     for number, layer in enumerate(layers, 1):
         _expect(layer.media_type, _LAYERS, f"{where}: layer {number}")
-    return Manifest(
+    manifest = Manifest(
         configuration=_descriptor(config, where),
         layers=tuple(_descriptor(layer, where) for layer in layers),
     )
+    if manifest.size > MOST_IMAGE_BYTES:
+        raise InvalidImage(f"{where} is larger than {MOST_IMAGE_BYTES >> 30} GiB")
+    return manifest
 
 
 def _descriptor(found: _Descriptor, where: str) -> Descriptor:

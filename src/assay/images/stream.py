@@ -15,6 +15,10 @@ from assay.domain.errors import Unavailable
 
 CHUNK: Final = 256 * 1024
 
+_RAW_CHUNK: Final = 64 * 1024
+_MOST_MEMBERS: Final = 1_000_000
+"""Of a gzip stream. Some tools begin a new one for each file; each costs a copy of what follows."""
+
 _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
 _GZIP_FORMAT: Final = 31
@@ -101,7 +105,7 @@ def _chunks(
     file: int, on_read: Callable[[int], None], see: Callable[[bytes], None]
 ) -> Iterator[bytes]:
     os.lseek(file, 0, os.SEEK_SET)
-    while chunk := os.read(file, CHUNK):
+    while chunk := os.read(file, _RAW_CHUNK):
         see(chunk)
         on_read(len(chunk))
         yield chunk
@@ -109,12 +113,14 @@ def _chunks(
 
 def _gunzip(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """Uncompress gzip, one member after another; a few bytes never become many at once."""
-    member = zlib.decompressobj(_GZIP_FORMAT)
+    member, members = zlib.decompressobj(_GZIP_FORMAT), 1
     try:
         for data in chunks:
             while data or not member.eof:
                 if member.eof:
-                    member = zlib.decompressobj(_GZIP_FORMAT)
+                    member, members = zlib.decompressobj(_GZIP_FORMAT), members + 1
+                if members > _MOST_MEMBERS:
+                    raise Refused("its gzip stream has members without end")
                 output = member.decompress(data, CHUNK)
                 if output:
                     yield output

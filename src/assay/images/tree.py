@@ -28,10 +28,12 @@ class Tree:
         self.root = root
         self._depth = {os.fstat(root).st_ino: 0}
         self._made: set[tuple[int, bytes]] = set()
+        self._opaque: set[int] = set()
 
     def begin_layer(self) -> None:
         """From here on, whiteouts spare what is made."""
         self._made = set()
+        self._opaque = set()
 
     def is_root(self, folder: int) -> bool:
         """Whether this open folder is the root, by whatever way it was reached."""
@@ -60,6 +62,7 @@ class Tree:
             os.mkdir(name, 0o755, dir_fd=parent)
             found = os.stat(name, dir_fd=parent, follow_symlinks=False)
             self._depth[found.st_ino] = depth
+            self._opaque.discard(found.st_ino)  # the number of one that has gone
         self.note(parent, name)
 
     def note(self, parent: int, name: bytes) -> None:
@@ -75,7 +78,11 @@ class Tree:
         self._remove(parent, name, lower_only=True)
 
     def white_out_all(self, parent: int) -> None:
-        """Remove all that lower layers have in a folder."""
+        """Remove all that lower layers have in a folder; once, however often a layer says so."""
+        number = os.fstat(parent).st_ino
+        if number in self._opaque:
+            return
+        self._opaque.add(number)
         for name in os.listdir(parent):
             self._remove(parent, os.fsencode(name), lower_only=True)
 

@@ -15,13 +15,11 @@ from assay.images.archive import Entry, read_entries, show
 from assay.images.blobs import Blobs
 from assay.images.image import OnProgress, Progress
 from assay.images.layer import PLACES, Laying, parts
-from assay.images.manifest import Configuration, Descriptor, Manifest
+from assay.images.manifest import MOST_IMAGE_BYTES, Configuration, Descriptor, Manifest
 from assay.images.pool import Pool
 from assay.images.stream import LayerStream, Refused
 from assay.images.tree import Tree, look
 
-_MOST_BYTES: Final = 64 << 30
-"""Of all archives of an image together, uncompressed."""
 _ALWAYS_BYTES: Final = 1 << 30
 _MOST_RATIO: Final = 200
 """A layer larger than _ALWAYS_BYTES is at most so many times what it was compressed."""
@@ -79,7 +77,7 @@ def unpack(work: Unpacking, root: Path) -> Unpacked:
 
 
 def _lay_all(work: Unpacking, tree: Tree, laying: Laying) -> None:
-    done, left = 0, _MOST_BYTES
+    done, left = 0, MOST_IMAGE_BYTES
 
     def on_read(count: int) -> None:
         nonlocal done
