@@ -53,9 +53,10 @@ def tmp_path() -> Iterator[Path]:
 
 
 @pytest.fixture
-def on_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """On a file system with the limits of one."""
-    folder = tmp_path_factory.mktemp("images")
+def on_disk() -> Iterator[Path]:
+    """On a file system with the limits of one, where other users may look."""
+    folder = Path(tempfile.mkdtemp(prefix="assay-images-", dir="/var/tmp"))
+    folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)
 

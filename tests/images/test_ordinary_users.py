@@ -65,8 +65,6 @@ def run_as_user(program: str, *arguments: str) -> str:
 @pytest.fixture
 def place(on_disk: Path) -> Path:
     """A folder of the user's, which they can reach."""
-    for above in (on_disk, on_disk.parent, on_disk.parent.parent):
-        above.chmod(0o755)
     place = on_disk / "mine"
     place.mkdir()
     os.chown(place, USER, USER)
