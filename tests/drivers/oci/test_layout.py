@@ -37,6 +37,19 @@ def test_a_hybrid_host_has_hierarchies_and_a_unified_tree() -> None:
     assert isinstance(choose_groups(layout), GroupsV1)
 
 
+@pytest.mark.parametrize(("own", "used"), [("/", True), ("/user.slice/session-1.scope", False)])
+def test_a_hybrid_hosts_tree_is_left_alone_where_nothing_can_be_moved_in_it(
+    own: str, used: bool
+) -> None:
+    """It is mounted with nsdelegate, and the sandbox's namespace begins where we are."""
+    layout = parse_layout(TOGETHER, OWN_TOGETHER.replace("0::/\n", f"0::{own}\n"))
+
+    groups = choose_groups(layout)
+
+    assert isinstance(groups, GroupsV1)
+    assert groups.kills_at_once is used
+
+
 def test_a_missing_controller_is_named_with_the_command_that_mounts_it() -> None:
     without_pids = "\n".join(TOGETHER.splitlines()[:-1])
     layout = parse_layout(without_pids, OWN_TOGETHER)

@@ -10,6 +10,7 @@ other files are what these are made of:
     users.py     user ids of its own                dial.py      a connection to its agent
     process.py   its process 1                      health.py    does it work on this machine
     kernel.py    system calls                        devices.py   the stage, and what is in /dev
+    delegation.py  room for groups of version 2
 """
 
 from assay.drivers.oci.driver import OciDriver

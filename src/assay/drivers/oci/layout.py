@@ -21,6 +21,7 @@ from assay.drivers.oci.cgroups import PARENT, Groups
 from assay.drivers.oci.cgroups_none import NoGroups
 from assay.drivers.oci.cgroups_v1 import GroupsV1, Hierarchy
 from assay.drivers.oci.cgroups_v2 import GroupsV2
+from assay.drivers.oci.delegation import make_room
 from assay.drivers.oci.users import Ids
 
 NEEDED: Final = ("memory", "pids", "cpu")
@@ -34,6 +35,8 @@ class Layout:
     unified: Path | None
     own: str = "/"
     """The group of version 2 that this process is in."""
+    delegates: bool = False
+    """Whether version 2 is mounted with `nsdelegate`."""
 
     @property
     def controllers(self) -> frozenset[str]:
@@ -44,6 +47,15 @@ class Layout:
             if not hierarchy.named
             for name in hierarchy.controllers.split(",")
         )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a sandbox's agent can move processes in the tree of version 2 on a hybrid host.
+
+        Runtimes make the sandbox's namespace where we are. With `nsdelegate`, nothing can be moved
+        out of that from inside.
+        """
+        return not self.delegates or self.own == "/"
 
     @property
     def name(self) -> str:
@@ -64,12 +76,14 @@ def parse_layout(mountinfo: str, own_groups: str) -> Layout:
     """The layout, from the texts of /proc/self/mountinfo and /proc/self/cgroup."""
     mounted: dict[frozenset[str], Path] = {}
     unified: Path | None = None
+    delegates = False
     for line in mountinfo.splitlines():
         before, _, after = line.partition(" - ")
         place = Path(_unescape(before.split()[4]))
         kind, _, options = after.split()[:3]
         if kind == "cgroup2":
             unified = place
+            delegates = "nsdelegate" in options.split(",")
         elif kind == "cgroup":
             mounted[frozenset(options.split(","))] = place
     hierarchies, own = [], "/"
@@ -83,7 +97,7 @@ def parse_layout(mountinfo: str, own_groups: str) -> Layout:
         ]
         if found:
             hierarchies.append(Hierarchy(controllers=controllers, mounted=found[0]))
-    return Layout(hierarchies=tuple(hierarchies), unified=unified, own=own)
+    return Layout(hierarchies=tuple(hierarchies), unified=unified, own=own, delegates=delegates)
 
 
 def choose_groups(layout: Layout, ids: Ids | None = None) -> Groups:
@@ -97,9 +111,9 @@ def choose_groups(layout: Layout, ids: Ids | None = None) -> Groups:
     if found:
         raise DriverUnavailable(f"{found[0].summary}; {found[0].remedy}")
     if layout.controllers:
-        return GroupsV1(layout.hierarchies, layout.unified)
+        return GroupsV1(layout.hierarchies, layout.unified if layout.is_open else None)
     assert layout.unified is not None
-    return GroupsV2(layout.unified)
+    return GroupsV2(layout.unified, make_room(layout.unified, layout.own, PARENT))
 
 
 def _delegated(layout: Layout, user: int) -> Groups | None:
