@@ -159,6 +159,7 @@ struct execution {
     char start_step[16];
     struct usage used;
     uint64_t child_cpu_ns, child_peak_bytes; /* of the first process, from wait4 */
+    uint64_t seen_cpu_ns; /* of all of them, when it was looked at last */
     bool attached, window_due, exit_sent;
     uint64_t sent;
 };

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <limits.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -64,7 +65,8 @@ static void keep_only(int control, const int streams[3])
         dup2(streams[i], i);
     dup2(control, CONTROL);
     fcntl(CONTROL, F_SETFD, FD_CLOEXEC);
-    if (syscall(SYS_close_range, CONTROL + 1, ~0u, 0) < 0)
+    /* The largest number there can be: gVisor takes a larger one for a negative. */
+    if (syscall(SYS_close_range, CONTROL + 1, INT_MAX, 0) < 0)
         for (int fd = CONTROL + 1; fd < 4096; fd++)
             close(fd);
 }

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "agent.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
@@ -240,8 +241,13 @@ void execution_signal(struct execution *e, int number)
 void execution_resize(struct execution *e, int rows, int columns)
 {
     struct winsize size = {.ws_row = (unsigned short)rows, .ws_col = (unsigned short)columns};
-    if (e->terminal && e->out[0] >= 0)
-        ioctl(e->out[0], TIOCSWINSZ, &size);
+    if (!e->terminal || e->out[0] < 0 || ioctl(e->out[0], TIOCSWINSZ, &size) < 0)
+        return;
+    /* gVisor's terminals send no signals for their master, and know no request for one. (By then
+     * the number may be another group's; but this signal, unlike others, does nothing unasked.) */
+    pid_t foreground = tcgetpgrp(e->out[0]);
+    if (e->state == RUNNING && ioctl(e->out[0], TIOCSIG, 0) < 0 && errno == ENOTTY)
+        kill(foreground > 1 ? -foreground : -e->pid, SIGWINCH);
 }
 
 void execution_cancel(struct execution *e)
@@ -356,6 +362,21 @@ bool execution_release(struct execution *e)
     return true;
 }
 
+/* No kernel gives more than all processors all the time, but gVisor counts a thread that waits for
+ * one as if it had it. */
+static uint64_t at_most_all(const struct execution *e, uint64_t cpu_ns, uint64_t until)
+{
+    uint64_t all = (until - e->started) * (uint64_t)processors;
+    return cpu_ns < all ? cpu_ns : all;
+}
+
+/* Without groups, what the first process and its dead children had, or what was seen at the end. */
+static uint64_t cpu_used(const struct execution *e)
+{
+    uint64_t most = e->child_cpu_ns > e->seen_cpu_ns ? e->child_cpu_ns : e->seen_cpu_ns;
+    return e->used.cpu ? e->used.cpu_ns - e->base.cpu_ns : at_most_all(e, most, e->ended);
+}
+
 size_t execution_facts(struct execution *e, uint8_t *to, size_t size)
 {
     struct writer w = {to, to + size};
@@ -371,8 +392,8 @@ size_t execution_facts(struct execution *e, uint8_t *to, size_t size)
         put_field_text(&w, F_STEP, e->start_step);
     }
     put_measurement(&w, F_WALL_USED, e->ended - e->started, FROM_AGENT, OF_EXECUTION);
-    put_measurement(&w, F_CPU_USED, used->cpu ? used->cpu_ns - base->cpu_ns : e->child_cpu_ns,
-                    used->cpu ? FROM_KERNEL : FROM_AGENT, OF_EXECUTION);
+    put_measurement(&w, F_CPU_USED, cpu_used(e), used->cpu ? FROM_KERNEL : FROM_AGENT,
+                    OF_EXECUTION);
     put_measurement(&w, F_PEAK_MEMORY, used->peak ? used->peak_bytes : e->child_peak_bytes,
                     used->peak ? FROM_KERNEL : FROM_AGENT, OF_EXECUTION);
     put_measurement(&w, F_OUTPUT_USED, e->output_used, FROM_AGENT, OF_EXECUTION);
@@ -387,7 +408,8 @@ size_t execution_facts(struct execution *e, uint8_t *to, size_t size)
 /* CPU time is asked for when it can have run out at the earliest: on all processors at once. */
 static void check_cpu(struct execution *e, uint64_t now)
 {
-    uint64_t used = group_cpu(e);
+    uint64_t used = at_most_all(e, group_cpu(e), now);
+    e->seen_cpu_ns = used;
     if (used >= e->cpu_limit) {
         kill_for(e, BY_CPU);
         return;
