@@ -115,12 +115,23 @@ class Capabilities:
     memory_limit: bool = True
     process_limit: bool = True
     cpu_limit: bool = True
+    exact_cpu_time: bool = True
+    """CPU time is what programs had of the processors. Otherwise threads that wait for one are
+    counted as well, and many of them come to their limit early: up to all processors' time."""
     own_devices: bool = True
     """Its /dev/null and the like are not the host's, whose locks everybody would see."""
     network_off: bool = True
     network_on: bool = False
     own_kernel: bool = False
     """What the kernel says about an execution comes from a kernel of the sandbox's own."""
+    kernel_memory_bytes: int = 0
+    """What a kernel of the sandbox's own may need on top of the limit. Programs can come by what
+    it does not need, before they are out of memory."""
+    oom_spares_sandbox: bool = True
+    """Out of memory, one execution ends. Otherwise the whole sandbox does, when the host's kernel
+    knows no smaller part of it; the outcome is the right one all the same."""
+    terminal_keys: bool = True
+    """Ctrl-C, Ctrl-D and their like do in a terminal what they do everywhere."""
     pause: bool = False
     snapshot: bool = False
     devices: bool = False

@@ -18,6 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from assay.agent.files import list_files
+from assay.agent.session import Session
+from assay.domain.errors import FileError
 from assay.driver.port import Driver, Sandbox
 
 _CGROUPS: Final = Path("/sys/fs/cgroup")
@@ -125,6 +128,19 @@ def programs_of(sandbox: Sandbox) -> list[int]:
         return []
     agents = min(owners.values())[2]
     return [pid for pid, (_, _, owner) in owners.items() if owner != agents]
+
+
+async def programs_in(session: Session) -> int:
+    """How many processes a learner has in a sandbox.
+
+    The host counts them; where they are none of its own, the sandbox's root does in its /proc.
+    """
+    if not session.driver.capabilities.own_kernel:
+        return len(programs_of(session.sandbox))
+    while True:
+        with contextlib.suppress(FileError):  # some of them end meanwhile
+            found = await list_files(session.agent, "/proc", privileged=True)
+            return sum(one.name.isdigit() and one.uid != 0 for one in found)
 
 
 def resident_bytes() -> int:

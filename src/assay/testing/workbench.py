@@ -35,6 +35,7 @@ from assay.testing.leaks import Traces
 from assay.testing.pace import slowness
 
 T = TypeVar("T")
+OWN_KERNELS_PATIENCE: Final = 4.0
 PROBE: Final = f"{WORKSPACE}/probe"
 LOW: Final = SandboxLimits(
     memory_bytes=64 * MIB, processes=48, cpus=1.0, disk_bytes=8 * MIB, inodes=1000
@@ -142,8 +143,12 @@ class Workbench:
         self._numbers = itertools.count()
 
     def patient(self, seconds: float) -> float:
-        """A time that is meant for an ordinary machine, on this one."""
-        return seconds * self.slowness
+        """A time that is meant for an ordinary machine and its kernel, on this one.
+
+        A kernel that is a program itself takes turns of its own at every call and every wake-up.
+        """
+        own = OWN_KERNELS_PATIENCE if self.capabilities.own_kernel else 1.0
+        return seconds * self.slowness * own
 
     # --- sandboxes ---------------------------------------------------------------------------
 

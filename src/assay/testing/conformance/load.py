@@ -8,7 +8,7 @@ from assay.domain.errors import ExecutionRefused
 from assay.domain.limits import MIB
 from assay.domain.outcome import OutcomeKind
 from assay.testing.case import Failure, Group, expect, expect_equal, expect_outcome
-from assay.testing.leaks import OwnState, programs_of, resident_bytes
+from assay.testing.leaks import OwnState, programs_in, resident_bytes
 from assay.testing.workbench import Workbench
 
 group = Group("load")
@@ -50,8 +50,7 @@ async def thousand_executions_without_growth(bench: Workbench) -> None:
     grown = resident_bytes() - memory
     expect(grown < 4 * MIB, f"the host's memory grew by {grown / MIB:.1f} MiB")
     expect_equal(own.left_since(), [], "what is left in this process")
-    left = programs_of(session.sandbox)
-    expect(not left, f"{len(left)} processes are left in the sandbox")
+    expect_equal(await programs_in(session), 0, "the number of processes left in the sandbox")
 
 
 @group.case(timeout=60)

@@ -52,7 +52,7 @@ async def typing_is_echoed(bench: Workbench) -> None:
     await started.conclude()
 
 
-@group.case()
+@group.case("terminal_keys")
 async def control_d_is_end_of_file(bench: Workbench) -> None:
     """Ctrl-D at the start of a line, or the end of the input, is end-of-file."""
     session = await bench.shared()
@@ -66,7 +66,7 @@ async def control_d_is_end_of_file(bench: Workbench) -> None:
         expect_outcome(outcome, OutcomeKind.EXITED, code=0)
 
 
-@group.case()
+@group.case("terminal_keys")
 async def control_c_interrupts(bench: Workbench) -> None:
     """Ctrl-C ends the program in the foreground by SIGINT."""
     started = await bench.start(

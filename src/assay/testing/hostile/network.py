@@ -51,7 +51,10 @@ async def egress(bench: Workbench) -> None:
     session = await bench.session()
     async with _listening() as (port, callers):
         targets = [text for address in _own_addresses() for text in (address, str(port))]
-        verdicts = expect_refused(await bench.said(session, "egress", *targets, wall=50.0))
+        verdicts = expect_refused(
+            await bench.said(session, "egress", *targets, wall=50.0),
+            own_kernel=bench.capabilities.own_kernel,
+        )
     expect_equal(callers, [], "who reached the host")
     waited = [name for name, verdict in verdicts.items() if verdict.endswith("TIMEOUT")]
     expect_equal(waited, [], "attempts that ran into a time limit: something took the packet")
@@ -64,9 +67,12 @@ async def egress_as_root(bench: Workbench) -> None:
     async with _listening() as (port, callers):
         targets = [text for address in _own_addresses() for text in (address, str(port))]
         output = await bench.said(session, "egress", *targets, privileged=True, wall=50.0)
-        expect_refused(output)
+        expect_refused(output, own_kernel=bench.capabilities.own_kernel)
     expect_equal(callers, [], "who reached the host")
-    expect_refused(await bench.said(session, "sockets", privileged=True))
+    expect_refused(
+        await bench.said(session, "sockets", privileged=True),
+        own_kernel=bench.capabilities.own_kernel,
+    )
 
 
 @group.case()
@@ -83,7 +89,10 @@ async def loopback_is_each_sandboxs_own(bench: Workbench) -> None:
     one, two = await bench.session(), await bench.session()
     server = await bench.start(one, "serve", "8089")
     await server.read(b"listening\n")
-    expect_refused(await bench.said(two, "egress", "127.0.0.1", "8089", wall=25.0))
+    expect_refused(
+        await bench.said(two, "egress", "127.0.0.1", "8089", wall=25.0),
+        own_kernel=bench.capabilities.own_kernel,
+    )
     await server.execution.cancel()
     await server.conclude()
 
@@ -95,7 +104,10 @@ async def abstract_sockets_of_the_host(bench: Workbench) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(f"\0{name}")
         listener.listen(1)
-        expect_refused(await bench.said(await bench.session(), "dial-abstract", name))
+        expect_refused(
+            await bench.said(await bench.session(), "dial-abstract", name),
+            own_kernel=bench.capabilities.own_kernel,
+        )
         listener.setblocking(False)
         with suppress(BlockingIOError):
             listener.accept()[0].close()
