@@ -148,7 +148,9 @@ def test_a_runtime_that_fails(assay: Assay) -> None:
 
 @pytest.mark.root
 def test_no_runtime_that_works(assay: Assay, tmp_path: Path) -> None:
-    assay.variables |= {"ASSAY_CRUN": "/nowhere/crun", "ASSAY_RUNC": "/bin/false"}
+    assay.variables |= {
+        "ASSAY_CRUN": "/nowhere/crun", "ASSAY_RUNC": "/bin/false", "ASSAY_RUNSC": "/bin/false",
+    }  # fmt: skip
     del assay.variables["ASSAY_DRIVER"]
     ended = assay("run", "--", "true")
     assert ended.status == 113
@@ -201,8 +203,11 @@ def _lost(assay: Assay, end_it: Callable[[], object]) -> Ended:
 @pytest.mark.root
 def test_a_sandbox_that_was_ended_from_outside(assay: Assay) -> None:
     def destroy() -> None:
-        command = ["--root", assay.state / "crun" / "run", "delete", "--force"]
-        subprocess.run(["crun", *command, assay.sandboxes()[0]], check=True, timeout=20)
+        sandbox = assay.sandboxes()[0]
+        kept = assay.state / "crun" / "sandboxes" / sandbox / "runtime"
+        subprocess.run(
+            ["crun", "--root", kept, "delete", "--force", sandbox], check=True, timeout=20
+        )
 
     ended = _lost(assay, destroy)
     assert ended.status == 116

@@ -1,5 +1,5 @@
 """The published suites against the local drivers: all of both on crun, one case of each group on
-runc, which differs in its program only. The fake has its own, among the unit tests."""
+the others, which differ in their program. The fake has its own, among the unit tests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from assay.agent.native import program
 from assay.driver.port import Driver
-from assay.drivers.oci import CRUN, RUNC, OciDriver, Runtime
+from assay.drivers.oci import CRUN, RUNC, RUNSC, OciDriver, Runtime
 from assay.testing import CONFORMANCE, HOSTILE, Case, Verdict, bare_root, check_case
 
 
@@ -72,3 +72,11 @@ async def test_crun_withstands_what_is_about_files_where_files_have_owners(
     local: Driver, case: Case, tmp_path: Path
 ) -> None:
     await expect_passed(local, case, tmp_path, owners=True)
+
+
+@pytest.mark.root
+@pytest.mark.slow
+@pytest.mark.parametrize("case", one_of_each_group([*CONFORMANCE, *HOSTILE]), ids=str)
+@pytest.mark.parametrize("local", [RUNSC], ids=["runsc"], indirect=True)
+async def test_runsc_withstands_a_sample(local: Driver, case: Case, tmp_path: Path) -> None:
+    await expect_passed(local, case, tmp_path)

@@ -15,14 +15,15 @@ from assay.domain.errors import UnknownDriver
 from assay.driver.guard import Event, Guard
 from assay.driver.port import Driver
 
-PREFERRED: Final = ("crun", "runc")
-"""Those that isolate, the fastest first."""
+PREFERRED: Final = ("crun", "runc", "runsc")
+"""Those that isolate. The first that works is the default: the fastest, then what runs anything;
+who wants a kernel for each sandbox, at its price, says so."""
 
 
 def _oci(settings: Settings, name: str) -> Driver:
-    from assay.drivers.oci import CRUN, RUNC, OciDriver
+    from assay.drivers.oci import CRUN, RUNC, RUNSC, OciDriver
 
-    runtime = {"crun": CRUN, "runc": RUNC}[name]
+    runtime = {each.name: each for each in (CRUN, RUNC, RUNSC)}[name]
     runtime = replace(runtime, program=settings.runtimes.get(name, runtime.program))
     return OciDriver(runtime=runtime, state=settings.state, agent=program("agent"))
 
@@ -36,6 +37,7 @@ def _fake(settings: Settings, name: str) -> Driver:
 _FACTORIES: Final[Mapping[str, Callable[[Settings, str], Driver]]] = {
     "crun": _oci,
     "runc": _oci,
+    "runsc": _oci,
     "fake": _fake,
 }
 

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Set
 
 import click
 
@@ -76,7 +76,8 @@ async def _examine(settings: Settings, driver: str | None, machine: Machine) -> 
     root_of = functools.cache(functools.partial(root_filesystem, settings))
     make, root = functools.partial(make_driver, settings), _host_image(root_of)
     # One after the other, for the sake of the timings.
-    drivers = [await try_driver(name, make, root) for name in _names(settings, driver)]
+    names = _names(settings, driver, {each.name for each in programs})
+    drivers = [await try_driver(name, make, root) for name in names]
     if driver is None:
         # The next `assay run` finds out anew, as whoever is here may just have mended something.
         forget_choice(settings)
@@ -89,11 +90,13 @@ async def _examine(settings: Settings, driver: str | None, machine: Machine) -> 
     )
 
 
-def _names(settings: Settings, driver: str | None) -> tuple[str, ...]:
+def _names(settings: Settings, driver: str | None, installed: Set[str]) -> tuple[str, ...]:
     if driver is not None:
         return (driver,)
     wanted = (settings.driver,) if settings.driver in driver_names() else ()
-    return tuple(dict.fromkeys((*wanted, *PREFERRED)))
+    # Nobody needs all of them: what is not there is a fault only if it was asked for.
+    there = [name for name in PREFERRED if name in installed or name in settings.runtimes]
+    return tuple(dict.fromkeys((*wanted, *(there or PREFERRED[:2]))))
 
 
 def _environments(

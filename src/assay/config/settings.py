@@ -15,7 +15,7 @@ from assay.domain.errors import InvalidInput
 CONFIGURATION: Final = Path("/etc/assay/assay.toml")
 """Read when it is there; ASSAY_CONFIG names another file, which must be there."""
 
-RUNTIMES: Final = ("crun", "runc")
+RUNTIMES: Final = ("crun", "runc", "runsc")
 """Programs whose place can be set."""
 
 
@@ -31,6 +31,7 @@ class Settings:
     | `--driver`       | ASSAY_DRIVER       | driver          | the fastest that works   |
     |                  | ASSAY_CRUN         | runtimes.crun   | crun, on PATH            |
     |                  | ASSAY_RUNC         | runtimes.runc   | runc, on PATH            |
+    |                  | ASSAY_RUNSC        | runtimes.runsc  | runsc, on PATH           |
 
     Who isn't root has $XDG_RUNTIME_DIR/assay in the place of /run/assay, and
     $XDG_DATA_HOME/assay/images (~/.local/share/assay/images) in that of /var/lib/assay/images.

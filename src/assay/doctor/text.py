@@ -144,7 +144,7 @@ def _capabilities(capabilities: Capabilities) -> tuple[list[str], list[str]]:
             can.append(name)
         elif value is False:
             can_not.append(name)
-        else:
+        elif not isinstance(value, int):
             can.append(f"{name} by {value}")
     return can, can_not
 

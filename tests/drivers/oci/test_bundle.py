@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from assay.drivers.oci import seccomp
+from assay.domain.limits import MIB, SandboxLimits
+from assay.drivers.oci import RUNC, RUNSC, seccomp
 from assay.drivers.oci.bundle import Bind, Plan, configuration
 
 PLAN = Plan(
@@ -96,3 +98,58 @@ def test_sockets_can_have_options_and_no_filters() -> None:
         assert _matches("setsockopt", 3, level, option) == "allowed"
     for level, option in ((6, 31), (263, 1), (255, 1)):  # TCP_ULP, packet sockets, raw ones
         assert _matches("setsockopt", 3, level, option) == "refused"
+
+
+OF_OWN_KERNEL = replace(PLAN, own_kernel=True, processes=20, group_limits=False)
+
+
+def test_a_kernel_of_its_own_limits_processes_and_the_host_all_of_it() -> None:
+    told = configuration(OF_OWN_KERNEL)
+
+    assert told["process"]["args"][-2:] == ["--processes", "20"]
+    assert told["linux"]["resources"] == {}
+    assert "--processes" not in configuration(PLAN)["process"]["args"]
+
+
+def test_a_kernel_of_its_own_gets_a_short_filter_that_spares_its_process_1() -> None:
+    profile = configuration(OF_OWN_KERNEL)["linux"]["seccomp"]
+
+    first, *others = profile["syscalls"]
+    assert {"kill", "tkill", "tgkill"} <= set(first["names"])
+    assert first["args"] == [
+        {"index": 0, "value": 0xFFFFFFFF, "valueTwo": 1, "op": "SCMP_CMP_MASKED_EQ"}
+    ]
+    assert first["action"] == "SCMP_ACT_ERRNO"
+    refused = {
+        name for rule in others if rule["action"] == "SCMP_ACT_ERRNO" for name in rule["names"]
+    }
+    assert {"unshare", "setns", "mount", "ptrace", "bpf"} <= refused
+    assert len(profile["syscalls"]) < 100 < len(seccomp.profile("x86_64")["syscalls"])
+
+
+def test_a_kernel_of_its_own_has_room_beside_its_sandbox() -> None:
+    limits = SandboxLimits(memory_bytes=64 * MIB, processes=10)
+
+    assert RUNC.own_kernel is None
+    assert RUNSC.own_kernel is not None
+    room = RUNSC.own_kernel.room(limits)
+    assert room.memory_bytes == 64 * MIB + RUNSC.capabilities.kernel_memory_bytes
+    assert room.processes > 10 * 8
+    assert (room.cpus, room.disk_bytes, room.inodes) == (
+        limits.cpus, limits.disk_bytes, limits.inodes
+    )  # fmt: skip
+
+
+def test_what_a_runtime_can_do_depends_on_its_version(tmp_path: Path) -> None:
+    for told, keys in (
+        ("runsc version 0.0~20221219.0", False),
+        ("runsc version release-20240729.0", True),
+        ("runsc version of my own", True),
+    ):
+        program = tmp_path / "runsc"
+        program.write_text(f"#!/bin/sh\necho '{told}'\n")
+        program.chmod(0o755)
+        able = replace(RUNSC, program=str(program)).able()
+        assert able.terminal_keys is keys
+        assert able.own_kernel
+    assert replace(RUNSC, program=str(tmp_path / "missing")).able() == RUNSC.capabilities

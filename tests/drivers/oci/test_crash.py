@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from assay.agent.native import program
-from assay.drivers.oci import CRUN, RUNC, OciDriver, Runtime
+from assay.drivers.oci import CRUN, RUNC, RUNSC, OciDriver, Runtime
 
 pytestmark = pytest.mark.root
 
@@ -21,11 +21,12 @@ SERVER = """
 import asyncio, secrets, sys
 from pathlib import Path
 from assay.driver.port import RootFilesystem, SandboxSpec, Secret
-from assay.drivers.oci import CRUN, RUNC, OciDriver
+from assay.drivers.oci import CRUN, RUNC, RUNSC, OciDriver
 
 async def serve(runtime, state, agent, root, first_user):
     driver = OciDriver(
-        runtime={"crun": CRUN, "runc": RUNC}[runtime], state=Path(state), agent=Path(agent),
+        runtime={each.name: each for each in (CRUN, RUNC, RUNSC)}[runtime],
+        state=Path(state), agent=Path(agent),
         first_user=int(first_user),
     )
     spec = SandboxSpec(
@@ -43,10 +44,15 @@ asyncio.run(serve(*sys.argv[1:]))
 Open = Callable[..., AbstractAsyncContextManager[OciDriver]]
 
 
-@pytest.mark.parametrize("runtime", [CRUN, RUNC], ids=lambda runtime: runtime.name)
+@pytest.mark.parametrize("runtime", [CRUN, RUNC, RUNSC], ids=lambda runtime: runtime.name)
 async def test_what_a_killed_server_left_can_be_destroyed(
-    open_driver: Open, state: Path, tmp_path: Path, runtime: Runtime
+    open_driver: Open,
+    need: Callable[[Runtime], None],
+    state: Path,
+    tmp_path: Path,
+    runtime: Runtime,
 ) -> None:
+    need(runtime)
     tmp_path.chmod(0o755)
     for name in ("proc", "dev", "tmp", "workspace", ".assay"):
         (tmp_path / name).mkdir()

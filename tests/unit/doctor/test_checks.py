@@ -234,6 +234,10 @@ CASES: dict[str, tuple[dict[str, Any], str, Mark, str]] = {
         {"programs": (Program(name="runsc", path="/r", version="0.0~20221219.0"),)}, "runsc",
         WARNING, "weekly releases",
     ),
+    "a runsc whose terminals lack keys": (
+        {"programs": (Program(name="runsc", path="/r", version="0.0~20221219.0"),)}, "runsc",
+        NOTE, "Ctrl-C",
+    ),
     "kata without kvm": (
         {"programs": (Program(name="kata", path="/k", version="3.31.0"),), "kvm": {"there": False}},
         "kata", NOTE, "/dev/kvm",

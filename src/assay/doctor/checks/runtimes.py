@@ -14,6 +14,8 @@ from assay.doctor.versions import is_fixed
 
 _NEED_KVM: Final = frozenset({"firecracker", "kata"})
 _GVISOR_IS_OLD: Final = datetime.timedelta(days=365)
+_GVISOR_IS_WHOLE: Final = datetime.date(2024, 7, 29)
+"""A version that was seen to do what earlier ones (December 2022) do not."""
 
 
 def versions(machine: Machine) -> Iterator[Finding]:
@@ -110,6 +112,12 @@ def _gvisor(machine: Machine) -> Iterator[Finding]:
             "runsc",
             f"from {made}: gVisor mends holes in its weekly releases, often without a CVE",
             "apt-get update && apt-get install --only-upgrade runsc",
+        )
+    if made is not None and made < _GVISOR_IS_WHOLE:
+        yield note(
+            "runsc",
+            "before 2024 its terminals know no Ctrl-C and no Ctrl-D, and `ls` fails in it",
+            "apt-get install -t bookworm-backports runsc",
         )
 
 

@@ -1,4 +1,4 @@
-"""Sandboxes made by an OCI runtime (crun, runc): bundles, no daemon.
+"""Sandboxes made by an OCI runtime (crun, runc, runsc): bundles, no daemon.
 
 `driver.py` has the port's methods and `workshop.py` does, step by step, what they ask for. The
 other files are what these are made of:
@@ -15,7 +15,9 @@ other files are what these are made of:
 
 from assay.drivers.oci.driver import OciDriver
 from assay.drivers.oci.folder import images_in_use
-from assay.drivers.oci.runtime import CRUN, RUNC, Runtime
+from assay.drivers.oci.runtime import CRUN, RUNC, RUNSC, OwnKernel, Runtime
 from assay.drivers.oci.users import read_ids
 
-__all__ = ["CRUN", "RUNC", "OciDriver", "Runtime", "images_in_use", "read_ids"]
+__all__ = [
+    "CRUN", "RUNC", "RUNSC", "OciDriver", "OwnKernel", "Runtime", "images_in_use", "read_ids",
+]  # fmt: skip

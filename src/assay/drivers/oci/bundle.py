@@ -69,6 +69,9 @@ class Plan:
     """Whether the runtime limits that group; on version 2 it is the whole sandbox's."""
     unheld: SandboxLimits | None = None
     """Limits that no control group holds."""
+    own_kernel: bool = False
+    """Whether a kernel of its own runs the agent, which then limits `processes` of a user."""
+    processes: int = 0
     unclaimed_seconds: int
     annotations: Mapping[str, str] = field(default_factory=dict)
 
@@ -78,7 +81,7 @@ def configuration(plan: Plan) -> dict[str, Any]:
     return {
         "ociVersion": "1.0.2",
         "hostname": "sandbox",
-        "root": {"path": str(plan.root), "readonly": True},
+        "root": {"path": str(plan.root), "readonly": not plan.own_kernel},
         "process": _process(plan),
         "mounts": [*_system_mounts(), *map(_bind, plan.binds)],
         "annotations": dict(plan.annotations),
@@ -92,7 +95,7 @@ def configuration(plan: Plan) -> dict[str, Any]:
             **({"cgroupsPath": plan.group} if plan.group else {}),
             "resources": _resources() if plan.group_limits else {},
             "sysctl": _network(),
-            "seccomp": _seccomp(),
+            "seccomp": _seccomp(own_kernel=plan.own_kernel),
             "maskedPaths": list(_masked()),
             "readonlyPaths": ["/proc/sys"],
         },
@@ -123,6 +126,7 @@ def _process(plan: Plan) -> dict[str, Any]:
             f"{AGENT_FOLDER}/agent", "--socket", SOCKET, "--secret-file", SECRET,
             "--cgroup", GROUPS, "--unclaimed", str(plan.unclaimed_seconds),
             *(_instead_of_groups(plan.unheld) if plan.unheld else ()),
+            *(("--processes", str(plan.processes)) if plan.own_kernel else ()),
         ],
         "env": [],
         "noNewPrivileges": True,
@@ -181,8 +185,9 @@ def _mappings(first: int) -> list[dict[str, int]]:
 
 
 @cache
-def _seccomp() -> dict[str, Any]:
-    return seccomp.profile(os.uname().machine)
+def _seccomp(*, own_kernel: bool) -> dict[str, Any]:
+    machine = os.uname().machine
+    return seccomp.profile_of_own_kernel(machine) if own_kernel else seccomp.profile(machine)
 
 
 @cache

@@ -5,7 +5,10 @@
 
 An ordinary user's are not in /assay but in a group that was delegated to them (layout.py).
 
-The agent stays outside of what limits the learners, so running out of memory never hits it.
+The agent stays outside of what limits the learners, so running out of memory never hits it. Where
+a kernel of the sandbox's own runs both, there is no agent's group:
+
+    /assay/<id>/learners/kernel   all processes of that kernel, placed there by the runtime
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ PARENT: Final = "assay"
 """From the top of the hierarchies, for root."""
 AGENT: Final = "agent"
 LEARNERS: Final = "learners"
+KERNEL: Final = "kernel"
 PERIOD_US: Final = 100_000
 AGENTS_OWN: Final = 3
 """Processes of the agent in the limited group while one execution runs: the keeper of its slot,
@@ -85,8 +89,16 @@ class Groups(Protocol):
         """Make the groups, with the learners' limits; `owner` is to make groups in theirs."""
         ...
 
+    def make_whole(self, sandbox_id: str, limits: SandboxLimits) -> None:
+        """Make one group, with limits, for all of a sandbox whose kernel is its own."""
+        ...
+
     def binds(self, sandbox_id: str) -> list[Bind]:
         """What the agent is shown of it."""
+        ...
+
+    def members(self, sandbox_id: str) -> list[int]:
+        """All processes of a sandbox that the host knows."""
         ...
 
     def place(self, sandbox_id: str, pid: int, limits: SandboxLimits, owner: int) -> None:
@@ -110,6 +122,11 @@ class Groups(Protocol):
     def tidy(self) -> None:
         """Remove what no sandbox uses any more."""
         ...
+
+
+def group_of_kernel(agents: str) -> str:
+    """The group of a kernel of the sandbox's own, given where an agent's would be."""
+    return f"{agents.rpartition('/')[0]}/{LEARNERS}/{KERNEL}"
 
 
 def bind(source: Path, name: str) -> Bind:

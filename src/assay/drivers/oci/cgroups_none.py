@@ -40,6 +40,12 @@ class NoGroups:
     def make(self, sandbox_id: str, limits: SandboxLimits, owner: int) -> None:
         """Nothing to make."""
 
+    def make_whole(self, sandbox_id: str, limits: SandboxLimits) -> None:
+        """Nothing to make."""
+
+    def members(self, sandbox_id: str) -> list[int]:
+        return []
+
     def binds(self, sandbox_id: str) -> list[Bind]:
         return []
 

@@ -25,6 +25,7 @@ from assay.drivers.oci.cgroups import (
     bind,
     hand_over,
     make_folder,
+    members,
     remove_all,
     tree,
     write,
@@ -125,6 +126,11 @@ class GroupsV1:
         write(memory.parent / AGENT, memory_limit_in_bytes=AGENT_MEMORY)
         write(pids.parent / AGENT, pids_max=AGENT_PROCESSES)
 
+    def make_whole(self, sandbox_id: str, limits: SandboxLimits) -> None:
+        for mounted in self._delegated(host=True).values():
+            make_folder(mounted / self._parent / sandbox_id / LEARNERS)
+        self._limit(sandbox_id, limits)
+
     def _limit(self, sandbox_id: str, limits: SandboxLimits) -> None:
         memory = self._learners("memory", sandbox_id)
         for folder in (memory.parent.parent, memory.parent, memory):
@@ -152,6 +158,9 @@ class GroupsV1:
             bind(mounted / self._parent / sandbox_id / LEARNERS, name)
             for name, mounted in self._delegated(host=False).items()
         ]
+
+    def members(self, sandbox_id: str) -> list[int]:
+        return members(self._of["pids"].mounted / self._parent / sandbox_id)
 
     def place(self, sandbox_id: str, pid: int, limits: SandboxLimits, owner: int) -> None:
         if self.kills_at_once and self._unified is not None:

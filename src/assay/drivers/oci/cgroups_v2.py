@@ -30,6 +30,7 @@ from assay.drivers.oci.cgroups import (
     bind,
     hand_over,
     make_folder,
+    members,
     remove_all,
     write,
 )
@@ -66,8 +67,18 @@ class GroupsV2:
         for name in (AGENT, LEARNERS):
             make_folder(self._group(sandbox_id) / name)
 
+    def make_whole(self, sandbox_id: str, limits: SandboxLimits) -> None:
+        group = self._group(sandbox_id)
+        make_folder(group / LEARNERS)
+        for folder in (group.parent.parent, group.parent, group):
+            write(folder, cgroup_subtree_control=_ENABLED)
+        _limit_all(group / LEARNERS, limits)
+
     def binds(self, sandbox_id: str) -> list[Bind]:
         return [bind(self._group(sandbox_id) / LEARNERS, "unified")]
+
+    def members(self, sandbox_id: str) -> list[int]:
+        return members(self._group(sandbox_id))
 
     def place(self, sandbox_id: str, pid: int, limits: SandboxLimits, owner: int) -> None:
         group = self._group(sandbox_id)
@@ -75,8 +86,7 @@ class GroupsV2:
         write(group, cgroup_subtree_control=_ENABLED)
         _limit(group / AGENT, memory=AGENT_MEMORY, processes=AGENT_PROCESSES)
         learners = group / LEARNERS
-        _limit(learners, memory=limits.memory_bytes, processes=limits.processes + AGENTS_OWN)
-        write(learners, cpu_max=f"{max(1000, round(limits.cpus * PERIOD_US))} {PERIOD_US}")
+        _limit_all(learners, limits)
         # The agent counts memory for each execution; processes and time are counted together.
         write(learners, cgroup_subtree_control="+memory")
         hand_over(group, owner, ("cgroup.procs",))
@@ -106,6 +116,11 @@ class GroupsV2:
 
     def _group(self, sandbox_id: str) -> Path:
         return self._mounted / self._parent / sandbox_id
+
+
+def _limit_all(learners: Path, limits: SandboxLimits) -> None:
+    _limit(learners, memory=limits.memory_bytes, processes=limits.processes + AGENTS_OWN)
+    write(learners, cpu_max=f"{max(1000, round(limits.cpus * PERIOD_US))} {PERIOD_US}")
 
 
 def _limit(folder: Path, *, memory: int, processes: int) -> None:

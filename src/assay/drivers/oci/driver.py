@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,7 +34,7 @@ _SECONDS_TO_CONNECT: Final = 5.0
 
 
 class OciDriver:
-    """Makes sandboxes with crun, runc, or another program with their command line.
+    """Makes sandboxes with crun, runc, runsc, or another program with their command line.
 
     `state` is a folder of its own on this machine, that several servers may share; `agent` is the
     static program that becomes process 1; `parallel` sandboxes are made at a time, others wait.
@@ -67,7 +68,7 @@ class OciDriver:
         """The runtime's name."""
         return self._runtime.name
 
-    @property
+    @cached_property
     def capabilities(self) -> Capabilities:
         """What this driver can do on this machine."""
         return self._workshop.capabilities()

@@ -5,7 +5,8 @@
         range         first user id
         config.json   the bundle
         pid           written by the runtime
-        process       process 1, and when it started
+        runtime/      what the runtime keeps for itself
+        process       process 1 (or who has its files, see runtime.py), and when it started
         agent.log     last words of the agent
         runtime.log   of the runtime
 
@@ -52,6 +53,7 @@ class SandboxFolder:
         self.id = path.name
         self.configuration = path / "config.json"
         self.pid = path / "pid"
+        self.runtime = path / "runtime"
         self.agent_log = path / "agent.log"
         self.runtime_log = path / "runtime.log"
         self._image = path / "image"
@@ -93,6 +95,13 @@ class SandboxFolder:
         if process is not None and process.began() <= self.pid.stat().st_mtime + 1.0:
             return process
         return None
+
+    def is_known_to_runtime(self) -> bool:
+        """Whether nobody has had the runtime delete it."""
+        try:
+            return any(self.runtime.iterdir())
+        except FileNotFoundError:
+            return False
 
     def log(self) -> str:
         """What agent and runtime had to say, at most the last 4 KiB of each."""

@@ -6,10 +6,11 @@ the thread ends, however it ends. So preparing a sandbox leaves no mounts on the
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -63,18 +64,41 @@ def hide(pid: int, targets: Iterable[Path]) -> None:
 
     For a launcher's thread, which comes back to its own namespace.
     """
-    own = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-    other = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    with _mounts_of(pid):
+        for target in targets:
+            kernel.detach(target)
+
+
+def close_folder(pid: int, target: str) -> None:
+    """Let a process change nothing any more in a mounted folder, though it has it open.
+
+    For a launcher's thread. The process may have another root than its mount namespace has.
+    """
+    folder = os.open(f"/proc/{pid}/root{target}", os.O_PATH | os.O_CLOEXEC)
     try:
-        kernel.enter_mounts(other)
+        with _mounts_of(pid):
+            os.fchdir(folder)
+            flags = MountFlag.NOSUID | MountFlag.NODEV | MountFlag.RDONLY
+            kernel.mount("none", Path(), flags=MountFlag.REMOUNT | MountFlag.BIND | flags)
+    finally:
+        os.close(folder)
+
+
+@contextlib.contextmanager
+def _mounts_of(pid: int) -> Iterator[None]:
+    own = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        other = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            for target in targets:
-                kernel.detach(target)
+            kernel.enter_mounts(other)
+        finally:
+            os.close(other)
+        try:
+            yield
         finally:
             kernel.enter_mounts(own)
     finally:
         os.close(own)
-        os.close(other)
 
 
 class _HostMounts:

@@ -51,6 +51,14 @@ class Process:
         return Process.find(self.pid) == self
 
 
+def title(pid: int) -> str:
+    """What a process calls itself (its first argument), or nothing when it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").partition("\0")[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def kill_and_wait(members: Callable[[], Iterable[int]], deadline: float) -> None:
     """Send SIGKILL to all members, and wait until they ended or time.monotonic() is `deadline`."""
     handles: dict[int, int] = {}

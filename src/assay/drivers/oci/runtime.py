@@ -2,19 +2,59 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import select
 import shutil
 import signal
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from assay.domain.errors import RuntimeMissing
+from assay.domain.limits import MIB, SandboxLimits
+from assay.driver.port import Capabilities, Cleanup
 
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OwnKernel:
+    """What differs where a runtime brings a kernel: programs are its processes, not the host's.
+
+    The host's groups hold that kernel as a whole, with all that it runs. What one program may have
+    is for the kernel itself to say.
+    """
+
+    file_server: str
+    """The title of the runtime's process that opens the sandbox's files on the host, and so is
+    whom the host meets at the agent's socket. It ends with the kernel, and the kernel with it."""
+    memory_bytes: int
+    """What the kernel needs itself, on top of what the sandbox may have."""
+    processes: int
+    """Its threads, and its file server's."""
+    processes_for_each: int
+    """What it takes of the host to run one process of the sandbox."""
+
+    def room(self, limits: SandboxLimits) -> SandboxLimits:
+        """The limits of the whole, in which a sandbox comes to its own before the kernel does."""
+        return replace(
+            limits,
+            memory_bytes=limits.memory_bytes + self.memory_bytes,
+            processes=self.processes + limits.processes * self.processes_for_each,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Older:
+    """What versions of a runtime can do that are from before a day."""
+
+    than: str
+    """Such as "20240729", which is how their versions are called, too."""
+    capabilities: Capabilities
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +75,11 @@ class Runtime:
     """Where in its own folder it leaves the compiled seccomp filter, if it does."""
     filter_annotation: str = ""
     """The annotation by which it takes a compiled filter, rather than spend 5 ms on a new one."""
+    own_kernel: OwnKernel | None = None
+    """None: programs run on the host's."""
+    capabilities: Capabilities = field(default_factory=Capabilities)
+    """Of a version of today."""
+    older: Older | None = None
 
     @property
     def remedy(self) -> str:
@@ -50,6 +95,16 @@ class Runtime:
                 f"the program {self.program} is not on this machine; install it: {self.remedy}"
             )
         return Path(found)
+
+    def able(self) -> Capabilities:
+        """What the version on this machine can do."""
+        if self.older is None:
+            return self.capabilities
+        with contextlib.suppress(RuntimeMissing, OSError, subprocess.TimeoutExpired):
+            made = re.search(r"20\d{6}", self.version())
+            if made and made[0] < self.older.than:
+                return self.older.capabilities
+        return self.capabilities
 
     def version(self) -> str:
         """What the program says of itself, such as "1.8.1"; empty if it says nothing."""
@@ -67,33 +122,37 @@ def call(command: Sequence[str | Path], *, output: Path, keep: int, seconds: flo
     environment, say, would find its way into the sandbox. Nor is any stream /dev/null: crun gives
     its standard streams to the sandbox's root, and it is the host's /dev/null that would be given.
     """
+    pid = _spawn(command, output, keep)
+    ended = os.pidfd_open(pid)
+    try:
+        waiting = select.poll()
+        waiting.register(ended, select.POLLIN)
+        in_time = waiting.poll(seconds * 1000)
+        if not in_time:
+            os.killpg(pid, signal.SIGKILL)
+    finally:
+        os.close(ended)
+    _, status = os.waitpid(pid, 0)
+    return os.waitstatus_to_exitcode(status) if in_time else None
+
+
+def _spawn(command: Sequence[str | Path], output: Path, keep: int) -> int:
     nothing, end = os.pipe()
     os.close(end)
     try:
         with output.open("ab") as log:
-            process = subprocess.Popen(
-                command,
-                stdin=nothing,
-                stdout=log,
-                stderr=log,
-                env={"PATH": _PATH},
-                pass_fds=(keep,),
-                start_new_session=True,
+            # As number 3: what runsc leaves behind gets other descriptors by numbers from 3 on, and
+            # with a number above those it would keep this one for good.
+            places = {0: nothing, 1: log.fileno(), 2: log.fileno(), 3: keep}
+            return os.posix_spawn(
+                command[0],
+                [str(word) for word in command],
+                {"PATH": _PATH},
+                file_actions=[(os.POSIX_SPAWN_DUP2, ours, its) for its, ours in places.items()],
+                setsid=True,
             )
     finally:
         os.close(nothing)
-    # Popen.wait(timeout) looks every 16 ms or so, longer than all of this takes.
-    ended = os.pidfd_open(process.pid)
-    try:
-        waiting = select.poll()
-        waiting.register(ended, select.POLLIN)
-        if not waiting.poll(seconds * 1000):
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            return None
-    finally:
-        os.close(ended)
-    return process.wait()
 
 
 CRUN = Runtime(
@@ -106,3 +165,30 @@ CRUN = Runtime(
     filter_annotation="run.oci.seccomp_bpf_data",
 )
 RUNC = Runtime(name="runc", program="runc", package="runc")
+_GVISOR_BYTES: Final = 128 * MIB
+_GVISOR: Final = Capabilities(
+    own_kernel=True,
+    kernel_memory_bytes=_GVISOR_BYTES,
+    oom_spares_sandbox=False,
+    exact_cpu_time=False,
+    cleanup=Cleanup.KILL_ALL,
+)
+RUNSC = Runtime(
+    name="runsc",
+    program="runsc",
+    package="runsc",
+    # Which platform is best is left to each version: ptrace once, systrap since 2023. Sockets are
+    # made on the host, in the sandbox's tmpfs, for the sake of the agent's; overlays hide others.
+    options=("--network=none", "--host-uds=all", "--overlay2=none", "--oci-seccomp"),
+    own_kernel=OwnKernel(
+        # A process is a process of the host's in the end, with a thread for each of the kernel's
+        # own that has run it (ptrace: 8 were counted, and more the longer it lives).
+        file_server="runsc-gofer",
+        memory_bytes=_GVISOR_BYTES,
+        processes=512,
+        processes_for_each=32,
+    ),
+    capabilities=_GVISOR,
+    # Seen to work in 20240729, and not in 20221219.
+    older=Older(than="20240729", capabilities=replace(_GVISOR, terminal_keys=False)),
+)

@@ -116,6 +116,8 @@ _PRCTLS: Final = (
     *(0x53564D41, 0x41555856, 0x59616D61),  # PR_SET_VMA, PR_GET_AUXV, PR_SET_PTRACER
 )  # fmt: skip
 
+_SIGNALLING: Final = "kill tkill tgkill rt_sigqueueinfo rt_tgsigqueueinfo"
+
 _SOL_SOCKET: Final = 1
 _SOCKET_OPTIONS: Final = (
     # SO_DEBUG to SO_SNDTIMEO; timestamps, SO_PASSSEC, SO_RXQ_OVFL, SO_PEEK_OFF, …
@@ -161,6 +163,24 @@ def profile(machine: str) -> Rule:
             ),
         ],
     }
+
+
+def profile_of_own_kernel(machine: str) -> Rule:
+    """The same for gVisor, whose kernel is the sandbox's own.
+
+    It has no drivers and few protocols, so requests and families need no telling apart; nor would
+    it take a program that long. But its process 1 is not safe from the sandbox's root, so nobody
+    may signal that. Of several rules for a call, gVisor takes the first that fits.
+    """
+    listed = profile(machine)
+    rules = [rule for rule in listed["syscalls"] if not _tells_devices_apart(rule)]
+    of_agent = _refuse(_words(_SIGNALLING), errno.EPERM, [_masked(0, _LOW_WORD, 1)])
+    return {**listed, "syscalls": [of_agent, *rules, _allow(["ioctl"])]}
+
+
+def _tells_devices_apart(rule: Rule) -> bool:
+    refused_families = rule["action"] == "SCMP_ACT_ERRNO" and "socket" in rule["names"]
+    return refused_families or "ioctl" in rule["names"]
 
 
 _ARCHITECTURES: Final[Mapping[str, str]] = {

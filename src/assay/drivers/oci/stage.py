@@ -127,10 +127,13 @@ def _bring(root: RootFilesystem, first_user: int, *, rootless: bool) -> bool:
 
 
 def _show_image(place: WorkingFolder, first_user: int) -> Path:
-    """Put an overlay of the image on the stage, with a folder for its working folder to be at."""
+    """Put an overlay of the image on the stage, with folders for what an image may lack.
+
+    That is its working folder's place, and /dev/shm's where /dev is no mount of the host's.
+    """
     root, below = _STAGE / "root", _STAGE / "below"
     root.mkdir()
-    below.mkdir()
+    (below / "dev/shm").mkdir(parents=True)
     if place.missing:
         _make_folders(below, place.target, first_user)
     keep = MountFlag.NOEXEC if _forbids_programs(_IMAGE) else MountFlag.NONE

@@ -7,11 +7,11 @@ import contextlib
 import errno
 import json
 import os
-import shutil
 import subprocess
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -25,13 +25,13 @@ from assay.domain.errors import (
 )
 from assay.driver.port import Capabilities, Sandbox, SandboxSpec, SandboxState
 from assay.drivers.oci import kernel
-from assay.drivers.oci.bundle import Plan, configuration
-from assay.drivers.oci.cgroups import Groups
+from assay.drivers.oci.bundle import CONTROL, Bind, Plan, configuration
+from assay.drivers.oci.cgroups import Groups, Start, group_of_kernel
 from assay.drivers.oci.dial import dial
 from assay.drivers.oci.folder import Sandboxes, SandboxFolder, is_id, new_id
-from assay.drivers.oci.launcher import Launcher, hide
+from assay.drivers.oci.launcher import Launcher, close_folder, hide
 from assay.drivers.oci.layout import choose_groups, read_layout
-from assay.drivers.oci.process import Process
+from assay.drivers.oci.process import Process, title
 from assay.drivers.oci.runtime import Runtime, call
 from assay.drivers.oci.stage import Staged, install_agent, staged
 from assay.drivers.oci.users import WIDTH, Ids, UserRanges, read_ids
@@ -54,7 +54,6 @@ class Workshop:
         self._agent = agent
         self._parallel = parallel
         self._annotations: dict[str, str] = {}
-        self._runs = state / runtime.name / "run"
         self.sandboxes = Sandboxes(state / runtime.name / "sandboxes")
         self._first_user = first_user
 
@@ -90,12 +89,16 @@ class Workshop:
 
     def capabilities(self) -> Capabilities:
         """What can be done here. Without groups, nothing is counted for a sandbox as a whole."""
+        able = self._runtime.able()
+        if self._runtime.own_kernel:
+            return able
         try:
             groups = self.groups
         except DriverUnavailable:
-            return Capabilities()
+            return able
         limits = groups.limits
-        return Capabilities(
+        return replace(
+            able,
             cleanup=groups.cleanup,
             oom_facts=limits,
             memory_limit=limits,
@@ -118,7 +121,7 @@ class Workshop:
             with self.sandboxes.making(sandbox_id) as (folder, lock):
                 process, shown = self._start(program, groups, folder, lock, spec)
                 self._wait_until_listening(process, folder, abandoned)
-                self._hide_groups(process, sandbox_id)
+                self._protect(process, sandbox_id)
         except BaseException as error:
             # What can't be removed now stays in the list of sandboxes, for somebody to try again.
             with contextlib.suppress(AssayError, OSError):
@@ -126,7 +129,7 @@ class Workshop:
             if isinstance(error, OSError):
                 raise self._explained(error) from error
             raise
-        return Sandbox(id=sandbox_id, facts=self._facts(folder, process, spec, shown))
+        return Sandbox(id=sandbox_id, facts=self._facts(folder, spec, shown))
 
     def _start(
         self, program: Path, groups: Groups, folder: SandboxFolder, lock: int, spec: SandboxSpec
@@ -134,19 +137,48 @@ class Workshop:
         folder.note_image(spec.root.digest)
         first_user = self._ranges.take(folder.id, owners=spec.root.owners)
         folder.note_range(first_user)
-        groups.make(folder.id, spec.limits, first_user)
+        self._make_groups(folder.id, spec, first_user)
         shown = self._launcher.submit(
             lambda: self._launch(program, folder, lock, spec, first_user)
         ).result()
-        process = Process.find(int(folder.pid.read_text()))
+        process = self._find_process(groups, folder)
         if process is None:
             raise _ended_at_once(folder)
         try:
-            groups.place(folder.id, process.pid, spec.limits, first_user)
+            if self._runtime.own_kernel is None:
+                groups.place(folder.id, process.pid, spec.limits, first_user)
         except ProcessLookupError:
             raise _ended_at_once(folder) from None
         folder.note_process(process)
         return process, shown
+
+    def _make_groups(self, sandbox_id: str, spec: SandboxSpec, first_user: int) -> None:
+        own = self._runtime.own_kernel
+        if own is None:
+            self.groups.make(sandbox_id, spec.limits, first_user)
+        elif self.ids.rootless:
+            raise DriverUnavailable(f"the driver {self._runtime.name} needs root; try sudo")
+        else:
+            self.groups.make_whole(sandbox_id, own.room(spec.limits))
+
+    def _start_of(self, sandbox_id: str) -> Start:
+        if self._runtime.own_kernel is None:
+            return self.groups.start(sandbox_id)
+        return Start(group=self._group_of(sandbox_id), limited=False)
+
+    def _group_of(self, sandbox_id: str) -> str:
+        agents = self.groups.group_of(sandbox_id)
+        return group_of_kernel(agents) if self._runtime.own_kernel else agents
+
+    def _find_process(self, groups: Groups, folder: SandboxFolder) -> Process | None:
+        """The process of the host that listens at the agent's socket."""
+        own = self._runtime.own_kernel
+        if own is None:
+            return Process.find(int(folder.pid.read_text()))
+        found = (
+            Process.find(pid) for pid in groups.members(folder.id) if title(pid) == own.file_server
+        )
+        return next(found, None)
 
     def _launch(
         self, program: Path, folder: SandboxFolder, lock: int, spec: SandboxSpec, first_user: int
@@ -168,22 +200,27 @@ class Workshop:
     def _plan(
         self, shown: Staged, folder: SandboxFolder, spec: SandboxSpec, first_user: int
     ) -> Plan:
-        start = self.groups.start(folder.id)
+        start = self._start_of(folder.id)
         return Plan(
             root=shown.root,
-            binds=[*shown.binds, *self.groups.binds(folder.id)],
+            binds=[*shown.binds, *self._shown_groups(folder.id)],
             first_user=first_user,
             group=start.group,
             group_limits=start.limited,
             unheld=None if self.groups.limits else spec.limits,
+            own_kernel=self._runtime.own_kernel is not None,
+            processes=spec.limits.processes,
             unclaimed_seconds=spec.unclaimed_seconds,
             annotations=self._annotations,
         )
 
+    def _shown_groups(self, sandbox_id: str) -> list[Bind]:
+        return [] if self._runtime.own_kernel else self.groups.binds(sandbox_id)
+
     def _compiled_filter(self, folder: SandboxFolder) -> dict[str, str]:
         """What the first sandbox's runtime made of the profile serves all later ones."""
         try:
-            compiled = (self._runs / folder.id / self._runtime.filter_file).read_bytes()
+            compiled = (folder.runtime / folder.id / self._runtime.filter_file).read_bytes()
         except FileNotFoundError:
             return {}
         return {self._runtime.filter_annotation: base64.b64encode(compiled).decode()}
@@ -194,7 +231,7 @@ class Workshop:
 
     def _run(self, program: Path, folder: SandboxFolder, lock: int) -> None:
         command: list[str | Path] = [
-            program, *self._options, "--root", self._runs, "--log", folder.runtime_log,
+            program, *self._options, "--root", folder.runtime, "--log", folder.runtime_log,
             "run", "--detach", "--bundle", folder.path, "--pid-file", folder.pid, folder.id,
         ]  # fmt: skip
         # If we are killed, whoever cleans up waits for the lock, and so until the runtime is done.
@@ -231,23 +268,27 @@ class Workshop:
                 raise CreateTimeout("the agent does not listen", detail=folder.log())
             time.sleep(_SECONDS_BETWEEN_LOOKS)
 
-    def _hide_groups(self, process: Process, sandbox_id: str) -> None:
-        """The agent has them open by now; nobody else in the sandbox, not even its root, may reach
-        them, raise a limit there, or leave the group that its execution ends with.
-        """
-        targets = [Path(bind.target) for bind in self.groups.binds(sandbox_id)]
-        self._launcher.submit(lambda: hide(process.pid, targets)).result()
+    def _protect(self, process: Process, sandbox_id: str) -> None:
+        """The agent has its groups open by now; nobody else in the sandbox, not even its root, may
+        reach them, raise a limit there, or leave the group that its execution ends with.
 
-    def _facts(
-        self, folder: SandboxFolder, process: Process, spec: SandboxSpec, shown: Staged
-    ) -> dict[str, str]:
+        Nor may anybody put a socket in place of the agent's, where the host could not tell who
+        listens: all it sees there is the file server of the sandbox's kernel.
+        """
+        targets = [Path(bind.target) for bind in self._shown_groups(sandbox_id)]
+        if targets:
+            self._launcher.submit(lambda: hide(process.pid, targets)).result()
+        if self._runtime.own_kernel:
+            self._launcher.submit(lambda: close_folder(process.pid, CONTROL)).result()
+
+    def _facts(self, folder: SandboxFolder, spec: SandboxSpec, shown: Staged) -> dict[str, str]:
         owners = {"owners": "shown" if shown.owners else "hidden"} if spec.root.owners else {}
         return {
             **owners,
             "runtime": self._runtime.name,
-            "process": str(process.pid),
+            "process": folder.pid.read_text().strip(),
             "folder": str(folder.path),
-            "group": self.groups.group_of(folder.id),
+            "group": self._group_of(folder.id),
             "first_user": str(folder.range()),
         }
 
@@ -258,7 +299,7 @@ class Workshop:
             with self.sandboxes.making(sandbox_id) as (folder, _):
                 first_user = self._ranges.take(sandbox_id, owners=spec.root.owners)
                 folder.note_range(first_user)
-                self.groups.make(sandbox_id, spec.limits, first_user)
+                self._make_groups(sandbox_id, spec, first_user)
                 return self._launcher.submit(
                     lambda: self._time_alone(folder, spec, first_user, argv, stopwatch)
                 ).result()
@@ -279,7 +320,7 @@ class Workshop:
             bundle["process"]["args"] = list(argv)
             folder.configuration.write_text(json.dumps(bundle))
             ended = subprocess.run(
-                [stopwatch, "1", program, *self._options, "--root", self._runs,
+                [stopwatch, "1", program, *self._options, "--root", folder.runtime,
                  "--log", folder.runtime_log, "run", "--bundle", folder.path, folder.id],
                 capture_output=True, text=True, timeout=_SECONDS_TO_START, check=False,
             )  # fmt: skip
@@ -294,7 +335,7 @@ class Workshop:
             return None
         process = folder.process()
         running = process is not None and process.runs()
-        if process is not None and not running and not (self._runs / sandbox_id).is_dir():
+        if process is not None and not running and not folder.is_known_to_runtime():
             return None  # somebody had the runtime delete it
         usage = self.groups.usage(sandbox_id)
         if usage is None:
@@ -316,7 +357,6 @@ class Workshop:
             if folder is None:
                 return
             self.groups.remove(sandbox_id, folder.process() or folder.half_made())
-            shutil.rmtree(self._runs / sandbox_id, ignore_errors=True)
             self._ranges.free(sandbox_id, folder.range())
             folder.remove()
 
