@@ -76,7 +76,7 @@ async def _examine(settings: Settings, driver: str | None, machine: Machine) -> 
     root_of = functools.cache(functools.partial(root_filesystem, settings))
     make, root = functools.partial(make_driver, settings), _host_image(root_of)
     # One after the other, for the sake of the timings.
-    names = _names(settings, driver, {each.name for each in programs})
+    names = _names(settings, driver, {each.name for each in machine.programs})
     drivers = [await try_driver(name, make, root) for name in names]
     if driver is None:
         # The next `assay run` finds out anew, as whoever is here may just have mended something.
