@@ -178,7 +178,7 @@ class _Runner:
         return self._neighbour
 
     async def _expect_nothing_left(self, made: set[str], before: OwnState) -> None:
-        deadline = time.monotonic() + _SECONDS_TO_VANISH
+        deadline = time.monotonic() + self._bench.patient(_SECONDS_TO_VANISH)
         driver = self._bench.driver
         while True:
             left = [*await sandboxes_left(driver, made), *driver.traces.left(made)]
