@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from ordinary import Ordinary, ordinary_user, said, until
+from ordinary import Ordinary, delegated_to, ordinary_user, said, until
 
 pytestmark = pytest.mark.root
 
@@ -49,6 +49,21 @@ def test_suites_are_green_with_delegated_groups(ordinary: Ordinary, driver: str)
 
     assert skipped == NEEDS_ROOT
     assert passed == set(SAMPLE) - skipped
+
+
+def test_the_list_of_drivers_says_what_is_weaker_and_what_mends_it(ordinary: Ordinary) -> None:
+    def problems() -> list[str]:
+        (crun,) = [
+            each for each in said(ordinary.assay("driver", "list", "--json"))["drivers"]
+            if each["name"] == "crun"
+        ]  # fmt: skip
+        assert crun["works"]
+        return [each["remedy"] for each in crun["problems"]]
+
+    (remedy,) = problems()
+    assert f"assay-{ordinary.uid}" in remedy
+    with delegated_to(ordinary):
+        assert problems() == []
 
 
 def test_run_works_with_an_empty_home(ordinary: Ordinary) -> None:

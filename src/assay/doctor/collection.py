@@ -6,6 +6,7 @@ import datetime
 import os
 import re
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from types import MappingProxyType
 
@@ -15,6 +16,7 @@ from assay.doctor.facts import (
     Hardening,
     Kernel,
     Limits,
+    Login,
     Machine,
     Memory,
     Processors,
@@ -48,6 +50,7 @@ def collect(
         groups=_groups(files),
         rights=_rights(files),
         users=_users(files),
+        login=_login(files),
         memory=_memory(files),
         limits=_limits(files),
         storage=_storage(files, state),
@@ -135,7 +138,8 @@ def _groups(files: Files) -> ControlGroups:
         version_2=unified,
         read_only=any("ro" in mount.options for mount in (first or second)[:1]),
         offered=_words(files, f"{unified}/cgroup.controllers") if unified else None,
-        delegated=_delegated(files, group) if unified else None,
+        delegated=_delegated(files, unified, parsing.own_group(own) or "/") if unified else None,
+        given=_given(files, [(mount.place, mount.own_options) for mount in first]),
         top_is_below=files.has(f"{unified}/cgroup.type") if unified else None,
         top_has_processes=bool(files.text(f"{unified}/cgroup.procs")) if unified else None,
         own_process_limit=_own_process_limit(files, own, group, [mount.place for mount in first]),
@@ -148,10 +152,24 @@ def _words(files: Files, path: str) -> frozenset[str] | None:
     return None if text is None else frozenset(text.split())
 
 
-def _delegated(files: Files, group: str) -> frozenset[str]:
-    if not files.may_write(f"{group}/cgroup.subtree_control"):
-        return frozenset()
-    return _words(files, f"{group}/cgroup.controllers") or frozenset()
+def _delegated(files: Files, top: str, own: str) -> frozenset[str]:
+    """Of the highest group above ours in which we may make others."""
+    path = Path(own.lstrip("/"))
+    for group in (*reversed(path.parents), path):
+        folder = f"{top}/{group}"
+        if files.may_write(f"{folder}/cgroup.subtree_control"):
+            return _words(files, f"{folder}/cgroup.controllers") or frozenset()
+    return frozenset()
+
+
+def _given(files: Files, hierarchies: Iterable[tuple[str, Iterable[str]]]) -> frozenset[str]:
+    user = _rights(files).uid
+    return frozenset(
+        name
+        for place, names in hierarchies
+        if files.may_write(f"{place}/assay-{user}/cgroup.procs")
+        for name in names
+    )
 
 
 def _own_process_limit(files: Files, own: str, group: str, places: list[str]) -> int | None:
@@ -233,6 +251,14 @@ def _gains_rights(program: Path) -> bool:
         return "security.capability" in os.listxattr(program)
     except OSError:
         return False
+
+
+def _login(files: Files) -> Login:
+    user = _rights(files).user
+    return Login(
+        runtime_folder=os.environ.get("XDG_RUNTIME_DIR", ""),
+        lingers=files.has(f"/var/lib/systemd/linger/{user}") if user else None,
+    )
 
 
 def _memory(files: Files) -> Memory:

@@ -53,6 +53,8 @@ class ControlGroups:
     """Controllers of version 2 at the top that this machine or container sees."""
     delegated: frozenset[str] | None = None
     """Controllers of this process's own group of version 2; empty if it can't be written."""
+    given: frozenset[str] | None = None
+    """Controllers of version 1 in whose hierarchies this user has a folder, assay-UID."""
     top_is_below: bool | None = None
     """The top is a container's own group, in whose parents we can't look."""
     top_has_processes: bool | None = None
@@ -103,6 +105,16 @@ class UserNamespaces:
     """newuidmap and newgidmap are there."""
     mapping_programs_gain_rights: bool | None = None
     """They are set-user-id, or have capabilities of their own."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Login:
+    """How an ordinary user is logged in."""
+
+    runtime_folder: str | None = None
+    """$XDG_RUNTIME_DIR; "" if it is not set."""
+    lingers: bool | None = None
+    """systemd keeps the user's processes, and that folder, after the last logout."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -224,6 +236,7 @@ class Machine:
     groups: ControlGroups = field(default_factory=ControlGroups)
     rights: Rights = field(default_factory=Rights)
     users: UserNamespaces = field(default_factory=UserNamespaces)
+    login: Login = field(default_factory=Login)
     memory: Memory = field(default_factory=Memory)
     limits: Limits = field(default_factory=Limits)
     storage: Storage = field(default_factory=lambda: Storage(folder="/"))

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from assay.domain.errors import DriverUnavailable
+from assay.drivers.oci.cgroups_none import NoGroups
 from assay.drivers.oci.cgroups_v1 import GroupsV1
 from assay.drivers.oci.cgroups_v2 import GroupsV2
-from assay.drivers.oci.layout import choose_groups, parse_layout, problems
+from assay.drivers.oci.layout import choose_groups, parse_layout, problems, weaker
+from assay.drivers.oci.users import Ids
 
 TOGETHER = """\
 30 24 0:26 / /sys/fs/cgroup ro,nosuid - tmpfs tmpfs ro,mode=755
@@ -74,3 +76,66 @@ def test_a_host_without_any_is_told_what_to_mount() -> None:
     (problem,) = problems(parse_layout("", ""))
 
     assert "mount -t cgroup2" in problem.remedy
+
+
+ANN = Ids(user=1000, rootless=True, count=65536)
+
+
+def hierarchies(folder: Path, *delegated: str) -> tuple[str, str]:
+    """Texts of the kernel, of a machine with version 1 on which some folders are ann's."""
+    names = ("memory", "pids", "cpu", "cpuacct")
+    for name in delegated:
+        (folder / name / "assay-1000").mkdir(parents=True)
+        (folder / name / "assay-1000" / "cgroup.procs").touch()
+    mounts = [f"31 30 0:27 / {folder}/{name} rw - cgroup cgroup rw,{name}" for name in names]
+    return "\n".join(mounts), "".join(f"{n}:{name}:/\n" for n, name in enumerate(names))
+
+
+def test_an_ordinary_user_has_groups_of_version_1_when_all_were_delegated(tmp_path: Path) -> None:
+    layout = parse_layout(*hierarchies(tmp_path, "memory", "pids", "cpu", "cpuacct"))
+
+    groups = choose_groups(layout, ANN)
+
+    assert isinstance(groups, GroupsV1)
+    assert groups.group_of("x") == "/assay-1000/x/agent"
+    assert groups.start("x").group == ""  # the runtime could not move process 1 there
+    assert weaker(layout, ANN) == []
+
+
+def test_an_ordinary_user_with_some_of_them_goes_without_and_is_told_how_to_get_all(
+    tmp_path: Path,
+) -> None:
+    layout = parse_layout(*hierarchies(tmp_path, "memory", "pids"))
+
+    assert isinstance(choose_groups(layout, ANN), NoGroups)
+    (problem,) = weaker(layout, ANN)
+    assert "mkdir -p /sys/fs/cgroup/$each/assay-1000" in problem.remedy
+
+
+def version_2(top: Path, own: str, *delegated: str) -> tuple[str, str]:
+    for name in delegated:
+        folder = top / name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "cgroup.procs").touch()
+        (folder / "cgroup.controllers").write_text("cpu memory pids\n")
+    return f"30 24 0:26 / {top} rw - cgroup2 cgroup2 rw\n", f"0::{own}\n"
+
+
+def test_the_highest_group_of_version_2_that_is_the_users_is_taken(tmp_path: Path) -> None:
+    service = "user.slice/user@1000.service"
+    layout = parse_layout(
+        *version_2(tmp_path, f"/{service}/app.slice/a.scope", service, f"{service}/app.slice")
+    )
+
+    groups = choose_groups(layout, ANN)
+
+    assert isinstance(groups, GroupsV2)
+    assert groups.group_of("x") == f"/{service}/assay/x/agent"
+
+
+def test_a_session_outside_of_it_is_told_how_to_start(tmp_path: Path) -> None:
+    layout = parse_layout(*version_2(tmp_path, "/user.slice/session-1.scope"))
+
+    assert isinstance(choose_groups(layout, ANN), NoGroups)
+    (problem,) = weaker(layout, ANN)
+    assert problem.remedy.startswith("systemd-run --user --scope --property=Delegate=yes")

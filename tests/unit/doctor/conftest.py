@@ -12,6 +12,7 @@ from assay.doctor.facts import (
     Kernel,
     Kvm,
     Limits,
+    Login,
     Machine,
     Memory,
     Package,
@@ -64,7 +65,9 @@ def healthy() -> Machine:
             subordinate_uids=65536,
             subordinate_gids=65536,
             mapping_programs=True,
+            mapping_programs_gain_rights=True,
         ),
+        login=Login(runtime_folder="/run/user/1000", lingers=True),
         memory=Memory(
             total_bytes=32 * GIB,
             available_bytes=30 * GIB,

@@ -98,6 +98,24 @@ CASES: dict[str, tuple[dict[str, Any], str, Mark, str]] = {
         {**ORDINARY_USER, "groups": {"delegated": frozenset({"memory", "pids"})}},
         "delegation", WARNING, "Delegate=cpu",
     ),
+    "a user outside of what is delegated": (
+        {**ORDINARY_USER, "groups": {"delegated": frozenset()}},
+        "delegation", WARNING, "systemd-run --user --scope --property=Delegate=yes",
+    ),
+    "a user of version 1": (
+        {**ORDINARY_USER, "groups": {**V1, "given": frozenset({"memory", "pids"})}},
+        "delegation", WARNING, "for each in cpu cpuacct; do mkdir -p /sys/fs/cgroup/",
+    ),
+    "a user of version 1 with folders": (
+        {**ORDINARY_USER, "groups": {**V1, "given": FIVE}}, "delegation", OK, "you are given",
+    ),
+    "a user after su": (
+        {**ORDINARY_USER, "login": {"runtime_folder": ""}}, "login", NOTE, "/tmp/assay-1000",
+    ),
+    "a user who does not linger": (
+        {**ORDINARY_USER, "login": {"lingers": False}}, "login", NOTE,
+        "loginctl enable-linger ann",
+    ),
     "a user": (ORDINARY_USER, "user", OK, "without root"),
     "a user who can have no namespace": (
         {**ORDINARY_USER, "users": {"subordinate_uids": 0}}, "user", WARNING, "see below",

@@ -14,6 +14,7 @@ _NEEDED_OF_VERSION_1: Final = (*_NEEDED, "cpuacct", "freezer")
 _LEAVE_THE_TOP: Final = (
     "mkdir -p {top}/init && xargs -rn1 < {top}/cgroup.procs > {top}/init/cgroup.procs"
 )
+_WITHOUT: Final = "memory is limited for each process alone, the CPU share not at all"
 
 
 def layout(machine: Machine) -> Iterator[Finding]:
@@ -80,6 +81,8 @@ def writable(machine: Machine) -> Iterator[Finding]:
             "control groups are mounted read-only, as in an ordinary container",
             "mount -o remount,rw /sys/fs/cgroup",
         )
+    elif groups.layout in ("v1", "hybrid"):
+        yield from () if machine.is_root else _given(machine)
     elif groups.layout != "v2":
         return
     elif machine.is_root and groups.top_is_below and groups.top_has_processes:
@@ -95,14 +98,36 @@ def writable(machine: Machine) -> Iterator[Finding]:
         yield from _delegated(groups.delegated)
 
 
+def _given(machine: Machine) -> Iterator[Finding]:
+    """Of version 1, where systemd delegates nothing."""
+    needed = (*_NEEDED, "cpuacct")
+    missing = [name for name in needed if name not in (machine.groups.given or ())]
+    folder = f"/sys/fs/cgroup/$each/assay-{machine.rights.uid}"
+    if missing:
+        yield warning(
+            "delegation",
+            f"you are not given {listed(missing)}: {_WITHOUT}",
+            f"for each in {' '.join(missing)}; do mkdir -p {folder}; "
+            f"chown -R {machine.rights.uid} {folder}; done",
+        )
+    else:
+        yield ok("delegation", f"you are given {listed(needed)}")
+
+
 def _delegated(delegated: frozenset[str] | None) -> Iterator[Finding]:
     missing = [name for name in _NEEDED if name not in (delegated or ())]
     if delegated is None:
         yield unknown("delegation", "what you may do with control groups")
+    elif not delegated:
+        yield warning(
+            "delegation",
+            f"you are not given any here: {_WITHOUT}",
+            "systemd-run --user --scope --property=Delegate=yes assay …",
+        )
     elif missing:
         yield warning(
             "delegation",
-            f"you are not given {listed(missing)}: limits would not hold without root",
+            f"you are not given {listed(missing)}: {_WITHOUT}",
             "mkdir -p /etc/systemd/system/user@.service.d && printf '[Service]\\nDelegate=cpu "
             "cpuset io memory pids\\n' > /etc/systemd/system/user@.service.d/delegate.conf && "
             "systemctl daemon-reload",

@@ -99,7 +99,8 @@ def user_namespaces(machine: Machine) -> Iterator[Finding]:
     elif users.apparmor_restricts:
         yield warning(
             "user-namespaces",
-            "restricted by AppArmor to programs that have a profile (Ubuntu)",
+            "restricted by AppArmor to programs that have a profile (Ubuntu); docs/rootless.md has"
+            " one for Assay alone",
             "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
         )
     else:
@@ -160,4 +161,34 @@ def _name(machine: Machine) -> str:
     return machine.rights.user or str(machine.rights.uid)
 
 
-CHECKS: Final = (root, capabilities, seccomp, user_namespaces, subordinate_ids, new_privileges)
+def login(machine: Machine) -> Iterator[Finding]:
+    """Where an ordinary user's sandboxes are kept, and for how long."""
+    rights, user = machine.rights, _name(machine)
+    if machine.is_root or rights.uid is None:
+        return
+    if machine.login.runtime_folder == "":
+        yield note(
+            "login",
+            "XDG_RUNTIME_DIR is not set, as after su: sandboxes are kept in "
+            f"/tmp/assay-{rights.uid}",
+            f"machinectl shell {user}@",
+        )
+    elif machine.kernel.init == "systemd" and machine.login.lingers is False:
+        yield note(
+            "login",
+            "sandboxes end with your last session: good for `assay run`, not for a server",
+            f"loginctl enable-linger {user}",
+        )
+    else:
+        yield ok("login", f"sandboxes are kept in {machine.login.runtime_folder}/assay")
+
+
+CHECKS: Final = (
+    root,
+    capabilities,
+    seccomp,
+    user_namespaces,
+    subordinate_ids,
+    new_privileges,
+    login,
+)

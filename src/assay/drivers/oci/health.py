@@ -11,7 +11,7 @@ from typing import Final
 
 from assay.domain.errors import AssayError, RuntimeMissing
 from assay.driver.port import Driver, Health, Problem, RootFilesystem, SandboxSpec, Secret
-from assay.drivers.oci.layout import problems, read_layout
+from assay.drivers.oci.layout import problems, read_layout, weaker
 from assay.drivers.oci.runtime import Runtime
 from assay.drivers.oci.users import read_ids
 
@@ -66,7 +66,8 @@ def _empty_root(folder: Path) -> RootFilesystem:
 
 def _known_problems() -> list[Problem]:
     # An ordinary user does without control groups, if need be.
-    found = [] if read_ids().rootless else problems(read_layout())
+    ids = read_ids()
+    found = weaker(read_layout(), ids) if ids.rootless else problems(read_layout())
     if os.geteuid() != 0:
         summary = "who isn't root makes sandboxes in a user namespace, and this is none"
         found.append(Problem(summary=summary, remedy="assay doctor"))

@@ -116,6 +116,26 @@ def choose_groups(layout: Layout, ids: Ids | None = None) -> Groups:
     return GroupsV2(layout.unified, make_room(layout.unified, layout.own, PARENT))
 
 
+def weaker(layout: Layout, ids: Ids) -> list[Problem]:
+    """What an ordinary user goes without who has no control groups, and how to get them."""
+    if not ids.rootless or _delegated(layout, ids.user) is not None:
+        return []
+    summary = (
+        "no control groups: memory is limited for each process alone, the CPU share not at all"
+    )
+    return [Problem(summary=summary, remedy=_delegation(layout, ids.user))]
+
+
+def _delegation(layout: Layout, user: int) -> str:
+    if not layout.controllers:
+        return "systemd-run --user --scope --property=Delegate=yes assay …"
+    return (
+        f"for each in {' '.join((*NEEDED, 'cpuacct'))}; do "
+        f"mkdir -p /sys/fs/cgroup/$each/{PARENT}-{user}; "
+        f"chown -R {user} /sys/fs/cgroup/$each/{PARENT}-{user}; done"
+    )
+
+
 def _delegated(layout: Layout, user: int) -> Groups | None:
     """What an ordinary user may use, or None: it takes all the controllers that are needed."""
     if not layout.controllers:
