@@ -32,6 +32,8 @@ PARENT: Final = "assay"
 AGENT: Final = "agent"
 LEARNERS: Final = "learners"
 KERNEL: Final = "kernel"
+SERVERS: Final = "assay-servers"
+"""Beside the sandboxes' parent: a group that passes controllers on may hold no processes."""
 PERIOD_US: Final = 100_000
 AGENTS_OWN: Final = 3
 """Processes of the agent in the limited group while one execution runs: the keeper of its slot,
@@ -75,6 +77,10 @@ class Groups(Protocol):
 
     def group_of(self, sandbox_id: str) -> str:
         """The agent's group, from the top of the hierarchies; "" for none."""
+        ...
+
+    def enter(self) -> None:
+        """Leave the group that sandboxes are to be made in, if it is where this process is."""
         ...
 
     def start(self, sandbox_id: str) -> Start:

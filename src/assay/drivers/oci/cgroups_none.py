@@ -29,6 +29,9 @@ class NoGroups:
     def group_of(self, sandbox_id: str) -> str:
         return ""
 
+    def enter(self) -> None:
+        """Nothing to leave."""
+
     def start(self, sandbox_id: str) -> Start:
         return Start(group="", limited=False)
 

@@ -99,6 +99,9 @@ class GroupsV1:
     def view(self) -> None:
         show_version_1(self._hierarchies, self._unified if self.kills_at_once else None)
 
+    def enter(self) -> None:
+        """Groups of version 1 may hold both processes and groups."""
+
     def start(self, sandbox_id: str) -> Start:
         if not self._root:
             return Start(group="", limited=False)

@@ -13,6 +13,7 @@ Only then can the controllers be enabled: a group that passes memory on may have
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +26,7 @@ from assay.drivers.oci.cgroups import (
     LEARNERS,
     PARENT,
     PERIOD_US,
+    SERVERS,
     Start,
     Usage,
     bind,
@@ -46,12 +48,20 @@ class GroupsV2:
     limits = True
     cleanup = Cleanup.CGROUP_KILL
 
-    def __init__(self, mounted: Path, parent: str = PARENT) -> None:
+    def __init__(self, mounted: Path, parent: str = PARENT, *, is_own: bool = False) -> None:
+        """`is_own`: the group above `parent` is the one that this process is in."""
         self._mounted = mounted
         self._parent = parent
+        self._is_own = is_own
 
     def group_of(self, sandbox_id: str) -> str:
         return f"/{self._parent}/{sandbox_id}/{AGENT}"
+
+    def enter(self) -> None:
+        if self._is_own:
+            servers = (self._mounted / self._parent).parent / SERVERS
+            make_folder(servers)
+            write(servers, cgroup_procs=os.getpid())
 
     def start(self, sandbox_id: str) -> Start:
         return Start(group=f"/{self._parent}/{sandbox_id}", limited=False)

@@ -106,7 +106,9 @@ def choose_groups(layout: Layout, ids: Ids | None = None) -> Groups:
     Raises DriverUnavailable when it can't do what is needed.
     """
     if ids is not None and ids.rootless:
-        return _delegated(layout, ids.user) or NoGroups(layout.hierarchies)
+        groups = _delegated(layout, ids.user) or NoGroups(layout.hierarchies)
+        groups.enter()
+        return groups
     found = problems(layout)
     if found:
         raise DriverUnavailable(f"{found[0].summary}; {found[0].remedy}")
@@ -140,7 +142,9 @@ def _delegated(layout: Layout, user: int) -> Groups | None:
     """What an ordinary user may use, or None: it takes all the controllers that are needed."""
     if not layout.controllers:
         group = delegated_of_version_2(layout)
-        return GroupsV2(layout.unified, group) if layout.unified and group else None
+        if layout.unified is None or group is None:
+            return None
+        return GroupsV2(layout.unified, group, is_own=f"/{group}" == f"{layout.own}/{PARENT}")
     parent = f"{PARENT}-{user}"
     given = {
         name
