@@ -24,6 +24,7 @@ from assay.testing import (
     runner,
 )
 from assay.testing.case import Doubtful, NotTestable
+from assay.testing.pace import slowness
 from assay.testing.workbench import Workbench
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -127,7 +128,7 @@ def make(run: object, **options: object) -> Case:
         (make(_passes), Verdict.PASSED, ""),
         (make(_fails), Verdict.FAILED, "it is wrong"),
         (make(_loses), Verdict.FAILED, "connection_lost: the connection broke by chance"),
-        (make(_hangs, timeout=0.1), Verdict.FAILED, "took longer than 0.1 s"),
+        (make(_hangs, timeout=0.1), Verdict.FAILED, f"took longer than {0.1 * slowness():g} s"),
         (make(_errs), Verdict.FAILED, "ValueError: a mistake in the case"),
         (make(_cannot), Verdict.SKIPPED, "there is no process to kill"),
         (
