@@ -3,6 +3,7 @@
 drivers.py     names of drivers -> drivers, guarded and owned
 choice.py      which driver to use when nobody named one
 ownership.py   whose sandboxes are whose, and removing those of the dead
+trust.py       folders that nobody else can change
 rootless.py    an ordinary user's process becomes root of a user namespace
 catalogue.py   environments, and whether they can be used here
 images.py      the images of this machine, and which of them anybody needs

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from assay.bootstrap.trust import require_ours
 from assay.config import Settings
 from assay.domain.errors import AssayError, DiskFull, Unavailable
 from assay.environments import HOST, ExecutionEnvironment
@@ -26,11 +27,15 @@ _STATES = "states"
 def open_images(settings: Settings) -> Images:
     """The images of the settings' folder.
 
-    Without root, 0 is ourselves, and an image's files belong to the ids from 1 on.
+    Without root, 0 is ourselves, and an image's files belong to the ids from 1 on. Raises
+    Unavailable when others can change that folder.
     """
     from assay.drivers.oci.users import read_ids
     from assay.images import Images  # only now: runs of `host` needn't wait for this import
 
+    with contextlib.suppress(OSError):  # who needs it says why it can't be made
+        settings.images.mkdir(mode=0o700, parents=True, exist_ok=True)
+    require_ours(settings.images, "images", "by ASSAY_IMAGES")
     return Images(settings.images, owner_offset=1 if read_ids().rootless else 0)
 
 
@@ -68,10 +73,10 @@ def _of_sandboxes(settings: Settings) -> set[str]:
 
     found = images_in_use(settings.state)
     for link in _states(settings.images):
-        try:
-            found |= images_in_use(link.readlink())
-        except OSError:
-            continue
+        with contextlib.suppress(OSError, Unavailable):
+            state = link.readlink()  # perhaps of a folder that has gone, and come back as another's
+            require_ours(state, "sandboxes", "with --state")
+            found |= images_in_use(state)
     return found
 
 

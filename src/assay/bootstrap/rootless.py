@@ -17,16 +17,16 @@ import fcntl
 import os
 import pwd
 import shutil
-import stat
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
+from assay.bootstrap.trust import require_ours
 from assay.config import Settings
 from assay.doctor import collect, obstacles
 from assay.doctor.parsing import id_ranges
-from assay.domain.errors import DriverUnavailable, Unavailable
+from assay.domain.errors import DriverUnavailable
 from assay.drivers.oci import kernel
 from assay.drivers.oci.folder import SandboxFolder
 from assay.drivers.oci.kernel import MountFlag
@@ -52,6 +52,10 @@ def enter_user_namespace(state: Path) -> None:
     To be called early: the process must have one thread only. Raises DriverUnavailable with the
     command that mends it, or Unavailable when others could change the state folder.
     """
+    # Whoever could put files there could tell us what to join and run, and which process to end.
+    with contextlib.suppress(OSError):  # who needs it says why it can't be made
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    require_ours(state, "sandboxes", "with --state")
     if os.geteuid() == 0:
         return
     try:
@@ -71,7 +75,6 @@ def enter_user_namespace(state: Path) -> None:
 @contextlib.contextmanager
 def _members(state: Path) -> Iterator[list[Process]]:
     """The living processes that have entered; what is added is remembered. One at a time."""
-    _require_ours(state)
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     with os.fdopen(os.open(state / _MEMBERS, flags, 0o600), "r+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -81,21 +84,6 @@ def _members(state: Path) -> Iterator[list[Process]]:
         file.seek(0)
         file.truncate()
         file.writelines(f"{process}\n" for process in members)
-
-
-def _require_ours(state: Path) -> None:
-    """Whoever could put files there could tell us what to join, and which process to end."""
-    state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    real = state.resolve()
-    for folder in {state, *state.parents, real, *real.parents}:
-        facts = folder.lstat()
-        theirs = facts.st_uid not in (0, os.geteuid())
-        open_to_all = facts.st_mode & 0o022 and not facts.st_mode & stat.S_ISVTX
-        if theirs or (open_to_all and not stat.S_ISLNK(facts.st_mode)):
-            raise Unavailable(
-                f"others can change {folder}, so it can't hold sandboxes;"
-                " choose another folder with --state"
-            )
 
 
 def _in_sandboxes(state: Path) -> Iterator[Process]:

@@ -9,6 +9,9 @@
     building/               buildah's own storage
 
 A folder in drafts is locked by its maker: one that nobody locks was left by a dead process.
+All of these folders are closed to other users: some of them have the ids to which files of an image
+belong, what anybody may write in an image would be anybody's here, and who can open a folder can
+lock it for ever.
 """
 
 from __future__ import annotations
@@ -110,7 +113,7 @@ class Store:
         """Have a reference stand for a digest, from now on and after a power cut."""
         if self.pin(pin.reference) == pin:
             return
-        self._pins.mkdir(mode=0o755, parents=True, exist_ok=True)
+        _make(self._pins)
         _write(draft / "pin", msgspec.json.encode(pin))
         (draft / "pin").rename(self._pin(pin.reference))
 
@@ -132,7 +135,7 @@ class Store:
                     removed += 1
             remove(self.blobs)
             remove(self._building)
-            self._make(self._files, 0o700)
+            _make(self._files)
             Pool(self._files, draft).collect_garbage()
             _flush(self.folder)
             (self.folder / _MARK).unlink(missing_ok=True)
@@ -157,8 +160,7 @@ class Store:
         """Give a root, `draft`/root, its name, once all of it has reached the disk."""
         (draft / "image").write_bytes(msgspec.json.encode(record))
         _flush(draft)
-        self._roots.mkdir(mode=0o755, parents=True, exist_ok=True)
-        draft.chmod(0o755)
+        _make(self._roots)
         place = self.place(record.digest)
         if place.exists():  # without a record that can be read: nobody can have been shown it
             place.rename(draft.with_name("damaged"))
@@ -167,21 +169,21 @@ class Store:
     @contextmanager
     def reading(self) -> Iterator[None]:
         """Keep garbage from being collected, while something is fetched or made."""
-        self._make(self.folder, 0o755)
-        with _locked(self.folder, fcntl.LOCK_SH):
+        _make(self._drafts)
+        with _locked(self._drafts, fcntl.LOCK_SH):
             yield
 
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Wait until nothing is fetched or made, and keep it so."""
-        self._make(self.folder, 0o755)
-        with _locked(self.folder, fcntl.LOCK_EX):
+        _make(self._drafts)
+        with _locked(self._drafts, fcntl.LOCK_EX):
             yield
 
     @contextmanager
     def draft(self) -> Iterator[Path]:
         """A new folder that goes at the end, or when a later process finds it left behind."""
-        self._make(self._drafts, 0o700)
+        _make(self._drafts)
         self.sweep(older_than=_YOUNG_SECONDS)
         folder = self._drafts / secrets.token_hex(8)
         folder.mkdir(mode=0o700)
@@ -208,7 +210,7 @@ class Store:
         A file written since the last flush of the file system can be empty after one; a mark with
         the number of this boot tells that one came in between.
         """
-        self._make(self._files, 0o700)
+        _make(self._files)
         with _locked(self._files, fcntl.LOCK_EX):
             pool = Pool(self._files, draft)
             mark = self.folder / _MARK
@@ -223,15 +225,12 @@ class Store:
     @contextmanager
     def building(self) -> Iterator[Path]:
         """The storage of builds, for one build at a time."""
-        self._make(self._building, 0o700)
+        _make(self._building)
         with _locked(self._building, fcntl.LOCK_EX):
             yield self._building
 
     def _pin(self, reference: str) -> Path:
         return self._pins / hashlib.sha256(reference.encode()).hexdigest()
-
-    def _make(self, folder: Path, mode: int) -> None:
-        folder.mkdir(mode=mode, parents=True, exist_ok=True)
 
 
 def _image(record: Record, reference: str, place: Path) -> Image:
@@ -259,6 +258,13 @@ def _image(record: Record, reference: str, place: Path) -> Image:
         root=root,
         size_bytes=record.size,
     )
+
+
+def _make(folder: Path) -> None:
+    """Have a folder that nobody else may enter."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_mode & 0o077:
+        folder.chmod(0o700)
 
 
 def remove(path: Path) -> None:
