@@ -128,6 +128,12 @@ def a_manifest(**changes: object) -> bytes:
         ),
         (a_manifest(layers=[{"mediaType": LAYER, "digest": HEX, "size": 1}] * 300), "300 layers"),
         (a_manifest(config={"mediaType": LAYER, "digest": HEX, "size": 1}), "configuration calls"),
+        (
+            a_manifest(
+                layers=[{"mediaType": LAYER, "digest": HEX, "size": 1, "urls": ["http://10.0.0.1"]}]
+            ),
+            "kept elsewhere",
+        ),
     ],
 )
 def test_a_manifest_that_lies_is_one_clear_error(content, message):
@@ -164,6 +170,8 @@ def a_configuration(**changes: object) -> dict[str, object]:
         ({"config": {"WorkingDir": "/\0"}}, "WORKDIR is too long, or"),
         ({"config": {"Entrypoint": ["a\0b"]}}, "ENTRYPOINT is too long, or"),
         ({"config": {"Cmd": "sh"}}, "damaged"),
+        ({"config": {"Entrypoint": [""] * 100_000}}, "ENTRYPOINT is too long"),
+        ({"config": {"Env": ["A=" + "€" * 30_000]}}, "larger than programs"),
     ],
 )
 def test_a_configuration_that_makes_no_sense_is_one_clear_error(changes, message):
@@ -295,12 +303,16 @@ def test_hostile_accounts_are_one_clear_error(passwd, message, layout, images):
         ("/toproc", None),
         ("/file", None),
         ("/nowhere", None),
+        ("/notext", None),
+        ("/a\nb", None),
+        ("/\x1b[2J", None),
         ("/" + "a" * 300, None),
     ],
 )
 def test_a_working_folder_is_a_folder_of_the_image(wanted, found, layout, images, tmp_path):
     layout.image(
         [folder("app"), link("link", "app"), link("toproc", "/proc"), entry("file"),
+         folder("\udcff"), link("notext", b"\xff"),
          link("nowhere", str(tmp_path / "elsewhere"))],
         config={"WorkingDir": wanted},
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import Any, Final, Literal
 
@@ -11,6 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 _WIDTH_OF_FILES: Final = 140
+_CONTROLS: Final = re.compile("[\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What JSON need not quote, though terminals obey it; an image's author can have written it."""
 
 
 def console(*, err: bool = False) -> Console:
@@ -43,7 +46,8 @@ def bad(text: str) -> Text:
 
 def print_json(data: Any) -> None:
     """One line."""
-    sys.stdout.write(json.dumps(data, ensure_ascii=False) + "\n")
+    text = json.dumps(data, ensure_ascii=False)
+    sys.stdout.write(_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
 
 
 def milliseconds(nanoseconds: int | None) -> str:

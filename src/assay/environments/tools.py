@@ -76,9 +76,11 @@ def locate(path: str, root: RootFilesystem) -> Path | None:
             continue
         there = f"{here}/{part}"
         on_machine = _on_machine(there, sources)
-        if not on_machine.is_symlink():
-            if not on_machine.exists():
-                return None
+        try:
+            mode = on_machine.lstat().st_mode
+        except OSError:  # ENAMETOOLONG, too
+            return None
+        if not stat.S_ISLNK(mode):
             here = there
             continue
         links += 1

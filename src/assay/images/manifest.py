@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Annotated, Final, TypeVar
@@ -120,6 +121,7 @@ class _Descriptor(Struct):
     digest: str
     size: Annotated[int, Meta(ge=0)]
     media_type: str = msgspec.field(name="mediaType", default="")
+    urls: list[str] | None = None
     platform: _Platform | None = None
     annotations: dict[str, str] | None = None
 
@@ -269,6 +271,8 @@ def _manifest(config: _Descriptor, layers: list[_Descriptor], where: str) -> Man
 
 def _descriptor(found: _Descriptor, where: str) -> Descriptor:
     digest = check_digest(found.digest, where)
+    if found.urls:  # whoever wrote it would have this machine ask whom they like
+        raise InvalidImage(f"{where}: {digest} is kept elsewhere than in the registry")
     return Descriptor(media_type=found.media_type, digest=digest, size=found.size)
 
 
@@ -307,13 +311,18 @@ def _plain(text: str, what: str, where: str) -> str:
 
 def _texts(found: list[str] | None, what: str, where: str) -> tuple[str, ...]:
     texts = tuple(found or ())
-    if any("\0" in text for text in texts) or sum(map(len, texts)) > _MOST_VARIABLE_BYTES:
+    if any("\0" in text for text in texts) or _size(texts) > _MOST_VARIABLE_BYTES:
         raise InvalidImage(f"{where}: its {what} is too long, or holds a NUL")
     return texts
 
 
+def _size(texts: Iterable[str]) -> int:
+    """Bytes, as the kernel counts them: each text has an end."""
+    return sum(len(text.encode()) + 1 for text in texts)
+
+
 def _variables(found: list[str], where: str) -> dict[str, str]:
-    if len(found) > _MOST_VARIABLES or sum(map(len, found)) > _MOST_VARIABLE_BYTES:
+    if len(found) > _MOST_VARIABLES or _size(found) > _MOST_VARIABLE_BYTES:
         raise InvalidImage(f"{where}: its ENV is larger than programs can be given")
     variables = {}
     for text in found:

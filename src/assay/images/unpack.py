@@ -170,6 +170,8 @@ def _working_folder(tree: Tree, work: Unpacking) -> str:
     inside = real.removeprefix(root).lstrip("/")
     if not inside:
         return WORKSPACE
+    if not inside.isprintable():  # by a link: a name that is no text can't be told to anybody
+        raise Refused("its real name has characters that can't be shown")
     if inside.split("/")[0] in _CLOSED:
         raise Refused("it is where the sandbox's own things are")
     return f"/{inside}"

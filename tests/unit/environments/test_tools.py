@@ -73,3 +73,9 @@ def test_a_tool_that_learners_may_not_read_is_missing(root: RootFilesystem) -> N
     python = load(bundled_folder() / "python")
     environment = replace(python, tools=(Tool(path="/bin/lua5.4", package="lua5.4"),))
     assert missing_tools(environment, root)
+
+
+def test_names_that_no_file_can_have_are_not_found(root: RootFilesystem) -> None:
+    (root.path / "etc/far").symlink_to("x" * 300)
+    for path in ("/etc/far", "/" + "x" * 300, "/etc/" + "x/" * 3000):
+        assert locate(path, root) is None
