@@ -16,7 +16,8 @@ def core_dumps(machine: Machine) -> Iterator[Finding]:
     if pattern is None:
         yield unknown("core-pattern", "kernel.core_pattern")
     elif pattern.startswith(("|", "@")):
-        handler = pattern.lstrip("|@").split()[0] if pattern.strip("|@ ") else "nothing"
+        words = pattern.lstrip("|@").split()
+        handler = words[0] if words else "nothing"
         yield warning(
             "core-pattern",
             f"crashes are handed to {handler} on the host, with what learners made of them",
