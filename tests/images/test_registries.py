@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from making import ARCHITECTURE, INDEX, Layout, entry, gzipped, zstd
+from making import ARCHITECTURE, END, INDEX, Layout, digest, entry, gzipped, zstd
 from registry import Answer, Request, a_bad_registry, honest, push, real_registry
 
 from assay.domain.errors import AssayError, DiskFull, ImageUnavailable, InvalidImage
@@ -169,6 +169,25 @@ def test_an_archive_of_docker_save_is_an_image(layout, images, tmp_path):
     assert images.pull(f"docker-archive:{file}:some/a:1").root == image.root
     with pytest.raises(ImageUnavailable, match="isn't there"):
         images.pull(f"docker-archive:{file}:other:1")
+
+
+def test_an_archive_that_becomes_too_large_is_stopped(images, tmp_path, monkeypatch):
+    """Skopeo uncompresses what is in one, so the sizes of its layers say nothing."""
+    monkeypatch.setattr("assay.images.manifest._ALWAYS_BYTES", 1 << 20)
+    layer = entry("zeros", bytes(32 << 20)) + END
+    rootfs = {"type": "layers", "diff_ids": [digest(layer)]}
+    configuration = {"architecture": ARCHITECTURE, "os": "linux", "rootfs": rootfs}
+    names = [{"Config": "c.json", "RepoTags": ["a/b:1"], "Layers": ["l.tar"]}]
+    parts = {"c.json": configuration, "manifest.json": names}
+    file = tmp_path / "bomb.tar"
+    file.write_bytes(
+        entry("l.tar", gzipped(layer))
+        + b"".join(entry(name, json.dumps(part).encode()) for name, part in parts.items())
+        + END
+    )
+    with pytest.raises(InvalidImage, match="more bytes than are taken"):
+        images.pull(f"docker-archive:{file}")
+    assert_gone(images, tmp_path / "images")
 
 
 def status(number: int, words: str) -> Answer:

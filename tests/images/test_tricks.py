@@ -194,7 +194,7 @@ def test_a_layer_with_other_bytes_than_its_digest_is_refused(layout, images, tmp
 
 
 def test_a_small_layer_does_not_become_a_large_one(layout, images, tmp_path, monkeypatch):
-    monkeypatch.setattr("assay.images.unpack._ALWAYS_BYTES", 1 << 20)
+    monkeypatch.setattr("assay.images.manifest._ALWAYS_BYTES", 1 << 20)
     bomb = {"mediaType": f"{LAYER}+gzip", **layout.blob(zeros(1 << 26))}
     layout.image(END, manifest={"layers": [bomb]})
     start = time.monotonic()
@@ -205,7 +205,7 @@ def test_a_small_layer_does_not_become_a_large_one(layout, images, tmp_path, mon
 
 
 def test_a_large_file_of_a_bomb_stops_at_the_limit(layout, images, tmp_path, monkeypatch):
-    monkeypatch.setattr("assay.images.unpack._ALWAYS_BYTES", 4 << 20)
+    monkeypatch.setattr("assay.images.manifest._ALWAYS_BYTES", 4 << 20)
     header = entry("f", b"", size=1 << 30)
     layout.image(b"", pack=lambda content: gzipped(header) + zeros(1 << 26))
     with pytest.raises(InvalidImage, match=r"layer 1 .*: f: it holds more bytes than are taken"):

@@ -16,10 +16,12 @@ from assay.domain.errors import ImageUnavailable, InvalidImage
 from assay.images.blobs import Blobs, configuration_of, follow, read_layout
 from assay.images.image import OnProgress, Progress
 from assay.images.manifest import (
+    MOST_IMAGE_BYTES,
     Descriptor,
     Manifest,
     choose,
     digest_of,
+    most_of,
     read_manifest,
 )
 from assay.images.program import Ended, Patience, run
@@ -87,18 +89,35 @@ def from_layout(source: FromLayout) -> Found:
 
 
 def from_archive(source: FromArchive, fetching: Fetching) -> Found:
-    """Have skopeo make a layout of an archive. Raises ImageUnavailable, InvalidImage, DiskFull."""
-    return copy_to_layout(source.text, source.text, fetching)
+    """Have skopeo make a layout of an archive. Raises ImageUnavailable, InvalidImage, DiskFull.
+
+    It uncompresses what is in there, so that has limits like those of a layer.
+    """
+    size = 0
+    with suppress(OSError):  # skopeo says what is wrong with it
+        size = source.file.stat().st_size
+    most = min(MOST_IMAGE_BYTES, most_of(size))
+    return copy_to_layout(source.text, source.text, fetching, most=most)
 
 
 def copy_to_layout(
-    name: str, what: str, fetching: Fetching, *, within: Iterable[str] = ()
+    name: str,
+    what: str,
+    fetching: Fetching,
+    *,
+    within: Iterable[str] = (),
+    most: int = MOST_IMAGE_BYTES,
 ) -> Found:
     """Have skopeo copy something of this machine. Raises ImageUnavailable, InvalidImage, …"""
     layout = fetching.draft / "layout"
+    seen: dict[str, int] = {}
+    too_large = InvalidImage(f"{what}: it holds more bytes than are taken")
 
     def on_tick() -> int:
-        done = _arriving(layout)
+        seen.update(_sizes(fetching.draft) | _sizes(layout))
+        done = sum(seen.values())
+        if done > most:
+            raise too_large
         fetching.on_progress(Progress(step=f"copying {what}", done=done))
         return done
 
@@ -107,6 +126,8 @@ def copy_to_layout(
     found, _ = read_layout(layout, None, what)
     blobs = Blobs(fetching.blobs)
     chosen, manifest = follow(found, blobs, what)
+    if manifest.size > most:
+        raise too_large
     return Found(manifest=manifest, digest=chosen.digest, blobs=blobs)
 
 
@@ -165,7 +186,9 @@ def _copy(source: FromRegistry, digest: str, manifest: Manifest, fetching: Fetch
     blobs = Blobs(fetching.blobs)
 
     def on_tick() -> int:
-        done = sum(layer.size for layer in manifest.layers if blobs.has(layer)) + _arriving(layout)
+        done = sum(layer.size for layer in manifest.layers if blobs.has(layer)) + sum(
+            _sizes(layout).values()
+        )
         if done > manifest.size + _SLACK_BYTES:
             raise InvalidImage(
                 f"{source.text}: the registry sends more than the {manifest.size} bytes "
@@ -186,14 +209,15 @@ def _tls(source: FromRegistry, prefix: str) -> tuple[str, ...]:
     return (f"--{prefix}tls-verify=false",) if source.loopback else ()
 
 
-def _arriving(layout: Path) -> int:
-    """How many bytes there are of what skopeo is writing now."""
-    done = 0
+def _sizes(folder: Path) -> dict[str, int]:
+    """The files that skopeo is writing now; those that are whole it puts elsewhere."""
+    sizes = {}
     with suppress(OSError):
-        for item in layout.iterdir():
+        for item in folder.iterdir():
             with suppress(OSError):
-                done += item.stat().st_size if item.is_file() else 0
-    return done
+                if item.is_file():
+                    sizes[item.name] = item.stat().st_size
+    return sizes
 
 
 def _drop_damaged(parts: Iterable[Descriptor], blobs: Blobs) -> None:

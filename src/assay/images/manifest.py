@@ -25,6 +25,10 @@ MOST_IMAGE_BYTES: Final = 64 << 30
 MOST_LAYERS: Final = 256
 """Docker makes at most 127."""
 
+_ALWAYS_BYTES: Final = 1 << 30
+_MOST_RATIO: Final = 200
+"""What is larger than _ALWAYS_BYTES is at most so many times what it was compressed."""
+
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _MOST_VARIABLES: Final = 1000
 _MOST_VARIABLE_BYTES: Final = 64 * 1024
@@ -159,6 +163,11 @@ class _Configuration(Struct):
 def digest_of(content: bytes) -> str:
     """The digest by which everything calls these bytes."""
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def most_of(compressed: int) -> int:
+    """How many bytes may come out of so many."""
+    return max(_ALWAYS_BYTES, compressed * _MOST_RATIO)
 
 
 def this_architecture() -> str:

@@ -15,14 +15,11 @@ from assay.images.archive import Entry, read_entries, show
 from assay.images.blobs import Blobs
 from assay.images.image import OnProgress, Progress
 from assay.images.layer import PLACES, Laying, parts
-from assay.images.manifest import MOST_IMAGE_BYTES, Configuration, Descriptor, Manifest
+from assay.images.manifest import MOST_IMAGE_BYTES, Configuration, Descriptor, Manifest, most_of
 from assay.images.pool import Pool
 from assay.images.stream import LayerStream, Refused
 from assay.images.tree import Tree, look
 
-_ALWAYS_BYTES: Final = 1 << 30
-_MOST_RATIO: Final = 200
-"""A layer larger than _ALWAYS_BYTES is at most so many times what it was compressed."""
 _HOSTS: Final = b"127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
 _FOR_ALL: Final = 0o1777
 _CLOSED: Final = ("proc", "dev", "sys", ".assay")
@@ -89,7 +86,7 @@ def _lay_all(work: Unpacking, tree: Tree, laying: Laying) -> None:
     layers = zip(work.manifest.layers, work.configuration.layers, strict=True)
     for number, (layer, content) in enumerate(layers, 1):
         where = f"layer {number} of {work.where} ({layer.digest[:19]}…)"
-        most = min(left, max(_ALWAYS_BYTES, layer.size * _MOST_RATIO))
+        most = min(left, most_of(layer.size))
         with (
             work.blobs.open(layer, where) as file,
             LayerStream.over(file, most=most, on_read=on_read) as stream,
