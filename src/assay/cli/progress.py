@@ -42,7 +42,7 @@ class _Lines:
     def show(self, progress: Progress) -> None:
         if progress.step != self._step:
             self._step = progress.step
-            say(progress.step)
+            say(_printable(progress.step))
 
 
 class _Bars:
@@ -85,8 +85,13 @@ class _Bars:
 
 
 def _fit(text: str) -> str:
-    shown = "".join(letter if letter.isprintable() else " " for letter in text)
+    shown = _printable(text)
     return shown if len(shown) <= 60 else f"{shown[:59]}…"
+
+
+def _printable(text: str) -> str:
+    """A step of a Dockerfile is its author's words, and no terminal's commands."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def _megabytes(progress: Progress) -> str:
