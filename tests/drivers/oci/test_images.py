@@ -399,3 +399,18 @@ async def test_namespaces_of_users_are_made_in_many_threads_and_leave_nothing() 
     assert descriptors() == before
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
     assert not children.split()
+
+
+async def test_accounts_without_end_put_no_sandbox_off(
+    driver: OciDriver, spec: SandboxSpec, image: Image
+) -> None:
+    """A runtime that searches them reads until there is no memory; no group may hold it."""
+    root = image()
+    root = replace(root, mounts=tuple(each for each in root.mounts if each.target != "/etc"))
+    (root.path / "etc/passwd").symlink_to("/dev/zero")
+    try:
+        async with open_session(driver, replace(spec, root=root)) as session:
+            said = await python(session, root, "print(1)")
+    except RuntimeFailed as refused:
+        said = refused.detail
+    assert said == "1" or ("token too long" in said and driver.name == "runc")

@@ -128,7 +128,9 @@ def _process(plan: Plan) -> dict[str, Any]:
             *(_instead_of_groups(plan.unheld) if plan.unheld else ()),
             *(("--processes", str(plan.processes)) if plan.own_kernel else ()),
         ],
-        "env": [],
+        # Runtimes search the image's /etc/passwd for a HOME that isn't given, to its end: which
+        # an image can put off for ever (/dev/zero).
+        "env": ["HOME=/"],
         "noNewPrivileges": True,
         # Neither inheritable nor ambient: a learner's program gets none of them.
         "capabilities": {
