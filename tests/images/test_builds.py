@@ -233,7 +233,7 @@ def test_a_build_that_is_killed_leaves_nothing_running_and_nothing_to_keep(
     assert not sleeping()
     write(f"FROM {base}", "USER 5")
     assert images.build(file).root.user == 5
-    images.collect_garbage([])
+    images.collect_garbage(list)
     left = [path for path in (on_disk / "images").rglob("*") if not path.is_dir()]
     assert left == []
 

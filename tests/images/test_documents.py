@@ -7,6 +7,7 @@ import os
 import time
 from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from hypothesis import given
@@ -17,6 +18,7 @@ from assay.domain.errors import AssayError, ImageUnavailable, InvalidImage, Inva
 from assay.images import Images
 from assay.images.manifest import read_configuration, read_manifest
 from assay.images.reference import FromRegistry, parse
+from assay.images.store import Store
 
 HEX = "sha256:" + "0123456789abcdef" * 4
 
@@ -412,7 +414,7 @@ def test_an_image_that_nobody_has_pulled_is_not_found(images, layout):
     assert images.find("debian:12") is None
     assert images.find("./nowhere") is None
     assert images.all() == []
-    assert images.collect_garbage([]).images == 0
+    assert images.collect_garbage(list).images == 0
 
 
 def test_a_root_that_lost_its_record_is_made_again(layout, images):
@@ -428,7 +430,7 @@ def test_garbage_is_what_nobody_keeps_or_uses(layout, images, tmp_path):
         layout.image([entry("common", b"x" * 9000), entry(tag, tag.encode() * 9000)], tag=tag)
     kept, used, gone = (images.pull(f"{layout.reference}:{tag}") for tag in "abc")
     with images.using(used):
-        assert images.collect_garbage([kept.digest]).images == 1
+        assert images.collect_garbage(lambda: [kept.digest]).images == 1
     assert [image.digest for image in images.all()] == [kept.digest, used.digest]
     assert images.find(gone.reference) is None
     assert (kept.root.path / "common").read_bytes() == b"x" * 9000
@@ -436,9 +438,28 @@ def test_garbage_is_what_nobody_keeps_or_uses(layout, images, tmp_path):
     assert len(files) == 3
     with pytest.raises(ImageUnavailable, match="has just been removed"), images.using(gone):
         pass
-    assert images.collect_garbage([]).images == 2
+    assert images.collect_garbage(list).images == 2
     left = [path for path in (tmp_path / "images").rglob("*") if not path.is_dir()]
     assert left == []
+
+
+def test_what_was_pulled_while_garbage_waited_is_asked_about(layout, images, tmp_path):
+    layout.image([entry("f", b"x")])
+    removed = []
+
+    def collect() -> None:
+        known = images.collect_garbage(lambda: [image.digest for image in images.all()])
+        removed.append(known.images)
+
+    collector = Thread(target=collect)
+    with Store(tmp_path / "images").reading():  # as somebody who pulls
+        collector.start()
+        collector.join(0.2)
+        assert removed == []
+        image = images.pull(layout.reference)
+    collector.join()
+    assert removed == [0]
+    assert images.find(layout.reference) == image
 
 
 def test_an_ordinary_user_may_be_told_where_it_cannot_be_kept(layout, tmp_path):

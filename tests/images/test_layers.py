@@ -305,7 +305,7 @@ def test_a_pull_that_fails_leaves_nothing(layout, images, tmp_path):
     assert list((store / "drafts").iterdir()) == []
     assert not (store / "roots").exists()
     assert images.all() == []
-    images.collect_garbage([])
+    images.collect_garbage(list)
     assert [path for path in store.rglob("*") if path.is_file()] == []
 
 

@@ -38,7 +38,7 @@ from assay.images import Images
 images = Images(Path(sys.argv[1]), owner_offset=1)
 first, second = (images.pull(reference) for reference in sys.argv[2:4])
 same = (first.root.path / "app").samefile(second.root.path / "app")
-removed = images.collect_garbage([first.digest]).images
+removed = images.collect_garbage(lambda: [first.digest]).images
 print(json.dumps([str(first.root.path), same, removed]))
 """
 

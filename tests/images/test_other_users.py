@@ -76,7 +76,7 @@ def test_nobody_else_can_lock_images_for_ever(place: Path, layout: Layout) -> No
     assert held == ["images"]  # which nobody of us locks
     assert as_somebody(*hold, image.root.path.parent, "true").returncode != 0
     with subprocess.Popen(["flock", place / "images", "sleep", "60"]) as process:
-        Images(place / "images").collect_garbage(())
+        Images(place / "images").collect_garbage(list)
         process.kill()
 
 
@@ -114,7 +114,7 @@ def test_links_put_into_a_folder_for_images_lead_to_nothing_being_removed(
     os.chown(prepared, SOMEBODY, SOMEBODY)
 
     with pytest.raises(Unavailable, match="others can change"):
-        open_images(settings(place)).collect_garbage(())
+        open_images(settings(place)).collect_garbage(list)
 
     assert outside.exists()
 

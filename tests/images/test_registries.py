@@ -50,7 +50,7 @@ def assert_gone(images: Images, folder: Path) -> None:
     """After a failure there is no image, no draft; after gc, no file."""
     assert images.all() == []
     assert list((folder / "drafts").iterdir()) == []
-    images.collect_garbage([])
+    images.collect_garbage(list)
     assert everything(folder) == []
 
 
@@ -378,7 +378,7 @@ def test_killed_at_any_moment_the_next_pull_works_and_nothing_is_left(registry, 
     start = time.monotonic()
     assert pulling(folder, reference).communicate(timeout=60)[0]
     whole = time.monotonic() - start
-    images.collect_garbage([])
+    images.collect_garbage(list)
     for part in range(1, 9):
         process = pulling(folder, reference)
         time.sleep(whole * part / 9)
@@ -389,7 +389,7 @@ def test_killed_at_any_moment_the_next_pull_works_and_nothing_is_left(registry, 
         time.sleep(0.05)
     assert programs_about(folder) == []
     assert images.pull(reference).digest == made["digest"]
-    images.collect_garbage([])
+    images.collect_garbage(list)
     assert everything(folder) == []
     assert list((folder / "drafts").iterdir()) == []
 

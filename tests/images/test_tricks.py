@@ -107,7 +107,7 @@ def test_a_trick_is_one_clear_error_and_nothing_is_left(trick, layout, images, t
 def assert_nothing_left(images: Images, tmp_path: Path) -> None:
     assert images.all() == []
     assert list((tmp_path / "images/drafts").iterdir()) == []
-    images.collect_garbage([])
+    images.collect_garbage(list)
     assert [path for path in (tmp_path / "images").rglob("*") if not path.is_dir()] == []
 
 

@@ -96,13 +96,15 @@ def images(flags: Flags, *, as_json: bool) -> int:
 def gc(flags: Flags, *, dry_run: bool, as_json: bool) -> int:
     """Remove images that neither an environment nor a sandbox needs, and layers kept for later."""
     settings = flags.settings_for_sandboxes()
-    images = open_images(settings)
-    reasons = needed(settings, Catalogue(settings).environments)
+    images, environments = open_images(settings), Catalogue(settings).environments
+    reasons = needed(settings, environments)
     unwanted = [each for each in images.all() if each.digest not in reasons]
     freed: int | None = None
     if not dry_run:
         with shown_progress(quiet=as_json) as on_progress:
-            freed = images.collect_garbage(frozenset(reasons), on_progress=on_progress).bytes
+            freed = images.collect_garbage(
+                lambda: needed(settings, environments), on_progress=on_progress
+            ).bytes
         left = {each.digest for each in images.all()}  # somebody may have begun to use one
         unwanted = [each for each in unwanted if each.digest not in left]
     if as_json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,18 +132,18 @@ class Images:
             lock.__exit__(None, None, None)
 
     def collect_garbage(
-        self, keep: Collection[str], *, on_progress: OnProgress = ignore
+        self, keep: Callable[[], Collection[str]], *, on_progress: OnProgress = ignore
     ) -> Removed:
-        """Remove all images but those of the digests in `keep` and those in use.
+        """Remove all images but those whose digests `keep` returns, and those in use.
 
-        With them go layers that were kept for the next pull or build, and what dead processes
-        left half done. Waits for those who pull or build.
+        It is asked once those who pull or build have ended: what they made may be needed. With them
+        go layers that were kept for the next pull or build, and what dead processes left half done.
         """
         if not self._store.folder.exists():
             return Removed(images=0, bytes=0)
         with self._own_errors(), self._store.alone():
             before = _free(self._store.folder)
-            images = self._store.remove_all_but(frozenset(keep), on_progress)
+            images = self._store.remove_all_but(frozenset(keep()), on_progress)
             return Removed(images=images, bytes=max(0, _free(self._store.folder) - before))
 
     def _build(self, recipe: Recipe, on_progress: OnProgress, *, anew: bool) -> Image:
