@@ -13,10 +13,13 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { PIDS_MOST = 4096 };
+enum { PIDS_MOST = 4096, LISTED_MOST = 32768, LOOKS_MOST = 100, HELPER_NS = 100000000 };
 
 static struct execution *walker;
 static bool walker_alone;
+
+static pid_t helper;
+static uint64_t helper_started;
 
 static bool marked(const char *status, gid_t marker)
 {
@@ -63,22 +66,63 @@ static bool belongs(pid_t pid)
     return true;
 }
 
-static int walk(struct execution *execution, pid_t *pids)
+/* The numbers of all processes, in rising order; -1 when nobody can say. */
+static int list_processes(pid_t *pids)
 {
-    int count = 0, running = 0;
+    int count = 0;
+    DIR *folder = opendir("/proc");
+    if (!folder)
+        return -1;
+    for (struct dirent *entry; count < LISTED_MOST && (entry = readdir(folder));) {
+        pid_t pid = atoi(entry->d_name);
+        if (pid > 1 && pid != getpid())
+            pids[count++] = pid;
+    }
+    closedir(folder);
+    return count;
+}
+
+static int by_number(const void *one, const void *other)
+{
+    pid_t a = *(const pid_t *)one, b = *(const pid_t *)other;
+    return (a > b) - (a < b);
+}
+
+/* Looking at processes takes time, in which those in the list can end and leave children that are
+ * not. So it is done once no list has anything new: who is in the last was looked at before. */
+static int look_through(pid_t *pids, int most)
+{
+    static pid_t lists[2][LISTED_MOST];
+    int count = 0, earlier = 0;
+    for (int look = 0; look < LOOKS_MOST; look++) {
+        pid_t *now = lists[look % 2], *before = lists[(look + 1) % 2];
+        int listed = list_processes(now);
+        bool news = false;
+        if (listed < 0)
+            return count ? count : -1;
+        for (int i = 0; i < listed && count < most; i++) {
+            if (bsearch(&now[i], before, (size_t)earlier, sizeof *now, by_number))
+                continue;
+            news = true;
+            if (belongs(now[i]))
+                pids[count++] = now[i];
+        }
+        if (!news || count == most)
+            break;
+        earlier = listed;
+    }
+    return count;
+}
+
+/* Up to `most` processes of an execution; -1 when nobody can say. */
+static int walk(struct execution *execution, pid_t *pids, int most)
+{
+    int running = 0;
     for (int i = 0; i < SLOTS; i++)
         running += executions[i].state == RUNNING || executions[i].state == ENDING;
     walker = execution;
     walker_alone = running <= 1;
-    DIR *folder = opendir("/proc");
-    for (struct dirent *entry; folder && count < PIDS_MOST && (entry = readdir(folder));) {
-        pid_t pid = atoi(entry->d_name);
-        if (pid > 1 && pid != getpid() && belongs(pid))
-            pids[count++] = pid;
-    }
-    if (folder)
-        closedir(folder);
-    return count;
+    return look_through(pids, most);
 }
 
 /* Stopped processes make no children: once two walks find the same ones, these are all. */
@@ -86,18 +130,19 @@ void walk_kill(struct execution *execution)
 {
     static pid_t pids[PIDS_MOST];
     for (int rounds = 0, before = -1, count; rounds < 100; rounds++, before = count) {
-        count = walk(execution, pids);
+        count = walk(execution, pids, PIDS_MOST);
         for (int i = 0; i < count; i++)
             kill(pids[i], SIGSTOP);
         if (count == before)
             break;
     }
-    for (int i = walk(execution, pids) - 1; i >= 0; i--)
+    for (int i = walk(execution, pids, PIDS_MOST) - 1; i >= 0; i--)
         kill(pids[i], SIGKILL);
 }
 
 /* kill(-1) reaches all processes of a user in one step, so that not even a chain of forks wins;
- * but only where nobody else has this user id. */
+ * but only where nobody else has this user id. (gVisor's takes several steps: there it takes a few
+ * rounds.) One helper at a time: where a bomb holds the processor, they would be a second one. */
 bool walk_kill_all(struct execution *execution)
 {
     if (getpid() != 1 || !can_change_user || execution->user == 0)
@@ -106,7 +151,12 @@ bool walk_kill_all(struct execution *execution)
         if (&executions[i] != execution && executions[i].user == execution->user &&
             (executions[i].state == RUNNING || executions[i].state == ENDING))
             return false;
-    pid_t helper = fork();
+    if (helper > 0 && now_ns() - helper_started < HELPER_NS)
+        return true;
+    if (helper > 0)
+        kill(helper, SIGKILL); /* a program may have stopped it */
+    helper_started = now_ns();
+    helper = fork();
     if (helper == 0) {
         uid_t user = execution->user;
         if (!setgroups(0, NULL) && !setresgid(user, user, user) && !setresuid(user, user, user))
@@ -116,11 +166,17 @@ bool walk_kill_all(struct execution *execution)
     return helper > 0;
 }
 
+void walk_process_ended(pid_t pid)
+{
+    if (pid == helper)
+        helper = 0;
+}
+
 uint64_t walk_cpu(struct execution *execution)
 {
     static pid_t pids[PIDS_MOST];
     uint64_t ticks = 0;
-    for (int i = walk(execution, pids) - 1; i >= 0; i--) {
+    for (int i = walk(execution, pids, PIDS_MOST) - 1; i >= 0; i--) {
         char path[64], stat[1024];
         snprintf(path, sizeof path, "/proc/%d/stat", pids[i]);
         int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -139,6 +195,6 @@ uint64_t walk_cpu(struct execution *execution)
 
 bool walk_finds_none(struct execution *execution)
 {
-    static pid_t pids[PIDS_MOST];
-    return walk(execution, pids) == 0;
+    pid_t found;
+    return walk(execution, &found, 1) == 0;
 }

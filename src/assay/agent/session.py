@@ -29,6 +29,8 @@ WATCHDOG_SECONDS: Final = 5.0
 """How much later than an execution's wall limit the host itself ends it, and the sandbox."""
 ENDED_FROM_OUTSIDE: Final = "the sandbox was ended from outside"
 AGENT_DIED: Final = "the agent died"
+TOO_MANY_PROCESSES: Final = "the sandbox's kernel met the host's limit of processes"
+OVERDUE: Final = "the agent did not end the program in time"
 CONNECTION_BROKE: Final = "the connection broke"
 """Reasons for which an execution is lost."""
 _SETTLING_SECONDS: Final = (0.01, 0.04, 0.2, 0.5)
@@ -138,7 +140,12 @@ class Session:
             return "the agent broke the protocol"
         if state is None:
             return ENDED_FROM_OUTSIDE
-        return CONNECTION_BROKE if state.running else AGENT_DIED
+        if state.running:
+            return CONNECTION_BROKE
+        # A program is refused a process and goes on; no kernel of a sandbox's own does.
+        if self.driver.capabilities.own_kernel and state.processes_refused:
+            return TOO_MANY_PROCESSES
+        return AGENT_DIED
 
     async def _with_oom_kills(self, facts: Facts) -> Facts:
         """Fill in from the host what the agent could not see, if it can have mattered."""
@@ -236,7 +243,7 @@ class _Watchdog:
         if self._execution.output_pending:
             self._timer = self._loop.call_later(WATCHDOG_SECONDS, self._look)
         else:
-            self._execution.fail(_Overdue("the agent did not end the program in time"))
+            self._execution.fail(_Overdue(OVERDUE))
 
 
 class _Collected:

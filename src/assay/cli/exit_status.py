@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final
 
-from assay.agent.session import AGENT_DIED, ENDED_FROM_OUTSIDE
+from assay.agent.session import AGENT_DIED, ENDED_FROM_OUTSIDE, TOO_MANY_PROCESSES
 from assay.domain import errors
 from assay.domain.outcome import Outcome, OutcomeKind
 
@@ -94,6 +94,7 @@ _OF_OUTCOMES: Final[dict[OutcomeKind, Status]] = {
 _OF_LOSSES: Final[dict[str, Status]] = {
     ENDED_FROM_OUTSIDE: Status.SANDBOX_ENDED,
     AGENT_DIED: Status.AGENT_DIED,
+    TOO_MANY_PROCESSES: Status.AGENT_DIED,
 }
 
 

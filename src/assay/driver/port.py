@@ -130,6 +130,10 @@ class Capabilities:
     oom_spares_sandbox: bool = True
     """Out of memory, one execution ends. Otherwise the whole sandbox does, when the host's kernel
     knows no smaller part of it; the outcome is the right one all the same."""
+    bombs_spare_sandbox: bool = True
+    """Programs that multiply end at the limit of processes, or of time, and leave their sandbox
+    usable. Otherwise they may take from its kernel what that needs itself, processes of the host
+    or time on a processor, and then the sandbox is lost, for just that reason."""
     terminal_keys: bool = True
     """Ctrl-C, Ctrl-D and their like do in a terminal what they do everywhere."""
     pause: bool = False
@@ -163,6 +167,8 @@ class SandboxState:
     cpu_ns: int | None = None
     memory_bytes: int | None = None
     """Memory of the programs now, without the agent's."""
+    processes_refused: int | None = None
+    """How often the host would not start a process, the sandbox being at its limit of them."""
 
 
 @runtime_checkable

@@ -139,6 +139,9 @@ def test_a_kernel_of_its_own_has_room_beside_its_sandbox() -> None:
         limits.cpus, limits.disk_bytes, limits.inodes
     )  # fmt: skip
 
+    many = RUNSC.own_kernel.room(SandboxLimits(memory_bytes=64 * MIB, processes=10_000))
+    assert many.processes == many.memory_bytes // RUNSC.own_kernel.bytes_for_each
+
 
 def test_what_a_runtime_can_do_depends_on_its_version(tmp_path: Path) -> None:
     for told, keys in (

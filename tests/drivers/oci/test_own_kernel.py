@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from assay.agent.client import Agent
-from assay.agent.session import Session, open_session
+from assay.agent.session import TOO_MANY_PROCESSES, Session, open_session
 from assay.domain.command import Command
 from assay.domain.errors import SandboxGone
 from assay.domain.limits import MIB, ExecutionLimits, SandboxLimits
@@ -47,10 +47,15 @@ def bash(script: str, *, privileged: bool = False) -> Command:
 
 def processes(sandbox: Sandbox) -> dict[str, int]:
     """By their titles: the kernel ("runsc-sandbox"), its file server, and those without any."""
+    pids = (group_of(sandbox) / "cgroup.procs").read_text().split()
+    return {title(int(pid)): int(pid) for pid in pids}
+
+
+def group_of(sandbox: Sandbox) -> Path:
+    """Where the host counts its processes."""
     group = sandbox.facts["group"]
-    files = [Path(f"/sys/fs/cgroup/pids{group}"), Path(f"/sys/fs/cgroup{group}")]
-    pids = next(path for path in files if path.is_dir()) / "cgroup.procs"
-    return {title(int(pid)): int(pid) for pid in pids.read_text().split()}
+    folders = [Path(f"/sys/fs/cgroup/pids{group}"), Path(f"/sys/fs/cgroup{group}")]
+    return next(folder for folder in folders if folder.is_dir())
 
 
 async def test_a_sandbox_lives_on_its_own_kernel_and_is_gone_after_destroy(
@@ -132,6 +137,22 @@ async def test_too_much_memory_is_told_by_the_hosts_counters(
         assert eaten.outcome.kind is OutcomeKind.OUT_OF_MEMORY
         assert eaten.facts.oom_kills is not None
         assert eaten.facts.oom_kills.value > 0
+
+
+async def test_a_kernel_that_the_host_refuses_a_process_is_lost_for_that_reason(
+    runsc: OciDriver, spec: SandboxSpec
+) -> None:
+    async with open_session(runsc, spec) as session:
+        assert (await session.run(bash("exit 0"))).outcome.success
+        group = group_of(session.sandbox)
+        (group / "pids.max").write_text((group / "pids.current").read_text())
+        bombed = await session.run(bash("for i in {1..60}; do sleep 20 & done; wait"))
+        assert bombed.outcome.kind is OutcomeKind.LOST
+        assert bombed.outcome.reason == TOO_MANY_PROCESSES
+        state = await runsc.examine(session.sandbox.id)
+        assert state is not None
+        assert (state.running, state.oom_kills) == (False, 0)
+        assert state.processes_refused
 
 
 async def test_a_learners_processes_are_limited_to_the_number(

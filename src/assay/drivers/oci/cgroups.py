@@ -49,6 +49,7 @@ class Usage:
     oom_kills: int
     cpu_ns: int
     memory_bytes: int
+    processes_refused: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -166,6 +167,18 @@ def hand_over(folder: Path, owner: int, files: Iterable[str]) -> None:
 def tree(folder: Path) -> list[Path]:
     """A group and all groups in it, innermost first."""
     return [Path(found) for found, _, _ in os.walk(folder, topdown=False)]
+
+
+def refused(folder: Path) -> int:
+    """How often a process was refused in a group and those in it, being at a limit of processes.
+
+    Kernels differ in which of the groups counts it, the one at its limit or the process's own.
+    """
+    count = 0
+    for group in tree(folder):
+        with contextlib.suppress(OSError):  # not in version 1 before Linux 4.7
+            count += int((group / "pids.events").read_text().split()[1])
+    return count
 
 
 def members(folder: Path) -> list[int]:

@@ -26,6 +26,7 @@ from assay.drivers.oci.cgroups import (
     hand_over,
     make_folder,
     members,
+    refused,
     remove_all,
     tree,
     write,
@@ -180,6 +181,7 @@ class GroupsV1:
                 oom_kills=sum(_oom_kills(group) for group in tree(memory)),
                 cpu_ns=int((cpu / "cpuacct.usage").read_text()),
                 memory_bytes=int((memory / "memory.usage_in_bytes").read_text()),
+                processes_refused=refused(self._learners("pids", sandbox_id)),
             )
         except FileNotFoundError:
             return None

@@ -33,6 +33,7 @@ from assay.drivers.oci.cgroups import (
     hand_over,
     make_folder,
     members,
+    refused,
     remove_all,
     write,
 )
@@ -110,6 +111,7 @@ class GroupsV2:
                 oom_kills=_number(learners / "memory.events", "oom_kill"),
                 cpu_ns=1000 * _number(learners / "cpu.stat", "usage_usec"),
                 memory_bytes=int((learners / "memory.current").read_text()),
+                processes_refused=refused(learners),
             )
         except FileNotFoundError:
             return None

@@ -38,13 +38,15 @@ class OwnKernel:
     """Its threads, and its file server's."""
     processes_for_each: int
     """What it takes of the host to run one process of the sandbox."""
+    bytes_for_each: int
+    """The least memory that any of these takes: a limit that memory can't reach would be none."""
 
     def room(self, limits: SandboxLimits) -> SandboxLimits:
         """The limits of the whole, in which a sandbox comes to its own before the kernel does."""
+        memory = limits.memory_bytes + self.memory_bytes
+        wanted = self.processes + limits.processes * self.processes_for_each
         return replace(
-            limits,
-            memory_bytes=limits.memory_bytes + self.memory_bytes,
-            processes=self.processes + limits.processes * self.processes_for_each,
+            limits, memory_bytes=memory, processes=min(wanted, memory // self.bytes_for_each)
         )
 
 
@@ -170,6 +172,7 @@ _GVISOR: Final = Capabilities(
     own_kernel=True,
     kernel_memory_bytes=_GVISOR_BYTES,
     oom_spares_sandbox=False,
+    bombs_spare_sandbox=False,
     exact_cpu_time=False,
     cleanup=Cleanup.KILL_ALL,
 )
@@ -182,11 +185,13 @@ RUNSC = Runtime(
     options=("--network=none", "--host-uds=all", "--overlay2=none", "--oci-seccomp"),
     own_kernel=OwnKernel(
         # A process is a process of the host's in the end, with a thread for each of the kernel's
-        # own that has run it (ptrace: 8 were counted, and more the longer it lives).
+        # own that has run it, which stay (ptrace: 8 were counted soon after a start, and 50 after
+        # storms). Refused one, the kernel ends; so memory, 77 KiB for each, is to run out first.
         file_server="runsc-gofer",
         memory_bytes=_GVISOR_BYTES,
-        processes=512,
-        processes_for_each=32,
+        processes=1024,
+        processes_for_each=64,
+        bytes_for_each=48 * 1024,
     ),
     capabilities=_GVISOR,
     # Seen to work in 20240729, and not in 20221219.

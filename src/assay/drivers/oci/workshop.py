@@ -345,6 +345,7 @@ class Workshop:
             oom_kills=usage.oom_kills,
             cpu_ns=usage.cpu_ns,
             memory_bytes=usage.memory_bytes,
+            processes_refused=usage.processes_refused,
         )
 
     def remove(self, sandbox_id: str) -> None:
