@@ -281,11 +281,24 @@ void slot_renew(struct slot *slot)
 
 /* ---- what execution.c asks ---- */
 
+/* Version 1 makes a list when a descriptor is first read, and shows that one until nobody has
+ * asked for a second: for a new list it takes a new descriptor. */
+static int open_processes(const struct slot *slot)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", slot->processes);
+    return open(path, O_RDONLY | O_CLOEXEC);
+}
+
 /* Whether nobody is left in the group but the keeper. */
 static bool only_keeper(const struct slot *slot)
 {
     char text[64];
-    ssize_t length = pread(slot->processes, text, sizeof text - 1, 0);
+    int fd = open_processes(slot);
+    ssize_t length = pread(fd, text, sizeof text - 1, 0);
+    if (fd < 0)
+        return false;
+    close(fd);
     if (length <= 0)
         return true;
     text[length] = 0;
@@ -306,7 +319,8 @@ static void kill_each(const struct slot *slot)
 {
     static char text[PIDS_MOST * 8];
     off_t offset = 0;
-    for (ssize_t length; (length = pread(slot->processes, text, sizeof text - 1, offset)) > 0;) {
+    int fd = open_processes(slot);
+    for (ssize_t length; (length = pread(fd, text, sizeof text - 1, offset)) > 0;) {
         text[length] = 0;
         char *last_line = strrchr(text, '\n');
         if (!last_line)
@@ -318,6 +332,7 @@ static void kill_each(const struct slot *slot)
                 kill(pid, SIGKILL);
         }
     }
+    close_fd(&fd);
 }
 
 /* What is frozen makes no children and can't run away; the signals act when it thaws. */

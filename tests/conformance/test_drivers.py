@@ -14,6 +14,8 @@ import pytest
 from assay.agent.native import program
 from assay.driver.port import Driver
 from assay.drivers.oci import CRUN, RUNC, RUNSC, OciDriver, Runtime
+from assay.drivers.oci.cgroups_v1 import GroupsV1
+from assay.drivers.oci.layout import read_layout
 from assay.testing import CONFORMANCE, HOSTILE, Case, Verdict, bare_root, check_case
 
 
@@ -26,6 +28,11 @@ def one_of_each_group(cases: Iterable[Case]) -> list[Case]:
 
 def of_files(cases: Iterable[Case]) -> list[Case]:
     return [case for case in cases if case.name.startswith("files/")]
+
+
+def ended_by_freezing(cases: Iterable[Case]) -> list[Case]:
+    wanted = ("bomb-fork", "cancelled-bomb", "ghost-deep", "ghost-stopped", "zombies")
+    return [case for case in cases if case.name in {f"processes/{name}" for name in wanted}]
 
 
 async def expect_passed(driver: Driver, case: Case, folder: Path, *, owners: bool = False) -> None:
@@ -72,6 +79,25 @@ async def test_crun_withstands_what_is_about_files_where_files_have_owners(
     local: Driver, case: Case, tmp_path: Path
 ) -> None:
     await expect_passed(local, case, tmp_path, owners=True)
+
+
+@pytest.fixture
+def only_version_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a host without a tree of version 2, whose kernel kills no group as a whole."""
+    if read_layout().name == "v2":
+        pytest.skip("the control groups of this machine are of version 2 alone")
+    monkeypatch.setattr(GroupsV1, "kills_at_once", False)
+
+
+@pytest.mark.root
+@pytest.mark.slow
+@pytest.mark.usefixtures("only_version_1")
+@pytest.mark.parametrize("case", ended_by_freezing(HOSTILE), ids=str)
+@pytest.mark.parametrize("local", [CRUN], ids=["crun"], indirect=True)
+async def test_crun_ends_programs_by_freezing_them_where_groups_are_of_version_1_alone(
+    local: Driver, case: Case, tmp_path: Path
+) -> None:
+    await expect_passed(local, case, tmp_path)
 
 
 @pytest.mark.root
