@@ -134,6 +134,9 @@ class Capabilities:
     """Programs that multiply end at the limit of processes, or of time, and leave their sandbox
     usable. Otherwise they may take from its kernel what that needs itself, processes of the host
     or time on a processor, and then the sandbox is lost, for just that reason."""
+    private_processes: bool = True
+    """Learners see nothing of privileged programs and of the agent. Otherwise they can read in
+    /proc their numbers, arguments, environments and addresses: no secrets may be there."""
     terminal_keys: bool = True
     """Ctrl-C, Ctrl-D and their like do in a terminal what they do everywhere."""
     pause: bool = False

@@ -173,6 +173,7 @@ _GVISOR: Final = Capabilities(
     kernel_memory_bytes=_GVISOR_BYTES,
     oom_spares_sandbox=False,
     bombs_spare_sandbox=False,
+    private_processes=False,
     exact_cpu_time=False,
     cleanup=Cleanup.KILL_ALL,
 )

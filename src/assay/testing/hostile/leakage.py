@@ -13,7 +13,7 @@ from typing import Final
 from assay.agent.ports import open_port
 from assay.domain.command import TerminalSize
 from assay.domain.errors import AssayError
-from assay.testing.case import Failure, Group, expect, expect_equal
+from assay.testing.case import Failure, Group, NotTestable, expect, expect_equal
 from assay.testing.verdicts import expect_refused, read_verdicts
 from assay.testing.workbench import ENVIRONMENT, Workbench
 
@@ -39,6 +39,22 @@ _ROOTS_OWN: Final = (
     "write:/proc/1/gid_map", "write:/proc/1/setgroups", "write:/proc/1/coredump_filter",
     "cmdline-of-others",
 )  # fmt: skip
+_SHOWN: Final = (
+    "read:/proc/1/environ", "read:/proc/1/cmdline", "read:/proc/1/maps", "read:/proc/1/auxv",
+    "read:/proc/1/mountinfo", "read:/proc/1/io", "list:/proc/1/fd", "list:/proc/1/fdinfo",
+    "list:/proc/1/task/1/fd", "link:/proc/1/fd/0", "link:/proc/1/fd/3", "environ-of-others",
+    "cmdline-of-others", "maps-of-others",
+)  # fmt: skip
+"""What everybody may know of all programs, where processes are not private; memory is not in it."""
+_OWN_SETTINGS: Final = (
+    "write:/proc/sys/kernel/hostname", "write:/proc/sys/kernel/shmmax",
+    "write:/proc/sys/kernel/msgmax", "write:/proc/sys/kernel/sem",
+    "write:/proc/sys/vm/overcommit_memory", "write:/proc/sys/net/ipv4/ip_forward",
+    "write:/proc/sys/net/core/somaxconn",
+)  # fmt: skip
+"""Settings of a kernel of the sandbox's own, for its root to open."""
+_OWN_DEVICES: Final = frozenset(("fuse", "net"))
+"""Of such a kernel: its file systems and networks, not the host's."""
 
 
 @group.case()
@@ -94,6 +110,8 @@ async def locks_on_devices(bench: Workbench) -> None:
 
 
 async def _expect_own_locks(bench: Workbench, paths: Sequence[str]) -> None:
+    if bench.capabilities.own_kernel:
+        raise NotTestable("own_kernel: it keeps locks itself, and knows fewer kinds")
     one, two = await bench.session(), await bench.session()
     for path in paths:
         holding = await bench.start(one, "hold-locks", path)
@@ -133,7 +151,11 @@ async def looking_around(bench: Workbench) -> None:
     server = await bench.start(session, "serve", "8080")
     await server.read(b"listening\n")
     port = await open_port(session.agent, 8080)
-    expect_refused(await bench.said(session, "look", wall=25.0))
+    expect_refused(
+        await bench.said(session, "look", wall=25.0),
+        except_for=() if bench.capabilities.private_processes else _SHOWN,
+        own_kernel=bench.capabilities.own_kernel,
+    )
     await port.aclose()
     await server.execution.cancel()
     await server.conclude()
@@ -146,7 +168,10 @@ async def looking_around_as_root(bench: Workbench) -> None:
     """The sandbox's root sees and sets nothing of the host either, nor the agent's memory."""
     session = await bench.session()
     output = await bench.said(session, "look", privileged=True, wall=25.0)
-    expect_refused(output, except_for=_ROOTS_OWN)
+    own_kernel = bench.capabilities.own_kernel
+    shown = () if bench.capabilities.private_processes else _SHOWN
+    except_for = {*_ROOTS_OWN, *shown, *(_OWN_SETTINGS if own_kernel else ())}
+    expect_refused(output, except_for=except_for, own_kernel=own_kernel)
 
 
 @group.case("privilege_separation")
@@ -203,7 +228,7 @@ async def searching_the_secret(bench: Workbench) -> None:
     expect(found["find-secret"].startswith("ALLOWED"), "the search finds nothing at all")
 
 
-@group.case("privilege_separation")
+@group.case("privilege_separation", "private_processes")
 async def other_processes(bench: Workbench) -> None:
     """A learner sees no process of other sandboxes, of the host, or of other users."""
     session, other = await bench.session(), await bench.session()
@@ -226,7 +251,8 @@ async def devices(bench: Workbench) -> None:
     """In /dev there are the harmless devices and no others."""
     names = (await bench.said(await bench.session(), "devices")).decode().split()
     expect("null" in names, "there is no /dev/null")
-    expect_equal(sorted(set(names) - _DEVICES), [], "devices that a learner does not need")
+    harmless = _DEVICES | (_OWN_DEVICES if bench.capabilities.own_kernel else frozenset())
+    expect_equal(sorted(set(names) - harmless), [], "devices that a learner does not need")
 
 
 @group.case()
