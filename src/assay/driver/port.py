@@ -139,6 +139,8 @@ class Capabilities:
     /proc their numbers, arguments, environments and addresses: no secrets may be there."""
     terminal_keys: bool = True
     """Ctrl-C, Ctrl-D and their like do in a terminal what they do everywhere."""
+    socket_files: bool = True
+    """A socket's file can be looked at like any other; otherwise that may end its sandbox."""
     pause: bool = False
     snapshot: bool = False
     devices: bool = False

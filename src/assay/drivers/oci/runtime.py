@@ -196,5 +196,7 @@ RUNSC = Runtime(
     ),
     capabilities=_GVISOR,
     # Seen to work in 20240729, and not in 20221219.
-    older=Older(than="20240729", capabilities=replace(_GVISOR, terminal_keys=False)),
+    older=Older(
+        than="20240729", capabilities=replace(_GVISOR, terminal_keys=False, socket_files=False)
+    ),
 )

@@ -170,7 +170,7 @@ async def terminal_that_is_never_read(bench: Workbench) -> None:
         await typing
 
 
-@group.case()
+@group.case("terminal_keys")
 async def storm_of_sizes(bench: Workbench) -> None:
     """Ten thousand changes of a terminal's size hold nobody up."""
     session = await bench.session()
