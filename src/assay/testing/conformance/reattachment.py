@@ -211,7 +211,7 @@ async def highest_epoch_wins(bench: Workbench) -> None:
         )
         await host.agent.ping()
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(bench.patient(5)):
                 while True:
                     await old.ping()
         except ConnectionLost:

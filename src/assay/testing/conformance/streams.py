@@ -132,7 +132,7 @@ async def input_that_was_closed(bench: Workbench) -> None:
     """When a program closes its input, the host is told and drops the rest."""
     started = await bench.start(await bench.shared(), "shut", "3", stdin=True)
     await started.read(b"shut\n")
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(bench.patient(2)):
         await started.execution.write(b"x" * (4 * MIB))
     expect(started.execution.input_closed, "the host does not know that nobody reads")
     await started.execution.cancel()

@@ -74,7 +74,7 @@ async def control_c_interrupts(bench: Workbench) -> None:
     )
     await started.read(b"ready")
     await started.execution.write(b"\x03")
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(bench.patient(3)):
         _, outcome = await started.conclude()
     expect_outcome(outcome, OutcomeKind.SIGNALED, signal=2)
 

@@ -44,7 +44,7 @@ async def reading_traps(bench: Workbench) -> None:
     looked_at = [one for one in _TRAPS if one != "socket" or bench.capabilities.socket_files]
     for privileged in (False, True):
         for name in looked_at:
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(bench.patient(3)):
                 await expect_file_error(
                     read_file(
                         session.agent, WORKSPACE, f"traps/{name}", most=MIB, privileged=privileged
@@ -82,7 +82,7 @@ async def writing_through_traps(bench: Workbench) -> None:
     session = await bench.session()
     await bench.said(session, "trap-files", f"{WORKSPACE}/traps")
     for name in _TRAPS:
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(bench.patient(3)):
             with contextlib.suppress(FileError):
                 await write_file(session.agent, WORKSPACE, f"traps/{name}", b"x", privileged=True)
     for name in ("shadow", "up", "root", "agent"):
@@ -155,7 +155,7 @@ async def file_that_changes_while_it_is_read(bench: Workbench) -> None:
     churning = await bench.start(session, "churn", f"{WORKSPACE}/churn", wall=None, cpu=None)
     await churning.read(b"churning\n")
     for _ in range(40):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(bench.patient(5)):
             with contextlib.suppress(FileError):
                 await read_file(session.agent, WORKSPACE, "churn", most=2 * MIB)
     await churning.execution.cancel()
@@ -168,7 +168,7 @@ async def sparse_terabyte(bench: Workbench) -> None:
     """A sparse file of a terabyte is refused by its size, at once, and costs nothing."""
     session = await bench.session()
     await bench.said(session, "sparse", f"{WORKSPACE}/sparse", "1024")
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(bench.patient(3)):
         await expect_file_error(
             read_file(session.agent, WORKSPACE, "sparse", most=MIB), "reading a terabyte", "EFBIG"
         )
@@ -222,7 +222,7 @@ async def very_many_files(bench: Workbench) -> None:
     """A folder of very many files is listed up to the bound, in bounded time, and removed."""
     session = await bench.session(inodes=30_000)
     await bench.said(session, "inodes", "/tmp", "25000", wall=30.0)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(bench.patient(5)):
         await expect_file_error(
             list_files(session.agent, "/tmp", most=10_000), "listing 25,000 files", "E2BIG"
         )
@@ -235,12 +235,12 @@ async def very_deep_folders(bench: Workbench) -> None:
     """Folders nested far beyond the longest path are listed, fetched or refused, and removed."""
     session = await bench.session()
     await bench.said(session, "nest", WORKSPACE, "700")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(bench.patient(10)):
         with contextlib.suppress(FileError):
             await list_files(session.agent, WORKSPACE, depth=100_000)
         with contextlib.suppress(FileError):
             await _fetch_all(session, "d" * 200)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(bench.patient(10)):
         await delete_files(session.agent, WORKSPACE, "d" * 200)
     await expect_file_error(
         list_files(session.agent, WORKSPACE, "d" * 200), "what should be gone", "ENOENT"
@@ -317,10 +317,10 @@ async def file_under_a_lease(bench: Workbench) -> None:
     leasing = await bench.start(session, "lease", f"{WORKSPACE}/leased", wall=None)
     await leasing.read(b"\n")
     for privileged in (False, True):
-        async with asyncio.timeout(4):
+        async with asyncio.timeout(bench.patient(4)):
             with contextlib.suppress(FileError):
                 await read_file(session.agent, WORKSPACE, "leased", most=MIB, privileged=privileged)
-        async with asyncio.timeout(4):
+        async with asyncio.timeout(bench.patient(4)):
             with contextlib.suppress(FileError):
                 await write_file(session.agent, WORKSPACE, "leased", b"x", privileged=privileged)
     await leasing.execution.cancel()

@@ -199,7 +199,7 @@ async def impersonating_the_agent(bench: Workbench) -> None:
     await impostor.read(b"usurp")
     answered = False
     try:
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(bench.patient(8)):
             agent = await bench.connect_agent(session.sandbox.id, spec.secret, epoch=2)
             answered = await agent.ping() >= 0
     except (AssayError, TimeoutError):

@@ -166,7 +166,7 @@ async def terminal_that_is_never_read(bench: Workbench) -> None:
         await bench.said(session, "echo", "hi")
     _, outcome = await deaf.conclude()
     expect_outcome(outcome, OutcomeKind.TIMED_OUT, clock="wall")
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(bench.patient(3)):
         await typing
 
 
@@ -181,7 +181,7 @@ async def storm_of_sizes(bench: Workbench) -> None:
         await started.execution.resize(size)
     await bench.said(session, "echo", "hi")
     await started.execution.write(b"\x04")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(bench.patient(10)):
         await reading
     _, outcome = await started.conclude()
     expect_outcome(outcome, OutcomeKind.EXITED, code=0)
@@ -260,7 +260,7 @@ async def strangers_at_the_agents_door(bench: Workbench) -> None:
         stream = await bench.driver.connect(session.sandbox.id)
         try:
             await stream.write(os.urandom(size))
-            async with asyncio.timeout(6):
+            async with asyncio.timeout(bench.patient(6)):
                 while await stream.read(65_536):
                     pass
         except (ConnectionLost, TimeoutError):

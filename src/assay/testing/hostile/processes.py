@@ -216,7 +216,7 @@ async def cancelled_bomb(bench: Workbench) -> None:
     started = await bench.start(session, "bomb", "fork", wall=20.0, cpu=None)
     await asyncio.sleep(0.5)
     await started.execution.cancel()
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(bench.patient(3)):
         _, outcome = await started.conclude()
     expect_outcome(outcome, OutcomeKind.CANCELLED)
     await expect_only_agent(session)
@@ -324,7 +324,7 @@ async def programs_beside_a_killer(bench: Workbench) -> None:
         killer = await bench.start(session, "kill-loop", str(number), wall=20.0, cpu=None)
         await killer.read(b"killing\n")
         for _ in range(10):
-            async with asyncio.timeout(4):
+            async with asyncio.timeout(bench.patient(4)):
                 completed = await bench.run(session, "sleep", "0.01", wall=0.5)
             kinds = (OutcomeKind.EXITED, OutcomeKind.SIGNALED, OutcomeKind.TIMED_OUT)
             expect(completed.outcome.kind in kinds, f"the outcome is {completed.outcome}")
