@@ -106,7 +106,6 @@ gid_t group_marker(const struct slot *slot);
 bool walk_finds_none(struct execution *execution);
 void walk_kill(struct execution *execution);
 bool walk_kill_all(struct execution *execution); /* false where it would reach others, too */
-void walk_process_ended(pid_t pid);
 uint64_t walk_cpu(struct execution *execution);
 void ipc_sweep(struct execution *execution);
 

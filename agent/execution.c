@@ -292,7 +292,6 @@ static void first_process_ended(struct execution *e, int status, const struct ru
 
 static void process_ended(pid_t pid, int status, const struct rusage *usage)
 {
-    walk_process_ended(pid);
     for (int i = 0; i < SLOTS; i++) {
         struct execution *e = &executions[i];
         if (slots[i].keeper == pid)

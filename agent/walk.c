@@ -6,20 +6,18 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { PIDS_MOST = 4096, LISTED_MOST = 32768, LOOKS_MOST = 100, HELPER_NS = 100000000 };
+enum { PIDS_MOST = 4096, LISTED_MOST = 32768, LOOKS_MOST = 100,
+       NOBODYS_UID = 65535 }; /* the last of a sandbox; no learner is it */
 
 static struct execution *walker;
 static bool walker_alone;
 
-static pid_t helper;
-static uint64_t helper_started;
 
 static bool marked(const char *status, gid_t marker)
 {
@@ -140,36 +138,31 @@ void walk_kill(struct execution *execution)
         kill(pids[i], SIGKILL);
 }
 
-/* kill(-1) reaches all processes of a user in one step, so that not even a chain of forks wins;
- * but only where nobody else has this user id. (gVisor's takes several steps: there it takes a few
- * rounds.) One helper at a time: where a bomb holds the processor, they would be a second one. */
-bool walk_kill_all(struct execution *execution)
+/* Whether no other execution has this user, so that all of the user's processes are this one's. */
+static bool only_of_user(const struct execution *execution)
 {
-    if (getpid() != 1 || !can_change_user || execution->user == 0)
-        return false;
     for (int i = 0; i < SLOTS; i++)
         if (&executions[i] != execution && executions[i].user == execution->user &&
             (executions[i].state == RUNNING || executions[i].state == ENDING))
             return false;
-    if (helper > 0 && now_ns() - helper_started < HELPER_NS)
-        return true;
-    if (helper > 0)
-        kill(helper, SIGKILL); /* a program may have stopped it */
-    helper_started = now_ns();
-    helper = fork();
-    if (helper == 0) {
-        uid_t user = execution->user;
-        if (!setgroups(0, NULL) && !setresgid(user, user, user) && !setresuid(user, user, user))
-            kill(-1, SIGKILL);
-        _exit(0);
-    }
-    return helper > 0;
+    return true;
 }
 
-void walk_process_ended(pid_t pid)
+/* kill(-1) reaches all processes of a user in one step, so that not even a chain of forks wins;
+ * but not its caller, nor process 1. (gVisor's takes several steps: there it takes a few rounds.)
+ * The agent calls it itself: a child that did would be late now and then, and kill the next
+ * execution. It acts as the user without becoming one who the user could send signals to. */
+bool walk_kill_all(struct execution *execution)
 {
-    if (pid == helper)
-        helper = 0;
+    uid_t user = execution->user;
+    if (getpid() != 1 || !can_change_user || user == 0 || !only_of_user(execution))
+        return false;
+    if (setresuid(NOBODYS_UID, user, 0) < 0)
+        return false;
+    kill(-1, SIGKILL);
+    if (setresuid(0, 0, 0) < 0)
+        _exit(1); /* nothing works from here on; and nobody lives on without process 1 */
+    return true;
 }
 
 uint64_t walk_cpu(struct execution *execution)

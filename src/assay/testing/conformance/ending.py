@@ -98,6 +98,17 @@ async def cancelling_takes_descendants_along(bench: Workbench) -> None:
 
 
 @group.case()
+async def the_next_is_spared(bench: Workbench) -> None:
+    """What ends a cancelled program never reaches the one after it, a hundred times over."""
+    session = await bench.session()
+    for _ in range(100):
+        cancelled = await bench.start(session, "sleep", "30")
+        await cancelled.execution.cancel()
+        await cancelled.conclude()
+        await bench.said(session, "echo", "hi")
+
+
+@group.case()
 async def signals_reach_the_program(bench: Workbench) -> None:
     """Signals from the host reach the program in order, one at a time."""
     started = await bench.start(await bench.shared(), "trap")
