@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from assay.domain.errors import Unavailable
@@ -66,7 +67,7 @@ def run(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**os.environ, "LC_ALL": "C.UTF-8", **variables},
+        env={**os.environ, "LC_ALL": "C.UTF-8", **_true_user(), **variables},
         start_new_session=True,
     )
     watch = _Watch(process, patience, on_tick, on_line)
@@ -148,6 +149,24 @@ class _Watch:
 
     def _something_came(self) -> None:
         self._silent_at = time.monotonic() + self._patience.silent_seconds
+
+
+def _true_user() -> dict[str, str]:
+    """Have skopeo and buildah know an ordinary user who is root in a user namespace only.
+
+    Otherwise they look into folders of the machine's root, which may be closed to that user, and
+    don't find the user's own credentials.
+    """
+    (_, user, count), (_, group, _) = (
+        Path("/proc/self", name).read_text().split()[:3] for name in ("uid_map", "gid_map")
+    )
+    if count != "1":  # a whole range begins with root: the machine's, or a container's
+        return {}
+    return {
+        "_CONTAINERS_USERNS_CONFIGURED": "done",
+        "_CONTAINERS_ROOTLESS_UID": user,
+        "_CONTAINERS_ROOTLESS_GID": group,
+    }
 
 
 def _dying_with_me() -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from assay.domain.errors import AssayError, DiskFull, ImageUnavailable, InvalidImage
+from assay.domain.errors import AssayError, DiskFull, ImageUnavailable, InvalidImage, Unavailable
 
 _MOST_DETAIL: Final = 4000
 
@@ -14,6 +14,11 @@ _TABLE: Final[tuple[tuple[str, type[AssayError], str], ...]] = (
         r"no space left on device|disk quota exceeded",
         DiskFull,
         "no room for {what}: free some (`assay env gc`), or keep images in another folder",
+    ),
+    (
+        r"(?:open|stat|mkdir|chown) \S+: permission denied",
+        Unavailable,
+        "{what}: this user may not open a file that it takes; the detail names it",
     ),
     (
         r"unauthorized|authentication required|denied|status 40[13]|40[13] \(",
