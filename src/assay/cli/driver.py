@@ -20,7 +20,7 @@ from assay.cli.interrupts import run_watched
 from assay.cli.show import bad, console, good, print_json, table
 from assay.config import Settings
 from assay.domain.errors import AssayError, DriverUnavailable
-from assay.driver.port import Health
+from assay.driver.port import Health, Problem
 from assay.testing import CONFORMANCE, HOSTILE, Case, Report, Result, Verdict, bare_root, check
 
 
@@ -56,7 +56,7 @@ def list_(flags: Flags, *, as_json: bool) -> int:
     shown = table("name", "version", "works", "")
     for name, health in found.items():
         remarks = ["the default"] if name == default else []
-        remarks += [" ".join(filter(None, (p.summary, p.remedy))) for p in health.problems]
+        remarks += [_remark(problem, brief=health.works) for problem in health.problems]
         works = good("yes") if health.works else bad("no")
         shown.add_row(name, health.version, works, "; ".join(remarks))
     console().print(shown)
@@ -160,10 +160,13 @@ async def _check_all(
     return reports
 
 
+def _remark(problem: Problem, *, brief: bool) -> str:
+    """What is wrong; in brief without the command that mends it, which `assay doctor` gives."""
+    return ": ".join(filter(None, (problem.summary, "" if brief else problem.remedy)))
+
+
 def _reason(name: str, health: Health) -> str:
-    problems = "; ".join(
-        ": ".join(filter(None, (problem.summary, problem.remedy))) for problem in health.problems
-    )
+    problems = "; ".join(_remark(problem, brief=False) for problem in health.problems)
     return f"the driver {name} does not work here: {problems or 'it does not say why'}"
 
 

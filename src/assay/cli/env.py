@@ -17,6 +17,7 @@ from assay.cli.samples import Trial, complaint, number, try_program
 from assay.cli.show import bad, console, good, milliseconds, print_json, table
 from assay.config import Settings
 from assay.domain.errors import AssayError
+from assay.domain.outcome import OutcomeKind
 from assay.driver.port import Driver
 from assay.environments import ExecutionEnvironment, Program
 
@@ -129,11 +130,18 @@ async def _test_all(
     async with open_driver(settings, name) as driver:
         for environment in environments:
             for program in environment.programs:
+                if _runs_out(program) and not driver.capabilities.oom_facts:
+                    progress.leave_out(f"{environment.name}/{program.source.name}", name)
+                    continue
                 progress.begins(environment, program)
                 result = await _test(settings, driver, catalogue, environment, program)
                 results.append(result)
                 progress.ended(result)
     return results
+
+
+def _runs_out(program: Program) -> bool:
+    return program.outcome.kind is OutcomeKind.OUT_OF_MEMORY
 
 
 async def _test(
@@ -178,6 +186,12 @@ class _Progress:
             if not self._shown:
                 self._shown = True
                 self._status.start()
+
+    def leave_out(self, program: str, driver: str) -> None:
+        if not self._quiet:
+            self._console.print(
+                f"not tested: {program}: here {driver} does not know when memory runs out"
+            )
 
     def ended(self, result: dict[str, Any]) -> None:
         if self._quiet:

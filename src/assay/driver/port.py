@@ -118,6 +118,9 @@ class Capabilities:
     exact_cpu_time: bool = True
     """CPU time is what programs had of the processors. Otherwise threads that wait for one are
     counted as well, and many of them come to their limit early: up to all processors' time."""
+    whole_cpu_time: bool = True
+    """It counts every process. Otherwise those that end unseen, as nobody waits for them, are
+    missed, and a program that makes many of them ends at its wall time only."""
     own_devices: bool = True
     """Its /dev/null and the like are not the host's, whose locks everybody would see."""
     network_off: bool = True

@@ -11,7 +11,8 @@ from typing import Final
 
 from assay.domain.errors import AssayError, RuntimeMissing
 from assay.driver.port import Driver, Health, Problem, RootFilesystem, SandboxSpec, Secret
-from assay.drivers.oci.layout import problems, read_layout, weaker
+from assay.drivers.oci.layout import problems as missing_groups
+from assay.drivers.oci.layout import read_layout, weaker
 from assay.drivers.oci.runtime import Runtime
 from assay.drivers.oci.users import read_ids
 
@@ -32,15 +33,16 @@ async def probe(driver: Driver, runtime: Runtime, state: Path) -> Health:
         )
     except (OSError, ValueError) as error:
         version = f"unknown ({error})"
-    found = _known_problems()
+    obstacles = _obstacles()
     try:
         facts = await _try(driver, _empty_root(state / "empty"))
     except (AssayError, OSError) as error:
-        found = found or [_problem(error)]
-        return Health(works=False, version=version, problems=tuple(found))
+        problems = obstacles or [_problem(error)]
+        return Health(works=False, version=version, problems=tuple(problems))
+    problems = [*obstacles, *weaker(read_layout(), read_ids())]
     if facts.get("owners") == "hidden":
-        found.append(_OWNERS_HIDDEN)
-    return Health(works=True, version=version, problems=tuple(found))
+        problems.append(_OWNERS_HIDDEN)
+    return Health(works=True, version=version, problems=tuple(problems))
 
 
 def _problem(error: AssayError | OSError) -> Problem:
@@ -64,10 +66,9 @@ def _empty_root(folder: Path) -> RootFilesystem:
     return RootFilesystem(digest="empty", path=folder, owners=True)
 
 
-def _known_problems() -> list[Problem]:
+def _obstacles() -> list[Problem]:
     # An ordinary user does without control groups, if need be.
-    ids = read_ids()
-    found = weaker(read_layout(), ids) if ids.rootless else problems(read_layout())
+    found = [] if read_ids().rootless else missing_groups(read_layout())
     if os.geteuid() != 0:
         summary = "who isn't root makes sandboxes in a user namespace, and this is none"
         found.append(Problem(summary=summary, remedy="assay doctor"))

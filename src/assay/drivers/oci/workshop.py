@@ -104,6 +104,7 @@ class Workshop:
             memory_limit=limits,
             process_limit=limits or kernel.is_at_least(5, 14),
             cpu_limit=limits,
+            whole_cpu_time=limits,
             own_devices=not self.ids.rootless,
         )
 

@@ -19,6 +19,7 @@ from assay.testing.workbench import Workbench
 
 group = Group("cpu", hostile=True)
 
+_NEEDS = {"threads": "exact_cpu_time", "short-children": "whole_cpu_time"}
 _BURNERS = {
     "endless-loop": (("spin", "1000"), "An endless loop"),
     "threads": (("threads-spin", "8"), "Eight busy threads"),
@@ -40,7 +41,7 @@ def _add_burner(name: str, argv: tuple[str, ...], text: str) -> None:
         expect(cpu <= 0.4 + late, f"a limit of 0.4 s ended it after {cpu:.3f} s of CPU time")
         await expect_only_agent(session)
 
-    needs = ("exact_cpu_time",) if name == "threads" else ()
+    needs = [_NEEDS[name]] if name in _NEEDS else []
     group.add(name, f"{text} ends at the CPU limit, at most 100 ms late.", run, *needs)
 
 
