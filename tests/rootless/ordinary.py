@@ -45,6 +45,17 @@ class Ordinary:
                 return range(int(first), int(first) + int(count))
         return range(0)
 
+    @property
+    def variables(self) -> dict[str, str]:
+        """What they find in their environment."""
+        return {
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(self.home),
+            "ASSAY_STATE": str(self.state),
+            "ASSAY_CONFIG": os.devnull,
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+
     def start(self, *command: str | Path, **variables: str) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
             command,
@@ -52,14 +63,7 @@ class Ordinary:
             group=self.uid,
             extra_groups=[],
             cwd=self.home,
-            env={
-                "PATH": "/usr/bin:/bin",
-                "HOME": str(self.home),
-                "ASSAY_STATE": str(self.state),
-                "ASSAY_CONFIG": os.devnull,
-                "PYTHONDONTWRITEBYTECODE": "1",
-                **variables,
-            },
+            env={**self.variables, **variables},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

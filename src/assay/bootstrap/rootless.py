@@ -61,7 +61,7 @@ def enter_user_namespace(state: Path) -> None:
     try:
         with _members(state) as members:
             if not any(_join(process) for process in [*members, *_in_sandboxes(state)]):
-                _make()
+                _make(state)
             members.append(_ourselves())
         kernel.unshare_mounts()
         kernel.mount("none", Path("/"), flags=MountFlag.RECURSIVE | MountFlag.SLAVE)
@@ -136,8 +136,11 @@ def _below_ours(namespace: int) -> int:
 # --- making it ------------------------------------------------------------------------------------
 
 
-def _make() -> None:
-    """Enter a new one, and have the set-user-id programs say who is who in it."""
+def _make(state: Path) -> None:
+    """Enter a new one, and have the set-user-id programs say who is who in it.
+
+    Raises OSError when it can't be entered, DriverUnavailable for what is wrong in it.
+    """
     commands = [
         _command("newuidmap", Path("/etc/subuid"), os.getuid()),
         _command("newgidmap", Path("/etc/subgid"), os.getgid()),
@@ -148,7 +151,7 @@ def _make() -> None:
     helper = os.fork()
     if helper == 0:
         os.close(began)
-        _call_when_told(commands, begin, answer)
+        _call_when_told(commands, begin, answer, state)
     os.close(begin)
     os.close(answer)
     try:
@@ -160,12 +163,15 @@ def _make() -> None:
         os.close(answered)
         os.waitpid(helper, 0)
     if complaint:
-        raise OSError(complaint.decode(errors="replace").strip())
+        explanation, _, detail = complaint.decode(errors="replace").partition("\0")
+        raise DriverUnavailable(explanation, detail=detail)
 
 
 def _command(program: str, file: Path, own: int) -> list[str]:
     """The call that maps us to 0 and all our subordinate ids to those from 1 on."""
-    names = (str(os.getuid()), pwd.getpwuid(os.getuid()).pw_name)
+    names = [str(os.getuid())]
+    with contextlib.suppress(KeyError):  # nobody that /etc/passwd knows
+        names.append(pwd.getpwuid(os.getuid()).pw_name)
     extents, inside = [(0, own, 1)], 1
     for each in id_ranges(file.read_text()):
         if each.user in names and each.count > 0:
@@ -177,23 +183,41 @@ def _command(program: str, file: Path, own: int) -> list[str]:
     return [found, str(os.getpid()), *(str(number) for extent in extents for number in extent)]
 
 
-def _call_when_told(commands: Sequence[Sequence[str]], begin: int, answer: int) -> NoReturn:
-    """In the process outside; whatever goes wrong is said in the answer."""
+def _call_when_told(
+    commands: Sequence[Sequence[str]], begin: int, answer: int, state: Path
+) -> NoReturn:
+    """In the process outside; what goes wrong is explained here, where we are still ourselves."""
     try:
-        for command in commands if os.read(begin, 1) else ():
-            ended = subprocess.run(command, capture_output=True, check=False)
-            if ended.returncode != 0:
-                os.write(answer, ended.stderr or f"{command[0]} failed".encode())
-                break
+        complaint = _call_all(commands) if os.read(begin, 1) else ""
+        if complaint:
+            explained = _explained(state, complaint)
+            os.write(answer, f"{explained.message}\0{explained.detail}".encode())
     except BaseException as error:
-        os.write(answer, str(error).encode())
+        os.write(answer, f"no sandboxes without root: {error}".encode())
     finally:
         os._exit(0)
+
+
+def _call_all(commands: Sequence[Sequence[str]]) -> str:
+    """What the first that fails says, or else nothing."""
+    for command in commands:
+        try:
+            ended = subprocess.run(command, capture_output=True, check=False)
+        except OSError as error:
+            return str(error)
+        if ended.returncode != 0:
+            said = ended.stderr.decode(errors="replace").strip()
+            return said or f"{command[0]} failed"
+    return ""
 
 
 def _explained(state: Path, error: str) -> DriverUnavailable:
     """By what the doctor finds, if it finds anything."""
     machine = collect(state=state, sandboxes=1)
     found = next(iter(obstacles(machine)), None)
-    summary = f"{found.summary}; {found.remedy}" if found else "`assay doctor` looks for the cause"
+    summary = (
+        f"{found.check}: {found.summary}; {found.remedy}"
+        if found
+        else "`assay doctor` looks for the cause"
+    )
     return DriverUnavailable(f"no sandboxes without root: {summary}".rstrip("; "), detail=error)

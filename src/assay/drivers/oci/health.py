@@ -17,6 +17,10 @@ from assay.drivers.oci.runtime import Runtime
 from assay.drivers.oci.users import read_ids
 
 _FOLDERS: Final = ("proc", "dev", "tmp", "workspace", ".assay")
+_NO_NAMESPACE: Final = Problem(
+    summary="who isn't root makes sandboxes in a user namespace, and this is none",
+    remedy="assay doctor",
+)
 _OWNERS_HIDDEN: Final = Problem(
     summary="files of images belong to nobody in sandboxes, so what only an image's own user may"
     " read can't be read there: that takes Linux 5.19, and ext4, xfs, btrfs or (6.3) tmpfs"
@@ -33,6 +37,8 @@ async def probe(driver: Driver, runtime: Runtime, state: Path) -> Health:
         )
     except (OSError, ValueError) as error:
         version = f"unknown ({error})"
+    if os.geteuid() != 0:  # nothing is begun that could not be removed
+        return Health(works=False, version=version, problems=(_NO_NAMESPACE,))
     obstacles = _obstacles()
     try:
         facts = await _try(driver, _empty_root(state / "empty"))
@@ -69,9 +75,6 @@ def _empty_root(folder: Path) -> RootFilesystem:
 def _obstacles() -> list[Problem]:
     # An ordinary user does without control groups, if need be.
     found = [] if read_ids().rootless else missing_groups(read_layout())
-    if os.geteuid() != 0:
-        summary = "who isn't root makes sandboxes in a user namespace, and this is none"
-        found.append(Problem(summary=summary, remedy="assay doctor"))
     if not Path("/proc/self/ns/user").exists():
         found.append(Problem(summary="this kernel has no user namespaces (CONFIG_USER_NS)"))
     elif _read("/proc/sys/user/max_user_namespaces") == "0":
