@@ -18,7 +18,6 @@ enum { PIDS_MOST = 4096, LISTED_MOST = 32768, LOOKS_MOST = 100,
 static struct execution *walker;
 static bool walker_alone;
 
-
 static bool marked(const char *status, gid_t marker)
 {
     const char *groups = strstr(status, "\nGroups:");
