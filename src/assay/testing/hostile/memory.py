@@ -136,7 +136,7 @@ async def child_that_eats(bench: Workbench) -> None:
 async def crowd_that_eats(bench: Workbench) -> None:
     """Processes that eat, are killed and are replaced do not hit the agent or the neighbour."""
     session = await bench.session()
-    completed = await bench.run(session, "eat-many", wall=5.0, cpu=None)
+    completed = await bench.run(session, "eat-many", wall=bench.patient(2.0), cpu=None)
     expect_outcome(completed.outcome, OutcomeKind.OUT_OF_MEMORY)
     session = await _session_after(bench, session)
     await session.agent.ping()
@@ -158,7 +158,7 @@ async def other_execution_survives(bench: Workbench) -> None:
     )
 
 
-@group.case()
+@group.case("memory_limit")
 async def reserving_without_using(bench: Workbench) -> None:
     """Reserving a terabyte without touching it is allowed: run-time systems do that."""
     command = (str(program("probe")), "reserve", "1024")
