@@ -136,7 +136,7 @@ async def child_that_eats(bench: Workbench) -> None:
 async def crowd_that_eats(bench: Workbench) -> None:
     """Processes that eat, are killed and are replaced do not hit the agent or the neighbour."""
     session = await bench.session()
-    completed = await bench.run(session, "eat-many", wall=bench.patient(2.0), cpu=None)
+    completed = await bench.run(session, "eat-many", wall=5.0, cpu=None)
     expect_outcome(completed.outcome, OutcomeKind.OUT_OF_MEMORY)
     session = await _session_after(bench, session)
     await session.agent.ping()
