@@ -59,14 +59,17 @@ def list_(flags: Flags, *, as_json: bool) -> int:
     shown = table("name", "language", "files", "memory", "time", "image", "usable")
     for offer in offers:
         each = offer.environment
-        usable = good("yes") if offer.problem is None else bad(f"no: {offer.problem.message}")
         shown.add_row(
             each.name, each.title, " ".join(each.extensions),
             f"{each.sandbox.memory_bytes >> 20} MB", f"{each.run.limits.wall_seconds:g} s",
-            each.image, usable,
+            each.image.replace(f"{each.folder}/", "./"), good("yes") if offer.usable else bad("no"),
         )  # fmt: skip
     out = console()
     out.print(shown)
+    for offer in offers:  # below the table, where a line is as long as a command that mends it
+        if offer.problem is not None:
+            reason = f"{offer.environment.name}: {offer.problem.message}"
+            out.print(bad(reason), soft_wrap=True)
     for problem in catalogue.broken:
         out.print(bad(problem.message))
     return 0
