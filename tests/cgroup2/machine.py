@@ -154,7 +154,8 @@ def _command_line(task: Task, frames: int, log: int) -> list[str]:
         "rootfstype=hostfs", "rootflags=/", "ro",
         f"con0=null,fd:{log}", "con=null", f"ssl0=null,fd:{frames}", "ssl=null",
         "quiet",
-        "init=/usr/bin/python3", "--", "-I", "-S", str(HERE / "guest.py"),
+        # The kernel takes its words apart at blanks, unless they are quoted.
+        "init=/usr/bin/python3", "--", "-I", "-S", f'"{HERE / "guest.py"}"',
     ]  # fmt: skip
 
 

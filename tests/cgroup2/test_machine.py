@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,17 +21,17 @@ BYTES = bytes(range(256)) * 1000
 pytestmark = [pytest.mark.slow, pytest.mark.root, pytest.mark.usefixtures("machine")]
 
 
-def start(*arguments: str | Path) -> subprocess.Popen[bytes]:
+def start(*arguments: str | Path, machine: Path = MACHINE) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, MACHINE, *arguments],
+        [sys.executable, machine, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={**os.environ, "MARKER": MARKER},
     )
 
 
-def run(*arguments: str | Path) -> tuple[int, bytes, bytes]:
-    with start(*arguments) as process:
+def run(*arguments: str | Path, machine: Path = MACHINE) -> tuple[int, bytes, bytes]:
+    with start(*arguments, machine=machine) as process:
         output, errors = process.communicate(timeout=60)
     return process.returncode, output, errors
 
@@ -52,6 +53,14 @@ def becomes_true(holds: Callable[[], bool], seconds: float = 5.0) -> bool:
     while not holds() and time.monotonic() < deadline:
         time.sleep(0.05)
     return holds()
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    """The machine, in a folder whose name the kernel would take apart."""
+    folder = tmp_path / "with blanks" / "tests" / "cgroup2"
+    shutil.copytree(MACHINE.parent, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder / MACHINE.name
 
 
 @pytest.fixture(autouse=True)
@@ -127,3 +136,7 @@ def test_nothing_outlives_whoever_started_it(number: signal.Signals) -> None:
         process.wait(timeout=10)
 
     assert becomes_true(lambda: not marked()), marked()
+
+
+def test_a_checkout_may_have_blanks_in_its_path(elsewhere: Path) -> None:
+    assert run("echo", "here", machine=elsewhere) == (0, b"here\n", b"")
