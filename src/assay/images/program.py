@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import selectors
 import shutil
 import signal
@@ -161,6 +162,10 @@ def _true_user() -> dict[str, str]:
         Path("/proc/self", name).read_text().split()[:3] for name in ("uid_map", "gid_map")
     )
     if count != "1":  # a whole range begins with root: the machine's, or a container's
+        return {}
+    try:
+        pwd.getpwuid(int(user))
+    except KeyError:  # they would look for a home there, and give up
         return {}
     return {
         "_CONTAINERS_USERNS_CONFIGURED": "done",
