@@ -12,15 +12,19 @@ from assay.environments.model import (
 from assay.environments.placement import placed
 from assay.environments.plan import Plan, command_in, plan, plan_program
 from assay.environments.selection import for_file, select
+from assay.environments.served import Blueprint, Origin, ServedEnvironment
 from assay.environments.tools import HOST, MissingTool, missing_tools, require_tools
 
 __all__ = [
     "HOST",
+    "Blueprint",
     "Ceilings",
     "ExecutionEnvironment",
     "MissingTool",
+    "Origin",
     "Plan",
     "Program",
+    "ServedEnvironment",
     "Step",
     "StepKind",
     "Tool",
