@@ -15,6 +15,10 @@ class Status(IntEnum):
 
     FAILED = 1
     USAGE = 2
+    NOT_ALLOWED = 106
+    NO_SUCH_THING = 107
+    BUSY = 108
+    STORAGE_FAILED = 109
     UNKNOWN_ENVIRONMENT = 110
     LIMIT_OVER_CEILING = 111
     ENVIRONMENT_UNUSABLE = 112
@@ -39,6 +43,10 @@ class Status(IntEnum):
 MEANINGS: Final[dict[Status, str]] = {
     Status.FAILED: "a check, test or demo that did not go as it must",
     Status.USAGE: "a wrong command line, a wrong configuration, or no such file",
+    Status.NOT_ALLOWED: "the token is not known, or may not do this",
+    Status.NO_SUCH_THING: "there is no such runner or execution, or not any more",
+    Status.BUSY: "not now: no room, or too many requests; try again later",
+    Status.STORAGE_FAILED: "the server's database failed, or cannot be used",
     Status.UNKNOWN_ENVIRONMENT: "there is no such environment",
     Status.LIMIT_OVER_CEILING: "a limit is above the environment's ceiling",
     Status.ENVIRONMENT_UNUSABLE: "the environment cannot be used on this machine",
@@ -81,6 +89,11 @@ _OF_ERRORS: Final[dict[type[errors.AssayError], Status]] = {
     errors.AgentRefused: Status.LOST,
     errors.ConnectionLost: Status.LOST,
     errors.ProtocolViolation: Status.LOST,
+    errors.NotAllowed: Status.NOT_ALLOWED,
+    errors.NotFound: Status.NO_SUCH_THING,
+    errors.Busy: Status.BUSY,
+    errors.StorageError: Status.STORAGE_FAILED,
+    errors.OffsetLost: Status.LOST,
 }
 """An error has the status of its class, or else of the nearest base."""
 

@@ -20,13 +20,26 @@ AssayError
 │   ├── CapacityExceeded         capacity_exceeded      as many sandboxes as allowed (retryable)
 │   ├── CreateTimeout            create_timeout         no answer in time (retryable)
 │   └── SandboxGone              sandbox_gone           ended from outside, or never existed
-└── AgentError                   agent_error            the agent, or the way to it, failed
-    ├── AgentDied                agent_died             the agent ended before its executions
-    ├── AgentRefused             agent_refused          wrong secret, old epoch, other version
-    ├── ConnectionLost           connection_lost        the byte stream ended (retryable)
-    ├── ExecutionRefused         execution_refused      the agent would not start it
-    ├── FileError                file_error             a file operation failed
-    └── ProtocolViolation        protocol_violation     bytes that are not the protocol
+├── AgentError                   agent_error            the agent, or the way to it, failed
+│   ├── AgentDied                agent_died             the agent ended before its executions
+│   ├── AgentRefused             agent_refused          wrong secret, old epoch, other version
+│   ├── ConnectionLost           connection_lost        the byte stream ended (retryable)
+│   ├── ExecutionRefused         execution_refused      the agent would not start it
+│   ├── FileError                file_error             a file operation failed
+│   └── ProtocolViolation        protocol_violation     bytes that are not the protocol
+├── NotAllowed                   not_allowed            who asks may not do this
+│   ├── Unauthenticated          unauthenticated        no token, or one that is not known
+│   └── Forbidden                forbidden              the token lacks the scope
+├── NotFound                     not_found              there is no such thing
+│   ├── UnknownExecution         unknown_execution      never asked for, over long ago, or used
+│   └── RunnerGone               runner_gone            the lease is over, or never was
+├── Busy                         busy                   not now (retryable)
+│   ├── PoolExhausted            pool_exhausted         no sandbox before the deadline (retryable)
+│   ├── QuotaExceeded            quota_exceeded         as many as the token may have (retryable)
+│   ├── RateLimited              rate_limited           too many requests (retryable)
+│   └── Draining                 draining               the server is about to stop (retryable)
+├── StorageError                 storage_error          the database failed
+└── OffsetLost                   offset_lost            output that is no longer kept
 """
 
 from __future__ import annotations
@@ -211,3 +224,86 @@ class ProtocolViolation(AgentError):
     """The other side sent bytes that are not the agent protocol."""
 
     code = "protocol_violation"
+
+
+class NotAllowed(AssayError):
+    """Who asks may not do this."""
+
+    code = "not_allowed"
+
+
+class Unauthenticated(NotAllowed):
+    """There is no token with the request, or none that is known and still good."""
+
+    code = "unauthenticated"
+
+
+class Forbidden(NotAllowed):
+    """The token is good, and lacks the scope for this."""
+
+    code = "forbidden"
+
+
+class NotFound(AssayError):
+    """There is nothing of that name."""
+
+    code = "not_found"
+
+
+class UnknownExecution(NotFound):
+    """The execution was never asked for, was over long ago, or has been used already."""
+
+    code = "unknown_execution"
+
+
+class RunnerGone(NotFound):
+    """The runner's lease is over, or never was."""
+
+    code = "runner_gone"
+
+
+class Busy(AssayError):
+    """It can be had, but not now."""
+
+    code = "busy"
+    retryable = True
+
+
+class PoolExhausted(Busy):
+    """No sandbox became free before the deadline."""
+
+    code = "pool_exhausted"
+
+
+class QuotaExceeded(Busy):
+    """The token has as many runners or executions as it may have at one time."""
+
+    code = "quota_exceeded"
+
+
+class RateLimited(Busy):
+    """The token asks more often than it may; `retry_after_seconds` is when it may again."""
+
+    code = "rate_limited"
+
+    def __init__(self, message: str, *, retry_after_seconds: float, detail: str = "") -> None:
+        super().__init__(message, detail=detail)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Draining(Busy):
+    """The server is about to stop, and takes nothing new."""
+
+    code = "draining"
+
+
+class StorageError(AssayError):
+    """The database failed, or cannot be used."""
+
+    code = "storage_error"
+
+
+class OffsetLost(AssayError):
+    """Output before the offset that was asked for is no longer kept."""
+
+    code = "offset_lost"

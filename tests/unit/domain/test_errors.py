@@ -5,7 +5,7 @@ import re
 import pytest
 
 from assay.domain import errors
-from assay.domain.errors import AssayError, FileError
+from assay.domain.errors import AssayError, FileError, RateLimited
 
 
 def all_errors(of: type[AssayError] = AssayError) -> list[type[AssayError]]:
@@ -49,6 +49,10 @@ def test_an_error_has_a_message_for_users_and_a_detail_for_operators() -> None:
 
 def test_a_file_error_has_its_reason() -> None:
     assert FileError("a: not there", reason="ENOENT").reason == "ENOENT"
+
+
+def test_who_asks_too_often_is_told_when_to_ask_again() -> None:
+    assert RateLimited("slower", retry_after_seconds=0.5).retry_after_seconds == 0.5
 
 
 @pytest.mark.parametrize("error", all_errors(), ids=lambda error: error.__name__)
