@@ -1,4 +1,4 @@
-"""A lease: a sandbox that is one user's runner, and for how long."""
+"""Who has a sandbox, since when, and until when."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PortMapping:
-    """A port inside of the sandbox, and where the host offers it."""
+    """A TCP port of a sandbox, and where on this machine it can be connected to."""
 
     exposed_port: int
     host: str
@@ -16,27 +16,38 @@ class PortMapping:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lease:
-    """One sandbox in the hands of one user.
+    """A sandbox in the hands of one user, who alone gets it, ever.
 
-    Each `*_at` is seconds since 1970 on the database's clock.
+    Every time ending in `_at` is in seconds since 1970 on the database's clock.
     """
 
     runner_id: str
-    """"r-" and what nobody can guess; never begins with a digit."""
+    """Unguessable; "r-" and 32 hexadecimal digits, so that it never begins with a digit."""
     sandbox_id: str
     environment: str
-    """The name of the execution environment."""
+    """The environment's name."""
     version: str
-    """The environment's, as it was when the sandbox was made."""
+    """What of: see `Blueprint.version`."""
     owner: str
-    """The id of a token; "" where nobody needs one."""
+    """A token's id, or "" on a server without authentication."""
     generation: int
-    """1 at first, and one more with each reset: who names another one gets RunnerGone."""
+    """1 at first; grows with each reset; who names another one than the current has nothing here."""
     created_at: float
     inactivity_seconds: float | None
-    """From the end of the last execution or file operation; None is for ever."""
+    """It ends so long after its last execution or file operation has; None: never."""
     expires_at: float | None
-    """When it ends, whatever happens; None is never."""
+    """It ends then, whatever goes on."""
     active_at: float
-    """The last activity, written lazily: about once a second."""
+    """The end of the last activity, written about once a second."""
     ports: tuple[PortMapping, ...] = ()
+
+    def idle_at(self) -> float | None:
+        """When it ends for want of activity, if nothing happens before."""
+        if self.inactivity_seconds is None:
+            return None
+        return self.active_at + self.inactivity_seconds
+
+    def ends_at(self, *, busy: bool) -> float | None:
+        """When it ends by the clock; `busy`: something goes on that counts as activity."""
+        times = (None if busy else self.idle_at(), self.expires_at)
+        return min((time for time in times if time is not None), default=None)

@@ -1,0 +1,41 @@
+"""Leases of sandboxes: executions, files and ports of each, and how they outlive a server."""
+
+from __future__ import annotations
+
+from assay.runners.values import (
+    ASSAY_V1,
+    POSEIDON,
+    Claimed,
+    Ended,
+    EndReason,
+    Event,
+    FileToWrite,
+    InputWindow,
+    Listed,
+    Output,
+    Replaced,
+    RunRequest,
+    RunResult,
+    RunTimings,
+    State,
+    Stock,
+)
+
+__all__ = [
+    "ASSAY_V1",
+    "POSEIDON",
+    "Claimed",
+    "EndReason",
+    "Ended",
+    "Event",
+    "FileToWrite",
+    "InputWindow",
+    "Listed",
+    "Output",
+    "Replaced",
+    "RunRequest",
+    "RunResult",
+    "RunTimings",
+    "State",
+    "Stock",
+]
