@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Final
 
 from assay.agent import protocol as wire
-from assay.agent.execution import Execution, copy_of
+from assay.agent.execution import Execution, Observer, copy_of
 from assay.agent.heartbeat import Heartbeat, Timings
 from assay.agent.messages import (
     KnownExecution,
@@ -55,6 +55,10 @@ class Agent:
         self.capabilities: frozenset[str] = frozenset()
         self.release = ""
         self.known: tuple[KnownExecution, ...] = ()
+        self.highest = 0
+        """The highest number that an execution had before this connection."""
+        self.on_lost: Callable[[], None] | None = None
+        """Called once `lost` holds why, if that ever happens."""
         self.closed = False
         self.lost: ConnectionLost | ProtocolViolation | None = None
         self._user = user
@@ -108,12 +112,29 @@ class Agent:
             raise copy_of(agent.lost)
         return agent
 
-    async def start(self, command: Command) -> Execution:
+    def reserve(self) -> int:
+        """Return the next execution's number, for `start` to use later."""
+        self._last_number += 1
+        return self._last_number
+
+    def reserve_above(self, number: int) -> None:
+        """Give no number up to this one again: an earlier connection has reserved it."""
+        self._last_number = max(self._last_number, number)
+
+    @property
+    def last_number(self) -> int:
+        """The highest number that was used or reserved."""
+        return self._last_number
+
+    async def start(
+        self, command: Command, *, number: int | None = None, observer: Observer | None = None
+    ) -> Execution:
         """Start a program and return at once; a refusal shows when its output or end is asked for.
 
-        Raises InvalidInput when the command is too long, and what `lost` holds.
+        `number` is one that `reserve` gave. Raises InvalidInput when the command is too long, and
+        what `lost` holds.
         """
-        return self._start(command, builtin=False)
+        return self._start(command, builtin=False, number=number, observer=observer)
 
     async def start_builtin(
         self,
@@ -134,18 +155,27 @@ class Agent:
         return self._start(command, builtin=True)
 
     async def attach(
-        self, number: int, *, offset: int = 0, stdin: bool = True, terminal: bool = False
+        self,
+        number: int,
+        *,
+        offset: int = 0,
+        acknowledged: int | None = None,
+        stdin: bool = True,
+        terminal: bool = False,
+        observer: Observer | None = None,
     ) -> Execution:
         """Go on with an execution of an earlier connection, its output from `offset` on.
 
         `offset` is that of the first byte that the caller hasn't got. Standard input goes on from
         what the agent has received (`Execution.input_offset`). `terminal` lets its input overtake
-        other input. Raises InvalidInput when the agent doesn't know the number.
+        other input. `acknowledged`: output before it is needed by nobody; that before `offset`,
+        unless given. Raises InvalidInput when the agent doesn't know the number.
         """
         known = next((known for known in self.known if known.number == number), None)
         if known is None or number in self._executions:
             raise InvalidInput(f"there is no execution {number} to attach to")
         self._require_open()
+        acknowledged = max(known.output_start, offset if acknowledged is None else acknowledged)
         execution = self._executions[number] = Execution(
             number,
             self._outbox,
@@ -154,12 +184,14 @@ class Agent:
             terminal=terminal,
             stdin=stdin,
             offset=offset,
+            acknowledged=acknowledged,
             input_offset=known.stdin_received,
+            observer=observer,
         )
         self._outbox.put(wire.number_frame(number, wire.ATTACH, offset))
-        if offset > known.output_start:
+        if acknowledged > known.output_start:
             # The agent may be full of what the caller has got; nothing more would come of it.
-            self._outbox.put_ack(number, offset)
+            self._outbox.put_ack(number, acknowledged)
         return execution
 
     async def ping(self) -> float:
@@ -219,7 +251,7 @@ class Agent:
         if ready.epoch != epoch:
             raise wire.violation(f"READY for epoch {ready.epoch}, not {epoch}")
         self.capabilities, self.release = ready.capabilities, ready.release
-        self.known = ready.known
+        self.known, self.highest = ready.known, ready.highest
         self._last_number = max(ready.highest, *(known.number for known in ready.known), 0)
         if self._last_number > _NUMBERS_MOST:
             raise wire.violation("a sandbox that has used up its numbers for executions")
@@ -331,6 +363,8 @@ class Agent:
     def _lose(self, error: ConnectionLost | ProtocolViolation) -> None:
         if self.lost is None and not self.closed:
             self.lost = error
+            if self.on_lost is not None:
+                self.on_lost()
         self._shut(error)
 
     def _shut(self, error: ConnectionLost | ProtocolViolation) -> None:
@@ -347,11 +381,20 @@ class Agent:
         if self._reader is not None and not self._receiving:
             self._reader.cancel()
 
-    def _start(self, command: Command, *, builtin: bool) -> Execution:
+    def _start(
+        self,
+        command: Command,
+        *,
+        builtin: bool,
+        number: int | None = None,
+        observer: Observer | None = None,
+    ) -> Execution:
         self._require_open()
-        number = self._last_number + 1
+        number = self._last_number + 1 if number is None else number
+        if number in self._executions:
+            raise InvalidInput(f"execution {number} was started already")
         frame = exec_frame(number, command, builtin=builtin)
-        self._last_number = number
+        self._last_number = max(self._last_number, number)
         execution = self._executions[number] = Execution(
             number,
             self._outbox,
@@ -359,6 +402,7 @@ class Agent:
             kernel=self._kernel,
             terminal=command.terminal is not None,
             stdin=command.stdin,
+            observer=observer,
         )
         self._outbox.put(frame)
         return execution

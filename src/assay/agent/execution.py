@@ -7,7 +7,7 @@ import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, Protocol
 
 from assay.agent import protocol as wire
 from assay.agent.messages import terminal_size, to_facts, to_refusal
@@ -53,6 +53,22 @@ class _Piece(NamedTuple):
     data: bytes | bytearray
 
 
+class Observer(Protocol):
+    """Who is told of an execution at once, in place of those who wait for it.
+
+    For end-to-end acknowledgement: output is not kept here, and counts as wanted until
+    `Execution.acknowledge`; the agent keeps the execution until `Execution.release`.
+    """
+
+    def on_output(self, stream: Stream, data: bytes) -> None:
+        """The next output has come. Raises ProtocolViolation when it is more than may be kept."""
+        ...
+
+    def on_change(self) -> None:
+        """The input's window has changed, the end has come, or nothing more comes."""
+        ...
+
+
 class Execution:
     """A program that was started, or attached to, over one connection.
 
@@ -71,7 +87,9 @@ class Execution:
         terminal: bool = False,
         stdin: bool = False,
         offset: int = 0,
+        acknowledged: int | None = None,
         input_offset: int = 0,
+        observer: Observer | None = None,
     ) -> None:
         self.number = number
         self.started = asyncio.get_running_loop().time()
@@ -88,7 +106,9 @@ class Execution:
         self._input_ended = False
         self._window = 0
         self._pieces: deque[_Piece] = deque()
-        self._received = self._taken = self._acknowledged = offset
+        self._received = self._taken = offset
+        self._acknowledged = offset if acknowledged is None else acknowledged
+        self._observer = observer
         self._facts: Facts | None = None
         self._error: AgentError | None = None
         self._released = False
@@ -153,6 +173,46 @@ class Execution:
         """Kill the program and all that belongs to it; its facts say that it was cancelled."""
         await self._control(wire.frame(self.number, wire.CANCEL))
 
+    def kill(self) -> None:
+        """What `cancel` does, without waiting for the connection to take it."""
+        if not self.ended:
+            self._outbox.put(wire.frame(self.number, wire.CANCEL))
+
+    def offer(self, data: bytes | memoryview) -> int:
+        """Send as much of `data` as the program's side takes now; return how many bytes.
+
+        All of it when nobody reads it any more: then it is dropped.
+        """
+        self._require_input()
+        if self._input_over():
+            return len(data)
+        view = memoryview(data)[: max(0, self._window - self.input_offset)]
+        for start in range(0, len(view), wire.INPUT_BYTES):
+            piece = view[start : start + wire.INPUT_BYTES]
+            frame = wire.input_frame(self.number, self.input_offset, piece)
+            self.input_offset += len(piece)
+            self._outbox.put(frame, urgent=self._terminal)
+        return len(view)
+
+    def offer_end(self) -> None:
+        """What `end_input` does, without waiting for the connection to take it."""
+        self._require_input()
+        if not self._input_over():
+            self._input_ended = not self._terminal
+            self._outbox.put(self._end_frame(), urgent=self._terminal)
+
+    def acknowledge(self, offset: int) -> None:
+        """Let the agent forget the output before `offset`; for who observes."""
+        if self._acknowledged < offset <= self._received:
+            self._taken = self._acknowledged = offset
+            if not self.ended:  # after EXIT the release says it all
+                self._outbox.put_ack(self.number, offset)
+
+    def release(self) -> None:
+        """Let the agent forget the execution, which has ended; for who observes."""
+        if self._facts is not None:
+            self._release()
+
     async def wait(self) -> Facts:
         """Wait for the end and return the facts, after which the agent forgets the execution.
 
@@ -177,6 +237,7 @@ class Execution:
         if self._abandoned:
             return
         self._abandoned = True
+        self._observer = None
         if not self.ended:
             if kill:
                 self._outbox.put(wire.frame(self.number, wire.CANCEL))
@@ -194,6 +255,21 @@ class Execution:
     def output_pending(self) -> bool:
         """Whether output waits here for its reader, so that the agent may have to wait as well."""
         return bool(self._pieces)
+
+    @property
+    def facts(self) -> Facts | None:
+        """How it ended, once it has."""
+        return self._facts
+
+    @property
+    def error(self) -> AgentError | None:
+        """Why nothing more comes of it, if that is so."""
+        return self._error
+
+    @property
+    def input_window(self) -> int:
+        """The offset up to which standard input may be sent."""
+        return self._window
 
     @property
     def ended(self) -> bool:
@@ -219,11 +295,15 @@ class Execution:
         if self._abandoned:
             self._settle_abandoned()
         self._ring()
+        if self._observer is not None and frame.type != wire.OUTPUT:
+            self._observer.on_change()
 
     def fail(self, error: AgentError) -> None:
         """Nothing more comes: whoever waits for it gets a copy of `error`."""
         if self._facts is None and self._error is None:
             self._error = error
+            if self._observer is not None:
+                self._observer.on_change()
         self._ring()
 
     def _on_output(self, payload: bytes) -> None:
@@ -233,6 +313,9 @@ class Execution:
         if offset + len(data) - self._acknowledged > wire.WINDOW_BYTES:
             raise wire.violation("more output than the window allows")
         self._received += len(data)
+        if self._observer is not None:
+            self._observer.on_output(_NAMES[stream], data)
+            return
         last = self._pieces[-1] if self._pieces else None
         if last is None or last.stream != stream or len(last.data) + len(data) > wire.MOST_PAYLOAD:
             if len(self._pieces) >= _MOST_WAITING:

@@ -298,4 +298,5 @@ class _Program:
             raise FileError(
                 "the sandbox's agent could not do this", reason="EIO", detail=f"{ending}: {text}"
             )
-        raise FileError(found[2], reason=found[1])
+        # (One line for each failure: the first one names the error.)
+        raise FileError(found[2], reason=found[1], detail=text)

@@ -100,9 +100,9 @@ class Session:
             with self._watchdog(execution, command):
                 facts = await execution.wait()
         except (ConnectionLost, ProtocolViolation) as error:
-            facts = await self._lost(error)
+            facts = await self.lost(error)
         else:
-            facts = await self._with_oom_kills(facts)
+            facts = await self.complete(facts)
         return facts, classify(facts, command.limits)
 
     async def aclose(self) -> None:
@@ -124,13 +124,14 @@ class Session:
         finally:
             watchdog.stop()
 
-    async def _lost(self, error: AgentError) -> Facts:
+    async def lost(self, error: AgentError) -> Facts:
+        """Find out why executions that ended with this error of the connection are lost."""
         if isinstance(error, _Overdue):
             self._ended_because = error.message
             state = await self._examine()
             await _surely(self.driver.destroy(self.sandbox.id))
         else:
-            state = await self._settled_state()
+            state = await self.settled_state()
         return Facts(lost=self._reason(error, state), oom_kills=self._new_oom_kills(state))
 
     def _reason(self, error: AgentError, state: SandboxState | None) -> str:
@@ -147,9 +148,14 @@ class Session:
             return TOO_MANY_PROCESSES
         return AGENT_DIED
 
-    async def _with_oom_kills(self, facts: Facts) -> Facts:
+    @staticmethod
+    def is_complete(facts: Facts) -> bool:
+        """Whether `complete` has nothing to add."""
+        return facts.exit_code == 0 or (facts.oom_kills is not None and not facts.oom_kills.value)
+
+    async def complete(self, facts: Facts) -> Facts:
         """Fill in from the host what the agent could not see, if it can have mattered."""
-        if facts.exit_code == 0 or (facts.oom_kills is not None and not facts.oom_kills.value):
+        if self.is_complete(facts):
             return facts
         state = await self._examine()
         if facts.oom_kills is None:
@@ -164,7 +170,11 @@ class Session:
         count = max(0, state.oom_kills - self._oom_kills)
         return Measurement(value=count, source=Source.HOST, scope=Scope.SANDBOX)
 
-    async def _settled_state(self) -> SandboxState | None:
+    async def settled_state(self) -> SandboxState | None:
+        """What the host knows of the sandbox, once it has seen what broke the connection.
+
+        None: it's gone. When it cannot be asked, it runs as far as anybody knows.
+        """
         state = await self._examine()
         for seconds in _SETTLING_SECONDS:
             if state is None or not state.running:

@@ -162,4 +162,3 @@ class Stock(Protocol):
     async def discard(self, claimed: Session) -> None:
         """Destroy one, with its row in the database. Never raises."""
         ...
-
