@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from assay.agent.client import Agent
 from assay.agent.execution import Completed, Execution
-from assay.domain.command import Command
+from assay.domain.command import LEARNER_UID, Command
 from assay.domain.errors import (
     AgentDied,
     AgentError,
@@ -21,7 +21,7 @@ from assay.domain.errors import (
 from assay.domain.facts import Facts, KilledBy, Measurement, Scope, Source
 from assay.domain.limits import MIB
 from assay.domain.outcome import Outcome, classify
-from assay.driver.port import Driver, Sandbox, SandboxSpec, SandboxState
+from assay.driver.port import Driver, Sandbox, SandboxSpec, SandboxState, Secret
 
 OUTPUT_MOST: Final = 64 * MIB
 """Output that `Session.run` collects at most."""
@@ -203,7 +203,14 @@ async def open_session(
     """Make a sandbox, connect to its agent, and destroy it at the end whatever happens."""
     sandbox = await driver.create(spec)
     try:
-        agent = await _connect(driver, sandbox, spec, epoch)
+        agent = await connect(
+            driver,
+            sandbox.id,
+            spec.secret,
+            user=spec.root.user,
+            group=spec.root.group,
+            epoch=epoch,
+        )
         try:
             yield Session(driver, sandbox, agent)
         finally:
@@ -212,20 +219,27 @@ async def open_session(
         await _surely(driver.destroy(sandbox.id))
 
 
-async def _connect(driver: Driver, sandbox: Sandbox, spec: SandboxSpec, epoch: int) -> Agent:
+async def connect(
+    driver: Driver,
+    sandbox_id: str,
+    secret: Secret,
+    *,
+    user: int = LEARNER_UID,
+    group: int = LEARNER_UID,
+    epoch: int = 1,
+) -> Agent:
+    """Connect to the agent of a sandbox that exists; `user` and `group` are its root's.
+
+    Raises AgentDied when the sandbox has ended, and what `Driver.connect` and `Agent.connect` do.
+    """
     try:
-        stream = await driver.connect(sandbox.id)
+        stream = await driver.connect(sandbox_id)
         own_kernel = driver.capabilities.own_kernel
         return await Agent.connect(
-            stream,
-            spec.secret,
-            epoch=epoch,
-            own_kernel=own_kernel,
-            user=spec.root.user,
-            group=spec.root.group,
+            stream, secret, epoch=epoch, own_kernel=own_kernel, user=user, group=group
         )
     except ConnectionLost as error:
-        state = await driver.examine(sandbox.id)
+        state = await driver.examine(sandbox_id)
         if state is None or not state.running:
             raise AgentDied(
                 "the sandbox's agent ended before it could be used", detail=error.detail

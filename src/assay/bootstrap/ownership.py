@@ -4,11 +4,13 @@ A process that makes sandboxes holds a lock on a file in which it notes their id
 go of the lock when the process ends, however it ends; whoever gets the lock then cleans up:
 
     owners/<random>        one line a sandbox: DRIVER ID
+    owners/server-<name>   a server's: its sandboxes wait for its next start, nobody else's business
     owners/suspects.json   dead sandboxes that nobody noted, and since when they are known
 
 A process can be killed between making a sandbox and noting it. Its agent ends such a sandbox soon,
 as nobody is connected to it; what is left of it is removed when it was seen dead for a minute. (Not
-earlier: another process may be making it.)
+earlier: another process may be making it.) The same happens to the sandboxes of a server that never
+starts again.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import TracebackType
@@ -33,30 +35,41 @@ from assay.driver.port import Driver
 
 SUSPECT_SECONDS: Final = 60.0
 _SUSPECTS: Final = "suspects.json"
+_SERVER: Final = "server-"
+_ATTEMPTS: Final = 20
+_SECONDS_BETWEEN: Final = 0.05
+_NOTES_MOST: Final = 1000
+"""Lines about sandboxes that are gone, before the file is written anew."""
 
 Opened = Callable[[str], AbstractAsyncContextManager[Driver]]
 
 
 class Ownership:
-    """This process's file, from the beginning to the end of a `with` block."""
+    """This process's file, from the beginning to the end of a `with` block.
 
-    def __init__(self, state: Path, driver: str) -> None:
+    With `server`, a name that stays the same from one start to the next (letters and digits, a
+    hash of where its database is, say), what an earlier process of that name has noted is its own.
+    """
+
+    def __init__(self, state: Path, driver: str, *, server: str = "") -> None:
         self._folder = state / "owners"
         self._driver = driver
-        self._path = self._folder / secrets.token_hex(8)
+        self._server = bool(server)
+        self._path = self._folder / (f"{_SERVER}{server}" if server else secrets.token_hex(8))
         self._file = -1
-        self._mine: set[str] = set()
+        self._notes = 0
+        self._mine: dict[str, str] = {}
+        self.former: Mapping[str, str] = {}
+        """What an earlier process of this name has left: the driver of each sandbox's id."""
 
     def __enter__(self) -> Ownership:
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # Under its final name it is locked: a sweeper never takes it for an abandoned one.
-            draft = self._folder / f".{self._path.name}"
-            flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_EXCL | os.O_CLOEXEC
-            self._file = os.open(draft, flags, 0o600)
-            fcntl.flock(self._file, fcntl.LOCK_EX)
-            draft.rename(self._path)
+            if self._server:
+                self._succeed()
+            self._write()
         except OSError as error:
+            self._close()
             raise _own_error(error, self._folder.parent) from error
         return self
 
@@ -68,17 +81,91 @@ class Ownership:
     ) -> None:
         if not self._mine:
             self._path.unlink(missing_ok=True)
-        os.close(self._file)
+        elif self._server:
+            with contextlib.suppress(OSError):  # what is gone does no harm there
+                self._write()
+        self._close()
+
+    def others(self) -> frozenset[str]:
+        """The sandboxes of this driver that other living processes or other servers have noted."""
+        files = (file for file in _owner_files(self._folder) if file != self._path)
+        noted = (_noted(file) for file in files if _is_server(file) or _is_locked(file))
+        return frozenset(
+            sandbox_id for lines in noted for name, sandbox_id in lines if name == self._driver
+        )
+
+    def orphans(self, existing: Iterable[str], known: Iterable[str]) -> frozenset[str]:
+        """Which of the driver's `existing` sandboxes are this server's, but not `known` to it.
+
+        What nobody has noted is not among them: another process may be making it right now.
+        """
+        return (frozenset(existing) & frozenset(self._mine)) - frozenset(known)
+
+    def forget_vanished(self, existing: Iterable[str]) -> None:
+        """Of what was left by an earlier process, forget what this driver no longer has."""
+        there = frozenset(existing)
+        for sandbox_id, name in self.former.items():
+            if name == self._driver and sandbox_id not in there:
+                self._mine.pop(sandbox_id, None)
+
+    def _succeed(self) -> None:
+        """Lock the file of an earlier process of the same name, if any, and read it."""
+        while True:
+            flags = os.O_CREAT | os.O_RDONLY | os.O_CLOEXEC
+            self._file = os.open(self._path, flags, 0o600)
+            if not _locked_soon(self._file):
+                self._close()
+                raise Unavailable(
+                    f"another server is running with the same state folder {self._folder.parent}"
+                )
+            if _is_at(self._file, self._path):
+                break
+            self._close()  # it was replaced while we waited for it
+        self._mine = {sandbox_id: name for name, sandbox_id in _noted(self._path)}
+        self.former = dict(self._mine)
+
+    def _write(self) -> None:
+        """Note what there is in a new file. Under its final name it is locked already.
+
+        So a sweeper never takes it for an abandoned one.
+        """
+        draft = self._folder / f".{self._path.name}-{os.getpid()}"
+        flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_TRUNC | os.O_CLOEXEC
+        file = os.open(draft, flags, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            lines = "".join(f"{name} {sandbox_id}\n" for sandbox_id, name in self._mine.items())
+            _write_all(file, lines.encode())
+            draft.rename(self._path)
+        except BaseException:
+            os.close(file)
+            draft.unlink(missing_ok=True)
+            raise
+        self._close()
+        self._file, self._notes = file, len(self._mine)
+
+    def _close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+        self._file = -1
 
     def observe(self, event: Event) -> None:
         """Note a sandbox that was made; forget one that was destroyed."""
         if isinstance(event, SandboxCreated):
-            self._mine.add(event.sandbox_id)
+            self._mine[event.sandbox_id] = self._driver
             # On a full disk the sandbox has an agent all the same, which ends it without us.
             with contextlib.suppress(OSError):
-                os.write(self._file, f"{self._driver} {event.sandbox_id}\n".encode())
+                self._note(event.sandbox_id)
         elif isinstance(event, SandboxDestroyed):
-            self._mine.discard(event.sandbox_id)
+            self._mine.pop(event.sandbox_id, None)
+
+    def _note(self, sandbox_id: str) -> None:
+        self._notes += 1
+        # A server runs for months: what is gone must not stay in the file.
+        if self._notes > _NOTES_MOST + 2 * len(self._mine):
+            self._write()
+        else:
+            os.write(self._file, f"{self._driver} {sandbox_id}\n".encode())
 
 
 async def sweep(state: Path, driver: str, opened: Opened) -> None:
@@ -97,7 +184,12 @@ async def sweep(state: Path, driver: str, opened: Opened) -> None:
 
 
 async def _settle(file: Path, opened: Opened) -> set[str]:
-    """Return the sandboxes of an owner that lives; destroy those of one that doesn't."""
+    """Return the sandboxes of an owner that lives; destroy those of one that doesn't.
+
+    Those of a server that doesn't are left to its next start.
+    """
+    if _is_server(file):
+        return {sandbox_id for _, sandbox_id in _noted(file)} if _is_locked(file) else set()
     descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     try:
         try:
@@ -139,6 +231,50 @@ def _owner_files(folder: Path) -> Iterable[Path]:
         return [file for file in folder.iterdir() if file.name[0] != "." and not file.suffix]
     except FileNotFoundError:
         return []
+
+
+def _is_server(file: Path) -> bool:
+    return file.name.startswith(_SERVER)
+
+
+def _is_locked(file: Path) -> bool:
+    """Whether its process lives."""
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        # Shared, so that two who look don't take one another for the owner.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _locked_soon(file: int) -> bool:
+    """Lock a file, which whoever looks whether its process lives holds for a moment."""
+    for _ in range(_ATTEMPTS):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_SECONDS_BETWEEN)
+        else:
+            return True
+    return False
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
 
 
 def _noted(file: Path) -> list[tuple[str, str]]:

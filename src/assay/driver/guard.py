@@ -146,6 +146,10 @@ class Guard:
             self._sandboxes.add(sandbox.id)
             self._destroy_task(sandbox.id)
 
+    def adopt(self, sandbox_id: str) -> None:
+        """Count a sandbox of an earlier server, until it is destroyed."""
+        self._sandboxes.add(sandbox_id)
+
     async def connect(self, sandbox_id: str) -> ByteStream:
         """Open a byte stream to a sandbox's agent. Raises SandboxGone when there is none."""
         self._require_not_destroyed(sandbox_id)

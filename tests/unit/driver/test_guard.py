@@ -225,3 +225,14 @@ async def test_what_the_driver_did_not_expect_is_a_driver_error(spec) -> None:
 def test_a_guard_without_room_or_time_makes_no_sense(options) -> None:
     with pytest.raises(InvalidInput):
         Guard(FakeDriver(), **options)
+
+
+async def test_a_sandbox_of_an_earlier_server_takes_room_until_it_is_destroyed(spec) -> None:
+    inner = FakeDriver()
+    old = await inner.create(spec)
+    guard = Guard(inner, most_sandboxes=1)
+    guard.adopt(old.id)
+    with pytest.raises(CapacityExceeded):
+        await guard.create(spec)
+    await guard.destroy(old.id)
+    await guard.destroy((await guard.create(spec)).id)
