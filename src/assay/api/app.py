@@ -1,0 +1,68 @@
+"""The application: every route of the table, and answers for what no route fits."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from aiohttp import web
+
+from assay.api.endpoint import endpoint
+from assay.api.errors import HttpError
+from assay.api.route import PREFIX, Call, Route
+from assay.api.routes import ROUTES
+from assay.api.services import Services
+
+_NAMES: Final = re.compile(r"\{[^}:]*\}")
+
+
+def make_app(services: Services, routes: tuple[Route, ...] = ROUTES) -> web.Application:
+    """Make the application."""
+    app = web.Application()
+    for route in routes:
+        app.router.add_route(route.method, PREFIX + route.path, endpoint(route, services))
+    rest = Route(
+        method="*", path="", handler=_Rest(routes).answer, summary="", scope=None, poseidon=True
+    )
+    app.router.add_route("*", "/{rest:.*}", endpoint(rest, services))
+    return app
+
+
+def make_server(app: web.Application, services: Services) -> web.AppRunner:
+    """What serves the application once `setup` was called and a site was added to it.
+
+    No access log: `Services.on_event` tells of every answer.
+    """
+    settings = services.settings
+    return web.AppRunner(
+        app,
+        access_log=None,
+        keepalive_timeout=settings.keepalive_seconds,
+        handler_cancellation=True,
+        shutdown_timeout=5.0,
+        # Bodies have a limit of their own, see `endpoint.read_body`.
+        auto_decompress=True,
+    )
+
+
+class _Rest:
+    """Answers what no route fits: 404, or 405 where another method would."""
+
+    def __init__(self, routes: tuple[Route, ...]) -> None:
+        self._paths = [(_pattern(route.path), route.method) for route in routes if route.exact]
+
+    async def answer(self, call: Call) -> web.StreamResponse:
+        """Raise what it is."""
+        path = call.request.path
+        methods = sorted({method for pattern, method in self._paths if pattern.fullmatch(path)})
+        if methods:
+            allowed = ", ".join(methods)
+            raise HttpError(
+                "method_not_allowed", f"this path takes {allowed}", headers={"Allow": allowed}
+            )
+        raise HttpError("no_such_route", "there is no such path")
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    parts = _NAMES.split(path)
+    return re.compile(re.escape(PREFIX) + "[^/]+".join(re.escape(part) for part in parts))

@@ -1,0 +1,102 @@
+"""What happens around every handler: who asks, what was sent, errors, one event for metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import binascii
+from collections.abc import Awaitable, Callable
+from time import perf_counter
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from assay.api.errors import HttpError, answer_to
+from assay.api.route import Call, Route
+from assay.api.services import Answered, Caller, Services
+from assay.domain.errors import InvalidInput, RateLimited, Unauthenticated
+
+Decode = Callable[[bytes | bytearray], Any]
+_AT_THE_DOOR: Final = (Unauthenticated, RateLimited)
+"""Who may not come in is not listened to."""
+_NOBODY: Final = Caller(scopes=frozenset())
+_AT_ONCE: Final = 65_536
+"""A body of so few bytes is read by aiohttp itself."""
+
+
+def endpoint(route: Route, services: Services) -> Callable[[web.Request], Awaitable[Any]]:
+    """Make the function that aiohttp calls for a route."""
+    decode = None if route.request is None else msgspec.json.Decoder(route.request).decode
+    authenticate = services.authenticator.authenticate
+    scope, handler, most = route.scope, route.handler, services.settings.most_body_bytes
+
+    async def perform(request: web.Request) -> web.StreamResponse:
+        caller = _NOBODY
+        if scope is not None:
+            caller = await authenticate(request.headers)
+            caller.require(scope)
+        body = None
+        if decode is not None:
+            body = _decoded(await read_body(request, most), decode)
+        return await handler(Call(request, services, caller, body))
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        started = perf_counter()
+        status = 499  # the client left
+        try:
+            try:
+                response = await perform(request)
+            except (asyncio.CancelledError, ConnectionError):
+                raise
+            except Exception as error:
+                if not isinstance(error, _AT_THE_DOOR):
+                    await _drain(request, most)
+                response = answer_to(error, request, poseidon=route.poseidon)
+            status = response.status
+            return response
+        finally:
+            if services.on_event is not None:
+                services.on_event(
+                    Answered(
+                        method=route.method,
+                        route=route.path,
+                        status=status,
+                        seconds=perf_counter() - started,
+                    )
+                )
+
+    return answer
+
+
+async def read_body(request: web.Request, most: int) -> bytes | bytearray:
+    """Read all that was sent, in one buffer. Raises HttpError (413) beyond `most` bytes."""
+    length = request.content_length
+    if length is not None and length <= _AT_ONCE and "Content-Encoding" not in request.headers:
+        return await request.read()
+    body = bytearray()
+    async for piece in request.content.iter_any():
+        body += piece
+        if len(body) > most:
+            raise HttpError("body_too_large", f"a request has at most {most:,} bytes")
+    return body
+
+
+async def _drain(request: web.Request, most: int) -> None:
+    """Take in what is still being sent: many clients read no answer before they have sent all."""
+    count = 0
+    try:
+        async for piece in request.content.iter_any():
+            count += len(piece)
+            if count > most:
+                return
+    except (web.HTTPException, ConnectionError, ValueError):
+        return
+
+
+def _decoded(body: bytes | bytearray, decode: Decode) -> Any:
+    try:
+        return decode(body)
+    except msgspec.MsgspecError as error:
+        raise InvalidInput(f"the request's body is wrong: {error}") from error
+    except (RecursionError, binascii.Error, UnicodeDecodeError, ValueError) as error:
+        raise InvalidInput("the request's body is no JSON that makes sense here") from error

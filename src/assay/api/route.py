@@ -1,0 +1,63 @@
+"""What a route is, as data, and one call of it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from assay.api.services import Caller, Services
+
+PREFIX: Final = "/api/v1"
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One request on its way to its handler."""
+
+    request: web.Request
+    services: Services
+    caller: Caller
+    body: Any
+    """What was sent, decoded as the route says; None where it takes nothing."""
+
+
+Handler = Callable[[Call], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parameter:
+    """One parameter of a query."""
+
+    name: str
+    summary: str
+    type: type = str
+    default: Any = None
+    required: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Route:
+    """One method of one path."""
+
+    method: str
+    path: str
+    """Beneath the prefix; `{name}` is one segment of any text."""
+    handler: Handler
+    summary: str
+    scope: str | None = "run"
+    """What a token must be good for; None: open to everybody."""
+    request: type[msgspec.Struct] | None = None
+    """What the body is decoded to."""
+    parameters: tuple[Parameter, ...] = ()
+    responses: Mapping[int, Any] = field(default_factory=dict)
+    """Statuses of success -> the type of the JSON body, None for no body, bytes for any bytes."""
+    problems: tuple[int, ...] = ()
+    """Other statuses besides those that every route has."""
+    poseidon: bool = False
+    """Its errors have Poseidon's shape."""
+    exact: bool = True
+    """False: `path` is a pattern of aiohttp's router, such as one with a rest of any length."""

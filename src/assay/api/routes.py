@@ -1,0 +1,11 @@
+"""All routes: the router, and the OpenAPI document, are made of this table."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from assay.api import status
+from assay.api.route import Route
+
+ROUTES: Final[tuple[Route, ...]] = (*status.ROUTES,)
+"""In the order in which they are tried, the busiest first."""

@@ -1,0 +1,149 @@
+"""What the routes work with; bootstrap makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+from assay.domain.errors import Forbidden
+from assay.domain.limits import MIB, ExecutionLimits
+from assay.environments.served import ServedEnvironment
+
+SCOPES: Final = ("run", "read", "environments", "tokens", "admin")
+"""What a token may be good for; "admin" is everybody's runners, and events."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Caller:
+    """Who asks: a token, and what it may. The default is anybody on a server without tokens."""
+
+    token_id: str = ""
+    scopes: frozenset[str] = frozenset(SCOPES)
+    most_runners: int | None = None
+    """At one time."""
+    most_executions: int | None = None
+    """At one time."""
+
+    @property
+    def owner(self) -> str | None:
+        """Whose runners this is about; None: everybody's."""
+        return None if "admin" in self.scopes else self.token_id
+
+    def require(self, scope: str) -> None:
+        """Raise Forbidden when the token isn't good for that."""
+        if scope not in self.scopes:
+            raise Forbidden(f"this token lacks the scope {scope!r}")
+
+
+class Authenticator(Protocol):
+    """Says who asks."""
+
+    async def authenticate(self, headers: Mapping[str, str]) -> Caller:
+        """Find the token in a request's headers, and count the request against its rate.
+
+        Raises Unauthenticated or RateLimited.
+        """
+        ...
+
+
+class PoolCounts(Protocol):
+    """How full the pool of one environment is."""
+
+    @property
+    def idle(self) -> int:
+        """Sandboxes that wait for somebody."""
+        ...
+
+    @property
+    def used(self) -> int:
+        """Sandboxes that were claimed and are not given back."""
+        ...
+
+
+class PoolView(Protocol):
+    """What is shown of the pool."""
+
+    def statistics(self) -> Mapping[str, PoolCounts]:
+        """Counts by the names of environments."""
+        ...
+
+
+class Environments(Protocol):
+    """What the server offers, and how that changes."""
+
+    def all(self) -> Sequence[ServedEnvironment]:
+        """Every environment, in the order of their names."""
+        ...
+
+    def get(self, name: str) -> ServedEnvironment:
+        """One of them. Raises UnknownEnvironment."""
+        ...
+
+    async def put(self, environment: ServedEnvironment) -> bool:
+        """Add or replace one and return when it can be used: its image is there, the pool knows.
+
+        True: it is new. Raises Forbidden for one of the configuration, and what images raise.
+        """
+        ...
+
+    async def delete(self, name: str) -> bool:
+        """Remove one; False: there was none. Raises Forbidden for one of the configuration."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answered:
+    """A request was answered; what is measured of the API is made of these."""
+
+    method: str
+    route: str
+    """Its path with names in place of values, or "" when no route fits."""
+    status: int
+    seconds: float
+    """Of a WebSocket: until its end."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ApiSettings:
+    """How the API behaves where that is a matter of taste or of the machine."""
+
+    most_body_bytes: int = 128 * MIB
+    """Of a request; CodeOcean sends 60 MB at once."""
+    most_message_bytes: int = 4 * MIB
+    """Of one WebSocket message of a client."""
+    keepalive_seconds: float = 75.0
+    """How long an idle connection stays open; pools of clients count on 60."""
+    tls: bool = False
+    """Whether clients come by TLS: then WebSockets are wss:// even without `X-Forwarded-Proto`."""
+    host_image: bool = False
+    """Whether environments of the API may have the image "host", this machine's own programs."""
+    depleting_below: float = 0.0
+    """/health is 503 when less than this share of an environment's pool is idle."""
+    execution: ExecutionLimits = field(
+        default_factory=lambda: ExecutionLimits(wall_seconds=60.0, cpu_seconds=60.0)
+    )
+    """Of environments that the API makes, for executions that ask for nothing else."""
+    ceiling: ExecutionLimits = field(
+        default_factory=lambda: ExecutionLimits(
+            wall_seconds=3600.0, cpu_seconds=14400.0, output_bytes=256 * MIB, open_files=4096
+        )
+    )
+    """Of environments that the API makes; Poseidon's "unlimited" is this."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """All that handlers of requests use."""
+
+    runners: Any
+    pool: PoolView
+    environments: Environments
+    authenticator: Authenticator
+    version: str
+    settings: ApiSettings = field(default_factory=ApiSettings)
+    metrics: Callable[[], bytes] = bytes
+    """Prometheus' text of now."""
+    ready: Callable[[], bool] = lambda: True
+    """False while the server starts or drains."""
+    on_event: Callable[[Answered], None] | None = None
