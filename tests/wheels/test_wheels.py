@@ -193,3 +193,33 @@ def test_the_other_machines_wheel_holds_an_agent_that_starts(
     ran = subprocess.run([emulator, agent], capture_output=True, text=True)
     assert ran.returncode == 2
     assert ran.stderr.startswith("usage: agent")
+
+
+# --- the client -----------------------------------------------------------------------------------
+
+
+def build_client(folder: Path) -> list[Path]:
+    subprocess.run(
+        [Path(sys.prefix, "bin", "hatchling"), "build", "--directory", folder],
+        cwd=ROOT / "sdk",
+        env={**os.environ, "SOURCE_DATE_EPOCH": "1700000000"},
+        check=True,
+        capture_output=True,
+    )
+    return sorted(folder.glob("assay_client*"))
+
+
+def test_the_clients_wheel_is_typed_reproducible_and_needs_nothing_of_the_server(
+    tmp_path: Path,
+) -> None:
+    one, two = build_client(tmp_path / "one"), build_client(tmp_path / "two")
+    assert [digest(path) for path in one] == [digest(path) for path in two]
+    (wheel,) = (path for path in one if path.suffix == ".whl")
+    with zipfile.ZipFile(wheel) as opened:
+        names = opened.namelist()
+        (about,) = (name for name in names if name.endswith("/METADATA"))
+        needed = re.findall(r"^Requires-Dist: (\S+)", opened.read(about).decode(), re.MULTILINE)
+    assert "assay_client/py.typed" in names
+    assert any(name.endswith("/licenses/LICENSE") for name in names)
+    assert all(name.startswith("assay_client") for name in names)
+    assert {re.split(r"[^a-z]", need)[0] for need in needed} == {"aiohttp", "msgspec"}
