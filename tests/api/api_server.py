@@ -20,7 +20,7 @@ Serve = Callable[[Services], Awaitable[aiohttp.ClientSession]]
 class Everybody:
     """Lets everybody in, as a server without tokens does."""
 
-    async def authenticate(self, headers: Mapping[str, str]) -> Caller:
+    async def authenticate(self, headers: Mapping[str, str], address: str) -> Caller:
         return Caller()
 
 

@@ -5,7 +5,8 @@ made. What is specific to HTTP ends here: below are runners, pools and values.
 """
 
 from assay.api.app import make_app, make_server
-from assay.api.services import Answered, ApiSettings, Authenticator, Caller, Environments, Services
+from assay.api.auth import Authenticator, Caller
+from assay.api.services import Answered, ApiSettings, Environments, Services
 
 __all__ = [
     "Answered",

@@ -11,9 +11,11 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
+from assay.api.auth import Caller
 from assay.api.errors import HttpError, answer_to
+from assay.api.origin import address_of
 from assay.api.route import Call, Route
-from assay.api.services import Answered, Caller, Services
+from assay.api.services import Answered, Services
 from assay.domain.errors import InvalidInput, RateLimited, Unauthenticated
 
 Decode = Callable[[bytes | bytearray], Any]
@@ -29,11 +31,13 @@ def endpoint(route: Route, services: Services) -> Callable[[web.Request], Awaita
     decode = None if route.request is None else msgspec.json.Decoder(route.request).decode
     authenticate = services.authenticator.authenticate
     scope, handler, most = route.scope, route.handler, services.settings.most_body_bytes
+    proxies = services.settings.proxies
 
     async def perform(request: web.Request) -> web.StreamResponse:
         caller = _NOBODY
         if scope is not None:
-            caller = await authenticate(request.headers)
+            address = address_of(request.headers, request.remote or "", proxies)
+            caller = await authenticate(request.headers, address)
             caller.require(scope)
         body = None
         if decode is not None:

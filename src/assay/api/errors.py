@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping
 from http import HTTPStatus
 from types import MappingProxyType
@@ -12,7 +11,8 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from assay.domain.errors import AssayError, RateLimited
+from assay.api.limits import refusal_fields
+from assay.domain.errors import AssayError, Busy
 
 PROBLEM_JSON: Final = "application/problem+json"
 STATUS: Final[Mapping[str, int]] = MappingProxyType(
@@ -62,6 +62,7 @@ STATUS: Final[Mapping[str, int]] = MappingProxyType(
         "method_not_allowed": 405,
         "body_too_large": 413,
         "not_an_upgrade": 400,
+        "port_silent": 502,
     }
 )
 """The code of an error -> the status of its answer."""
@@ -118,8 +119,8 @@ def answer_to(error: Exception, request: web.Request, *, poseidon: bool) -> web.
     code = error.http_code if isinstance(error, HttpError) else error.code
     status = STATUS[code]
     headers = dict(error.headers) if isinstance(error, HttpError) else {}
-    if isinstance(error, RateLimited):
-        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_seconds)))
+    if isinstance(error, Busy):
+        headers |= refusal_fields(error)
     if poseidon and PROBLEM_JSON not in request.headers.get("Accept", ""):
         return _in_poseidons_shape(error, code, status, headers)
     problem = Problem(

@@ -9,7 +9,8 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from assay.api.services import Caller, Services
+from assay.api.auth import Caller
+from assay.api.services import Services
 
 PREFIX: Final = "/api/v1"
 

@@ -4,47 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
-from assay.domain.errors import Forbidden
+from assay.api.auth import Authenticator
+from assay.api.origin import Network
 from assay.domain.limits import MIB, ExecutionLimits
 from assay.environments.served import ServedEnvironment
-
-SCOPES: Final = ("run", "read", "environments", "tokens", "admin")
-"""What a token may be good for; "admin" is everybody's runners, and events."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Caller:
-    """Who asks: a token, and what it may. The default is anybody on a server without tokens."""
-
-    token_id: str = ""
-    scopes: frozenset[str] = frozenset(SCOPES)
-    most_runners: int | None = None
-    """At one time."""
-    most_executions: int | None = None
-    """At one time."""
-
-    @property
-    def owner(self) -> str | None:
-        """Whose runners this is about; None: everybody's."""
-        return None if "admin" in self.scopes else self.token_id
-
-    def require(self, scope: str) -> None:
-        """Raise Forbidden when the token isn't good for that."""
-        if scope not in self.scopes:
-            raise Forbidden(f"this token lacks the scope {scope!r}")
-
-
-class Authenticator(Protocol):
-    """Says who asks."""
-
-    async def authenticate(self, headers: Mapping[str, str]) -> Caller:
-        """Find the token in a request's headers, and count the request against its rate.
-
-        Raises Unauthenticated or RateLimited.
-        """
-        ...
 
 
 class PoolCounts(Protocol):
@@ -116,6 +81,8 @@ class ApiSettings:
     """How long an idle connection stays open; pools of clients count on 60."""
     tls: bool = False
     """Whether clients come by TLS: then WebSockets are wss:// even without `X-Forwarded-Proto`."""
+    proxies: tuple[Network, ...] = ()
+    """Whose `X-Forwarded-…` is believed, see `origin.networks`."""
     host_image: bool = False
     """Whether environments of the API may have the image "host", this machine's own programs."""
     depleting_below: float = 0.0
