@@ -1,0 +1,1 @@
+"""What outlives a server: sandboxes, leases, executions, environments and tokens, in a database."""

@@ -1,0 +1,58 @@
+"""The tables of a database, brought to what this Assay needs."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import Connection, inspect, text
+
+from assay.domain.errors import StorageError
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+HEAD: Final = "0001"
+"""The newest migration. Where a database has it, Alembic need not even be loaded."""
+
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
+
+_ONE_AT_A_TIME: Final = threading.Lock()
+"""Alembic keeps the connection that it works on in a global."""
+
+
+def configuration(connection: Connection) -> Config:
+    """Alembic's configuration for one connection."""
+    from alembic.config import Config
+
+    made = Config()
+    made.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    made.attributes["connection"] = connection
+    return made
+
+
+def migrate(connection: Connection, place: str) -> None:
+    """Run the migrations that are missing. Raises StorageError for a database of a newer Assay."""
+    found = revision_of(connection)
+    if found == HEAD:
+        return
+    with _ONE_AT_A_TIME:
+        from alembic import command
+        from alembic.script import ScriptDirectory
+
+        wanted = configuration(connection)
+        known = {each.revision for each in ScriptDirectory.from_config(wanted).walk_revisions()}
+        if found is not None and found not in known:
+            raise StorageError(
+                f"the database {place} belongs to a newer Assay (its tables have the version "
+                f"{found}, this one knows {HEAD}): install that one, or use another database"
+            )
+        command.upgrade(wanted, "head")
+
+
+def revision_of(connection: Connection) -> str | None:
+    """The newest migration that a database has had."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()

@@ -1,0 +1,92 @@
+"""Every statement that writes, compiled once: see docs/decisions/0030 for what that saves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from sqlalchemy import BindParameter, Connection, Table, bindparam, delete, insert, select, update
+from sqlalchemy.engine import Dialect
+from sqlalchemy.sql.dml import UpdateBase
+
+from assay.storage.tables import COUNTER, ENVIRONMENT, EXECUTION, LEASE, SANDBOX, TOKEN
+
+Values = Mapping[str, object]
+
+KEY: Final[BindParameter[Any]] = bindparam("key")
+"""The value by which a statement finds its row."""
+
+
+class Statement:
+    """One statement as text for one kind of database."""
+
+    def __init__(self, statement: UpdateBase, dialect: Dialect) -> None:
+        compiled: Any = statement.compile(dialect=dialect)
+        self._text: str = compiled.string
+        self._order: Sequence[str] | None = compiled.positiontup
+        self._fixed = {name: value for name, value in compiled.params.items() if value is not None}
+
+    def run(self, connection: Connection, values: Values) -> int:
+        """Run it once; how many rows it changed."""
+        return connection.exec_driver_sql(self._text, self._arrange(values)).rowcount
+
+    def run_all(self, connection: Connection, all_values: Sequence[Values]) -> None:
+        """Run it once for each of the values."""
+        if all_values:
+            connection.exec_driver_sql(self._text, [self._arrange(each) for each in all_values])
+
+    def _arrange(self, values: Values) -> Any:
+        given = {**self._fixed, **values} if self._fixed else values
+        return given if self._order is None else tuple(given[name] for name in self._order)
+
+
+class Statements:
+    """All of them; `key` is the value by which one finds its row."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        def compiled(statement: UpdateBase) -> Statement:
+            return Statement(statement, dialect)
+
+        def added(table: Table) -> Statement:
+            return compiled(insert(table))
+
+        self.add_sandbox = added(SANDBOX)
+        self.take_sandbox = compiled(
+            update(SANDBOX).where(SANDBOX.c.id == KEY, ~SANDBOX.c.taken).values(taken=True)
+        )
+        self.remove_sandbox = compiled(delete(SANDBOX).where(SANDBOX.c.id == KEY))
+        self.add_lease = added(LEASE)
+        self.touch_lease = compiled(
+            update(LEASE).where(LEASE.c.runner_id == KEY).values(active_at=bindparam("active_at"))
+        )
+        self.replace_lease = compiled(
+            update(LEASE)
+            .where(LEASE.c.runner_id == KEY)
+            .values(
+                {
+                    each.name: bindparam(each.name)
+                    for each in LEASE.c
+                    if each is not LEASE.c.runner_id
+                }
+            )
+        )
+        leased = select(LEASE.c.sandbox_id).where(LEASE.c.runner_id == KEY).scalar_subquery()
+        self.end_lease = compiled(delete(SANDBOX).where(SANDBOX.c.id == leased))
+        self.add_execution = added(EXECUTION)
+        self.mark_started = compiled(
+            update(EXECUTION).where(EXECUTION.c.id == KEY).values(started=True)
+        )
+        self.remove_execution = compiled(delete(EXECUTION).where(EXECUTION.c.id == KEY))
+        self.remove_executions = compiled(delete(EXECUTION).where(EXECUTION.c.runner_id == KEY))
+        self.add_environment = added(ENVIRONMENT)
+        self.remove_environment = compiled(delete(ENVIRONMENT).where(ENVIRONMENT.c.name == KEY))
+        self.add_token = added(TOKEN)
+        self.revoke_token = compiled(
+            update(TOKEN)
+            .where(TOKEN.c.id == KEY, TOKEN.c.revoked_at.is_(None))
+            .values(revoked_at=bindparam("revoked_at"))
+        )
+        self.add_counter = added(COUNTER)
+        self.count = compiled(
+            update(COUNTER).where(COUNTER.c.name == KEY).values(value=COUNTER.c.value + 1)
+        )
