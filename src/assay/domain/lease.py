@@ -31,7 +31,7 @@ class Lease:
     owner: str
     """A token's id, or "" on a server without authentication."""
     generation: int
-    """1 at first; grows with each reset; who names another one than the current has nothing here."""
+    """1 at first; grows with each reset; who names another than the current has nothing here."""
     created_at: float
     inactivity_seconds: float | None
     """It ends so long after its last execution or file operation has; None: never."""
