@@ -8,19 +8,17 @@ without a look-up for every request.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import ipaddress
-import secrets
-import string
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final, Protocol
 
 from assay.api.limits import Buckets, Rate, too_often
 from assay.domain.errors import Forbidden, InvalidInput, Unauthenticated
+from assay.domain.token import Scope, hash_of, is_token
+from assay.storage.records import TokenRecord
 
 BELIEVED_SECONDS: Final = 4.0
 """How long an answer of the database is believed: a revoked token ends within five seconds."""
@@ -36,24 +34,6 @@ TOKEN_MOST: Final = 512
 """Characters of a token that are looked at."""
 SHARED: Final = "shared"
 """The id of whoever uses the shared secret."""
-_LETTERS: Final = string.ascii_letters + string.digits
-_PREFIX: Final = "assay_"
-_TOKEN_LETTERS: Final = 32
-
-
-class Scope(StrEnum):
-    """What a token allows."""
-
-    RUN = "run"
-    """Runners, executions, files, ports."""
-    READ = "read"
-    """Statistics, environments, metrics."""
-    ENVIRONMENTS = "environments"
-    """To change what environments there are."""
-    TOKENS = "tokens"
-    """To make and revoke tokens."""
-    ADMIN = "admin"
-    """Everybody's runners, and the events of the pool."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,29 +60,6 @@ class Caller:
 
 
 ANYBODY: Final = Caller()
-
-
-class TokenRecord(Protocol):
-    """What is known of a token; `assay.storage.records.TokenRecord` is one."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def scopes(self) -> frozenset[str]: ...
-    @property
-    def expires_at(self) -> float | None: ...
-    @property
-    def revoked_at(self) -> float | None: ...
-    @property
-    def most_runners(self) -> int | None: ...
-    @property
-    def most_executions(self) -> int | None: ...
-    @property
-    def requests_per_second(self) -> float | None: ...
-    @property
-    def burst(self) -> int | None: ...
 
 
 class Tokens(Protocol):
@@ -170,7 +127,7 @@ class Authenticator:
         digest = hash_of(token)
         caller = self._believed(digest)
         if caller is None:
-            caller = await self._ask(digest, address)
+            caller = await self._ask(token, digest, address)
         if caller.rate is not None:
             self._buckets.take(caller.token_id, caller.rate)
         return caller
@@ -186,28 +143,30 @@ class Authenticator:
             return None
         return believed.caller
 
-    async def _ask(self, digest: bytes, address: str) -> Caller:
+    async def _ask(self, token: str, digest: bytes, address: str) -> Caller:
         asker = network_of(address)
         if wait := self._failures.wait_seconds(asker, WRONG_TOKENS):
             raise too_often(wait)
         now = self._clock()
         caller = None
         if self._strangers.get(digest, 0.0) < now:
-            caller = await self._look_up(digest)
+            caller = await self._look_up(token, digest)
         if caller is None:
             self._remember_stranger(digest, now)
             self._failures.take(asker, WRONG_TOKENS)
             raise Unauthenticated("this token is not known, or not valid any more")
         return caller
 
-    async def _look_up(self, digest: bytes) -> Caller | None:
+    async def _look_up(self, token: str, digest: bytes) -> Caller | None:
         if self._secret is not None and hmac.compare_digest(digest, self._secret):
             caller = Caller(
                 token_id=SHARED, name="shared token", scopes=frozenset(Scope) - {Scope.TOKENS}
             )
             return self._believe(digest, caller, BELIEVED_SECONDS)
-        record = None if self._tokens is None else await self._tokens.token_by_hash(digest)
-        if self._tokens is None or record is None or record.revoked_at is not None:
+        if self._tokens is None or not is_token(token):
+            return None
+        record = await self._tokens.token_by_hash(digest)
+        if record is None or record.revoked_at is not None:
             return None
         left = BELIEVED_SECONDS
         if record.expires_at is not None:
@@ -233,7 +192,7 @@ def caller_of(record: TokenRecord) -> Caller:
     """What a token's record allows."""
     rate = None
     if record.requests_per_second is not None:
-        burst = record.burst or max(1, round(record.requests_per_second))
+        burst = record.burst or max(1, round(2 * record.requests_per_second))
         rate = Rate(per_second=record.requests_per_second, burst=burst)
     return Caller(
         token_id=record.id,
@@ -252,16 +211,6 @@ def token_in(headers: Mapping[str, str]) -> str | None:
         kind, _, token = headers.get("Authorization", "").partition(" ")
         token = token.strip() if kind.lower() == "bearer" else ""
     return token if 0 < len(token) <= TOKEN_MOST else None
-
-
-def hash_of(token: str) -> bytes:
-    """What is kept of a token."""
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
-
-
-def new_token() -> str:
-    """A token that nobody has seen yet: 190 random bits."""
-    return _PREFIX + "".join(secrets.choice(_LETTERS) for _ in range(_TOKEN_LETTERS))
 
 
 def network_of(address: str) -> str:
