@@ -4,39 +4,48 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from assay.agent.client import Agent
 from assay.agent.execution import Completed, Execution
+from assay.agent.witness import (
+    AGENT_DIED,
+    CONNECTION_BROKE,
+    ENDED_FROM_OUTSIDE,
+    OVERDUE,
+    TOO_MANY_PROCESSES,
+    Overdue,
+    Witness,
+    surely,
+)
 from assay.domain.command import LEARNER_UID, Command
 from assay.domain.errors import (
     AgentDied,
     AgentError,
-    AssayError,
     ConnectionLost,
     ProtocolViolation,
 )
-from assay.domain.facts import Facts, KilledBy, Measurement, Scope, Source
+from assay.domain.facts import Facts, KilledBy
 from assay.domain.limits import MIB
 from assay.domain.outcome import Outcome, classify
-from assay.driver.port import Driver, Sandbox, SandboxSpec, SandboxState, Secret
+from assay.driver.port import Driver, Sandbox, SandboxSpec, Secret
+
+__all__ = [
+    "AGENT_DIED",
+    "CONNECTION_BROKE",
+    "ENDED_FROM_OUTSIDE",
+    "OVERDUE",
+    "TOO_MANY_PROCESSES",
+    "Session",
+    "open_session",
+]
 
 OUTPUT_MOST: Final = 64 * MIB
 """Output that `Session.run` collects at most."""
 WATCHDOG_SECONDS: Final = 5.0
 """How much later than an execution's wall limit the host itself ends it, and the sandbox."""
-ENDED_FROM_OUTSIDE: Final = "the sandbox was ended from outside"
-AGENT_DIED: Final = "the agent died"
-TOO_MANY_PROCESSES: Final = "the sandbox's kernel met the host's limit of processes"
-OVERDUE: Final = "the agent did not end the program in time"
-CONNECTION_BROKE: Final = "the connection broke"
-"""Reasons for which an execution is lost."""
-_SETTLING_SECONDS: Final = (0.01, 0.04, 0.2, 0.5)
-"""A killed agent's socket closes before the technology says that its sandbox has ended."""
-_SECONDS_TO_VANISH: Final = (0.01, 0.04, 0.2)
-"""Whoever destroys a sandbox kills first and removes then; only that tells it from a death."""
 
 
 class Session:
@@ -47,14 +56,16 @@ class Session:
     """
 
     def __init__(
-        self, driver: Driver, sandbox: Sandbox, agent: Agent, *, oom_kills: int = 0
+        self, driver: Driver, sandbox: Sandbox, agent: Agent, *, oom_kills: int | None = 0
     ) -> None:
-        """Take over a connected sandbox; `oom_kills` is what the host has counted in it so far."""
+        """Take over a connected sandbox; `oom_kills` is what the host has counted in it so far.
+
+        None when that isn't known.
+        """
         self.driver = driver
         self.sandbox = sandbox
         self.agent = agent
-        self._oom_kills = oom_kills
-        self._ended_because = ""
+        self.witness = Witness(driver, sandbox.id, oom_kills=oom_kills)
 
     async def start(self, command: Command) -> Execution:
         """Start a program; follow it yourself, then call `conclude`."""
@@ -100,9 +111,9 @@ class Session:
             with self._watchdog(execution, command):
                 facts = await execution.wait()
         except (ConnectionLost, ProtocolViolation) as error:
-            facts = await self.lost(error)
+            facts = await self.witness.lost(error)
         else:
-            facts = await self.complete(facts)
+            facts = await self.witness.complete(facts)
         return facts, classify(facts, command.limits)
 
     async def aclose(self) -> None:
@@ -110,7 +121,7 @@ class Session:
         try:
             await self.agent.aclose()
         finally:
-            await _surely(self.driver.destroy(self.sandbox.id))
+            await surely(self.driver.destroy(self.sandbox.id))
 
     @contextlib.contextmanager
     def _watchdog(self, execution: Execution, command: Command) -> Iterator[None]:
@@ -123,77 +134,6 @@ class Session:
             yield
         finally:
             watchdog.stop()
-
-    async def lost(self, error: AgentError) -> Facts:
-        """Find out why executions that ended with this error of the connection are lost."""
-        if isinstance(error, _Overdue):
-            self._ended_because = error.message
-            state = await self._examine()
-            await _surely(self.driver.destroy(self.sandbox.id))
-        else:
-            state = await self.settled_state()
-        return Facts(lost=self._reason(error, state), oom_kills=self._new_oom_kills(state))
-
-    def _reason(self, error: AgentError, state: SandboxState | None) -> str:
-        if self._ended_because:
-            return self._ended_because
-        if isinstance(error, ProtocolViolation):
-            return "the agent broke the protocol"
-        if state is None:
-            return ENDED_FROM_OUTSIDE
-        if state.running:
-            return CONNECTION_BROKE
-        # A program is refused a process and goes on; no kernel of a sandbox's own does.
-        if self.driver.capabilities.own_kernel and state.processes_refused:
-            return TOO_MANY_PROCESSES
-        return AGENT_DIED
-
-    @staticmethod
-    def is_complete(facts: Facts) -> bool:
-        """Whether `complete` has nothing to add."""
-        return facts.exit_code == 0 or (facts.oom_kills is not None and not facts.oom_kills.value)
-
-    async def complete(self, facts: Facts) -> Facts:
-        """Fill in from the host what the agent could not see, if it can have mattered."""
-        if self.is_complete(facts):
-            return facts
-        state = await self._examine()
-        if facts.oom_kills is None:
-            facts = replace(facts, oom_kills=self._new_oom_kills(state))
-        if state is not None and state.oom_kills is not None:
-            self._oom_kills = state.oom_kills
-        return facts
-
-    def _new_oom_kills(self, state: SandboxState | None) -> Measurement | None:
-        if state is None or state.oom_kills is None:
-            return None
-        count = max(0, state.oom_kills - self._oom_kills)
-        return Measurement(value=count, source=Source.HOST, scope=Scope.SANDBOX)
-
-    async def settled_state(self) -> SandboxState | None:
-        """What the host knows of the sandbox, once it has seen what broke the connection.
-
-        None: it's gone. When it cannot be asked, it runs as far as anybody knows.
-        """
-        state = await self._examine()
-        for seconds in _SETTLING_SECONDS:
-            if state is None or not state.running:
-                break
-            await asyncio.sleep(seconds)
-            state = await self._examine()
-        for seconds in _SECONDS_TO_VANISH:
-            if state is None or state.running:
-                break
-            await asyncio.sleep(seconds)
-            state = await self._examine()
-        return state
-
-    async def _examine(self) -> SandboxState | None:
-        try:
-            return await self.driver.examine(self.sandbox.id)
-        except AssayError:
-            # Nothing is known then; that the connection broke stays true.
-            return SandboxState(running=True)
 
 
 @contextlib.asynccontextmanager
@@ -216,7 +156,7 @@ async def open_session(
         finally:
             await agent.aclose()
     finally:
-        await _surely(driver.destroy(sandbox.id))
+        await surely(driver.destroy(sandbox.id))
 
 
 async def connect(
@@ -247,10 +187,6 @@ async def connect(
         raise
 
 
-class _Overdue(ConnectionLost):
-    """The agent is there, but does not do what it owes."""
-
-
 class _Watchdog:
     """A timer that makes an execution fail when the agent does not end it in time."""
 
@@ -267,7 +203,7 @@ class _Watchdog:
         if self._execution.output_pending:
             self._timer = self._loop.call_later(WATCHDOG_SECONDS, self._look)
         else:
-            self._execution.fail(_Overdue(OVERDUE))
+            self._execution.fail(Overdue(OVERDUE))
 
 
 class _Collected:
@@ -310,13 +246,3 @@ async def _feed(execution: Execution, stdin: bytes) -> None:
     with contextlib.suppress(AgentError):
         await execution.write(stdin)
         await execution.end_input()
-
-
-async def _surely(work: Coroutine[Any, Any, None]) -> None:
-    """Await to the end, even when the caller is cancelled meanwhile."""
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait((task,))
-        raise
