@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
@@ -89,7 +89,7 @@ async def get_files(
     most_entries: int = GOT_MOST,
     most_bytes: int = NAMES_MOST,
     privileged: bool = False,
-) -> AsyncIterator[Received]:
+) -> AsyncGenerator[Received, None]:
     """Yield `path` and everything beneath it, with content that streams.
 
     EFBIG when the content has more than `most` bytes in all; E2BIG beyond `most_entries`
@@ -211,6 +211,12 @@ async def delete_files(agent: Agent, root: str, *paths: str, privileged: bool = 
         agent, "delete", root, *paths, privileged=privileged
     ) as program:
         await program.finish()
+
+
+def each_failure(error: FileError) -> list[str]:
+    """What failed of one operation with several paths, a message for each (20 at most)."""
+    found = [_MESSAGE.fullmatch(line) for line in error.detail.splitlines()]
+    return [match[2] for match in found if match is not None] or [error.message]
 
 
 async def _pieces(source: Reader | AsyncIterable[bytes]) -> AsyncIterator[bytes]:

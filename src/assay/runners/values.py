@@ -12,10 +12,13 @@ from assay.domain.limits import ExecutionLimits
 from assay.domain.outcome import Outcome
 from assay.environments.model import StepKind
 from assay.environments.served import Blueprint
+from assay.storage.records import SandboxRecord
 
 POSEIDON: Final = "poseidon"
 ASSAY_V1: Final = "assay.v1"
-"""Modes of an execution: what its client speaks. Only the second can lose its connection."""
+RUN: Final = "run"
+"""Modes of an execution: what its client speaks. One of assay.v1 can come back to it; one that runs
+in a single call isn't in the database."""
 
 
 class EndReason(StrEnum):
@@ -90,7 +93,7 @@ class FileToWrite:
     """
 
     path: str
-    content: bytes | bytearray | memoryview = b""
+    content: bytes = b""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,6 +152,11 @@ class Claimed(Protocol):
         """What it is a sandbox of."""
         ...
 
+    @property
+    def record(self) -> SandboxRecord:
+        """What the database knows of it."""
+        ...
+
 
 class Stock(Protocol):
     """Where sandboxes come from, and where they end."""
@@ -159,6 +167,6 @@ class Stock(Protocol):
         """Take one that nobody had. Raises PoolExhausted, UnknownEnvironment or Draining."""
         ...
 
-    async def discard(self, claimed: Session) -> None:
-        """Destroy one, with its row in the database. Never raises."""
+    async def discard(self, claimed: Session | str) -> None:
+        """Destroy one, by its id when there is no connection. Never raises."""
         ...

@@ -207,7 +207,7 @@ async def archive_in_and_out(bench: Workbench) -> None:
     await put_files(session.agent, WORKSPACE, [Entry(name=n, content=c) for n, c in wanted.items()])
     found = {}
     async with contextlib.aclosing(
-        get_files(session.agent, WORKSPACE, "tree", most=64 * MIB)  # type: ignore[type-var]
+        get_files(session.agent, WORKSPACE, "tree", most=64 * MIB)
     ) as files:
         async for received in files:
             if received.has_content:

@@ -63,7 +63,7 @@ async def taking_traps_along(bench: Workbench) -> None:
     expect(len(listed) >= 20, f"only {len(listed)} of the traps are listed")
     contents = {}
     async with contextlib.aclosing(
-        get_files(session.agent, WORKSPACE, "traps", most=MIB, privileged=True)  # type: ignore[type-var]
+        get_files(session.agent, WORKSPACE, "traps", most=MIB, privileged=True)
     ) as files:
         async for received in files:
             if received.has_content:
@@ -348,9 +348,7 @@ async def closed_workspace(bench: Workbench) -> None:
 
 
 async def _fetch_all(session: Session, path: str) -> None:
-    async with contextlib.aclosing(
-        get_files(session.agent, WORKSPACE, path, most=MIB)  # type: ignore[type-var]
-    ) as files:
+    async with contextlib.aclosing(get_files(session.agent, WORKSPACE, path, most=MIB)) as files:
         async for received in files:
             if received.entry.kind is EntryKind.LINK:
                 raise Failure("there is a link where only folders were made")

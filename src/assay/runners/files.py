@@ -1,0 +1,161 @@
+"""Files of a runner, as its clients name them: in the working folder, or anywhere else.
+
+Everything is done by the agent's own programs, with the rights of the learner, or of the sandbox's
+root. No path leads out of the sandbox, whatever the learner has put there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import PurePosixPath
+from posixpath import normpath
+from typing import Final
+
+from assay.agent import files as agent_files
+from assay.agent.client import Agent
+from assay.agent.entries import Entry, EntryKind
+from assay.domain.errors import FileError, InvalidInput
+from assay.runners.values import FileToWrite
+
+FILE_MODE: Final = 0o744
+FOLDER_MODE: Final = 0o1777
+"""In a sticky folder learners can make files, and can't take away those of others."""
+LISTED_MOST: Final = 10_000
+_DELETED_MOST: Final = 1_000_000
+_NAMES_AT_ONCE: Final = 40_000
+"""Bytes of names in the arguments of one program."""
+EVERYTHING_SHOWN: Final = "./*"
+_MISLEADING: Final = ("ELOOP", "EXDEV", "ENOENT")
+"""What a link that leads nowhere, or nowhere that may be gone to, looks like."""
+
+
+async def list_files(
+    agent: Agent, folder: str, path: str, *, depth: int, privileged: bool
+) -> list[Entry]:
+    """List `path` down to `depth` levels, names relative to it; what is no folder comes alone."""
+    within = _within(folder, path)
+    name = PurePosixPath(within).name
+    try:
+        entries = await agent_files.list_files(
+            agent, "/", within, depth=depth, most=LISTED_MOST, privileged=privileged
+        )
+    except FileError as error:
+        if error.reason not in _MISLEADING or not name:
+            raise
+        return [await _link(agent, within, privileged=privileged, error=error)]
+    prefix = "" if within == "." else f"{within}/"
+    if len(entries) == 1 and entries[0].name == within:
+        return [replace(entries[0], name=name or "/")]
+    return [replace(entry, name=entry.name.removeprefix(prefix)) for entry in entries]
+
+
+async def _link(agent: Agent, within: str, *, privileged: bool, error: FileError) -> Entry:
+    """Look at a link itself, from the folder that it is in."""
+    path = PurePosixPath(within)
+    beside = await agent_files.list_files(
+        agent, "/", str(path.parent), most=LISTED_MOST, privileged=privileged
+    )
+    for entry in beside:
+        if PurePosixPath(entry.name).name == path.name and entry.kind is EntryKind.LINK:
+            return replace(entry, name=path.name)
+    raise error
+
+
+@contextlib.asynccontextmanager
+async def read_file(
+    agent: Agent, folder: str, path: str, *, privileged: bool
+) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
+    """Open a file: its size, and its content in pieces."""
+    within = _within(folder, path)
+    received = agent_files.get_files(agent, "/", within, most=2**62, privileged=privileged)
+    async with contextlib.aclosing(received):
+        found = await anext(received, None)
+        # Of a folder come the files that are in it, or nothing at all.
+        if found is None or not found.has_content or found.entry.name != within:
+            raise FileError(f"{path}: Is a directory", reason="EISDIR")
+        yield found.entry.size, found.content()
+
+
+async def change_files(
+    agent: Agent, folder: str, delete: Iterable[str], copy: Sequence[FileToWrite]
+) -> None:
+    """Delete, then write, as the sandbox's root; one path's failure is no other's."""
+    entries = [_entry(folder, file) for file in copy]  # (what makes no sense changes nothing)
+    failures: list[FileError] = []  # one for each program that failed, of each of its paths
+    for paths in _batches(await _names(agent, folder, delete)):
+        with _collecting(failures):
+            await agent_files.delete_files(agent, "/", *paths, privileged=True)
+    if entries:
+        with _collecting(failures):
+            await agent_files.put_files(agent, "/", entries, privileged=True)
+    if failures:
+        lines = [line for error in failures for line in agent_files.each_failure(error)]
+        message = "\n".join(lines)
+        raise FileError(message, reason=failures[0].reason, detail=failures[0].detail)
+
+
+@contextlib.contextmanager
+def _collecting(failures: list[FileError]) -> Iterator[None]:
+    try:
+        yield
+    except FileError as error:
+        failures.append(error)
+
+
+async def _names(agent: Agent, folder: str, delete: Iterable[str]) -> list[str]:
+    """The paths, with those that stand for what is in the working folder replaced by it."""
+    names: list[str] = []
+    home = _within(folder, ".")
+    for path in delete:
+        within = _within(folder, path)
+        if path == EVERYTHING_SHOWN or within == home:
+            hidden_too = path != EVERYTHING_SHOWN
+            there = await agent_files.list_files(
+                agent, "/", home, most=_DELETED_MOST, privileged=True
+            )
+            names += [
+                entry.name
+                for entry in there
+                if hidden_too or not PurePosixPath(entry.name).name.startswith(".")
+            ]
+        elif within == ".":
+            raise InvalidInput("the sandbox's whole root can't be deleted")
+        else:
+            names.append(within)
+    return names
+
+
+def _batches(names: Sequence[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    length = 0
+    for name in names:
+        size = len(name.encode("utf-8", errors="surrogateescape")) + 8
+        if batch and length + size > _NAMES_AT_ONCE:
+            yield batch
+            batch, length = [], 0
+        batch.append(name)
+        length += size
+    if batch:
+        yield batch
+
+
+def _entry(folder: str, file: FileToWrite) -> Entry:
+    within = _within(folder, file.path)
+    if file.path.endswith("/"):
+        return Entry(name=within, kind=EntryKind.FOLDER, mode=FOLDER_MODE)
+    if within == ".":
+        raise InvalidInput("a file to write needs a name")
+    return Entry(name=within, mode=FILE_MODE, content=file.content)
+
+
+def _within(folder: str, path: str) -> str:
+    """The path, from the sandbox's root, without a slash at its beginning; "." is the root.
+
+    Dots are resolved here, by the words of the path: a link followed by `..` leads back to it.
+    """
+    if "\0" in path:
+        raise InvalidInput("the name of a file holds no NUL")
+    whole = normpath(f"/{path}" if path.startswith("/") else f"/{folder}/{path}")
+    return whole.lstrip("/") or "."
