@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from assay.runners.attachment import Attachment
+from assay.runners.runner import Runner
+from assay.runners.runners import Runners
 from assay.runners.values import (
     ASSAY_V1,
     POSEIDON,
+    RUN,
     Claimed,
     Ended,
     EndReason,
@@ -24,6 +28,8 @@ from assay.runners.values import (
 __all__ = [
     "ASSAY_V1",
     "POSEIDON",
+    "RUN",
+    "Attachment",
     "Claimed",
     "EndReason",
     "Ended",
@@ -36,6 +42,8 @@ __all__ = [
     "RunRequest",
     "RunResult",
     "RunTimings",
+    "Runner",
+    "Runners",
     "State",
     "Stock",
 ]

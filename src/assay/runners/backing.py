@@ -21,27 +21,27 @@ class LeaseStorage(Protocol):
         """Seconds since 1970 on the database's clock."""
         ...
 
-    def add_lease(self, lease: Lease, /) -> asyncio.Future[None]:
+    def add_lease(self, lease: Lease, /) -> asyncio.Future[bool]:
         """Somebody has a sandbox."""
         ...
 
-    def replace_lease(self, lease: Lease, /) -> asyncio.Future[None]:
+    def replace_lease(self, lease: Lease, /) -> asyncio.Future[bool]:
         """They have it otherwise, or another one."""
         ...
 
-    def end_lease(self, runner_id: str, /) -> asyncio.Future[None]:
+    def end_lease(self, runner_id: str, /) -> asyncio.Future[bool]:
         """They have it no more; its executions and its sandbox are forgotten as well."""
         ...
 
-    def touch_leases(self, active_at: Mapping[str, float], /) -> asyncio.Future[None]:
+    def touch_leases(self, active_at: Mapping[str, float], /) -> asyncio.Future[bool]:
         """These runners were active then."""
         ...
 
-    def add_execution(self, record: ExecutionRecord, /) -> asyncio.Future[None]:
+    def add_execution(self, record: ExecutionRecord, /) -> asyncio.Future[bool]:
         """Somebody asked for an execution."""
         ...
 
-    def remove_execution(self, execution_id: str, /) -> asyncio.Future[None]:
+    def remove_execution(self, execution_id: str, /) -> asyncio.Future[bool]:
         """Nobody asks for it any more."""
         ...
 

@@ -81,6 +81,8 @@ class Replay:
                 self.position = piece.end
                 data = piece.data if offset == piece.offset else piece.data[offset - piece.offset :]
                 return Output(piece.stream, offset, bytes(data))
+            if self._index == len(self._pieces) - 1:  # the last one may still grow
+                break
             self._index += 1
         return None
 

@@ -165,7 +165,8 @@ class Runner:
         QuotaExceeded at 60 executions, and InvalidInput for a command that is too long.
         """
         encoded = msgspec.json.encode(command)
-        if len(encoded) > COMMAND_BYTES:
+        pieces = len(command.argv) + len(command.environment)
+        if len(encoded) + 6 * pieces > COMMAND_BYTES:  # on its way each piece has its length
             raise InvalidInput("the command, with its environment, is too long")
         hosted = self._host(await self._connected(), command, mode)
         record = ExecutionRecord(
@@ -436,7 +437,7 @@ class Runner:
             return
         removed = self._backing.storage.remove_execution(hosted.id)
 
-        def release(done: asyncio.Future[None]) -> None:
+        def release(done: asyncio.Future[bool]) -> None:
             # Not before the row is gone: a row whose number the agent doesn't know can be started.
             if not done.cancelled() and done.exception() is None and execution is not None:
                 execution.release()

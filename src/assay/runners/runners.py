@@ -221,11 +221,11 @@ class Runners:
 
     # --- the end of a lease -------------------------------------------------------------------
 
-    def _end(self, runner: Runner, reason: EndReason, lost: str = "") -> asyncio.Future[None]:
+    def _end(self, runner: Runner, reason: EndReason, lost: str = "") -> asyncio.Future[bool]:
         """End a lease at once; the future: the database knows it."""
         if self._runners.pop(runner.id, None) is None:
-            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            done.set_result(None)
+            done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+            done.set_result(False)
             return done
         session, lease = runner.link.session, runner.lease
         self._touched.pop(runner.id, None)

@@ -1,0 +1,211 @@
+"""Leases: who has a runner, and when it is over."""
+
+import asyncio
+
+import pytest
+
+from assay.domain.errors import Draining, InvalidInput, RunnerGone, UnknownEnvironment
+from assay.domain.limits import ExecutionLimits
+from assay.runners import EndReason
+from assay.runners.events import RunnerCreated, RunnerEnded
+from assay.runners.runner import Runner
+
+from .conftest import Server, begin, environment, take
+
+
+async def gone(server: Server, runner: Runner, seconds: float = 2.0) -> bool:
+    """Whether it is over within this time, and its sandbox with it."""
+    async with asyncio.timeout(seconds):
+        while runner.over is None or server.stock.discarded == []:
+            await asyncio.sleep(0.005)
+    return True
+
+
+async def test_a_lease_is_in_the_database_before_anybody_has_it(server: Server) -> None:
+    runner = await server.runners.create(
+        "bash", owner="t1", inactivity_seconds=60, most_seconds=100
+    )
+    (lease,) = await server.storage.leases()
+    assert lease == runner.lease
+    assert lease.runner_id.startswith("r-")
+    assert lease.expires_at == lease.created_at + 100
+    assert server.runners.get(runner.id) is runner
+    assert len(server.told(RunnerCreated)) == 1
+
+
+async def test_somebody_elses_runner_is_as_if_there_were_none(server: Server) -> None:
+    runner = await server.runners.create("bash", owner="t1")
+    assert server.runners.get(runner.id, owner="t1") is runner
+    assert server.runners.all(owner="t1") == [runner]
+    assert server.runners.all(owner="t2") == []
+    with pytest.raises(RunnerGone) as theirs:
+        server.runners.get(runner.id, owner="t2")
+    with pytest.raises(RunnerGone) as nobodys:
+        server.runners.get("r-0", owner="t2")
+    assert theirs.value.message == nobodys.value.message
+
+
+async def test_a_deleted_runner_is_gone_with_its_sandbox(server: Server) -> None:
+    runner = await server.runners.create("bash")
+    await server.runners.delete(runner.id)
+    assert await server.storage.leases() == []
+    with pytest.raises(RunnerGone):
+        server.runners.get(runner.id)
+    with pytest.raises(RunnerGone):
+        await server.runners.delete(runner.id)
+    with pytest.raises(RunnerGone):
+        await runner.prepare(runner.command(("say", "x")))
+    with pytest.raises(RunnerGone):
+        await runner.list_files()
+    assert await gone(server, runner)
+    assert await server.driver.list() == []
+    assert [event.reason for event in server.told(RunnerEnded)] == [EndReason.DELETED]
+
+
+async def test_a_reset_gives_a_fresh_sandbox_and_another_generation(server: Server) -> None:
+    runner = await server.runners.create("bash", owner="t1")
+    attachment = await begin(runner, "wait", "20")
+    prepared = await runner.prepare(runner.command(("say", "x")))
+    former = runner.lease
+    following = asyncio.create_task(take(attachment))
+    assert await server.runners.reset(runner.id) is runner
+    assert (await following).lost == EndReason.RESET
+    await attachment.finish()
+    assert runner.lease.generation == 2
+    assert runner.lease.sandbox_id != former.sandbox_id
+    assert server.runners.get(runner.id, generation=2) is runner
+    with pytest.raises(RunnerGone):
+        server.runners.get(runner.id, generation=1)
+    assert runner.executions() == []
+    assert prepared not in [row.id for row in await server.storage.executions()]
+    attachment = await begin(runner, "say", "again")
+    assert (await take(attachment)).stdout == b"again\n"
+    await attachment.finish()
+    (lease,) = await server.storage.leases()
+    assert (lease.generation, lease.sandbox_id) == (2, runner.lease.sandbox_id)
+    while not server.stock.discarded:
+        await asyncio.sleep(0.005)
+    assert await server.driver.list() == [runner.lease.sandbox_id]
+
+
+async def test_an_idle_runner_ends(server: Server) -> None:
+    runner = await server.runners.create("bash", inactivity_seconds=0.1)
+    assert await gone(server, runner)
+    assert runner.over is EndReason.IDLE
+    assert await server.storage.leases() == []
+
+
+async def test_inactivity_counts_from_the_end_of_an_execution(server: Server) -> None:
+    runner = await server.runners.create("bash", inactivity_seconds=0.15)
+    attachment = await begin(runner, "wait", "0.4")
+    assert (await take(attachment)).code == 0
+    ended = asyncio.get_running_loop().time()
+    await attachment.finish()
+    assert await gone(server, runner)
+    assert asyncio.get_running_loop().time() - ended >= 0.14
+
+
+async def test_a_program_without_limit_is_no_activity_by_itself(server: Server) -> None:
+    """Poseidon's `sleep infinity` in a runner with an inactivity timeout."""
+    runner = await server.runners.create("bash", inactivity_seconds=0.2)
+    most = ExecutionLimits(wall_seconds=60, cpu_seconds=None, output_bytes=None)
+    attachment = await begin(runner, "wait", "30", mode="poseidon", limits=most)
+    assert (await take(attachment)).lost == EndReason.IDLE
+    await attachment.finish()
+    assert await gone(server, runner)
+
+
+async def test_what_it_writes_is(server: Server) -> None:
+    runner = await server.runners.create("bash", inactivity_seconds=0.2)
+    most = ExecutionLimits(wall_seconds=60, cpu_seconds=None, output_bytes=None)
+    attachment = await begin(runner, "count", "12", "0.04", limits=most)
+    assert (await take(attachment)).code == 5
+    await attachment.finish()
+
+
+async def test_a_file_operation_holds_inactivity_off(server: Server) -> None:
+    runner = await server.runners.create("bash", inactivity_seconds=0.2)
+    for _ in range(6):
+        await asyncio.sleep(0.06)
+        await runner.list_files()
+    assert runner.over is None
+    assert await gone(server, runner)
+
+
+async def test_the_end_of_its_life_comes_whatever_goes_on(server: Server) -> None:
+    runner = await server.runners.create("bash", most_seconds=0.2)
+    attachment = await begin(runner, "count", "1000", "0.01")
+    assert (await take(attachment)).lost == EndReason.EXPIRED
+    await attachment.finish()
+    assert await gone(server, runner)
+
+
+async def test_an_early_idle_end_is_found_behind_a_later_end_of_life(server: Server) -> None:
+    runner = await server.runners.create("bash", inactivity_seconds=0.3, most_seconds=60)
+    attachment = await begin(runner, "wait", "0.5")
+    await take(attachment)
+    await attachment.finish()
+    assert await gone(server, runner)
+    assert runner.over is EndReason.IDLE
+
+
+async def test_activity_is_written_together(server: Server, monkeypatch) -> None:
+    monkeypatch.setattr("assay.runners.runners.TOUCH_SECONDS", 0.05)
+    runner = await server.runners.create("bash", inactivity_seconds=60)
+    before = (await server.storage.leases())[0].active_at
+    await runner.list_files()
+    await asyncio.sleep(0.15)
+    (lease,) = await server.storage.leases()
+    assert lease.active_at > before
+    assert lease.active_at == runner.lease.active_at
+
+
+async def test_nonsense_makes_no_lease(server: Server) -> None:
+    with pytest.raises(InvalidInput):
+        await server.runners.create("bash", inactivity_seconds=-1)
+    with pytest.raises(InvalidInput):
+        await server.runners.create("bash", most_seconds=0)
+    with pytest.raises(UnknownEnvironment):
+        await server.runners.create("none")
+    assert await server.driver.list() == []
+
+
+async def test_a_request_that_is_cancelled_leaves_no_sandbox(server: Server) -> None:
+    creating = asyncio.create_task(server.runners.create("bash"))
+    while not await server.driver.list():
+        await asyncio.sleep(0)
+    creating.cancel()
+    await asyncio.wait((creating,))
+    await asyncio.sleep(0.05)
+    left = await server.driver.list()
+    # Either the claim itself was cancelled (the stock's to clean up), or it was discarded.
+    assert left == [] or server.stock.discarded == []
+    assert await server.storage.leases() == []
+    for sandbox_id in left:
+        await server.driver.destroy(sandbox_id)
+
+
+async def test_a_draining_server_leases_nothing_and_waits_for_what_runs(server: Server) -> None:
+    runner = await server.runners.create("bash")
+    attachment = await begin(runner, "wait", "0.2")
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    await server.runners.drain(5)
+    assert 0.1 < loop.time() - started < 2
+    with pytest.raises(Draining):
+        await server.runners.create("bash")
+    await take(attachment)
+    await attachment.finish()
+
+
+async def test_commands_are_the_environments(start) -> None:
+    served = environment("bash", variables={"A": "1", "B": "1"})
+    server = await start(environments={"bash": served})
+    runner = await server.runners.create("bash")
+    command = runner.command(("say",), variables={"B": "2"}, privileged=True)
+    assert command.environment["A"] == "1"
+    assert command.environment["B"] == "2"
+    assert command.privileged
+    assert command.limits == served.execution
+    with pytest.raises(InvalidInput):
+        runner.command(("say",), limits=ExecutionLimits(wall_seconds=61))
