@@ -215,6 +215,15 @@ async def server(start: Start) -> Server:
     return await start()
 
 
+async def until(condition: Callable[[], object], seconds: float = 3.0) -> None:
+    """Wait until it holds."""
+    for _ in range(int(seconds / 0.005)):
+        if condition():
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError("it did not come to that")
+
+
 async def begin(runner: Runner, *argv: str, mode: str = "assay.v1", **how: object) -> Attachment:
     """Prepare a command and follow it."""
     return await runner.follow(await runner.prepare(runner.command(argv, **how), mode=mode))

@@ -11,7 +11,7 @@ from assay.runners import EndReason, State
 from assay.runners import executions as executions_module
 from assay.runners.events import ExecutionEnded, ExecutionStarted
 
-from .conftest import NO_LIMITS, Server, Taken, begin, environment, take
+from .conftest import NO_LIMITS, Server, Taken, begin, environment, take, until
 
 
 async def test_a_program_is_followed_from_its_start_to_its_end(server: Server) -> None:
@@ -57,10 +57,7 @@ async def test_an_end_is_released_only_once_its_row_is_gone(server: Server) -> N
     sandbox = server.driver.sandbox(runner.lease.sandbox_id)
     await attachment.finish()
     assert len(sandbox.executions) == 1
-    for _ in range(100):
-        await asyncio.sleep(0.005)
-        if not sandbox.executions:
-            break
+    await until(lambda: not sandbox.executions)
     assert sandbox.executions == {}
     assert await server.storage.executions() == []
 
@@ -238,10 +235,7 @@ async def test_what_a_client_of_poseidon_left_behind_runs_on_and_is_forgotten(
     runner = await server.runners.create("bash")
     attachment = await begin(runner, "flood", "3000000", mode="poseidon")
     await attachment.detach()
-    for _ in range(200):
-        await asyncio.sleep(0.01)
-        if not runner.executions():
-            break
+    await until(lambda: not runner.executions())
     assert runner.executions() == []
     assert [event.outcome for event in server.told(ExecutionEnded)] == ["exited"]
 
@@ -250,10 +244,7 @@ async def test_a_client_that_leaves_in_an_orderly_way_ends_its_program(server: S
     runner = await server.runners.create("bash")
     attachment = await begin(runner, "wait", "20", mode="poseidon")
     await attachment.abandon()
-    for _ in range(100):
-        await asyncio.sleep(0.005)
-        if not runner.executions():
-            break
+    await until(lambda: not runner.executions())
     assert [event.outcome for event in server.told(ExecutionEnded)] == ["cancelled"]
     assert runner.executions() == []
 
@@ -292,10 +283,7 @@ async def test_a_runner_has_so_many_executions_and_no_more(server: Server, monke
     with pytest.raises(QuotaExceeded):
         await runner.prepare(runner.command(("say", "x")))
     await attachments[0].abandon()
-    for _ in range(100):
-        await asyncio.sleep(0.005)
-        if len(runner.executions()) == 2:
-            break
+    await until(lambda: len(runner.executions()) == 2)
     fourth = await begin(runner, "say", "x")
     assert (await take(fourth)).code == 0
     await fourth.finish()
@@ -323,10 +311,7 @@ async def test_one_call_runs_a_program_with_its_input(server: Server) -> None:
     await asyncio.sleep(0.02)
     running.cancel()
     await asyncio.wait((running,))
-    for _ in range(100):
-        await asyncio.sleep(0.005)
-        if not runner.executions():
-            break
+    await until(lambda: not runner.executions())
     assert runner.executions() == []
     assert await server.storage.executions() == []
 

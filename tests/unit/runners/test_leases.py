@@ -10,14 +10,12 @@ from assay.runners import EndReason
 from assay.runners.events import RunnerCreated, RunnerEnded
 from assay.runners.runner import Runner
 
-from .conftest import Server, begin, environment, take
+from .conftest import Server, begin, environment, take, until
 
 
 async def gone(server: Server, runner: Runner, seconds: float = 2.0) -> bool:
     """Whether it is over within this time, and its sandbox with it."""
-    async with asyncio.timeout(seconds):
-        while runner.over is None or server.stock.discarded == []:
-            await asyncio.sleep(0.005)
+    await until(lambda: runner.over is not None and server.stock.discarded != [], seconds)
     return True
 
 
@@ -83,8 +81,7 @@ async def test_a_reset_gives_a_fresh_sandbox_and_another_generation(server: Serv
     await attachment.finish()
     (lease,) = await server.storage.leases()
     assert (lease.generation, lease.sandbox_id) == (2, runner.lease.sandbox_id)
-    while not server.stock.discarded:
-        await asyncio.sleep(0.005)
+    await until(lambda: server.stock.discarded)
     assert await server.driver.list() == [runner.lease.sandbox_id]
 
 
@@ -172,8 +169,7 @@ async def test_nonsense_makes_no_lease(server: Server) -> None:
 
 async def test_a_request_that_is_cancelled_leaves_no_sandbox(server: Server) -> None:
     creating = asyncio.create_task(server.runners.create("bash"))
-    while not await server.driver.list():
-        await asyncio.sleep(0)
+    await until(lambda: server.driver._machine.places)
     creating.cancel()
     await asyncio.wait((creating,))
     await asyncio.sleep(0.05)
