@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from assay.api import status
+from assay.api import events, status, system, tokens
 from assay.api.route import Route
 
-ROUTES: Final[tuple[Route, ...]] = (*status.ROUTES,)
+ROUTES: Final[tuple[Route, ...]] = (
+    *status.ROUTES,
+    *events.ROUTES,
+    *tokens.ROUTES,
+    *system.ROUTES,
+)
 """In the order in which they are tried, the busiest first."""

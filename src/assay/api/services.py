@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from assay.api.auth import Authenticator
+from assay.api.listeners import Listeners
 from assay.api.origin import Network
+from assay.api.proxy import PortProxy
 from assay.domain.limits import MIB, ExecutionLimits
 from assay.environments.served import ServedEnvironment
+from assay.storage.records import TokenRecord
 
 
 class PoolCounts(Protocol):
@@ -54,6 +57,26 @@ class Environments(Protocol):
 
     async def delete(self, name: str) -> bool:
         """Remove one; False: there was none. Raises Forbidden for one of the configuration."""
+        ...
+
+
+class TokenStore(Protocol):
+    """Where tokens are kept; `assay.storage.Storage` is one."""
+
+    def clock(self) -> float:
+        """Seconds since 1970, on the database's clock."""
+        ...
+
+    async def tokens(self) -> list[TokenRecord]:
+        """All of them, the oldest first."""
+        ...
+
+    def add_token(self, record: TokenRecord) -> Awaitable[bool]:
+        """Keep a new one."""
+        ...
+
+    def revoke_token(self, token_id: str) -> Awaitable[bool]:
+        """Let it open nothing any more; whether it was there, and not revoked."""
         ...
 
 
@@ -114,3 +137,7 @@ class Services:
     ready: Callable[[], bool] = lambda: True
     """False while the server starts or drains."""
     on_event: Callable[[Answered], None] | None = None
+    tokens: TokenStore | None = None
+    """What /tokens changes; None: this server keeps none."""
+    proxy: PortProxy = field(default_factory=PortProxy)
+    listeners: Listeners = field(default_factory=Listeners)
