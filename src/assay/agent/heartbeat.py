@@ -5,6 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
+
+_ROUNDING: Final = 1e-6
+"""Seconds: a timer that is due is due, whatever the last digit of a difference says. (In virtual
+time it would be due for ever.)"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,11 +61,11 @@ class Heartbeat:
             # This program itself stood still (a suspended machine): what the agent sent meanwhile
             # may still lie in the socket, so the silence counts from now.
             self.last_heard = now
-        if now - self.last_heard >= self._timings.silence:
+        if now - self.last_heard >= self._timings.silence - _ROUNDING:
             self._silent()
             return
         spoken = self._last_sent()
-        if spoken is not None and now - spoken >= self._timings.ping:
+        if spoken is not None and now - spoken >= self._timings.ping - _ROUNDING:
             self._ping()
             spoken = now
         self._plan(now if spoken is None else spoken)
