@@ -26,8 +26,13 @@ class Everybody:
 
 @dataclass(frozen=True)
 class Counts:
+    target: int = 0
     idle: int = 0
+    creating: int = 0
+    checking: int = 0
+    waiting: int = 0
     used: int = 0
+    last_error: str = ""
 
 
 @dataclass

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Final
 
-from aiohttp import web
+from aiohttp import WSCloseCode, web
 
 from assay.api.endpoint import endpoint
 from assay.api.errors import HttpError
@@ -25,6 +26,13 @@ def make_app(services: Services, routes: tuple[Route, ...] = ROUTES) -> web.Appl
         method="*", path="", handler=_Rest(routes).answer, summary="", scope=None, poseidon=True
     )
     app.router.add_route("*", "/{rest:.*}", endpoint(rest, services))
+
+    async def say_restarting(_: web.Application) -> None:
+        """Clients of assay.v1 come again and lose nothing."""
+        closing = [socket.close(code=WSCloseCode.SERVICE_RESTART) for socket in services.sockets]
+        await asyncio.gather(*closing, return_exceptions=True)
+
+    app.on_shutdown.append(say_restarting)
     return app
 
 

@@ -17,6 +17,7 @@ from assay.api.origin import address_of
 from assay.api.route import Call, Route
 from assay.api.services import Answered, Services
 from assay.domain.errors import InvalidInput, RateLimited, Unauthenticated
+from assay.runners import Runner
 
 Decode = Callable[[bytes | bytearray], Any]
 _AT_THE_DOOR: Final = (Unauthenticated, RateLimited)
@@ -39,10 +40,11 @@ def endpoint(route: Route, services: Services) -> Callable[[web.Request], Awaita
             address = address_of(request.headers, request.remote or "", proxies)
             caller = await authenticate(request.headers, address)
             caller.require(scope)
+        runner = find_runner(request, services, caller) if route.of_runner else None
         body = None
         if decode is not None:
             body = _decoded(await read_body(request, most), decode)
-        return await handler(Call(request, services, caller, body))
+        return await handler(Call(request, services, caller, body, runner))
 
     async def answer(request: web.Request) -> web.StreamResponse:
         started = perf_counter()
@@ -70,6 +72,18 @@ def endpoint(route: Route, services: Services) -> Callable[[web.Request], Awaita
                 )
 
     return answer
+
+
+def find_runner(request: web.Request, services: Services, caller: Caller) -> Runner:
+    """The runner that a path names. Raises RunnerGone, for one of somebody else as well."""
+    text = request.query.get("generation") if request.query_string else None
+    if text is not None and not (text.isascii() and text.isdecimal() and len(text) < 19):
+        raise InvalidInput("generation is a number")
+    return services.runners.get(
+        request.match_info["runner_id"],
+        owner=caller.owner,
+        generation=None if text is None else int(text),
+    )
 
 
 async def read_body(request: web.Request, most: int) -> bytes | bytearray:

@@ -63,6 +63,7 @@ STATUS: Final[Mapping[str, int]] = MappingProxyType(
         "body_too_large": 413,
         "not_an_upgrade": 400,
         "port_silent": 502,
+        "files_not_changed": 500,
     }
 )
 """The code of an error -> the status of its answer."""
@@ -72,6 +73,11 @@ OVERLOAD: Final = frozenset(
 )
 """What Poseidon's clients know as NOMAD_OVERLOAD: come again later."""
 _UNKNOWN_RUNNER: Final = "no runner found with this id"
+_FIXED: Final = {
+    "unknown_execution": "execution id unknown",
+    "file_error": "file not found or insufficient permissions",
+}
+"""What Poseidon says, word by word."""
 _log: Final = logging.getLogger("assay.api")
 
 
@@ -84,11 +90,15 @@ class HttpError(AssayError):
         self.headers = headers or {}
 
 
-class _ClientError(msgspec.Struct):
+class ClientError(msgspec.Struct):
+    """Poseidon's shape of a status below 500."""
+
     message: str
 
 
-class _ServerError(msgspec.Struct):
+class ServerError(msgspec.Struct):
+    """Poseidon's shape of a status from 500 on."""
+
     message: str
     errorCode: str  # noqa: N815
 
@@ -141,13 +151,13 @@ def _in_poseidons_shape(
     if status in (401, 405) or code in ("no_such_route", "not_found"):
         return web.Response(status=status, headers=headers)
     if status < 500:
-        message = error.message
-        if code == "runner_gone":
+        message = _FIXED.get(code, error.message)
+        if code == "runner_gone" and _UNKNOWN_RUNNER not in message:
             message = f"{message}: {_UNKNOWN_RUNNER}"
-        body = _encode(_ClientError(message))
+        body = _encode(ClientError(message))
     else:
         # Any other 5xx than 500 is unexpected to CodeOcean.
         status = 500
         known = "NOMAD_OVERLOAD" if code in OVERLOAD else "NOMAD_INTERNAL_SERVER_ERROR"
-        body = _encode(_ServerError(error.message, known))
+        body = _encode(ServerError(error.message, known))
     return web.Response(body=body, status=status, headers=headers, content_type="application/json")

@@ -10,7 +10,9 @@ import msgspec
 from aiohttp import web
 
 from assay.api.auth import Caller
+from assay.api.origin import Origin, origin_of
 from assay.api.services import Services
+from assay.runners import Runner
 
 PREFIX: Final = "/api/v1"
 
@@ -24,6 +26,25 @@ class Call:
     caller: Caller
     body: Any
     """What was sent, decoded as the route says; None where it takes nothing."""
+    found: Runner | None
+    """The runner that the path names, if it names one."""
+
+    @property
+    def runner(self) -> Runner:
+        """The runner that the path names."""
+        assert self.found is not None
+        return self.found
+
+    @property
+    def origin(self) -> Origin:
+        """The address under which the client sees this server. Raises InvalidInput."""
+        request, settings = self.request, self.services.settings
+        return origin_of(
+            request.headers,
+            scheme="https" if settings.tls else request.scheme,
+            peer=request.remote or "",
+            proxies=settings.proxies,
+        )
 
 
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]
@@ -62,3 +83,8 @@ class Route:
     """Its errors have Poseidon's shape."""
     exact: bool = True
     """False: `path` is a pattern of aiohttp's router, such as one with a rest of any length."""
+
+    @property
+    def of_runner(self) -> bool:
+        """Whether its path names a runner, which is looked up before anything else."""
+        return "{runner_id}" in self.path

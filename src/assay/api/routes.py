@@ -4,11 +4,26 @@ from __future__ import annotations
 
 from typing import Final
 
-from assay.api import events, status, system, tokens
+from assay.api import (
+    environments,
+    events,
+    executions,
+    files,
+    run,
+    runners,
+    status,
+    system,
+    tokens,
+)
 from assay.api.route import Route
 
 ROUTES: Final[tuple[Route, ...]] = (
+    *executions.ROUTES,
+    *files.ROUTES,
+    *runners.ROUTES,
+    *run.ROUTES,
     *status.ROUTES,
+    *environments.ROUTES,
     *events.ROUTES,
     *tokens.ROUTES,
     *system.ROUTES,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
+
+from aiohttp import web
 
 from assay.api.auth import Authenticator
 from assay.api.listeners import Listeners
@@ -12,6 +15,7 @@ from assay.api.origin import Network
 from assay.api.proxy import PortProxy
 from assay.domain.limits import MIB, ExecutionLimits
 from assay.environments.served import ServedEnvironment
+from assay.runners import Runners
 from assay.storage.records import TokenRecord
 
 
@@ -19,13 +23,38 @@ class PoolCounts(Protocol):
     """How full the pool of one environment is."""
 
     @property
+    def target(self) -> int:
+        """Sandboxes that should wait for somebody."""
+        ...
+
+    @property
     def idle(self) -> int:
-        """Sandboxes that wait for somebody."""
+        """Sandboxes that do."""
+        ...
+
+    @property
+    def creating(self) -> int:
+        """Sandboxes that are being made."""
+        ...
+
+    @property
+    def checking(self) -> int:
+        """Idle ones whose health is being looked at."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """Requests for one that wait."""
         ...
 
     @property
     def used(self) -> int:
         """Sandboxes that were claimed and are not given back."""
+        ...
+
+    @property
+    def last_error(self) -> object:
+        """Why the last attempt to make one failed, if it did."""
         ...
 
 
@@ -108,6 +137,8 @@ class ApiSettings:
     """Whose `X-Forwarded-…` is believed, see `origin.networks`."""
     host_image: bool = False
     """Whether environments of the API may have the image "host", this machine's own programs."""
+    claim_seconds: float = 10.0
+    """How long a request for a sandbox waits for one, unless it says otherwise."""
     depleting_below: float = 0.0
     """/health is 503 when less than this share of an environment's pool is idle."""
     execution: ExecutionLimits = field(
@@ -126,7 +157,7 @@ class ApiSettings:
 class Services:
     """All that handlers of requests use."""
 
-    runners: Any
+    runners: Runners
     pool: PoolView
     environments: Environments
     authenticator: Authenticator
@@ -141,3 +172,9 @@ class Services:
     """What /tokens changes; None: this server keeps none."""
     proxy: PortProxy = field(default_factory=PortProxy)
     listeners: Listeners = field(default_factory=Listeners)
+    making: Counter[str] = field(default_factory=Counter, repr=False)
+    """Runners that are being made, by owner."""
+    running: Counter[str] = field(default_factory=Counter, repr=False)
+    """Programs of requests that wait for their end, by owner."""
+    sockets: set[web.WebSocketResponse] = field(default_factory=set, repr=False)
+    """The connections of those who follow executions."""

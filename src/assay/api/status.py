@@ -8,6 +8,7 @@ import msgspec
 from aiohttp import web
 
 from assay.api.answers import empty, json
+from assay.api.events import PoolAnswer, pool_state
 from assay.api.route import Call, Route
 from assay.api.services import Services
 
@@ -67,6 +68,10 @@ async def _statistics(call: Call) -> web.StreamResponse:
     return json(found)
 
 
+async def _pool(call: Call) -> web.StreamResponse:
+    return json(PoolAnswer(environments=pool_state(call.services.pool.statistics())))
+
+
 ROUTES: Final = (
     Route(
         method="GET",
@@ -94,5 +99,13 @@ ROUTES: Final = (
         scope="read",
         responses={200: dict[str, PoolOf]},
         poseidon=True,
+    ),
+    Route(
+        method="GET",
+        path="/pool",
+        handler=_pool,
+        summary="The pools of all environments, and who waits for them",
+        scope="read",
+        responses={200: PoolAnswer},
     ),
 )

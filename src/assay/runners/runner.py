@@ -231,6 +231,16 @@ class Runner:
         finally:
             await attachment.abandon()
 
+    def cancel(self, execution_id: str) -> None:
+        """Kill what was started; forget what was not. Raises UnknownExecution."""
+        hosted = self._hosted.get(execution_id)
+        if hosted is None:
+            raise UnknownExecution("there is no such execution, or it is over")
+        if hosted.state is State.PREPARED:
+            self.forget(hosted)
+        else:
+            hosted.kill()
+
     async def _start(self, hosted: HostedExecution, agent: Agent) -> Attachment:
         attachment = Attachment(hosted, self._link, resumed=False)
         try:

@@ -1,0 +1,148 @@
+"""Files of a runner: list, write and delete, fetch."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from aiohttp import web
+
+from assay.agent.entries import EntryKind
+from assay.api.accounts import accounts_of
+from assay.api.answers import empty, json
+from assay.api.errors import HttpError
+from assay.api.listing import FileHeader, as_ls
+from assay.api.route import Call, Parameter, Route
+from assay.domain.errors import FileError
+from assay.runners import FileToWrite
+
+_DEPTH_MOST: Final = 128
+"""Levels of folders that a recursive list goes down."""
+_TRUE: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})
+_FALSE: Final = frozenset({"0", "f", "F", "FALSE", "false", "False"})
+_IN_QUOTES: Final = str.maketrans({'"': r"\"", "\\": r"\\"} | dict.fromkeys(range(32), "_"))
+
+
+class FileCopy(msgspec.Struct):
+    """A file to write, or a folder where the path ends with a slash; content is base64."""
+
+    path: str = ""
+    content: bytes | None = None
+
+
+class FilesRequest(msgspec.Struct):
+    """What to delete, and then to write."""
+
+    delete: list[str] | None = None
+    copy: list[FileCopy] | None = None
+
+
+class FileList(msgspec.Struct):
+    """What `ls -l` would show."""
+
+    files: list[FileHeader]
+
+
+async def _list(call: Call) -> web.StreamResponse:
+    query, runner = call.request.query, call.runner
+    path = query.get("path") or "./"
+    recursive = _flag(query.get("recursive"), default=True)
+    privileged = _flag(query.get("privilegedExecution"), default=False)
+    accounts = accounts_of(runner.blueprint.root)
+    if not _surely_folder(path):
+        entries = await runner.list_files(path, depth=0, privileged=privileged)
+        if not entries or entries[0].kind is not EntryKind.FOLDER:
+            return json(FileList(as_ls(entries, path, accounts, itself=True)))
+    depth = _DEPTH_MOST if recursive else 1
+    entries = await runner.list_files(path, depth=depth, privileged=privileged)
+    return json(FileList(as_ls(entries, path, accounts, recursive=recursive)))
+
+
+def _surely_folder(path: str) -> bool:
+    return path.endswith("/") or path.rpartition("/")[2] in (".", "..")
+
+
+async def _change(call: Call) -> web.StreamResponse:
+    asked: FilesRequest = call.body
+    copies = [FileToWrite(path=each.path, content=each.content or b"") for each in asked.copy or ()]
+    try:
+        await call.runner.change_files(asked.delete or (), copies)
+    except FileError as error:
+        raise HttpError("files_not_changed", error.message) from error
+    return empty()
+
+
+async def _fetch(call: Call) -> web.StreamResponse:
+    query, request = call.request.query, call.request
+    path = query.get("path", "")
+    privileged = _flag(query.get("privilegedExecution"), default=False)
+    async with call.runner.read_file(path, privileged=privileged) as (size, pieces):
+        response = web.StreamResponse(
+            headers={
+                "Content-Type": "application/octet-stream",
+                "Content-Disposition": f'attachment; filename="{path.translate(_IN_QUOTES)}"',
+                "X-Content-Type-Options": "nosniff",
+            }
+        )
+        response.content_length = size
+        await response.prepare(request)
+        try:
+            async for piece in pieces:
+                await response.write(piece)
+        except Exception:
+            # Too late for another status: a client must not take a part for the whole.
+            if request.transport is not None:
+                request.transport.abort()
+            raise
+        await response.write_eof()
+    return response
+
+
+def _flag(text: str | None, *, default: bool) -> bool:
+    """A switch as Poseidon reads it; what it can't read is the default."""
+    if text in _TRUE:
+        return True
+    return False if text in _FALSE else default
+
+
+_PATH: Final = "Absolute, or relative to the working folder"
+_PRIVILEGED: Final = Parameter(
+    name="privilegedExecution", type=bool, default=False, summary="As the sandbox's root"
+)
+
+ROUTES: Final = (
+    Route(
+        method="PATCH",
+        path="/runners/{runner_id}/files",
+        handler=_change,
+        summary="Delete files, then write files",
+        request=FilesRequest,
+        responses={204: None},
+        problems=(413, 500),
+        poseidon=True,
+    ),
+    Route(
+        method="GET",
+        path="/runners/{runner_id}/files",
+        handler=_list,
+        summary="List files; those whose names begin with a dot are left out",
+        parameters=(
+            Parameter(name="path", default="./", summary=_PATH),
+            Parameter(name="recursive", type=bool, default=True, summary="Folders in folders too"),
+            _PRIVILEGED,
+        ),
+        responses={200: FileList},
+        problems=(424,),
+        poseidon=True,
+    ),
+    Route(
+        method="GET",
+        path="/runners/{runner_id}/files/raw",
+        handler=_fetch,
+        summary="The content of a file",
+        parameters=(Parameter(name="path", required=True, summary=_PATH), _PRIVILEGED),
+        responses={200: bytes},
+        problems=(424,),
+        poseidon=True,
+    ),
+)
