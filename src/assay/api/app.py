@@ -48,8 +48,8 @@ def make_server(app: web.Application, services: Services) -> web.AppRunner:
         keepalive_timeout=settings.keepalive_seconds,
         handler_cancellation=True,
         shutdown_timeout=5.0,
-        # Bodies have a limit of their own, see `endpoint.read_body`.
-        auto_decompress=True,
+        # Compressed bodies could be bombs; learners' servers get them as they are.
+        auto_decompress=False,
     )
 
 

@@ -87,9 +87,11 @@ def find_runner(request: web.Request, services: Services, caller: Caller) -> Run
 
 
 async def read_body(request: web.Request, most: int) -> bytes | bytearray:
-    """Read all that was sent, in one buffer. Raises HttpError (413) beyond `most` bytes."""
+    """Read all that was sent, in one buffer. Raises HttpError: too many bytes, or compressed."""
+    if request.headers.get("Content-Encoding", "identity") != "identity":
+        raise HttpError("encoded_body", "send the body as it is, without a Content-Encoding")
     length = request.content_length
-    if length is not None and length <= _AT_ONCE and "Content-Encoding" not in request.headers:
+    if length is not None and length <= _AT_ONCE:
         return await request.read()
     body = bytearray()
     async for piece in request.content.iter_any():

@@ -289,6 +289,7 @@ ROUTES: Final = (
         responses={200: PoseidonsEnvironment},
         problems=(404,),
         poseidon=True,
+        silent=(404,),
     ),
     Route(
         method="PUT",
@@ -300,6 +301,7 @@ ROUTES: Final = (
         responses={201: None, 204: None},
         problems=(404, 500),
         poseidon=True,
+        silent=(404,),
     ),
     Route(
         method="DELETE",
@@ -310,6 +312,7 @@ ROUTES: Final = (
         responses={204: None},
         problems=(404,),
         poseidon=True,
+        silent=(404,),
     ),
     Route(
         method="GET",

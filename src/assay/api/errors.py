@@ -61,6 +61,7 @@ STATUS: Final[Mapping[str, int]] = MappingProxyType(
         "no_such_route": 404,
         "method_not_allowed": 405,
         "body_too_large": 413,
+        "encoded_body": 415,
         "not_an_upgrade": 400,
         "port_silent": 502,
         "files_not_changed": 500,
@@ -78,6 +79,8 @@ _FIXED: Final = {
     "file_error": "file not found or insufficient permissions",
 }
 """What Poseidon says, word by word."""
+_MESSAGE_MOST: Final = 4000
+"""Characters of a message: some repeat what was asked for, and that can be a megabyte."""
 _log: Final = logging.getLogger("assay.api")
 
 
@@ -126,6 +129,7 @@ def answer_to(error: Exception, request: web.Request, *, poseidon: bool) -> web.
     if not isinstance(error, AssayError):
         _log.error("%s %s failed", request.method, request.path, exc_info=error)
         error = AssayError("an error inside of the server; its log says more")
+    error.message = error.message[:_MESSAGE_MOST]
     code = error.http_code if isinstance(error, HttpError) else error.code
     status = STATUS[code]
     headers = dict(error.headers) if isinstance(error, HttpError) else {}

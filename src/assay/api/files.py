@@ -13,11 +13,12 @@ from assay.api.answers import empty, json
 from assay.api.errors import HttpError
 from assay.api.listing import FileHeader, as_ls
 from assay.api.route import Call, Parameter, Route
-from assay.domain.errors import FileError
+from assay.domain.errors import FileError, InvalidInput
 from assay.runners import FileToWrite
 
 _DEPTH_MOST: Final = 128
 """Levels of folders that a recursive list goes down."""
+_NO_FILE: Final = frozenset({"", ".", ".."})
 _TRUE: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE: Final = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 _IN_QUOTES: Final = str.maketrans({'"': r"\"", "\\": r"\\"} | dict.fromkeys(range(32), "_"))
@@ -64,6 +65,9 @@ def _surely_folder(path: str) -> bool:
 
 async def _change(call: Call) -> web.StreamResponse:
     asked: FilesRequest = call.body
+    for each in asked.copy or ():
+        if each.path in _NO_FILE:
+            raise InvalidInput(f"a file can't be written to the path {each.path!r}")
     copies = [FileToWrite(path=each.path, content=each.content or b"") for each in asked.copy or ()]
     try:
         await call.runner.change_files(asked.delete or (), copies)

@@ -81,6 +81,8 @@ class Route:
     """Other statuses besides those that every route has."""
     poseidon: bool = False
     """Its errors have Poseidon's shape."""
+    silent: tuple[int, ...] = ()
+    """Statuses of errors that have no body there."""
     exact: bool = True
     """False: `path` is a pattern of aiohttp's router, such as one with a rest of any length."""
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 from aiohttp import WSCloseCode, WSMsgType, web
+from msgspec import Meta
 
 from assay.api.answers import encode
 from assay.api.poseidon_stream import REPLACED
@@ -67,7 +68,7 @@ class Complaint(msgspec.Struct, tag="error", tag_field="type"):
 class Ack(msgspec.Struct, tag="ack", tag_field="type"):
     """The client has all output before `offset`."""
 
-    offset: int
+    offset: Annotated[int, Meta(ge=0)]
 
 
 class EndInput(msgspec.Struct, tag="end-input", tag_field="type"):
