@@ -187,6 +187,11 @@ class HostedExecution:
         else:
             self.discard()
 
+    def replace(self) -> None:
+        """Its client has to look for it elsewhere."""
+        self.attached_by = None
+        self.wake()
+
     def abandon(self, client: object) -> None:
         """The client has left for good: nobody will ask how it ends."""
         if self.attached_by is client:

@@ -11,6 +11,7 @@ from assay.agent.session import CONNECTION_BROKE, Session, connect
 from assay.agent.witness import Witness
 from assay.domain.errors import (
     AgentError,
+    AgentRefused,
     AssayError,
     ConnectionLost,
     ProtocolViolation,
@@ -19,6 +20,7 @@ from assay.domain.errors import (
 from assay.domain.facts import Facts
 from assay.driver.port import RootFilesystem, Sandbox, Secret
 from assay.runners.backing import Backing
+from assay.runners.values import EndReason
 
 MEND_SECONDS: Final = 15.0
 """An agent that can't be talked to for so long is lost, as one that is silent."""
@@ -131,6 +133,10 @@ class Link:
             except TimeoutError:
                 error = error or ConnectionLost("the sandbox's agent could not be connected to")
                 break
+            except AgentRefused as refused:
+                if refused.detail == "epoch":  # what runs there is somebody else's to look after
+                    return Facts(lost=EndReason.TAKEN_OVER)
+                error = refused
             except AgentError as failure:
                 error = failure
             except AssayError as failure:

@@ -56,7 +56,7 @@ class Runner:
         blueprint: Blueprint,
         link: Callable[[Runner], Link],
         *,
-        on_over: Callable[[Runner, EndReason, str], object],
+        on_over: Callable[[Runner, EndReason], object],
         on_touched: Callable[[Runner], None],
     ) -> None:
         self.blueprint = blueprint
@@ -343,21 +343,24 @@ class Runner:
         """Note where its ports are."""
         self._lease = replace(self._lease, ports=ports)
 
-    def end(self, reason: EndReason, lost: str = "", facts: Facts | None = None) -> None:
+    def end(self, reason: EndReason) -> None:
         """Be over: everybody who waits for something gets to know."""
         self.over = reason
-        if self._timer is not None:
-            self._timer.cancel()
-        self._link.close()
-        self.ports.close()
-        self._lose_executions(facts or Facts(lost=lost or reason))
+        self._let_go()
+        self._lose_executions(Facts(lost=reason))
 
-    def pause(self) -> None:
-        """The server ends, and the lease does not: let go of everything here."""
-        if self._timer is not None:
-            self._timer.cancel()
+    def hand_over(self, reason: EndReason | None = None) -> None:
+        """Let go of everything here, for the lease is another server's now, or the next one's."""
+        self.over = reason
+        self._let_go()
         for hosted in self._hosted.values():
             hosted.close()
+            if reason is not None:
+                hosted.replace()
+
+    def _let_go(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         self._link.close()
         self.ports.close()
 
@@ -387,8 +390,11 @@ class Runner:
 
     def on_lost(self, facts: Facts) -> None:
         """The sandbox is gone, or its agent is."""
-        self._lose_executions(facts)
-        self._on_over(self, EndReason.SANDBOX_LOST, facts.lost or "")
+        if facts.lost == EndReason.TAKEN_OVER:
+            self._on_over(self, EndReason.TAKEN_OVER)
+        else:
+            self._lose_executions(facts)
+            self._on_over(self, EndReason.SANDBOX_LOST)
 
     # --- for its executions -------------------------------------------------------------------
 
@@ -428,10 +434,13 @@ class Runner:
 
     def on_overdue(self, hosted: HostedExecution) -> None:
         """An agent that doesn't end a program in time is not to be trusted with another."""
-        self._link.close()
+        link = self._link
+        link.close()
 
         async def end() -> None:
-            self.on_lost(await self._link.witness.lost(Overdue(OVERDUE)))
+            facts = await link.witness.lost(Overdue(OVERDUE))
+            if link is self._link:
+                self.on_lost(facts)
 
         self._backing.background.spawn(end())
 
@@ -516,4 +525,4 @@ class Runner:
             self._rearm()
             return
         expired = self._lease.expires_at is not None and now >= self._lease.expires_at
-        self._on_over(self, EndReason.EXPIRED if expired else EndReason.IDLE, "")
+        self._on_over(self, EndReason.EXPIRED if expired else EndReason.IDLE)

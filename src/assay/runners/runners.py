@@ -143,7 +143,7 @@ class Runners:
             lease,
             blueprint,
             self._link(lease.sandbox_id, secret, blueprint.root, session),
-            on_over=self._end,
+            on_over=self._on_over,
             on_touched=self._on_touched,
         )
 
@@ -221,28 +221,39 @@ class Runners:
 
     # --- the end of a lease -------------------------------------------------------------------
 
-    def _end(self, runner: Runner, reason: EndReason, lost: str = "") -> asyncio.Future[bool]:
-        """End a lease at once; the future: the database knows it."""
-        if self._runners.pop(runner.id, None) is None:
-            done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-            done.set_result(False)
-            return done
+    def _end(self, runner: Runner, reason: EndReason) -> Awaitable[object]:
+        """End a lease at once; await the result, and the database knows it."""
+        self._runners.pop(runner.id, None)
         session, lease = runner.link.session, runner.lease
         self._touched.pop(runner.id, None)
-        runner.end(reason, lost)
         ended = self._backing.storage.end_lease(runner.id)
         ignore_result(ended)
+        runner.end(reason)
         self._discard(session, lease.sandbox_id)
+        self._tell_end(lease, reason)
+        return ended
+
+    def _on_over(self, runner: Runner, reason: EndReason) -> None:
+        """A lease came to its end by itself, or is this server's no more."""
+        if runner.over is not None:
+            return
+        if reason is not EndReason.TAKEN_OVER:
+            self._end(runner, reason)
+        elif self._runners.pop(runner.id, None) is not None:
+            self._touched.pop(runner.id, None)
+            runner.hand_over(reason)
+            self._tell_end(runner.lease, reason)
+
+    def _tell_end(self, lease: Lease, reason: EndReason) -> None:
         self._backing.tell(
             RunnerEnded(
-                runner_id=runner.id,
+                runner_id=lease.runner_id,
                 environment=lease.environment,
                 owner=lease.owner,
                 reason=reason,
                 seconds=self._backing.storage.clock() - lease.created_at,
             )
         )
-        return ended
 
     def _discard(self, session: Session | None, sandbox_id: str) -> None:
         """Destroy a sandbox meanwhile: nobody has to wait for that."""
@@ -340,7 +351,7 @@ class Runners:
         runners = list(self._runners.values())
         self._runners.clear()
         for runner in runners:
-            runner.pause()
+            runner.hand_over()
         await self._backing.background.settle(SETTLE_SECONDS)
         for runner in runners:
             if runner.link.session is not None:

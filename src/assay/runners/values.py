@@ -29,7 +29,7 @@ class EndReason(StrEnum):
     DELETED = "the runner was deleted"
     RESET = "the runner was reset"
     SANDBOX_LOST = "the runner's sandbox was lost"
-    NO_ENVIRONMENT = "the runner's environment is not there any more"
+    TAKEN_OVER = "another server has taken over the runner"
 
 
 class Output(NamedTuple):

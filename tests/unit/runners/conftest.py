@@ -15,6 +15,7 @@ from assay.domain.limits import ExecutionLimits
 from assay.driver.port import Driver, RootFilesystem, Sandbox, Secret
 from assay.drivers.fake import FakeDriver, Process, Program
 from assay.drivers.fake.driver import FakeMachine
+from assay.drivers.fake.stream import MemoryStream
 from assay.environments import Blueprint, ServedEnvironment
 from assay.runners import Ended, Event, InputWindow, Output, Replaced
 from assay.runners.attachment import Attachment
@@ -160,8 +161,21 @@ async def wait(process: Process) -> int:
     return 0
 
 
+async def serve(process: Process) -> int:
+    """Answer each connection to port 8080 with what it sends, in capitals."""
+
+    async def answer(_: Process, stream: MemoryStream) -> None:
+        while data := await stream.read(65_536):
+            await stream.write(data.upper())
+
+    process.listen(8080, answer)
+    await process.sleep(30)
+    return 0
+
+
 PROGRAMS: Mapping[str, Program] = {
     "say": say, "echo": echo, "count": count, "flood": flood, "wait": wait,
+    "serve": serve,
 }  # fmt: skip
 
 
