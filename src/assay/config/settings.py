@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
 
+from assay.config.document import CONFIGURATION, RUNTIMES, SERVER, Document
 from assay.domain.errors import InvalidInput
-
-CONFIGURATION: Final = Path("/etc/assay/assay.toml")
-"""Read when it is there; ASSAY_CONFIG names another file, which must be there."""
-
-RUNTIMES: Final = ("crun", "runc", "runsc")
-"""Programs whose place can be set."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,7 +52,7 @@ def read_settings(
 ) -> Settings:
     """Read the settings; arguments are flags. Raises InvalidInput: where, and what is wrong."""
     variables = os.environ if variables is None else variables
-    document = _Document.read(variables.get("ASSAY_CONFIG", ""), configuration)
+    document = Document.read(variables, configuration)
     found_state = _first(state, variables.get("ASSAY_STATE"), document.path("state"))
     found_images = _first(variables.get("ASSAY_IMAGES"), document.path("images"))
     named = tuple(filter(None, variables.get("ASSAY_ENVIRONMENTS", "").split(os.pathsep)))
@@ -67,84 +60,15 @@ def read_settings(
     folders = _paths(environments) or _paths(named) or written
     runtimes = {**document.runtimes(), **_runtimes_of(variables)}
     settings = Settings(
-        state=_path(found_state) if found_state else _default_state(variables),
+        state=_path(found_state) if found_state else default_state(variables),
         images=_path(found_images) if found_images else _default_images(variables),
         environments=folders,
         driver=_first(driver, variables.get("ASSAY_DRIVER"), document.text("driver")),
         runtimes=MappingProxyType(runtimes),
     )
+    document.table(SERVER)
     document.refuse_unknown()
     return settings
-
-
-class _Document:
-    """The file. Every key that is asked for is a known one; others are refused at the end."""
-
-    def __init__(self, file: Path, content: dict[str, Any]) -> None:
-        self._file = file
-        self._content = content
-        self._known: set[str] = set()
-
-    @classmethod
-    def read(cls, named: str, otherwise: Path) -> _Document:
-        file = Path(named) if named else otherwise
-        try:
-            return cls(file, tomllib.loads(file.read_text()))
-        except FileNotFoundError:
-            if named:
-                raise InvalidInput(f"ASSAY_CONFIG: there is no file {named}") from None
-            return cls(file, {})
-        except OSError as error:
-            raise InvalidInput(f"{file}: {error.strerror}; make it readable") from error
-        except ValueError as error:
-            raise InvalidInput(f"{file}: this is not TOML: {error}") from error
-
-    def text(self, key: str) -> str | None:
-        value = self._take(key)
-        if value is not None and (not isinstance(value, str) or not value):
-            raise self._wrong(key, 'a text, such as "crun"')
-        return value
-
-    def path(self, key: str) -> str | None:
-        value = self.text(key)
-        if value is not None and not value.startswith("/"):
-            raise self._wrong(key, 'an absolute path, such as "/run/assay"')
-        return value
-
-    def paths(self, key: str) -> tuple[Path, ...]:
-        values = self._take(key)
-        values = [] if values is None else values
-        if not isinstance(values, list) or not all(
-            isinstance(value, str) and value.startswith("/") for value in values
-        ):
-            raise self._wrong(key, 'a list of absolute paths, such as ["/srv/environments"]')
-        return tuple(Path(value) for value in values)
-
-    def runtimes(self) -> dict[str, str]:
-        table = self._take("runtimes")
-        table = {} if table is None else table
-        if not isinstance(table, dict):
-            raise self._wrong("runtimes", 'a table, such as: crun = "/opt/crun/bin/crun"')
-        for name, program in table.items():
-            if name not in RUNTIMES:
-                known = ", ".join(RUNTIMES)
-                raise InvalidInput(f"{self._file}: runtimes.{name}: there are only {known}")
-            if not isinstance(program, str) or not program:
-                raise self._wrong(f"runtimes.{name}", "a program's name or path")
-        return dict(table)
-
-    def refuse_unknown(self) -> None:
-        unknown = sorted(self._content.keys() - self._known)
-        if unknown:
-            known = ", ".join(sorted(self._known))
-            raise InvalidInput(f"{self._file}: {unknown[0]}: there is no such key; keys: {known}")
-
-    def _take(self, key: str) -> Any:
-        self._known.add(key)
-        return self._content.get(key)
-
-    def _wrong(self, key: str, wanted: str) -> InvalidInput:
-        return InvalidInput(f"{self._file}: {key}: this must be {wanted}")
 
 
 def _runtimes_of(variables: Mapping[str, str]) -> dict[str, str]:
@@ -152,7 +76,8 @@ def _runtimes_of(variables: Mapping[str, str]) -> dict[str, str]:
     return {name: program for name, program in found.items() if program}
 
 
-def _default_state(variables: Mapping[str, str]) -> Path:
+def default_state(variables: Mapping[str, str]) -> Path:
+    """The state folder where nothing names another one."""
     if os.geteuid() == 0:
         return Path("/run/assay")
     return Path(variables.get("XDG_RUNTIME_DIR") or f"/tmp/assay-{os.geteuid()}", "assay")
