@@ -91,6 +91,21 @@ class Authenticator:
         shared_secret: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
+        self._known: dict[bytes, _Believed] = {}
+        self._strangers: dict[bytes, float] = {}
+        self.change(tokens, shared_secret=shared_secret)
+        self._buckets = Buckets(clock=clock)
+        self._failures = Buckets(clock=clock)
+
+    def __repr__(self) -> str:
+        return f"Authenticator(open={self.open})"
+
+    def change(self, tokens: Tokens | None, *, shared_secret: str | None) -> None:
+        """Take these from now on, and believe nothing that was said before.
+
+        Raises InvalidInput, and goes on as before, for a secret that is too short.
+        """
         if shared_secret is not None and len(shared_secret) < SECRET_LEAST:
             raise InvalidInput(
                 f"the shared token needs at least {SECRET_LEAST} characters; this makes a good "
@@ -98,14 +113,7 @@ class Authenticator:
             )
         self._tokens = tokens
         self._secret = None if shared_secret is None else hash_of(shared_secret)
-        self._clock = clock
-        self._known: dict[bytes, _Believed] = {}
-        self._strangers: dict[bytes, float] = {}
-        self._buckets = Buckets(clock=clock)
-        self._failures = Buckets(clock=clock)
-
-    def __repr__(self) -> str:
-        return f"Authenticator(open={self.open})"
+        self.forget()
 
     @property
     def open(self) -> bool:

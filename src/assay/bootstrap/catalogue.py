@@ -33,12 +33,13 @@ def root_filesystem(settings: Settings, image: str) -> RootFilesystem:
 
     Raises EnvironmentUnusable when it is not, InvalidInput, DiskFull or Unavailable.
     """
-    return _found(settings, image, None)[0]
+    return find_image(settings, image, None)[0]
 
 
-def _found(
+def find_image(
     settings: Settings, reference: str, on_progress: OnProgress | None
 ) -> tuple[RootFilesystem, Image | None]:
+    """The same, and the image to hold on to; pulled or built for who gives `on_progress`."""
     if reference == HOST:
         return host_image(settings.state), None
     images = open_images(settings)
@@ -123,7 +124,7 @@ class Catalogue:
         An image that is not on this machine is pulled or built only for who gives `on_progress`.
         Raises EnvironmentUnusable, and what images raise.
         """
-        root, found = _found(self._settings, image or environment.image, on_progress)
+        root, found = find_image(self._settings, image or environment.image, on_progress)
         chosen = environment if image is None else replace(environment, image=image)
         chosen = placed(chosen, root, overriding=image is not None)
         require_tools(chosen, root)

@@ -76,15 +76,28 @@ async def guarded(
     settings: Settings, driver: Driver, *, on_event: Callable[[Event], None] | None = None
 ) -> AsyncIterator[Guard]:
     """The same with a driver that was made already, and is closed at the end."""
+    async with owned(driver, Ownership(settings.state, driver.name), on_event=on_event) as guard:
+        yield guard
+
+
+@contextlib.asynccontextmanager
+async def owned(
+    driver: Driver,
+    ownership: Ownership,
+    *,
+    most_sandboxes: int = 1000,
+    on_event: Callable[[Event], None] | None = None,
+) -> AsyncIterator[Guard]:
+    """The same, with whom its sandboxes are to belong to."""
+
+    def observe(event: Event) -> None:
+        ownership.observe(event)
+        if on_event is not None:
+            on_event(event)
+
     try:
-        with Ownership(settings.state, driver.name) as ownership:
-
-            def observe(event: Event) -> None:
-                ownership.observe(event)
-                if on_event is not None:
-                    on_event(event)
-
-            guard = Guard(driver, on_event=observe)
+        with ownership:
+            guard = Guard(driver, most_sandboxes=most_sandboxes, on_event=observe)
             try:
                 yield guard
             finally:

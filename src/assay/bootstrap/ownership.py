@@ -94,6 +94,12 @@ class Ownership:
             sandbox_id for lines in noted for name, sandbox_id in lines if name == self._driver
         )
 
+    def alone(self) -> bool:
+        """Whether no other process that lives makes sandboxes in this state folder now."""
+        return not any(
+            _is_locked(file) for file in _owner_files(self._folder) if file != self._path
+        )
+
     def orphans(self, existing: Iterable[str], known: Iterable[str]) -> frozenset[str]:
         """Which of the driver's `existing` sandboxes are this server's, but not `known` to it.
 

@@ -1,0 +1,201 @@
+"""What a server does first with what an earlier one, or another process, has left.
+
+The driver knows which sandboxes there are, the database which of them are whose. From the two:
+
+    leased, and there               the runner goes on, with its executions
+    noted as idle, and there        back into the pool
+    noted, and not there            forgotten; a lease of it is over
+    there, noted, but not leased    destroyed: it was being handed over
+    there, noted by nobody          destroyed a little later: it may be in the making
+    there, of another process       left alone (`assay run` beside the server)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from assay.bootstrap.drivers import make_driver, sweep_abandoned
+from assay.bootstrap.ownership import Ownership
+from assay.config import Settings
+from assay.domain.errors import AssayError
+from assay.domain.lease import Lease
+from assay.driver.guard import Guard
+from assay.pool import Pool
+from assay.runners.runners import Runners
+from assay.storage.database import Storage
+from assay.storage.records import ExecutionRecord, SandboxRecord
+
+STRANGER_SECONDS: Final = 60.0
+"""Longer than making a sandbox may take, and noting it."""
+_ALONE_SECONDS: Final = 5.0
+"""The same where nobody makes any but those who just try whether it works."""
+_AT_ONE_TIME: Final = 16
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Leased:
+    """A runner that goes on."""
+
+    lease: Lease
+    record: SandboxRecord
+    executions: Sequence[ExecutionRecord]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What to do with each sandbox and each row."""
+
+    leased: tuple[Leased, ...]
+    idle: tuple[SandboxRecord, ...]
+    over: tuple[str, ...]
+    """Runners whose sandbox is gone."""
+    gone: tuple[str, ...]
+    """Rows of sandboxes that are not there, or not wanted."""
+    unwanted: tuple[str, ...]
+    """Sandboxes to destroy."""
+    strangers: tuple[str, ...]
+    """Sandboxes to destroy if nobody has noted them a little later."""
+
+
+def plan(
+    *,
+    there: Collection[str],
+    ours: Collection[str],
+    others: Collection[str],
+    records: Iterable[SandboxRecord],
+    leases: Sequence[Lease],
+    executions: Iterable[ExecutionRecord],
+) -> Plan:
+    """Decide. `there` is what the driver lists, `ours` what an earlier server has noted, `others`
+    what living processes and other servers have.
+    """
+    known = {record.id: record for record in records}
+    present = known.keys() & set(there)
+    going_on = [lease for lease in leases if lease.sandbox_id in present]
+    leased = {lease.sandbox_id for lease in going_on}
+    idle = {id_ for id_ in present - leased if not known[id_].taken}
+    left = set(there) - leased - idle - set(others)
+    noted = left & (set(ours) | known.keys())
+    by_runner = defaultdict(list)
+    for execution in executions:
+        by_runner[execution.runner_id].append(execution)
+    return Plan(
+        leased=tuple(
+            Leased(
+                lease=lease,
+                record=known[lease.sandbox_id],
+                executions=by_runner[lease.runner_id],
+            )
+            for lease in going_on
+        ),
+        idle=tuple(known[id_] for id_ in sorted(idle)),
+        over=tuple(lease.runner_id for lease in leases if lease.sandbox_id not in leased),
+        gone=tuple(sorted(known.keys() - leased - idle)),
+        unwanted=tuple(sorted(noted)),
+        strangers=tuple(sorted(left - noted)),
+    )
+
+
+class Recovery:
+    """Carries it out, in three parts: what clients ask for first comes first."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        guard: Guard,
+        ownership: Ownership,
+        storage: Storage,
+        pool: Pool,
+        runners: Runners,
+    ) -> None:
+        self._settings = settings
+        self._guard = guard
+        self._ownership = ownership
+        self._storage = storage
+        self._pool = pool
+        self._runners = runners
+        self._plan: Plan | None = None
+        self._stranger_seconds = STRANGER_SECONDS
+
+    async def adopt_runners(self) -> None:
+        """Learn what there is, and let runners go on: they can be asked for from now on."""
+        name = self._guard.name
+        there = await self._guard.list()
+        if self._ownership.alone():
+            self._stranger_seconds = _ALONE_SECONDS
+        records = await self._storage.sandboxes()
+        self._plan = found = plan(
+            there=there,
+            ours=self._ownership.former,
+            others=self._ownership.others(),
+            records=(record for record in records if record.driver == name),
+            leases=await self._storage.leases(),
+            executions=await self._storage.executions(),
+        )
+        self._ownership.forget_vanished(there)
+        for each in found.leased:
+            self._guard.adopt(each.record.id)
+            self._pool.lend(each.record)
+            await self._runners.adopt(each.lease, each.record, each.executions)
+        over = [self._storage.end_lease(runner_id) for runner_id in found.over]
+        gone = [self._storage.remove_sandbox(sandbox_id) for sandbox_id in found.gone]
+        await asyncio.gather(*over, *gone)
+
+    async def adopt_idle(self) -> None:
+        """Put idle sandboxes back into the pool."""
+        assert self._plan is not None
+        for record in self._plan.idle:
+            self._guard.adopt(record.id)
+        await _all(self._pool.adopt, self._plan.idle)
+
+    async def clean_up(self) -> None:
+        """Destroy what nobody wants. May take a minute; to be cancelled at any time."""
+        assert self._plan is not None
+        await _all(self._guard.destroy, self._plan.unwanted)
+        await self._clean_up_other_drivers()
+        await sweep_abandoned(self._settings, self._guard)
+        if not self._plan.strangers:
+            return
+        await asyncio.sleep(self._stranger_seconds)
+        there, others = await self._guard.list(), self._ownership.others()
+        left = set(self._plan.strangers) & set(there) - others
+        await _all(self._guard.destroy, sorted(left))
+
+    async def _clean_up_other_drivers(self) -> None:
+        """What an earlier server has left that was told to use another driver."""
+        own = self._guard.name
+        by_driver: dict[str, set[str]] = defaultdict(set)
+        for sandbox_id, name in self._ownership.former.items():
+            by_driver[name].add(sandbox_id)
+        for record in await self._storage.sandboxes():
+            by_driver[record.driver].add(record.id)
+        for name, sandbox_ids in by_driver.items():
+            if name != own:
+                with contextlib.suppress(AssayError):
+                    await self._destroy_with(name, sandbox_ids)
+
+    async def _destroy_with(self, name: str, sandbox_ids: Iterable[str]) -> None:
+        driver = make_driver(self._settings, name)
+        try:
+            await _all(driver.destroy, sorted(sandbox_ids))
+            await asyncio.gather(*(self._storage.remove_sandbox(each) for each in sandbox_ids))
+        finally:
+            await driver.aclose()
+
+
+async def _all(do: Callable[[Any], Awaitable[object]], values: Iterable[Any]) -> None:
+    """Do it to all, a few at one time. What fails in one of Assay's own ways stops no other."""
+    room = asyncio.Semaphore(_AT_ONE_TIME)
+
+    async def one(value: Any) -> None:
+        async with room:
+            with contextlib.suppress(AssayError):
+                await do(value)
+
+    await asyncio.gather(*(one(value) for value in values))

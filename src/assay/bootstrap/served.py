@@ -1,0 +1,262 @@
+"""The environments that a server offers: those of its configuration, and those made by the API.
+
+What an environment's sandboxes are made of (an image, which may have to be pulled or built) is
+looked for in threads of its own, once for all who ask at the same time, and then remembered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
+
+from assay.bootstrap.catalogue import Catalogue, find_image
+from assay.bootstrap.images import holding
+from assay.config import ConfiguredEnvironment, ServerSettings
+from assay.domain.errors import AssayError, Forbidden, InvalidInput, UnknownEnvironment
+from assay.domain.limits import ExecutionLimits, SandboxLimits
+from assay.driver.port import RootFilesystem
+from assay.environments import HOST, Blueprint, ExecutionEnvironment, Origin, ServedEnvironment
+from assay.environments.served import from_json, to_json
+from assay.images import Image, ignore
+from assay.images.reference import FromRegistry, parse
+from assay.storage.database import Storage
+from assay.storage.records import EnvironmentRecord
+
+_LET_GO_SECONDS: Final = 120.0
+"""How long an image that nobody wants any more stays: sandboxes of it may be in the making."""
+
+
+class Stock(Protocol):
+    """What is told of environments: the pool."""
+
+    def set_environment(self, environment: ServedEnvironment) -> None:
+        """Keep sandboxes of it, in the place of those of its former self."""
+        ...
+
+    def remove_environment(self, name: str) -> None:
+        """Keep none."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Made:
+    """What sandboxes of an image are made of, which is held on to meanwhile."""
+
+    root: RootFilesystem
+    folder: ExecutionEnvironment | None
+    held: contextlib.ExitStack
+
+
+class ServedEnvironments:
+    """Offers environments to the API, and finds what they are made of for the pool."""
+
+    def __init__(self, settings: ServerSettings, catalogue: Catalogue, storage: Storage) -> None:
+        self._settings = settings
+        self._catalogue = catalogue
+        self._storage = storage
+        self._stock: Stock | None = None
+        self._offered: dict[str, ServedEnvironment] = {}
+        self._made: dict[tuple[str, str], asyncio.Task[_Made]] = {}
+        self._changing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="assay-images")
+        self._letting_go: dict[contextlib.ExitStack, asyncio.TimerHandle] = {}
+
+    async def load(self) -> None:
+        """Read those of the configuration, and of the database. Raises InvalidInput and others."""
+        for record in await self._storage.environments():
+            with contextlib.suppress(InvalidInput):  # written by another version of Assay
+                self._offered[record.name] = from_json(record.definition)
+        for name, written in self._settings.environments.items():
+            self._offered[name] = configured(name, written, self._catalogue)
+
+    def supply(self, stock: Stock) -> None:
+        """Tell the pool of all, now and whenever they change."""
+        self._stock = stock
+        for environment in self._offered.values():
+            stock.set_environment(environment)
+
+    def all(self) -> list[ServedEnvironment]:
+        """All that are offered, by name."""
+        return [self._offered[name] for name in sorted(self._offered)]
+
+    def get(self, name: str) -> ServedEnvironment:
+        """One of them. Raises UnknownEnvironment."""
+        if name not in self._offered:
+            raise UnknownEnvironment(f"no environment is called {name[:80]!r}")
+        return self._offered[name]
+
+    async def put(self, environment: ServedEnvironment) -> bool:
+        """Offer an environment from now on; returns when its image is here: whether it is new.
+
+        Raises Forbidden for one of the configuration, InvalidInput, and what images raise.
+        """
+        environment = replace(environment, origin=Origin.API)
+        async with self._changing[environment.name]:
+            before = self._offered.get(environment.name)
+            self._require_free(environment.name, "changed")
+            self._require_room(environment)
+            self._forget(environment)  # a tag may stand for something else by now
+            await self.resolve(environment)
+            now = self._storage.clock()
+            await self._storage.put_environment(EnvironmentRecord(
+                name=environment.name, definition=to_json(environment), updated_at=now
+            ))  # fmt: skip
+            self._offered[environment.name] = environment
+            if self._stock is not None:
+                self._stock.set_environment(environment)
+            self._forget_unused()
+            return before is None
+
+    async def delete(self, name: str) -> bool:
+        """Offer it no longer; runners of it go on. Returns False if there is none.
+
+        Raises Forbidden for one of the configuration.
+        """
+        async with self._changing[name]:
+            if name not in self._offered:
+                return False
+            self._require_free(name, "removed")
+            await self._storage.remove_environment(name)
+            del self._offered[name]
+            if self._stock is not None:
+                self._stock.remove_environment(name)
+            self._forget_unused()
+            return True
+
+    def _require_free(self, name: str, what: str) -> None:
+        if name in self._settings.environments:
+            raise Forbidden(
+                f"the environment {name!r} belongs to the server's configuration, and can be"
+                f" {what} there only"
+            )
+
+    def _require_room(self, environment: ServedEnvironment) -> None:
+        others = sum(each.pool_size for each in self._offered.values()
+                     if each.name != environment.name)  # fmt: skip
+        most = self._settings.most_sandboxes
+        if others + environment.pool_size > most:
+            raise InvalidInput(
+                f"this server has room for {most} sandboxes, and other pools take {others}:"
+                f" at most {max(0, most - others)} are left for {environment.name!r}"
+            )
+
+    async def resolve(self, environment: ServedEnvironment) -> Blueprint:
+        """Find what its sandboxes are made of; pulls or builds an image that is not here.
+
+        Raises InvalidInput, Unavailable, DiskFull, and their like.
+        """
+        key = _key(environment)
+        if environment.origin is Origin.API:
+            self._require_allowed(environment)
+        if key not in self._made:
+            self._made[key] = asyncio.get_running_loop().create_task(self._make(environment))
+        try:
+            made = await asyncio.shield(self._made[key])
+        except AssayError:
+            self._made.pop(key, None)  # next time it may be there
+            raise
+        return Blueprint(environment=environment, root=made.root, folder=made.folder)
+
+    def _require_allowed(self, environment: ServedEnvironment) -> None:
+        """The API's users can't make a server show them its files, unless the operator says so."""
+        image = environment.image or self._catalogue.named(environment.language or "").image
+        if self._settings.allow_host_images or isinstance(_source(image), FromRegistry):
+            return
+        raise Forbidden(
+            f"the image {image!r} is made of files of the server's machine; its operator can"
+            " allow that (--allow-host-images), or configure the environment"
+        )
+
+    async def _make(self, environment: ServedEnvironment) -> _Made:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._find, environment)
+
+    def _find(self, environment: ServedEnvironment) -> _Made:
+        folder, image = None, environment.image
+        if environment.language is not None:
+            ready = self._catalogue.ready(
+                self._catalogue.named(environment.language), image=image or None,
+                on_progress=ignore,
+            )  # fmt: skip
+            folder, root, found = ready.environment, ready.root, ready.image
+        else:
+            root, found = find_image(self._settings.base, image, ignore)
+        return _Made(root=root, folder=folder, held=self._hold(found))
+
+    def _hold(self, image: Image | None) -> contextlib.ExitStack:
+        held = contextlib.ExitStack()
+        held.enter_context(holding(self._settings.base, image))
+        return held
+
+    def _forget_unused(self) -> None:
+        used = {_key(environment) for environment in self._offered.values()}
+        for key in [key for key in self._made if key not in used]:
+            self._drop(key)
+
+    def _forget(self, environment: ServedEnvironment) -> None:
+        if (task := self._made.get(_key(environment))) and task.done():
+            self._drop(_key(environment))
+
+    def _drop(self, key: tuple[str, str]) -> None:
+        task = self._made.pop(key)
+        if task.done() and not task.cancelled() and task.exception() is None:
+            held = task.result().held
+            loop = asyncio.get_running_loop()
+            self._letting_go[held] = loop.call_later(_LET_GO_SECONDS, self._let_go, held)
+
+    def _let_go(self, held: contextlib.ExitStack) -> None:
+        self._letting_go.pop(held).cancel()
+        held.close()
+
+    async def aclose(self) -> None:
+        """Wait for what is being pulled or built, and let go of all images."""
+        await asyncio.gather(*self._made.values(), return_exceptions=True)
+        for key in list(self._made):
+            self._drop(key)
+        for held in list(self._letting_go):
+            self._let_go(held)
+        self._threads.shutdown(wait=False)
+
+
+def configured(
+    name: str, written: ConfiguredEnvironment, catalogue: Catalogue
+) -> ServedEnvironment:
+    """An environment of the configuration, with the limits of its language where it has none.
+
+    Raises UnknownEnvironment, LimitOverCeiling or InvalidInput, which name it.
+    """
+    try:
+        folder = catalogue.named(written.language) if written.language else None
+        return ServedEnvironment(
+            name=name,
+            image=written.image,
+            language=written.language,
+            sandbox=written.sandbox.over(folder.sandbox if folder else SandboxLimits()),
+            execution=written.execution.over(folder.run.limits if folder else ExecutionLimits()),
+            ceiling=written.ceiling.over(folder.ceilings.run if folder else _UNLIMITED),
+            network=written.network,
+            exposed_ports=tuple(written.exposed_ports),
+            pool_size=written.pool_size,
+            variables=dict(written.variables),
+            cpu_shares=written.cpu_shares,
+            origin=Origin.CONFIGURATION,
+        )
+    except InvalidInput as error:
+        raise type(error)(f"server.environments.{name}: {error.message}") from error
+
+
+_UNLIMITED: Final = ExecutionLimits(
+    wall_seconds=None, cpu_seconds=None, output_bytes=None, open_files=None
+)
+
+
+def _key(environment: ServedEnvironment) -> tuple[str, str]:
+    return environment.image, environment.language or ""
+
+
+def _source(image: str) -> object:
+    return HOST if image == HOST else parse(image)

@@ -1,0 +1,290 @@
+"""One server: storage, driver, environments, pool, runners and API knitted together, and drained.
+
+lock the state folder and the database -> open storage -> next epoch -> driver
+-> bind the address (who connects now, waits) -> adopt runners -> let in -> adopt idle -> ready
+SIGTERM -> not ready, nothing new -> executions end, or time is up -> close; sandboxes stay
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import itertools
+import logging
+import resource
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import Any, Final
+
+import assay
+from assay.api.app import make_app, make_server
+from assay.api.auth import Authenticator
+from assay.api.origin import networks
+from assay.api.services import ApiSettings, Services
+from assay.bootstrap.alone import alone_in
+from assay.bootstrap.catalogue import Catalogue
+from assay.bootstrap.choice import choose_driver
+from assay.bootstrap.doors import Door, admit
+from assay.bootstrap.drivers import make_driver, owned
+from assay.bootstrap.ownership import Ownership
+from assay.bootstrap.recovery import Recovery
+from assay.bootstrap.served import ServedEnvironments
+from assay.bootstrap.systemd import notify, watchdog_seconds
+from assay.config import ServerSettings
+from assay.domain.errors import AssayError, Unavailable
+from assay.domain.limits import MIB
+from assay.driver.port import Driver
+from assay.pool import Pool
+from assay.runners.runners import Runners
+from assay.storage.database import Storage
+
+_EPOCHS_A_START: Final = 1 << 24
+_OTHER_DESCRIPTORS: Final = 256
+_log: Final = logging.getLogger("assay")
+
+
+class Server:
+    """A running server; `running_server` makes it."""
+
+    def __init__(
+        self, settings: ServerSettings, door: Door, pool: Pool, runners: Runners,
+        admit_again: Callable[[], Awaitable[None]],
+    ) -> None:  # fmt: skip
+        self.pool = pool
+        self.runners = runners
+        self.ready = False
+        """Whether it takes requests for runners."""
+        self._settings = settings
+        self._door = door
+        self._admit_again = admit_again
+        self._at_once = asyncio.Event()
+
+    @property
+    def url(self) -> str:
+        """Where it is, without a slash at the end."""
+        return self._door.url
+
+    async def reload(self) -> None:
+        """Read the certificate, the secret and tokens again. Raises InvalidInput: the old stay."""
+        self._door.reload()
+        await self._admit_again()
+
+    def hurry(self) -> None:
+        """Don't wait for executions at the end, or any longer."""
+        self._at_once.set()
+
+    async def drain(self) -> None:
+        """Take nothing new, and wait for executions for as long as the settings say."""
+        self.ready = False
+        await self.pool.drain()
+        draining = asyncio.ensure_future(self.runners.drain(self._settings.drain_seconds))
+        hurried = asyncio.ensure_future(self._at_once.wait())
+        try:
+            await asyncio.wait((draining, hurried), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (draining, hurried):
+                task.cancel()
+            await asyncio.wait((draining, hurried))
+
+
+@asynccontextmanager
+async def running_server(
+    settings: ServerSettings, *, driver: Driver | None = None
+) -> AsyncIterator[Server]:
+    """Serve from the beginning to the end of the block; at its end executions get time to end.
+
+    `driver` is another one than the settings': for tests. Raises Unavailable, InvalidInput,
+    StorageError and others, each with what to do about it.
+    """
+    async with AsyncExitStack() as opened:
+        opened.enter_context(alone_in(settings.base.state))
+        raise_descriptor_limit(settings.most_sandboxes)
+        storage = await Storage.open(settings.database)
+        opened.push_async_callback(storage.aclose)
+        authenticator = Authenticator()
+        admit_again = partial(admit, authenticator, settings, storage)
+        await admit_again()
+        door = opened.enter_context(Door(settings))
+        driver = driver or make_driver(settings.base, await choose_driver(settings.base))
+        ownership = Ownership(settings.base.state, driver.name, server=_name(settings))
+        guard = await opened.enter_async_context(
+            owned(driver, ownership, most_sandboxes=settings.most_sandboxes)
+        )
+        environments = ServedEnvironments(settings, Catalogue(settings.base), storage)
+        opened.push_async_callback(environments.aclose)
+        await environments.load()
+
+        epochs = await _epochs(storage)
+        pool = Pool(
+            guard, environments.resolve, storage, epochs=epochs,
+            parallel=settings.parallel_creations,
+        )  # fmt: skip
+        opened.push_async_callback(pool.aclose, keep_idle=not settings.destroy_on_exit)
+        runners = Runners(
+            pool, storage, guard, epochs=epochs, resolve=pool.blueprint,
+            port_host=settings.port_host, retain_seconds=settings.retain_seconds,
+            detached_seconds=settings.detached_seconds,
+        )  # fmt: skip
+        opened.push_async_callback(runners.aclose)
+        server = Server(settings, door, pool, runners, admit_again)
+        if settings.destroy_on_exit:
+            opened.push_async_callback(_delete_all, runners)
+        environments.supply(pool)
+        recovery = Recovery(
+            settings.base, guard=guard, ownership=ownership, storage=storage, pool=pool,
+            runners=runners,
+        )  # fmt: skip
+        await recovery.adopt_runners()
+        runners.start()
+        services = _services(settings, server, environments, authenticator, door, storage)
+        web = make_server(make_app(services), services)
+        await web.setup()
+        opened.push_async_callback(web.cleanup)
+        await door.open(web)
+        await recovery.adopt_idle()
+        pool.start()
+        await opened.enter_async_context(_beside(recovery.clean_up()))
+        opened.push_async_callback(server.drain)
+        server.ready = True
+        yield server
+
+
+def _name(settings: ServerSettings) -> str:
+    """Under which sandboxes are noted: what another database's server has left is not ours."""
+    return hashlib.sha256(settings.database.encode()).hexdigest()[:16]
+
+
+def _services(
+    settings: ServerSettings,
+    server: Server,
+    environments: ServedEnvironments,
+    authenticator: Authenticator,
+    door: Door,
+    storage: Storage,
+) -> Services:
+    return Services(
+        runners=server.runners,
+        pool=server.pool,
+        environments=environments,
+        authenticator=authenticator,
+        version=assay.__version__,
+        settings=ApiSettings(
+            most_body_bytes=settings.request_mib * MIB,
+            tls=door.tls,
+            host_image=settings.allow_host_images,
+            depleting_below=settings.depletion_threshold,
+            proxies=networks(settings.trusted_proxies),
+            claim_seconds=settings.claim_seconds,
+        ),
+        ready=lambda: server.ready,
+        tokens=storage,
+    )
+
+
+async def _epochs(storage: Storage) -> Callable[[], int]:
+    """Numbers for connections to agents: each is greater than any of an earlier server's."""
+    first = await storage.next_epoch() * _EPOCHS_A_START
+    return itertools.count(first + 1).__next__
+
+
+async def _delete_all(runners: Runners) -> None:
+    for runner in runners.all():
+        with contextlib.suppress(AssayError):
+            await runners.delete(runner.lease.runner_id)
+
+
+@asynccontextmanager
+async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Do something beside the block; at its end, give up."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait((task,))
+
+
+def raise_descriptor_limit(sandboxes: int) -> None:
+    """Let this process open what so many sandboxes take. Raises Unavailable when it may not.
+
+    A connection for each, and as many for clients; a few for all else.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = max(hard, 2 * sandboxes + _OTHER_DESCRIPTORS)
+    for limit in (wanted, hard):
+        with contextlib.suppress(OSError, ValueError):  # only root may pass the hard limit
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+            break
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most < sandboxes + _OTHER_DESCRIPTORS:
+        raise Unavailable(
+            f"this process may open {most} files, too few for {sandboxes} sandboxes: raise the"
+            " limit (systemd: LimitNOFILE=, else ulimit -Hn), or lower --most-sandboxes"
+        )
+
+
+async def serve(settings: ServerSettings, *, announce: Callable[[str], None]) -> None:
+    """Serve until a signal says to stop; `announce` is told where, once requests are taken."""
+    signals = _Signals()
+    async with _beside(_feed_watchdog()):
+        with signals.watched():
+            async with running_server(settings) as server:
+                signals.server = server
+                announce(server.url)
+                notify("READY=1")
+                await signals.stop.wait()
+                notify("STOPPING=1")
+
+
+class _Signals:
+    """SIGTERM and SIGINT: drain, and the second one: at once. SIGHUP: read secrets again."""
+
+    def __init__(self) -> None:
+        self.stop = asyncio.Event()
+        self.server: Server | None = None
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        self._reloading: asyncio.Task[None] | None = None
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """React to them during the block."""
+        reactions = {
+            signal.SIGTERM: self._on_stop, signal.SIGINT: self._on_stop,
+            signal.SIGHUP: self._on_reload,
+        }  # fmt: skip
+        for number, reaction in reactions.items():
+            self._loop.add_signal_handler(number, reaction)
+        try:
+            yield
+        finally:
+            for number in reactions:
+                self._loop.remove_signal_handler(number)
+
+    def _on_stop(self) -> None:
+        if self.server is None:
+            assert self._task is not None
+            self._task.cancel()  # it has not even begun
+        elif self.stop.is_set():
+            self.server.hurry()
+        self.stop.set()
+
+    def _on_reload(self) -> None:
+        if self.server is not None:
+            self._reloading = self._loop.create_task(self._reload(self.server))
+
+    async def _reload(self, server: Server) -> None:
+        try:
+            await server.reload()
+        except AssayError as error:
+            _log.error("could not reload: %s", error.message)
+
+
+async def _feed_watchdog() -> None:
+    seconds = watchdog_seconds()
+    while seconds is not None:
+        notify("WATCHDOG=1")
+        await asyncio.sleep(seconds / 3)

@@ -1,0 +1,164 @@
+"""Environments of the configuration and of the API, and what each may be made of."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+import pytest
+
+from assay.bootstrap.catalogue import Catalogue
+from assay.bootstrap.served import ServedEnvironments
+from assay.config import ConfiguredEnvironment, ServerSettings
+from assay.domain.errors import (
+    Forbidden,
+    ImageUnavailable,
+    InvalidInput,
+    UnknownEnvironment,
+)
+from assay.domain.limits import MIB
+from assay.environments import Origin, ServedEnvironment
+from assay.environments.document import Execution, Sandbox
+from assay.storage.database import Storage
+
+
+@dataclass
+class Stock:
+    """Notes what it is told."""
+
+    kept: dict[str, ServedEnvironment] = field(default_factory=dict)
+
+    def set_environment(self, environment: ServedEnvironment) -> None:
+        self.kept[environment.name] = environment
+
+    def remove_environment(self, name: str) -> None:
+        del self.kept[name]
+
+
+@pytest.fixture
+async def storage(settings: ServerSettings) -> AsyncIterator[Storage]:
+    opened = await Storage.open(settings.database)
+    yield opened
+    await opened.aclose()
+
+
+async def served(settings: ServerSettings, storage: Storage) -> ServedEnvironments:
+    made = ServedEnvironments(settings, Catalogue(settings.base), storage)
+    await made.load()
+    return made
+
+
+async def test_an_environment_of_the_configuration_has_its_languages_limits(
+    settings: ServerSettings, storage: Storage
+) -> None:
+    written = ConfiguredEnvironment(
+        language="python", sandbox=Sandbox(memory="64 MiB"), execution=Execution(wall_seconds=3)
+    )
+    environments = MappingProxyType({**settings.environments, "21": written})
+    offered = await served(replace(settings, environments=environments), storage)
+    stock = Stock()
+    offered.supply(stock)
+    assert [each.name for each in offered.all()] == ["21", "bash"] == sorted(stock.kept)
+    made = offered.get("21")
+    assert (made.sandbox.memory_bytes, made.sandbox.processes) == (64 * MIB, 64)
+    assert (made.execution.wall_seconds, made.ceiling.wall_seconds) == (3, 120)
+    assert (made.origin, made.language) == (Origin.CONFIGURATION, "python")
+    blueprint = await offered.resolve(made)
+    assert blueprint.folder is not None
+    assert blueprint.root.path.is_dir()
+    with pytest.raises(UnknownEnvironment):
+        offered.get("nothing")
+    await offered.aclose()
+
+
+async def test_wrong_ones_of_the_configuration_are_named(
+    settings: ServerSettings, storage: Storage
+) -> None:
+    for written, words in (
+        (ConfiguredEnvironment(language="pyhton"), r"server\.environments\.x: .*python"),
+        (
+            ConfiguredEnvironment(language="python", execution=Execution(wall_seconds=1e6)),
+            r"server\.environments\.x: wall_seconds is 1000000\.0, but .* at most 120",
+        ),
+    ):
+        wrong = replace(settings, environments=MappingProxyType({"x": written}))
+        with pytest.raises(InvalidInput, match=words):
+            await served(wrong, storage)
+
+
+async def test_the_apis_environments_outlive_the_server(
+    settings: ServerSettings, storage: Storage
+) -> None:
+    settings = replace(settings, allow_host_images=True)
+    offered, stock = await served(settings, storage), Stock()
+    offered.supply(stock)
+    mine = ServedEnvironment(name="7", image="host", pool_size=3)
+    assert await offered.put(mine) is True
+    assert await offered.put(replace(mine, pool_size=4)) is False
+    assert stock.kept["7"].pool_size == 4
+    await offered.aclose()
+    later = await served(settings, storage)
+    assert later.get("7") == replace(mine, pool_size=4)
+    later.supply(stock := Stock())
+    assert await later.delete("7") is True
+    assert await later.delete("7") is False
+    assert sorted(stock.kept) == ["bash"]
+    await later.aclose()
+
+
+async def test_the_api_cannot_change_the_configurations(
+    settings: ServerSettings, storage: Storage
+) -> None:
+    offered = await served(settings, storage)
+    for name in ("bash",):
+        with pytest.raises(Forbidden, match="belongs to the server's configuration"):
+            await offered.put(ServedEnvironment(name=name, image="debian:12"))
+        with pytest.raises(Forbidden):
+            await offered.delete(name)
+    await offered.aclose()
+
+
+@pytest.mark.parametrize(
+    "image",
+    ["host", "/etc", "./x", "oci:/etc", "docker-archive:/etc/shadow", "/root/Dockerfile"],
+)
+async def test_the_api_shows_nobody_files_of_the_machine(
+    settings: ServerSettings, storage: Storage, image: str
+) -> None:
+    offered = await served(settings, storage)
+    with pytest.raises(Forbidden, match="--allow-host-images"):
+        await offered.put(ServedEnvironment(name="7", image=image))
+    with pytest.raises(UnknownEnvironment):
+        offered.get("7")
+    await offered.aclose()
+
+
+async def test_a_language_of_the_machines_programs_is_such_an_image_too(
+    settings: ServerSettings, storage: Storage
+) -> None:
+    offered = await served(settings, storage)
+    with pytest.raises(Forbidden):
+        await offered.put(ServedEnvironment(name="7", language="python"))
+    await offered.aclose()
+
+
+async def test_what_cannot_be_had_is_not_offered_and_may_be_tried_again(
+    settings: ServerSettings, storage: Storage
+) -> None:
+    offered = await served(settings, storage)
+    missing = ServedEnvironment(name="7", image="127.0.0.1:1/no/image:1")
+    for _ in range(2):
+        with pytest.raises(ImageUnavailable):
+            await offered.put(missing)
+    assert [each.name for each in offered.all()] == ["bash"]
+    await offered.aclose()
+
+
+async def test_pools_of_more_than_there_may_be_are_refused(
+    settings: ServerSettings, storage: Storage
+) -> None:
+    offered = await served(replace(settings, allow_host_images=True), storage)
+    with pytest.raises(InvalidInput, match="at most 8 are left for '7'"):
+        await offered.put(ServedEnvironment(name="7", image="host", pool_size=9))
+    await offered.aclose()

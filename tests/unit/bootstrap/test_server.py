@@ -1,0 +1,55 @@
+"""A whole server in this process, on the fake driver: it starts, serves, drains, comes back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import aiohttp
+import pytest
+
+from assay.bootstrap.server import running_server
+from assay.config import ServerSettings
+from assay.config.options import Address
+from assay.domain.errors import InvalidInput, Unavailable
+from assay.drivers.fake import FakeDriver, FakeMachine
+
+
+async def test_it_serves_and_the_next_one_adopts_what_waits(settings: ServerSettings) -> None:
+    machine = FakeMachine()
+    async with running_server(settings, driver=FakeDriver(machine=machine)) as server:
+        await server.pool.ready()
+        async with aiohttp.ClientSession() as http:
+            async with http.get(f"{server.url}/api/v1/health") as answer:
+                assert answer.status == 204
+            async with http.get(f"{server.url}/api/v1/ready") as answer:
+                assert answer.status == 204
+        before = set(machine.places)
+        assert len(before) == 2
+        server.hurry()
+    assert set(machine.places) == before
+    last = replace(settings, destroy_on_exit=True)
+    async with running_server(last, driver=FakeDriver(machine=machine)) as server:
+        await server.pool.ready()
+        assert set(machine.places) == before
+    assert machine.places == {}
+
+
+async def test_the_second_of_two_is_refused(settings: ServerSettings) -> None:
+    async with running_server(settings, driver=FakeDriver()):
+        with pytest.raises(Unavailable, match="another server, process"):
+            async with running_server(settings, driver=FakeDriver()):
+                raise AssertionError("unreachable")
+
+
+async def test_others_are_not_let_in_without_a_secret(settings: ServerSettings) -> None:
+    anywhere = replace(settings, listen=Address(host="0.0.0.0", port=0), environments={})
+    with pytest.raises(InvalidInput, match="assay token create"):
+        async with running_server(anywhere, driver=FakeDriver()):
+            raise AssertionError("unreachable")
+    secret = replace(anywhere, token="sesame-open-yourself")
+    async with (
+        running_server(secret, driver=FakeDriver()) as server,
+        aiohttp.ClientSession() as http,
+        http.get(f"{server.url}/api/v1/execution-environments") as answer,
+    ):
+        assert answer.status == 401
