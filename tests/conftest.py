@@ -14,6 +14,7 @@ SLOW = (
     "conformance",
     "drivers",
     "rootless",
+    "server",
     "unit/drivers/fake/test_conformance.py",
     "wheels",
 )

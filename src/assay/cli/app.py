@@ -15,6 +15,8 @@ from assay.cli.context import Flags
 COMMANDS: Final = {
     "run": ("assay.cli.run:run", "Run a program in a sandbox, as if it ran here."),
     "demo": ("assay.cli.demo:demo", "A tour: sample programs in sandboxes, and what they cost."),
+    "serve": ("assay.cli.serve:serve", "Keep sandboxes warm, and serve them over HTTP."),
+    "token": ("assay.cli.token:token", "Who may use a server: make, list and revoke tokens."),
     "env": ("assay.cli.env:env", "Execution environments and their images."),
     "driver": ("assay.cli.driver:driver", "Drivers: list them, check what they promise."),
     "doctor": ("assay.cli.doctor:doctor", "What works on this machine, and what mends the rest."),
@@ -29,6 +31,7 @@ Try these:
   assay run hello.c one two          compile it, run it with two arguments
   assay run -e bash -- ls -la /      run a command
   assay run --image ./course x.py    in the image of ./course/Dockerfile
+  assay serve --environment python=4 an API, with four sandboxes ready for Python
   assay doctor                       what works here, and what would mend the rest
 
 Settings come from flags, else from ASSAY_… variables, else from /etc/assay/assay.toml.

@@ -96,8 +96,12 @@ Example:
 """
 )
 @click.option("--driver", metavar="NAME", help="Of `assay driver list`. [the fastest that works]")
+@click.option(
+    "--serve", is_flag=True,
+    help="Then serve the API on this machine until Ctrl-C; without a terminal, for one request.",
+)  # fmt: skip
 @click.pass_obj
-def demo(flags: Flags, *, driver: str | None) -> int:
+def demo(flags: Flags, *, driver: str | None, serve: bool) -> int:
     """A tour: sample programs in real sandboxes, and what each cost.
 
     Takes a few seconds, and leaves nothing behind. Ends with 1 if anything went otherwise than
@@ -115,7 +119,13 @@ def demo(flags: Flags, *, driver: str | None) -> int:
     wrong = [each for each in shown if not each.as_expected]
     for each in wrong:
         out.print(bad(f"{each.sample.environment.name}/{each.sample.name} went wrong"))
-    return Status.FAILED if wrong or not shown else 0
+    if wrong or not shown:
+        return Status.FAILED
+    if serve:
+        from assay.cli.demo_server import serve_demo
+
+        return serve_demo(settings, catalogue, out)
+    return 0
 
 
 async def _show_all(settings: Settings, catalogue: Catalogue, out: Console) -> list[Shown]:
