@@ -13,6 +13,7 @@ SLOW = (
     "cli",
     "conformance",
     "drivers",
+    "pool",
     "rootless",
     "server",
     "unit/drivers/fake/test_conformance.py",

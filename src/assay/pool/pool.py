@@ -140,11 +140,7 @@ class Pool:
         """
         started = _now()
         try:
-            shelf, ticket = self._enqueue(environment, owner)
-            from_stock = ticket.given.done()
-            if not from_stock:
-                await self._wait(shelf, ticket, deadline_seconds)
-            warm = await self._taken(ticket.given.result())
+            warm, from_stock = await self._claim(environment, owner, deadline_seconds)
         except AssayError as error:
             self._tell(
                 ClaimFailed(
@@ -179,35 +175,35 @@ class Pool:
         await self._endings.end(sandbox_id, agent)
         self._upkeep.hint_freed()
 
-    def _enqueue(self, environment: str, owner: str) -> tuple[Shelf, Ticket]:
+    async def _claim(self, environment: str, owner: str, seconds: float) -> tuple[Warm, bool]:
         shelf = self._shelf(environment)
         if self._draining:
             raise Draining("the server is about to stop, and gives no sandboxes away any more")
         ticket = Ticket(owner=owner, given=asyncio.get_running_loop().create_future())
-        shelf.queue.add(owner, ticket)
-        self._upkeep.serve(shelf)
-        self._upkeep.hint(SECONDS_TO_REFILL if ticket.given.done() else 0.0)
-        return shelf, ticket
+        shelf.ask(ticket)
+        try:
+            self._upkeep.serve(shelf)
+            from_stock = ticket.given.done()
+            self._upkeep.hint(SECONDS_TO_REFILL if from_stock else 0.0)
+            if not from_stock:
+                await self._wait(shelf, ticket, seconds)
+            return await self._taken(ticket.given.result()), from_stock
+        finally:
+            shelf.finish(ticket)
 
     async def _wait(self, shelf: Shelf, ticket: Ticket, seconds: float) -> None:
         try:
             await asyncio.wait((ticket.given,), timeout=max(0.0, seconds))
         except asyncio.CancelledError:
-            self._withdraw(shelf, ticket)
+            if ticket.given.done() and ticket.given.exception() is None:
+                # Nobody has had it, so it is as good as before.
+                self._upkeep.put(shelf, ticket.given.result(), first=True)
             raise
         if not ticket.given.done():
-            self._withdraw(shelf, ticket)
             raise PoolExhausted(
                 f"no sandbox of {shelf.environment.name!r} became free in {seconds:g} seconds",
                 detail=_why(shelf.last_error),
             )
-
-    def _withdraw(self, shelf: Shelf, ticket: Ticket) -> None:
-        """Somebody no longer wants what nobody has had yet."""
-        shelf.queue.discard(ticket.owner, ticket)
-        if ticket.given.done() and ticket.given.exception() is None:
-            self._upkeep.put(shelf, ticket.given.result(), first=True)
-        self._upkeep.hint()
 
     async def _taken(self, idle: Idle) -> Warm:
         idle.session.agent.on_lost = None

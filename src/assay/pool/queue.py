@@ -14,9 +14,10 @@ MOST_WAITING: Final = 200
 HALF_LIFE: Final = 5.0
 """Seconds after which a claim counts half."""
 MUCH: Final = 1.5
-"""An owner who had so many times the average has had its share."""
-_FEW: Final = 4.0
-"""Nobody who had so few is kept from anything."""
+"""Who had so many times the average has had its share."""
+_FEW_HAD: Final = 4.0
+_FEW_ASKED: Final = 2.0
+"""Nobody who had, or asks for, so few is kept from anything."""
 _FORGOTTEN: Final = 0.05
 """An owner whose claims count less than this is not one of those who share."""
 
@@ -33,10 +34,6 @@ class FairQueue(Generic[T]):
 
     def __len__(self) -> int:
         return self._length
-
-    def waiting(self) -> Mapping[str, int]:
-        """How many of each owner wait."""
-        return {owner: len(items) for owner, items in self._owners.items()}
 
     def add(self, owner: str, item: T) -> None:
         """Put it behind its owner's others. Raises PoolExhausted when those are too many."""
@@ -107,15 +104,18 @@ def kept_back(target: int) -> int:
     return math.ceil(target / 4)
 
 
-def greedy(recent: Mapping[str, float], waiting: Mapping[str, int]) -> frozenset[str]:
-    """Who had, or waits for, much more than the average of all who want any.
+def greedy(recent: Mapping[str, float], asking: Mapping[str, float]) -> frozenset[str]:
+    """Who is asking for much more than the average of all at this moment; else who had it lately.
 
-    Nobody is while there is only one owner: the pool is all its own.
+    (A storm's victims may have had more before it.) Nobody is while there is only one owner: the
+    pool is all its own.
     """
-    wants = dict(recent)
-    for owner, count in waiting.items():
-        wants[owner] = wants.get(owner, 0.0) + count
-    if len(wants) < 2:
+    owners = len({*recent, *asking})
+    if owners < 2:
         return frozenset()
-    most = max(_FEW, MUCH * sum(wants.values()) / len(wants))
-    return frozenset(owner for owner, count in wants.items() if count > most)
+    return _above(asking, owners, _FEW_ASKED) or _above(recent, owners, _FEW_HAD)
+
+
+def _above(counts: Mapping[str, float], owners: int, few: float) -> frozenset[str]:
+    most = max(few, MUCH * sum(counts.values()) / owners)
+    return frozenset(owner for owner, count in counts.items() if count > most)

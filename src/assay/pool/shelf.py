@@ -54,6 +54,8 @@ class Shelf:
     """Idle ones of another version."""
     queue: FairQueue[Ticket] = field(default_factory=FairQueue)
     recent: RecentClaims = field(default_factory=RecentClaims)
+    asking: Counter[str] = field(default_factory=Counter)
+    """Claims of each owner that are not over: they wait, or are being written down."""
     creating: Counter[str] = field(default_factory=Counter)
     """Of each version."""
     last_error: AssayError | None = None
@@ -168,6 +170,18 @@ class Shelf:
 
     # --- who gets what -------------------------------------------------------------------------
 
+    def ask(self, ticket: Ticket) -> None:
+        """Begin a claim. Raises PoolExhausted when its owner has too many waiting."""
+        self.queue.add(ticket.owner, ticket)
+        self.asking[ticket.owner] += 1
+
+    def finish(self, ticket: Ticket) -> None:
+        """A claim is over, one way or the other."""
+        self.queue.discard(ticket.owner, ticket)
+        self.asking[ticket.owner] -= 1
+        if not self.asking[ticket.owner]:
+            del self.asking[ticket.owner]
+
     def serve(self, now: float) -> list[Idle]:
         """Give those who wait what there is; return the lost ones that were found meanwhile."""
         lost: list[Idle] = []
@@ -188,5 +202,5 @@ class Shelf:
     def _next(self, now: float) -> Ticket | None:
         if len(self.idle) > kept_back(self.environment.pool_size):
             return self.queue.take()
-        barred = greedy(self.recent.counts(now), self.queue.waiting())
+        barred = greedy(self.recent.counts(now), self.asking)
         return self.queue.take(barred.__contains__)

@@ -108,11 +108,16 @@ def test_the_only_owner_is_never_greedy() -> None:
     assert greedy({"a": 1000.0}, {"a": 200}) == frozenset()
 
 
-def test_who_had_or_wants_much_more_than_the_others_is_greedy() -> None:
+def test_who_had_much_more_than_the_others_is_greedy() -> None:
     assert greedy({"storm": 30.0, "a": 2.0}, {}) == {"storm"}
-    assert greedy({"a": 2.0}, {"storm": 30}) == {"storm"}
     assert greedy({"a": 12.0, "b": 10.0}, {}) == frozenset()
     assert greedy({"a": 3.0, "b": 0.1}, {}) == frozenset(), "three are not many"
+
+
+def test_who_asks_for_much_more_than_the_others_is_greedy_whatever_they_had() -> None:
+    assert greedy({"a": 20.0}, {"storm": 5, "a": 1}) == {"storm"}
+    assert greedy({"a": 4.0}, {"b": 2}) == frozenset(), "two are not many"
+    assert greedy({}, {"a": 30, "b": 25}) == frozenset()
 
 
 @given(st.dictionaries(st.text(max_size=2), st.floats(min_value=0.0, max_value=1e6)))
