@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -63,8 +64,8 @@ class PoseidonClient:
             {"path": path, "content": base64.b64encode(content).decode()}
             for path, content in copy.items()
         ]
-        body = {"copy": files, "delete": list(delete)}
-        async with self.session.patch(f"runners/{runner}/files", json=body) as answer:
+        body = io.BytesIO(json.dumps({"copy": files, "delete": list(delete)}).encode())
+        async with self.session.patch(f"runners/{runner}/files", data=body) as answer:
             return answer.status, await answer.text()
 
     async def files(self, runner: str, **query: str) -> tuple[int, Any]:

@@ -142,10 +142,15 @@ class Agent:
         privileged: bool = False,
         stdin: bool = False,
         limits: ExecutionLimits = NO_LIMITS,
+        folder: str | None = None,
     ) -> Execution:
-        """Start one of the agent's own programs, such as `list`, as the sandbox's learner."""
+        """Start one of the agent's own programs, such as `list`, as the sandbox's learner.
+
+        It starts in `folder`, or else in the root: /proc/self says so to who lists that.
+        """
         command = Command(
             argv=argv,
+            working_directory=folder,
             privileged=privileged,
             uid=self._user,
             gid=self._group,

@@ -62,14 +62,15 @@ async def list_files(
     most: int = ENTRIES_MOST,
     most_bytes: int = NAMES_MOST,
     privileged: bool = False,
+    folder: str | None = None,
 ) -> list[Entry]:
-    """List `path` down to `depth` levels (0: itself only).
+    """List `path` down to `depth` levels (0: itself only), by a program that is in `folder`.
 
     E2BIG beyond `most` entries, or when they have more than `most_bytes` bytes in all, whatever
     the sandbox's agent sends.
     """
     program = await _Program.start(
-        agent, "list", root, path, str(depth), str(most), privileged=privileged
+        agent, "list", root, path, str(depth), str(most), privileged=privileged, folder=folder
     )
     async with program:
         entries = []
@@ -240,13 +241,18 @@ class _Program:
 
     @classmethod
     async def start(
-        cls, agent: Agent, *argv: str, privileged: bool, stdin: bool = False
+        cls,
+        agent: Agent,
+        *argv: str,
+        privileged: bool,
+        stdin: bool = False,
+        folder: str | None = None,
     ) -> _Program:
         for text in argv:
             if "\0" in text:
                 raise InvalidInput("the name of a file holds no NUL")
         execution = await agent.start_builtin(
-            *argv, privileged=privileged, stdin=stdin, limits=NO_LIMITS
+            *argv, privileged=privileged, stdin=stdin, limits=NO_LIMITS, folder=folder
         )
         return cls(execution, has_input=stdin)
 

@@ -174,6 +174,8 @@ def exec_frame(channel: int, command: Command, *, builtin: bool = False) -> byte
     parts = [wire.field(16, _bytes(argument)) for argument in command.argv]
     if builtin:
         parts.append(wire.number(28, 1))
+        if command.working_directory is not None:
+            parts.append(wire.field(18, _bytes(command.working_directory)))
     else:
         for name, value in command.environment.items():
             parts.append(wire.field(17, _bytes(f"{name}={value}")))

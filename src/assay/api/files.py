@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import posixpath
+import re
+from dataclasses import replace
 from typing import Final
 
 import msgspec
 from aiohttp import web
 
-from assay.agent.entries import EntryKind
+from assay.agent.entries import Entry, EntryKind
 from assay.api.accounts import accounts_of
 from assay.api.answers import empty, json
 from assay.api.errors import HttpError
 from assay.api.listing import FileHeader, as_ls
 from assay.api.route import Call, Parameter, Route
 from assay.domain.errors import FileError, InvalidInput
-from assay.runners import FileToWrite
+from assay.runners import FileToWrite, Runner
 
 _DEPTH_MOST: Final = 128
 """Levels of folders that a recursive list goes down."""
 _NO_FILE: Final = frozenset({"", ".", ".."})
 _TRUE: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE: Final = frozenset({"0", "f", "F", "FALSE", "false", "False"})
+_OF_A_PROCESS: Final = re.compile(r"/proc/[1-9][0-9]*/(cwd|exe|root)")
 _IN_QUOTES: Final = str.maketrans({'"': r"\"", "\\": r"\\"} | dict.fromkeys(range(32), "_"))
 
 
@@ -51,12 +55,32 @@ async def _list(call: Call) -> web.StreamResponse:
     privileged = _flag(query.get("privilegedExecution"), default=False)
     accounts = accounts_of(runner.blueprint.root)
     if not _surely_folder(path):
-        entries = await runner.list_files(path, depth=0, privileged=privileged)
+        entries = await _itself(runner, path, privileged=privileged)
         if not entries or entries[0].kind is not EntryKind.FOLDER:
             return json(FileList(as_ls(entries, path, accounts, itself=True)))
     depth = _DEPTH_MOST if recursive else 1
     entries = await runner.list_files(path, depth=depth, privileged=privileged)
     return json(FileList(as_ls(entries, path, accounts, recursive=recursive)))
+
+
+async def _itself(runner: Runner, path: str, *, privileged: bool) -> list[Entry]:
+    """What `ls -ld` shows: a link as a link."""
+    if not privileged and _OF_A_PROCESS.fullmatch(path):
+        # Learners see no processes but their own; `ls` shows such a link to all, without target.
+        return [replace(each, link=None) for each in await _beside(runner, path, privileged=True)]
+    try:
+        return await _beside(runner, path, privileged=privileged)
+    except FileError:  # its folder may be one to go through, and not to read
+        return await runner.list_files(path, depth=0, privileged=privileged)
+
+
+async def _beside(runner: Runner, path: str, *, privileged: bool) -> list[Entry]:
+    folder, name = posixpath.split(path)
+    entries = await runner.list_files(folder or ".", depth=1, privileged=privileged)
+    found = [entry for entry in entries if entry.name == name]
+    if not found:
+        raise FileError(f"{path}: No such file or directory", reason="ENOENT")
+    return found
 
 
 def _surely_folder(path: str) -> bool:
@@ -72,8 +96,14 @@ async def _change(call: Call) -> web.StreamResponse:
     try:
         await call.runner.change_files(asked.delete or (), copies)
     except FileError as error:
-        raise HttpError("files_not_changed", error.message) from error
+        raise HttpError("files_not_changed", _as_tar(error.message)) from error
     return empty()
+
+
+def _as_tar(message: str) -> str:
+    """Poseidon's clients look for what tar says: one line for each path that failed."""
+    lines = [line.rpartition(": ") for line in message.splitlines()]
+    return "\n".join(f"{path}: Cannot open: {reason}" for path, _, reason in lines)
 
 
 async def _fetch(call: Call) -> web.StreamResponse:

@@ -39,23 +39,25 @@ async def list_files(
     name = PurePosixPath(within).name
     try:
         entries = await agent_files.list_files(
-            agent, "/", within, depth=depth, most=LISTED_MOST, privileged=privileged
+            agent, "/", within, depth=depth, most=LISTED_MOST, privileged=privileged, folder=folder
         )
     except FileError as error:
         if error.reason not in _MISLEADING or not name:
             raise
-        return [await _link(agent, within, privileged=privileged, error=error)]
+        return [await _link(agent, folder, within, privileged=privileged, error=error)]
     prefix = "" if within == "." else f"{within}/"
     if len(entries) == 1 and entries[0].name == within:
         return [replace(entries[0], name=name or "/")]
     return [replace(entry, name=entry.name.removeprefix(prefix)) for entry in entries]
 
 
-async def _link(agent: Agent, within: str, *, privileged: bool, error: FileError) -> Entry:
+async def _link(
+    agent: Agent, folder: str, within: str, *, privileged: bool, error: FileError
+) -> Entry:
     """Look at a link itself, from the folder that it is in."""
     path = PurePosixPath(within)
     beside = await agent_files.list_files(
-        agent, "/", str(path.parent), most=LISTED_MOST, privileged=privileged
+        agent, "/", str(path.parent), most=LISTED_MOST, privileged=privileged, folder=folder
     )
     for entry in beside:
         if PurePosixPath(entry.name).name == path.name and entry.kind is EntryKind.LINK:
