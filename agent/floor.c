@@ -3,6 +3,8 @@
  * can be faster than this on the same machine. With "-" for REPEATS it does a round for every
  * byte that it reads, so that somebody else's rounds can come in between.
  *
+ * floor --hello: says hello, as the shortest program in C.
+ *
  * floor --work AMOUNT: computes, and prints the nanoseconds that it took by the clock and of the
  * processor's time. It does the same inside of a sandbox as outside. */
 #define _GNU_SOURCE
@@ -96,10 +98,12 @@ static int work(const char *amount)
 
 int main(int count, char **values)
 {
+    if (count == 2 && !strcmp(values[1], "--hello"))
+        return puts("Hello, world!") == EOF;
     if (count == 3 && !strcmp(values[1], "--work"))
         return work(values[2]);
     if (count > 2 && (!strcmp(values[1], "-") || atoi(values[1]) > 0))
         return spawn(values[1], values + 2);
-    fputs("usage: floor REPEATS|- PROGRAM [ARGUMENT…]\n       floor --work AMOUNT\n", stderr);
+    fputs("usage: floor REPEATS|- PROGRAM [ARGUMENT…]\n       floor --work AMOUNT\n       floor --hello\n", stderr);
     return 2;
 }

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from assay.bench import Check, Distribution, Figure, Report, Unit, as_data
+from assay.bench.amounts import amount
 from assay.bench.figures import at_most_times
-from assay.cli.bench_table import amount
 
 
 def test_a_percentile_is_a_sample_that_so_many_do_not_exceed() -> None:

@@ -37,6 +37,7 @@ class Program:
         self.changed = asyncio.Event()
         self.connection: web.WebSocketResponse | None = None
         self.started = False
+        self.runner_id = ""
 
     def start(self) -> None:
         if self.started:
@@ -99,7 +100,14 @@ class WireServer:
         """Instead of the right one, to every request."""
         self.confirms_input = True
         self.silent = False
+        self.ends_after: float | None = None
+        """Seconds after which programs end by themselves."""
+        self.stall_between = (0.0, 0.0)
+        """Seconds from the first execution on, between which nothing is answered."""
+        self.most_in_one_runner = 0
         self.port = 0
+        self._first_execution: float | None = None
+        self._leased = 0
         self._app_runner: web.AppRunner | None = None
 
     @property
@@ -154,7 +162,8 @@ class WireServer:
         body = await request.json()
         if body["environment"] != "python":
             return problem(404, "unknown_environment", "there is no such environment")
-        runner_id = f"r-{len(self.runners)}"
+        self._leased += 1
+        runner_id = f"r-{self._leased}"
         self.runners[runner_id] = body
         return web.json_response(
             {"runnerId": runner_id, "mappedPorts": [], "generation": 1, "environment": "python"}
@@ -195,6 +204,7 @@ class WireServer:
 
     async def _execute(self, request: web.Request) -> web.Response:
         body = await request.json()
+        await self._stall()
         name = f"e{len(self.programs)}"
         self.programs[name] = Program(body["argv"])
         return web.json_response({"websocketUrl": "", "executionId": name})
@@ -215,6 +225,16 @@ class WireServer:
             "resumed": program.started, "offset": offset, "inputOffset": len(program.stdin),
         }))  # fmt: skip
         program.start()
+        if self.ends_after is not None:
+            asyncio.get_running_loop().call_later(self.ends_after, program.exit, 0)
+        runner_id = request.match_info["id"]
+        program.runner_id = runner_id
+        running = [
+            each
+            for each in self.programs.values()
+            if each.runner_id == runner_id and each.outcome is None
+        ]
+        self.most_in_one_runner = max(self.most_in_one_runner, len(running))
         sender = asyncio.ensure_future(self._send(socket, program, offset))
         try:
             async for message in socket:
@@ -228,6 +248,14 @@ class WireServer:
             sender.cancel()
             await asyncio.wait((sender,))
         return socket
+
+    async def _stall(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._first_execution is None:
+            self._first_execution = now
+        begins, ends = (self._first_execution + seconds for seconds in self.stall_between)
+        if begins <= now < ends:
+            await asyncio.sleep(ends - now)
 
     async def _send(self, socket: web.WebSocketResponse, program: Program, offset: int) -> None:
         begun, confirmed = offset, -1

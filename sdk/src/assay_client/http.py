@@ -67,7 +67,10 @@ class Http:
         self.patience = patience
         self._ssl = ssl
         # Never a public attribute, and in no repr: whoever has it is the user.
-        self._headers = {} if token is None else {"Authorization": f"Bearer {_checked(token)}"}
+        # Who accepts problem details gets codes also where Poseidon's clients get messages alone.
+        self._headers = {"Accept": "application/json, application/problem+json, */*;q=0.1"}
+        if token is not None:
+            self._headers["Authorization"] = f"Bearer {_checked(token)}"
         self._session: aiohttp.ClientSession | None = None
 
     def __repr__(self) -> str:

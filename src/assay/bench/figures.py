@@ -18,6 +18,8 @@ class Unit(StrEnum):
     BYTES_PER_SECOND = "B/s"
     COUNT = "count"
     TIMES = "×"
+    CORES = "cores"
+    PER_SECOND = "/s"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import subprocess
+import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -57,3 +58,34 @@ async def open_floor(argv: Sequence[str]) -> AsyncIterator[Floor]:
             process.kill()
             await process.wait()
             raise
+
+
+async def bare_rate(argv: Sequence[str], *, at_once: int, seconds: float) -> float:
+    """How often a second so many loops together start the program and wait for it."""
+    few = 20
+    took = await _bare_loops(argv, at_once, few)
+    many = max(few, round(few * seconds / took))
+    return at_once * many / await _bare_loops(argv, at_once, many)
+
+
+async def _bare_loops(argv: Sequence[str], at_once: int, times: int) -> float:
+    """Seconds until all loops have ended."""
+    began = time.perf_counter()
+    loops = [
+        await asyncio.create_subprocess_exec(
+            program("floor"), str(times), *argv,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            env=dict(ENVIRONMENT), cwd=Path("/"), start_new_session=True,
+        )
+        for _ in range(at_once)
+    ]  # fmt: skip
+    try:
+        statuses = [await loop.wait() for loop in loops]
+    finally:
+        for loop in loops:
+            with contextlib.suppress(ProcessLookupError):
+                loop.kill()
+            await loop.wait()
+    if any(statuses):
+        raise Unavailable(f"{argv[0]} does not run on this machine, outside of a sandbox")
+    return time.perf_counter() - began

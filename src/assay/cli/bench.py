@@ -26,6 +26,7 @@ from assay.bench import (
 )
 from assay.bootstrap import choose_driver
 from assay.bootstrap.subjects import open_subject
+from assay.cli.bench_load import load
 from assay.cli.bench_table import progress_bar, show
 from assay.cli.context import Flags
 from assay.cli.exit_status import Status
@@ -39,7 +40,8 @@ _EPILOG: Final = """\b
 Examples:
   assay bench exec                           against the fastest driver that works
   assay bench startup --driver crun --driver runc
-  assay bench all --json numbers.json        everything, and every sample to a file
+  assay bench load                           a server under load: assay bench load --help
+  assay bench all --json numbers.json        all but load, and every sample to a file
 
 docs/benchmarks.md says how to read the figures. The exit status is 1 when a promise is not kept.
 """
@@ -100,6 +102,9 @@ def _repeats_option(default: int, what: str) -> Callable[[Callable[..., int]], C
 @click.group(epilog=_EPILOG)
 def bench() -> None:
     """Measure what is promised, each figure beside its floor in the same run."""
+
+
+bench.add_command(load)
 
 
 @bench.command("exec")
