@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from assay.domain.errors import AssayError, StorageError
-from assay.storage.failures import is_lost, storage_error
-from assay.storage.kind import Kind
+from assay.storage.failures import storage_error
+from assay.storage.kind import Cursor, Kind, Session
 from assay.storage.schema import migrate
 
 CLOCK_SECONDS: Final = 10.0
 """How old a sample of the database's clock may be."""
 
-Step = Callable[[Connection], object]
+Step = Callable[[Cursor], object]
 """A part of a transaction. It may raise an AssayError of its own when it changed nothing."""
 
 
@@ -43,7 +43,8 @@ class Database:
 
     def __init__(self, kind: Kind) -> None:
         self._kind = kind
-        self._connection: Connection | None = None
+        self._session: Session | None = None
+        self._cursor: Cursor | None = None
         self._doubt: _Doubt | None = None
         self._is_server = False
         self._sampled_at = 0.0
@@ -59,14 +60,14 @@ class Database:
         """Make what is missing, tables too. Raises StorageError, whatever is wrong."""
         try:
             self._kind.prepare()
-            with self._connected().begin():
-                self._kind.lock_schema(self._connected())
-                migrate(self._connected(), self.place)
+            with self._kind.engine.begin() as connection:
+                migrate(connection, self._kind)
+            self._connected()
         except BaseException as error:
             self.close()
             if isinstance(error, Lost):
                 raise error.error from error
-            if isinstance(error, SQLAlchemyError):
+            if isinstance(error, SQLAlchemyError | self._kind.errors):
                 raise storage_error(error, self.place) from error
             raise
 
@@ -77,88 +78,99 @@ class Database:
         the same steps again before any others, or some of them.
         """
         self._kind.require_intact()
-        connection = self._connected()
-        if self._doubt is not None and (results := self._resolve(connection, steps)):
+        cursor = self._connected()
+        if self._doubt is not None and (results := self._resolve(cursor, steps)) is not None:
             return results
         mark: str | None = None
-        results, finished = [], False
-        try:
-            with connection.begin():
-                mark = self._kind.begin(connection)
-                results.extend(_result(step, connection) for step in steps)
-                finished = True
-        except DBAPIError as error:
-            if not is_lost(error):
+        results = []
+        with self._losses():
+            try:
+                cursor.execute(self._kind.begin)
+                mark = self._kind.mark(cursor)
+                results = [_result(step, cursor) for step in steps]
+            except BaseException:
+                self._roll_back()
                 raise
-            if finished and mark is not None:
-                self._doubt = _Doubt(mark=mark, results=dict(zip(steps, results, strict=True)))
-            raise self._lost(error) from error
+            self._commit(mark, steps, results)
         return results
 
-    def _resolve(self, connection: Connection, steps: Sequence[Step]) -> list[object] | None:
+    def _commit(self, mark: str | None, steps: Sequence[Step], results: list[object]) -> None:
+        assert self._session is not None
+        try:
+            self._session.commit()
+        except self._kind.errors:
+            if mark is not None:
+                results_of = dict(zip(steps, results, strict=True))
+                self._doubt = _Doubt(mark=mark, results=results_of)
+            self._roll_back()
+            raise
+
+    def _roll_back(self) -> None:
+        assert self._session is not None
+        with contextlib.suppress(self._kind.errors):  # the first error is the one to tell
+            self._session.rollback()
+
+    def _resolve(self, cursor: Cursor, steps: Sequence[Step]) -> list[object] | None:
         doubt = self._doubt
         assert doubt is not None
-        try:
-            with connection.begin():
-                committed = self._kind.was_committed(connection, doubt.mark)
-        except DBAPIError as error:
-            raise self._lost(error) from error
+        with self._losses():
+            committed = self._kind.was_committed(cursor, doubt.mark)
         self._doubt = None
         return [doubt.results[step] for step in steps] if committed else None
 
-    def become_server(self) -> None:
+    def become_server(self, cursor: Cursor) -> None:
         """Be the only server of this database from now on. Raises StorageError if there is one."""
-        self._kind.hold(self._connected())
+        self._kind.hold(cursor)
         self._is_server = True
 
     def refresh(self) -> None:
         """Sample the clock if that is due, which also shows whether the database is there."""
-        if time.monotonic() - self._sampled_at < CLOCK_SECONDS:
-            return
-        try:
-            with self._connected().begin():
-                self._sample(self._connected())
-        except DBAPIError as error:
-            raise self._lost(error) from error
+        if time.monotonic() - self._sampled_at >= CLOCK_SECONDS:
+            cursor = self._connected()
+            with self._losses():
+                self._sample(cursor)
 
-    def _connected(self) -> Connection:
-        if self._connection is not None:
-            return self._connection
+    def _connected(self) -> Cursor:
+        if self._cursor is not None:
+            return self._cursor
         try:
-            connection = self._kind.engine.connect()
-        except SQLAlchemyError as error:
-            raise self._lost(error) from error
-        self._connection = connection
+            session = self._kind.connect()
+        except self._kind.errors as error:
+            raise Lost(storage_error(error, self.place)) from error
+        cursor: Cursor = session.cursor()
+        self._session, self._cursor = session, cursor
         try:
-            with connection.begin():
-                self._sample(connection)
+            with self._losses():
+                self._sample(cursor)
                 if self._is_server:
-                    self._kind.hold(connection)
-        except StorageError:
+                    self._kind.hold(cursor)
+        except BaseException:
             self._disconnect()
             raise
-        except DBAPIError as error:
-            raise self._lost(error) from error
-        return connection
+        return cursor
 
-    def _sample(self, connection: Connection) -> None:
+    def _sample(self, cursor: Cursor) -> None:
         before = time.monotonic()
-        clock = self._kind.clock(connection)
+        clock = self._kind.clock(cursor)
         after = time.monotonic()
         self.offset, self._sampled_at = clock - (before + after) / 2, after
 
-    def _lost(self, error: Exception) -> Lost:
-        self._disconnect()
-        return Lost(storage_error(error, self.place))
+    @contextlib.contextmanager
+    def _losses(self) -> Iterator[None]:
+        """A connection that breaks is Lost; every other error stays what it is."""
+        try:
+            yield
+        except self._kind.errors as error:
+            if not self._kind.is_lost(self._session, error):
+                raise
+            self._disconnect()
+            raise Lost(storage_error(error, self.place)) from error
 
     def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is None:
-            return
-        try:
-            connection.close()
-        except SQLAlchemyError:
-            connection.invalidate()
+        session, self._session, self._cursor = self._session, None, None
+        if session is not None:
+            with contextlib.suppress(self._kind.errors):
+                session.close()
 
     def close(self) -> None:
         """End the connection."""
@@ -167,8 +179,8 @@ class Database:
         self._kind.close()
 
 
-def _result(step: Step, connection: Connection) -> object:
+def _result(step: Step, cursor: Cursor) -> object:
     try:
-        return step(connection)
+        return step(cursor)
     except AssayError as error:
         return error

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
-from sqlalchemy import Connection, Table, make_url, select
+from sqlalchemy import Table, make_url, select
 from sqlalchemy.exc import ArgumentError
 
 from assay.domain.errors import SandboxGone, StorageError
@@ -21,7 +21,7 @@ from assay.domain.lease import Lease
 from assay.storage import rows
 from assay.storage.connection import Database, Step
 from assay.storage.events import Event
-from assay.storage.kind import Kind
+from assay.storage.kind import Cursor, Kind
 from assay.storage.postgresql import Postgresql
 from assay.storage.records import EnvironmentRecord, ExecutionRecord, SandboxRecord, TokenRecord
 from assay.storage.sqlite import Sqlite
@@ -40,7 +40,8 @@ class Storage:
     def __init__(self, kind: Kind, *, on_event: Callable[[Event], None] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         self._database = Database(kind)
-        self._sql = Statements(kind.engine.dialect)
+        self._dialect = kind.engine.dialect
+        self._sql = Statements(self._dialect)
         self._writer = Writer(self._database, self._loop, on_event)
         self._closed = False
 
@@ -76,13 +77,14 @@ class Storage:
         Raises StorageError while another server uses this database.
         """
 
-        def count(connection: Connection) -> int:
-            self._database.become_server()
-            if not self._sql.count.run(connection, {"key": _EPOCH}):
-                self._sql.add_counter.run(connection, {"name": _EPOCH, "value": 1})
-            asked = select(COUNTER.c.value).where(COUNTER.c.name == _EPOCH)
-            return int(connection.execute(asked).scalar_one())
+        def count(cursor: Cursor) -> int:
+            self._database.become_server(cursor)
+            if not self._sql.count.run(cursor, {"key": _EPOCH}):
+                self._sql.add_counter.run(cursor, {"name": _EPOCH, "value": 1})
+            (counter,) = Statement(asked, self._dialect).rows(cursor)
+            return int(counter["value"])
 
+        asked = select(COUNTER).where(COUNTER.c.name == _EPOCH)
         return await self._submit("next_epoch", count)
 
     # --- sandboxes ---
@@ -95,8 +97,8 @@ class Storage:
         """Hand it to somebody, once and for all. SandboxGone: there is none, or it is taken."""
         statement = self._sql.take_sandbox
 
-        def take(connection: Connection) -> bool:
-            if not statement.run(connection, {"key": sandbox_id}):
+        def take(cursor: Cursor) -> bool:
+            if not statement.run(cursor, {"key": sandbox_id}):
                 raise SandboxGone(f"the sandbox {sandbox_id} is gone, or somebody's already")
             return True
 
@@ -125,9 +127,9 @@ class Storage:
         """
         values = rows.lease_values(lease)
 
-        def replace(connection: Connection) -> bool:
-            self._sql.remove_executions.run(connection, {"key": lease.runner_id})
-            return self._sql.replace_lease.run(connection, values) > 0
+        def replace(cursor: Cursor) -> bool:
+            self._sql.remove_executions.run(cursor, {"key": lease.runner_id})
+            return self._sql.replace_lease.run(cursor, values) > 0
 
         return self._submit("replace_lease", replace)
 
@@ -135,8 +137,8 @@ class Storage:
         """Note when runners were active last; those that are gone are left out."""
         every = [{"key": runner, "active_at": at} for runner, at in active_at.items()]
 
-        def touch(connection: Connection) -> bool:
-            self._sql.touch_lease.run_all(connection, every)
+        def touch(cursor: Cursor) -> bool:
+            self._sql.touch_lease.run_all(cursor, every)
             return True
 
         return self._submit("touch_leases", touch)
@@ -174,9 +176,9 @@ class Storage:
         """Keep an environment, in the place of one of this name; whether it is new."""
         values = rows.environment_values(record)
 
-        def put(connection: Connection) -> bool:
-            found = self._sql.remove_environment.run(connection, {"key": record.name})
-            self._sql.add_environment.run(connection, values)
+        def put(cursor: Cursor) -> bool:
+            found = self._sql.remove_environment.run(cursor, {"key": record.name})
+            self._sql.add_environment.run(cursor, values)
             return not found
 
         return self._submit("put_environment", put)
@@ -212,22 +214,20 @@ class Storage:
     # --- how ---
 
     def _write(self, name: str, statement: Statement, values: Values) -> asyncio.Future[bool]:
-        def write(connection: Connection) -> bool:
-            return statement.run(connection, values) > 0
+        def write(cursor: Cursor) -> bool:
+            return statement.run(cursor, values) > 0
 
         return self._submit(name, write)
 
-    async def _rows(self, table: Table, order: str, **equal: object) -> list[rows.AnyRow]:
+    async def _rows(self, table: Table, order: str, **equal: object) -> Sequence[rows.AnyRow]:
         """The rows in which each column that is named has its value; None is any value."""
         asked = select(table).order_by(table.c[order], *table.primary_key)
         for name, value in equal.items():
             if value is not None:
                 asked = asked.where(table.c[name] == value)
-        return await self._submit(
-            f"read {table.name}", lambda connection: list(connection.execute(asked))
-        )
+        return await self._submit(f"read {table.name}", Statement(asked, self._dialect).rows)
 
-    def _submit(self, name: str, step: Callable[[Connection], T]) -> asyncio.Future[T]:
+    def _submit(self, name: str, step: Callable[[Cursor], T]) -> asyncio.Future[T]:
         future: asyncio.Future[Any] = self._loop.create_future()
         operation = Operation(name, cast(Step, step), future, time.monotonic() + PATIENCE_SECONDS)
         if self._closed:

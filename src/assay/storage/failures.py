@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Final
-
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from assay.domain.errors import StorageError
 
 _SQLITE: Final[dict[int, str]] = {
-    5: "is locked by another program for too long; see which one has it open: fuser {place}",
-    6: "is locked by another program for too long; see which one has it open: fuser {place}",
-    8: "cannot be written: make its folder and files writable for who runs Assay",
-    10: "cannot be read or written: its disk fails, see the kernel's log (dmesg)",
-    11: "is damaged: restore it from a backup (docs/storage.md)",
-    13: "cannot grow: its disk is full; make room, and it goes on by itself",
-    14: "cannot be opened: make its folder and files readable and writable for who runs Assay",
-    26: "is no database: name another file, or remove this one",
+    sqlite3.SQLITE_BUSY: "is locked by another program for too long: see which one has it open",
+    sqlite3.SQLITE_LOCKED: "is locked by another program for too long: see which one has it open",
+    sqlite3.SQLITE_READONLY: "cannot be written: its folder and files must belong to, and be "
+    "writable for, who runs Assay",
+    sqlite3.SQLITE_IOERR: "cannot be read or written: its disk fails, see the kernel's log (dmesg)",
+    sqlite3.SQLITE_CORRUPT: "is damaged: restore it from a backup (docs/storage.md)",
+    sqlite3.SQLITE_FULL: "cannot grow, its disk is full: make room, and it goes on by itself",
+    sqlite3.SQLITE_CANTOPEN: "cannot be opened: its folder and files must belong to, and be "
+    "writable for, who runs Assay",
+    sqlite3.SQLITE_NOTADB: "is no database, or damaged: name another file, or restore a backup "
+    "(docs/storage.md)",
 }
 """By the low byte of SQLite's result codes."""
 
@@ -36,49 +38,51 @@ _POSTGRESQL: Final[dict[str, str]] = {
 }
 """By the first two letters of PostgreSQL's codes, which are the code's class."""
 
+_FIRST_WORDS: Final = {
+    "password authentication failed": "28",
+    "no password supplied": "28",
+    "no pg_hba.conf entry": "28",
+    "does not exist": "3D",
+    "too many clients": "53",
+}
+"""Who isn't let in gets words, and no code."""
+
 
 def is_about_one_statement(error: Exception) -> bool:
-    """Whether other statements may work all the same: the fault is in what one of them says."""
-    return isinstance(error, DataError | IntegrityError) or not isinstance(error, DBAPIError)
-
-
-def is_lost(error: Exception) -> bool:
-    """Whether the database went away, or wants to be asked again: nothing was committed."""
-    if not isinstance(error, DBAPIError):
-        return False
+    """Whether other statements may work all the same: the fault is in what this one says."""
+    if isinstance(error, sqlite3.DatabaseError):
+        return isinstance(error, sqlite3.IntegrityError | sqlite3.DataError)
     state = _state_of(error)
-    return error.connection_invalidated or state[:2] in ("08", "57") or state in _AGAIN
-
-
-_AGAIN: Final = ("40001", "40P01")
-"""A conflict with another transaction, and a deadlock: PostgreSQL's advice is to repeat."""
+    return state is None or state[:2] in ("22", "23")
 
 
 def storage_error(error: Exception, place: str) -> StorageError:
     """An error of a database as one of ours. `place` is what the operator calls the database."""
     if isinstance(error, StorageError):
         return StorageError(error.message, detail=error.detail)
-    cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
-    explained = _explanation(error, cause).format(place=place)
-    return StorageError(f"the database {place} {explained}", detail=str(cause).strip())
+    cause = getattr(error, "orig", None) or error  # SQLAlchemy wraps what it passes on
+    return StorageError(f"the database {place} {_explanation(cause)}", detail=str(cause).strip())
 
 
-def _explanation(error: Exception, cause: BaseException) -> str:
-    if isinstance(error, IntegrityError):
+def _explanation(cause: Exception) -> str:
+    if isinstance(cause, sqlite3.IntegrityError):
         return _POSTGRESQL["23"]
-    code = getattr(cause, "sqlite_errorcode", None)
-    if code is not None:
-        return _SQLITE.get(code & 0xFF, "failed: " + _plain(cause))
-    if isinstance(error, DBAPIError):
-        found = _POSTGRESQL.get(_state_of(error)[:2])
-        return found or (_POSTGRESQL["08"] if is_lost(error) else "failed: " + _plain(cause))
-    return _POSTGRESQL["22"]
+    if isinstance(cause, sqlite3.Error):
+        code = getattr(cause, "sqlite_errorcode", 0)
+        return _SQLITE.get(code & 0xFF, f"failed: {cause}")
+    state = _state_of(cause)
+    if state is None:
+        return _POSTGRESQL["22"]
+    return _POSTGRESQL.get(state[:2], f"failed: {cause}")
 
 
-def _state_of(error: DBAPIError) -> str:
-    return getattr(error.orig, "sqlstate", None) or ""
-
-
-def _plain(cause: BaseException) -> str:
-    first, *_ = str(cause).splitlines() or [type(cause).__name__]
-    return first.replace("{", "{{").replace("}", "}}")
+def _state_of(error: Exception) -> str | None:
+    """PostgreSQL's code of an error of its; None for another's, which only a value can cause."""
+    if not hasattr(error, "sqlstate"):
+        return None
+    if error.sqlstate is not None:
+        return str(error.sqlstate)
+    if type(error).__name__ == "DataError":  # found by psycopg itself
+        return "22000"
+    said = str(error)
+    return next((code for words, code in _FIRST_WORDS.items() if words in said), "08")

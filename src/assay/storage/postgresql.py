@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, cast
 
-from sqlalchemy import URL, Connection, NullPool, create_engine, event
+from sqlalchemy import URL, NullPool, create_engine
 
 from assay.domain.errors import StorageError
+from assay.storage.kind import Cursor, Session
 
 HANDOVER_SECONDS: Final = 5.0
 """How long a killed server may seem to hold its lock: until PostgreSQL sees that it is gone."""
@@ -32,53 +34,78 @@ _SETTINGS: Final = (
 )
 
 
+_AGAIN: Final = ("40001", "40P01")
+"""A conflict with another transaction, and a deadlock: PostgreSQL's advice is to repeat."""
+
+
 class Postgresql:
     """One database of a server."""
+
+    begin = "BEGIN"
 
     def __init__(self, url: URL) -> None:
         self.place = url.render_as_string(hide_password=True)
         try:
-            self.engine = create_engine(
-                url.set(drivername="postgresql+psycopg"), poolclass=NullPool, connect_args=_CONNECT
-            )
+            import psycopg
         except ImportError as error:
             raise StorageError(
                 "PostgreSQL needs psycopg: pip install 'assay[postgresql]'", detail=str(error)
             ) from error
-        event.listen(self.engine, "connect", _configure)
+        self.errors: type[Exception] = psycopg.Error
+        self.engine = create_engine(
+            url.set(drivername="postgresql+psycopg"),
+            poolclass=NullPool,
+            creator=lambda: self._reach(autocommit=False),
+        )
+        words, named = self.engine.dialect.create_connect_args(self.engine.url)
+        self._reach: partial[Any] = partial(psycopg.connect, *words, **{**_CONNECT, **named})
 
     def prepare(self) -> None:
         """Nothing: the database must be there."""
 
+    def connect(self) -> Session:
+        """Reach the server."""
+        session = self._reach(autocommit=True)
+        try:
+            for setting in _SETTINGS:
+                session.execute(setting)
+        except BaseException:
+            session.close()
+            raise
+        return cast(Session, session)
+
     def require_intact(self) -> None:
         """Nothing: the server sees to that."""
 
-    def lock_schema(self, connection: Connection) -> None:
+    def is_lost(self, session: Session | None, error: Exception) -> bool:
+        """Whether the connection is broken, the server is stopping, or wants a repetition."""
+        state: str = getattr(error, "sqlstate", None) or ""
+        closed = session is None or getattr(session, "closed", False)
+        return closed or state[:2] in ("08", "57") or state in _AGAIN
+
+    def lock_schema(self, cursor: Cursor) -> None:
         """Wait for another Assay that changes the tables."""
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_SCHEMA_LOCK})")
+        cursor.execute(f"SELECT pg_advisory_xact_lock({_SCHEMA_LOCK})")
 
-    def begin(self, connection: Connection) -> str | None:
+    def mark(self, cursor: Cursor) -> str | None:
         """The transaction's own number."""
-        found = connection.exec_driver_sql("SELECT pg_current_xact_id()::text")
-        return str(found.scalar_one())
+        return str(_value(cursor, "SELECT pg_current_xact_id()::text"))
 
-    def was_committed(self, connection: Connection, mark: str) -> bool:
+    def was_committed(self, cursor: Cursor, mark: str) -> bool:
         """Ask by the transaction's number; wait while it is still at work."""
         asked = f"SELECT pg_xact_status('{int(mark)}'::xid8)"
-        while (status := connection.exec_driver_sql(asked).scalar_one()) == "in progress":
+        while (status := _value(cursor, asked)) == "in progress":
             time.sleep(0.05)
-        return str(status) == "committed"
+        return bool(status == "committed")
 
-    def clock(self, connection: Connection) -> float:
+    def clock(self, cursor: Cursor) -> float:
         """The clock of PostgreSQL's machine."""
-        found = connection.exec_driver_sql("SELECT extract(epoch FROM clock_timestamp())::float8")
-        return float(found.scalar_one())
+        return float(_value(cursor, "SELECT extract(epoch FROM clock_timestamp())::float8"))
 
-    def hold(self, connection: Connection) -> None:
+    def hold(self, cursor: Cursor) -> None:
         """Lock a number of the database's, for as long as the connection lives."""
         deadline = time.monotonic() + HANDOVER_SECONDS
-        asked = f"SELECT pg_try_advisory_lock({_SERVER_LOCK})"
-        while not connection.exec_driver_sql(asked).scalar_one():
+        while not _value(cursor, f"SELECT pg_try_advisory_lock({_SERVER_LOCK})"):
             if time.monotonic() > deadline:
                 raise StorageError(f"another server uses the database {self.place}: stop it")
             time.sleep(0.05)
@@ -87,8 +114,7 @@ class Postgresql:
         """Nothing: the lock goes with the connection."""
 
 
-def _configure(connection: Any, _: object) -> None:
-    with connection.cursor() as cursor:
-        for setting in _SETTINGS:
-            cursor.execute(setting)
-    connection.commit()
+def _value(cursor: Cursor, statement: str) -> Any:
+    cursor.execute(statement)
+    ((value,),) = cursor.fetchall()
+    return value

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Row
 
 from assay.domain.lease import Lease, PortMapping
 from assay.domain.token import Scope
@@ -15,7 +15,8 @@ from assay.storage.statements import Values
 
 _PORTS: Final = msgspec.json.Decoder(tuple[tuple[int, str, int], ...])
 
-AnyRow = Row[Any]
+AnyRow = Mapping[str, Any]
+"""A row by the names of its columns. SQLite's true and false are 1 and 0."""
 
 
 def sandbox_values(record: SandboxRecord) -> Values:
@@ -33,8 +34,8 @@ def sandbox_values(record: SandboxRecord) -> Values:
 
 def sandbox_of(row: AnyRow) -> SandboxRecord:
     """A row as a sandbox."""
-    values = row._asdict()
-    return SandboxRecord(**{**values, "secret": Secret(values["secret"])})
+    secret, taken = Secret(row["secret"]), bool(row["taken"])
+    return SandboxRecord(**{**row, "secret": secret, "taken": taken})
 
 
 def lease_values(lease: Lease) -> Values:
@@ -58,12 +59,11 @@ def lease_values(lease: Lease) -> Values:
 
 def lease_of(row: AnyRow) -> Lease:
     """A row as a lease."""
-    values = row._asdict()
     ports = tuple(
         PortMapping(exposed_port=exposed, host=host, port=port)
-        for exposed, host, port in _PORTS.decode(values["ports"])
+        for exposed, host, port in _PORTS.decode(row["ports"])
     )
-    return Lease(**{**values, "ports": ports})
+    return Lease(**{**row, "ports": ports})
 
 
 def execution_values(record: ExecutionRecord) -> Values:
@@ -81,7 +81,7 @@ def execution_values(record: ExecutionRecord) -> Values:
 
 def execution_of(row: AnyRow) -> ExecutionRecord:
     """A row as an execution."""
-    return ExecutionRecord(**row._asdict())
+    return ExecutionRecord(**{**row, "started": bool(row["started"])})
 
 
 def environment_values(record: EnvironmentRecord) -> Values:
@@ -95,7 +95,7 @@ def environment_values(record: EnvironmentRecord) -> Values:
 
 def environment_of(row: AnyRow) -> EnvironmentRecord:
     """A row as an environment."""
-    return EnvironmentRecord(**row._asdict())
+    return EnvironmentRecord(**row)
 
 
 def token_values(record: TokenRecord) -> Values:
@@ -118,6 +118,5 @@ def token_values(record: TokenRecord) -> Values:
 
 def token_of(row: AnyRow) -> TokenRecord:
     """A row as a token."""
-    values = row._asdict()
-    scopes = frozenset(Scope(name) for name in values["scopes"].split())
-    return TokenRecord(**{**values, "scopes": scopes})
+    scopes = frozenset(Scope(name) for name in row["scopes"].split())
+    return TokenRecord(**{**row, "scopes": scopes})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import Connection, inspect, text
 
 from assay.domain.errors import StorageError
+from assay.storage.kind import Kind
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -32,8 +34,10 @@ def configuration(connection: Connection) -> Config:
     return made
 
 
-def migrate(connection: Connection, place: str) -> None:
+def migrate(connection: Connection, kind: Kind) -> None:
     """Run the migrations that are missing. Raises StorageError for a database of a newer Assay."""
+    with contextlib.closing(connection.connection.cursor()) as cursor:
+        kind.lock_schema(cursor)
     found = revision_of(connection)
     if found == HEAD:
         return
@@ -45,7 +49,7 @@ def migrate(connection: Connection, place: str) -> None:
         known = {each.revision for each in ScriptDirectory.from_config(wanted).walk_revisions()}
         if found is not None and found not in known:
             raise StorageError(
-                f"the database {place} belongs to a newer Assay (its tables have the version "
+                f"the database {kind.place} belongs to a newer Assay (its tables have the version "
                 f"{found}, this one knows {HEAD}): install that one, or use another database"
             )
         command.upgrade(wanted, "head")

@@ -9,14 +9,16 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import sqlite3
 import stat
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Connection, NullPool, create_engine, event
+from sqlalchemy import NullPool, create_engine, event
 
 from assay.domain.errors import StorageError
+from assay.storage.kind import Cursor, Session
 
 BUSY_SECONDS: Final = 5.0
 """How long to wait for another program that writes, such as `assay token`."""
@@ -33,15 +35,15 @@ _PRAGMAS: Final = (
 class Sqlite:
     """One file, which only its owner can read: it holds secrets."""
 
+    # At once for writing: a transaction that began as a reader could not wait for others.
+    begin = "BEGIN IMMEDIATE"
+    errors: type[Exception] = sqlite3.Error
+
     def __init__(self, path: Path) -> None:
         self._path = path.absolute()
         self.place = str(self._path)
-        self.engine = create_engine(
-            "sqlite://",
-            creator=self._connect,
-            poolclass=NullPool,
-        )
-        event.listen(self.engine, "begin", _begin)
+        self.engine = create_engine("sqlite://", creator=self.connect, poolclass=NullPool)
+        event.listen(self.engine, "begin", lambda made: made.exec_driver_sql(self.begin))
         self._identity: tuple[int, int] | None = None
         self._lock: int | None = None
 
@@ -62,9 +64,8 @@ class Sqlite:
             # Before SQLite has it open: closing any descriptor of a file ends its process' locks.
             os.close(made)
 
-    def _connect(self) -> Any:
-        import sqlite3
-
+    def connect(self) -> sqlite3.Connection:
+        """Open the file. Raises StorageError where it cannot be shared with other programs."""
         connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)
         try:
             (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
@@ -91,22 +92,26 @@ class Sqlite:
                 f"the database {self.place} was replaced by another file: start the server anew"
             )
 
-    def lock_schema(self, connection: Connection) -> None:
+    def is_lost(self, session: Session | None, error: Exception) -> bool:
+        """Never: a file doesn't come back by itself."""
+        return False
+
+    def lock_schema(self, cursor: Cursor) -> None:
         """Nothing: a transaction here keeps all others from writing."""
 
-    def begin(self, connection: Connection) -> str | None:
-        """No mark is needed: the connection to a file isn't lost."""
+    def mark(self, cursor: Cursor) -> str | None:
+        """None is needed: the connection to a file isn't lost."""
         return None
 
-    def was_committed(self, connection: Connection, mark: str) -> bool:
+    def was_committed(self, cursor: Cursor, mark: str) -> bool:
         """Never asked."""
         return False
 
-    def clock(self, connection: Connection) -> float:
+    def clock(self, cursor: Cursor) -> float:
         """This machine's clock."""
         return time.time()
 
-    def hold(self, connection: Connection) -> None:
+    def hold(self, cursor: Cursor) -> None:
         """Lock a file beside the database, for as long as the process lives."""
         if self._lock is not None:
             return
@@ -134,11 +139,6 @@ class Sqlite:
         return StorageError(
             f"the database {self.place} cannot {what}: {error.strerror}", detail=str(error)
         )
-
-
-def _begin(connection: Connection) -> None:
-    # At once for writing: a transaction that began as a reader could not wait for others.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _identity(found: os.stat_result) -> tuple[int, int]:

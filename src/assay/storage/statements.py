@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import BindParameter, Connection, Table, bindparam, delete, insert, select, update
+from sqlalchemy import BindParameter, Select, Table, bindparam, delete, insert, select, update
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.dml import UpdateBase
 
+from assay.storage.kind import Cursor
 from assay.storage.tables import COUNTER, ENVIRONMENT, EXECUTION, LEASE, SANDBOX, TOKEN
 
 Values = Mapping[str, object]
@@ -20,20 +21,27 @@ KEY: Final[BindParameter[Any]] = bindparam("key")
 class Statement:
     """One statement as text for one kind of database."""
 
-    def __init__(self, statement: UpdateBase, dialect: Dialect) -> None:
+    def __init__(self, statement: UpdateBase | Select[Any], dialect: Dialect) -> None:
         compiled: Any = statement.compile(dialect=dialect)
         self._text: str = compiled.string
         self._order: Sequence[str] | None = compiled.positiontup
         self._fixed = {name: value for name, value in compiled.params.items() if value is not None}
 
-    def run(self, connection: Connection, values: Values) -> int:
+    def run(self, cursor: Cursor, values: Values) -> int:
         """Run it once; how many rows it changed."""
-        return connection.exec_driver_sql(self._text, self._arrange(values)).rowcount
+        cursor.execute(self._text, self._arrange(values))
+        return cursor.rowcount
 
-    def run_all(self, connection: Connection, all_values: Sequence[Values]) -> None:
+    def run_all(self, cursor: Cursor, all_values: Sequence[Values]) -> None:
         """Run it once for each of the values."""
         if all_values:
-            connection.exec_driver_sql(self._text, [self._arrange(each) for each in all_values])
+            cursor.executemany(self._text, [self._arrange(each) for each in all_values])
+
+    def rows(self, cursor: Cursor) -> list[dict[str, Any]]:
+        """Run it; its answer's rows by the names of their columns."""
+        cursor.execute(self._text, self._arrange({}))
+        names = [column[0] for column in cursor.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
     def _arrange(self, values: Values) -> Any:
         given = {**self._fixed, **values} if self._fixed else values
