@@ -27,14 +27,13 @@ class Postgres:
         self._programs = programs
         self.folder = folder
         self._process: subprocess.Popen[bytes] | None = None
-        self._databases = 0
-        # PostgreSQL refuses to run as root.
-        self._become: list[str] = []
+        # PostgreSQL refuses to run as root, and must not outlive the tests that are killed.
+        self._become = ["setpriv", "--pdeathsig=QUIT"]
         if os.geteuid() == 0:
             user = pwd.getpwnam("postgres")
             os.chown(folder, user.pw_uid, user.pw_gid)
             ids = [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
-            self._become = ["setpriv", *ids]
+            self._become += ids
 
     def initialise(self) -> None:
         options = ["--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C", "-U", "assay"]
@@ -73,15 +72,13 @@ class Postgres:
             self._process.wait(30)
             self._process = None
 
-    def create_database(self) -> str:
-        """A new empty database's URL."""
-        self._databases += 1
-        name = f"assay{self._databases}"
-        self.run_sql(f"CREATE DATABASE {name}")
-        return f"postgresql://assay@/{name}?host={self.folder}"
+    def empty_database(self) -> str:
+        """The URL of a database without a table."""
+        self.run_sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+        return f"postgresql://assay@/postgres?host={self.folder}"
 
-    def run_sql(self, statement: str, database: str = "postgres") -> str:
-        options = ["-h", str(self.folder), "-U", "assay", "-d", database, "-qtA", "-c", statement]
+    def run_sql(self, statement: str) -> str:
+        options = ["-h", str(self.folder), "-U", "assay", "-d", "postgres", "-qtA", "-c", statement]
         return self._call("psql", *options)
 
     def _call(self, program: str, *arguments: str) -> str:
@@ -113,8 +110,13 @@ def postgres() -> Iterator[Postgres]:
         server.start()
         yield server
     finally:
-        server.stop()
+        server.stop(signal.SIGQUIT)
         shutil.rmtree(folder)
+
+
+@pytest.fixture
+def postgres_url(postgres: Postgres) -> str:
+    return postgres.empty_database()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -122,8 +124,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A database that is not there yet, or is empty."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/state/assay.db"
-    server: Postgres = request.getfixturevalue("postgres")
-    return server.create_database()
+    return str(request.getfixturevalue("postgres_url"))
 
 
 @pytest.fixture
@@ -151,9 +152,9 @@ async def storage(url: str, open_storage: Open) -> Storage:
 
 @pytest.fixture(autouse=True)
 async def nothing_left(request: pytest.FixtureRequest) -> AsyncIterator[None]:
-    """No test leaves a task, a thread's descriptor or a connection behind."""
-    if "url" in request.fixturenames:
-        request.getfixturevalue("url")
+    """No test leaves a task, a descriptor or a connection behind."""
+    if "postgres" in request.fixturenames:
+        request.getfixturevalue("postgres")
     tasks = asyncio.all_tasks()
     descriptors = len(list(Path("/proc/self/fd").iterdir()))
     yield

@@ -51,7 +51,7 @@ class Storage:
 
         Raises StorageError with the remedy.
         """
-        storage = cls(_kind_of(url), on_event=on_event)
+        storage = cls(kind_of(url), on_event=on_event)
         await storage._writer.start()
         return storage
 
@@ -238,7 +238,8 @@ class Storage:
         return future
 
 
-def _kind_of(url: str) -> Kind:
+def kind_of(url: str) -> Kind:
+    """The database that a URL names. Raises StorageError when it names none."""
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError) as error:  # its text may hold a password

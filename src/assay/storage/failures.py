@@ -29,6 +29,7 @@ _POSTGRESQL: Final[dict[str, str]] = {
     "25": "can only be read: it is a standby, or set to be read-only",
     "28": "lets nobody in with this user and password",
     "3D": "is not there: createdb makes it",
+    "3F": "does not allow what Assay needs: its user must own the database",
     "42": "does not allow what Assay needs: its user must own the database",
     "53": "is out of disk, memory or connections: make room, and it goes on by itself",
     "55": "is locked by another program for too long",
@@ -69,11 +70,15 @@ def _explanation(cause: Exception) -> str:
         return _POSTGRESQL["23"]
     if isinstance(cause, sqlite3.Error):
         code = getattr(cause, "sqlite_errorcode", 0)
-        return _SQLITE.get(code & 0xFF, f"failed: {cause}")
+        return _SQLITE.get(code & 0xFF, f"failed: {_first_line(cause)}")
     state = _state_of(cause)
     if state is None:
         return _POSTGRESQL["22"]
-    return _POSTGRESQL.get(state[:2], f"failed: {cause}")
+    return _POSTGRESQL.get(state[:2], f"failed: {_first_line(cause)}")
+
+
+def _first_line(cause: Exception) -> str:
+    return str(cause).strip().partition("\n")[0]
 
 
 def _state_of(error: Exception) -> str | None:

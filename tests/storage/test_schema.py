@@ -1,0 +1,98 @@
+"""Migrations: what they make equals the tables, and what they don't know is left alone."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, inspect, text
+
+from assay.domain.errors import StorageError
+from assay.storage.database import Storage, kind_of
+from assay.storage.schema import HEAD, MIGRATIONS, configuration, revision_of
+from assay.storage.tables import METADATA
+
+Open = Callable[[str], Awaitable[Storage]]
+
+
+def differences(connection: Connection) -> object:
+    options = {"compare_type": True, "compare_server_default": True}
+    return compare_metadata(MigrationContext.configure(connection, opts=options), METADATA)
+
+
+def test_the_newest_migration_is_the_one_that_is_named() -> None:
+    assert ScriptDirectory(str(MIGRATIONS)).get_heads() == [HEAD]
+
+
+async def test_the_migrations_make_what_the_tables_say(url: str, storage: Storage) -> None:
+    engine = kind_of(url).engine
+    with engine.begin() as connection:
+        assert revision_of(connection) == HEAD
+        assert differences(connection) == []
+    engine.dispose()
+
+
+async def test_a_difference_is_seen(url: str, storage: Storage) -> None:
+    engine = kind_of(url).engine
+    with engine.begin() as connection:
+        connection.execute(text("DROP INDEX ix_execution_runner_id"))
+        assert differences(connection)
+    engine.dispose()
+
+
+async def test_every_migration_can_be_taken_back_and_made_again(url: str, storage: Storage) -> None:
+    await storage.aclose()
+    engine = kind_of(url).engine
+    revisions = [each.revision for each in ScriptDirectory(str(MIGRATIONS)).walk_revisions()]
+    with engine.begin() as connection:
+        wanted = configuration(connection)
+        for revision in [*revisions[1:], "base"]:
+            command.downgrade(wanted, revision)
+        assert set(inspect(connection).get_table_names()) == {"alembic_version"}
+        for revision in reversed(revisions):
+            command.upgrade(wanted, revision)
+        assert differences(connection) == []
+    engine.dispose()
+
+
+async def test_a_database_of_a_newer_assay_is_left_alone(
+    url: str, storage: Storage, open_storage: Open
+) -> None:
+    await storage.aclose()
+    engine = kind_of(url).engine
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(StorageError, match=r"newer Assay.*9999.*install"):
+        await open_storage(url)
+    with engine.begin() as connection:
+        assert revision_of(connection) == "9999"
+    engine.dispose()
+
+
+async def test_several_may_make_the_tables_at_the_same_time(url: str, open_storage: Open) -> None:
+    opened = await asyncio.gather(*(open_storage(url) for _ in range(4)))
+    assert [await each.sandboxes() for each in opened] == [[], [], [], []]
+
+
+def test_a_database_that_is_current_needs_no_alembic(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/state/assay.db"
+
+    async def make() -> None:
+        await (await Storage.open(url)).aclose()
+
+    asyncio.run(make())
+    program = (
+        "import asyncio, sys\n"
+        "from assay.storage.database import Storage\n"
+        "async def main():\n"
+        f"    await (await Storage.open({url!r})).aclose()\n"
+        "asyncio.run(main())\n"
+        "sys.exit('alembic' in sys.modules)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
