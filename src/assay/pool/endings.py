@@ -37,6 +37,11 @@ class Endings:
         self._closing = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
+    @property
+    def busy(self) -> bool:
+        """Whether any are on their way out."""
+        return bool(self._tasks)
+
     def begin(self, sandbox_id: str, agent: Agent | None = None) -> asyncio.Task[None]:
         """Close the connection, destroy the sandbox, remove its row. Once for all who ask."""
         task = self._tasks.get(sandbox_id)

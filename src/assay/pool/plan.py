@@ -41,6 +41,8 @@ class Stand:
     """After a failure, nothing is made before this."""
     failures: int = 0
     """Failed attempts in a row."""
+    crowded: bool = False
+    """The last attempt failed because there are as many sandboxes as are allowed."""
     turn: int = 0
     """When it last had its turn, as a number that grows: fairness between environments."""
 
@@ -76,15 +78,21 @@ class Inspection:
     check: tuple[str, ...] = ()
 
 
-def plan(stands: Sequence[Stand], *, busy: int, slots: int, now: float) -> Actions:
+def plan(
+    stands: Sequence[Stand], *, busy: int, slots: int, now: float, freeing: bool = False
+) -> Actions:
     """Compare what is wanted with what there is.
 
     `busy` is how many sandboxes are being made, of any version; `slots` how many may be at one
-    time. There are never more idle ones and new ones together than the target and those who wait.
+    time; `freeing`: some are on their way out. There are never more idle ones and new ones
+    together than the target and those who wait.
     """
+    giving_way = None if freeing else _giving_way(stands, now)
     return Actions(
         create=_creations(stands, busy=busy, slots=slots, now=now),
-        destroy_idle=_counts((stand.environment, _surplus(stand)) for stand in stands),
+        destroy_idle=_counts(
+            (stand.environment, max(_surplus(stand), int(stand is giving_way))) for stand in stands
+        ),
         destroy_old=_counts((stand.environment, _outdated(stand)) for stand in stands),
     )
 
@@ -156,6 +164,17 @@ def _surplus(stand: Stand) -> int:
 def _outdated(stand: Stand) -> int:
     """For each new sandbox one of another version goes, and all once the target is reached."""
     return max(0, stand.old - max(0, stand.target - stand.idle))
+
+
+def _giving_way(stands: Sequence[Stand], now: float) -> Stand | None:
+    """Whose idle sandbox goes because somebody waits for another one, and there is no room."""
+    if not any(
+        stand.crowded and stand.waiting and not stand.creating and now < stand.retry_at
+        for stand in stands
+    ):
+        return None
+    idle = (stand for stand in stands if stand.idle and not stand.waiting)
+    return max(idle, key=lambda stand: stand.idle, default=None)
 
 
 def _counts(counts: Iterable[tuple[str, int]]) -> dict[str, int]:

@@ -179,6 +179,14 @@ class Pool:
         shelf = self._shelf(environment)
         if self._draining:
             raise Draining("the server is about to stop, and gives no sandboxes away any more")
+        deadline = _now() + seconds
+        while True:
+            warm, from_stock = await self._given(shelf, owner, deadline)
+            if warm.session.agent.lost is None:
+                return warm, from_stock
+            await self.discard(warm)  # it died while that was being written down
+
+    async def _given(self, shelf: Shelf, owner: str, deadline: float) -> tuple[Warm, bool]:
         ticket = Ticket(owner=owner, given=asyncio.get_running_loop().create_future())
         shelf.ask(ticket)
         try:
@@ -186,14 +194,15 @@ class Pool:
             from_stock = ticket.given.done()
             self._upkeep.hint(SECONDS_TO_REFILL if from_stock else 0.0)
             if not from_stock:
-                await self._wait(shelf, ticket, seconds)
+                await self._wait(shelf, ticket, deadline)
             return await self._taken(ticket.given.result()), from_stock
         finally:
             shelf.finish(ticket)
 
-    async def _wait(self, shelf: Shelf, ticket: Ticket, seconds: float) -> None:
+    async def _wait(self, shelf: Shelf, ticket: Ticket, deadline: float) -> None:
+        started = _now()
         try:
-            await asyncio.wait((ticket.given,), timeout=max(0.0, seconds))
+            await asyncio.wait((ticket.given,), timeout=max(0.0, deadline - started))
         except asyncio.CancelledError:
             if ticket.given.done() and ticket.given.exception() is None:
                 # Nobody has had it, so it is as good as before.
@@ -201,7 +210,8 @@ class Pool:
             raise
         if not ticket.given.done():
             raise PoolExhausted(
-                f"no sandbox of {shelf.environment.name!r} became free in {seconds:g} seconds",
+                f"no sandbox of {shelf.environment.name!r} became free in"
+                f" {_now() - started:.3g} seconds",
                 detail=_why(shelf.last_error),
             )
 

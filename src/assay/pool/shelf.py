@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from assay.agent.session import Session
-from assay.domain.errors import AssayError
+from assay.domain.errors import AssayError, CapacityExceeded
 from assay.environments.served import Blueprint, ServedEnvironment
 from assay.pool.events import PoolStatistics
 from assay.pool.plan import IdleSandbox, Stand, backoff
@@ -109,6 +109,7 @@ class Shelf:
             usable=self.blueprint is not None,
             retry_at=self.retry_at,
             failures=self.failures,
+            crowded=isinstance(self.last_error, CapacityExceeded),
             turn=self.turn,
         )
 

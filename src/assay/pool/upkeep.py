@@ -124,7 +124,13 @@ class Upkeep:
 
     def _act(self, now: float) -> None:
         stands = [shelf.stand() for shelf in self.shelves.values()]
-        actions = plan(stands, busy=len(self._making), slots=self._parallel, now=now)
+        actions = plan(
+            stands,
+            busy=len(self._making),
+            slots=self._parallel,
+            now=now,
+            freeing=self._endings.busy,
+        )
         for name, count in actions.destroy_idle.items():
             self.end_all(self.shelves[name].take_idle(count))
         for name, count in actions.destroy_old.items():

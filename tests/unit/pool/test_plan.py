@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -147,6 +148,20 @@ def test_the_one_that_had_its_turn_longer_ago_is_next() -> None:
 def test_for_each_new_sandbox_one_of_another_version_goes(idle: int, old: int, goes: int) -> None:
     stand = Stand(environment="e", target=4, idle=idle, old=old)
     assert plan([stand], busy=9, slots=1, now=NOW).destroy_old.get("e", 0) == goes
+
+
+def test_where_there_is_no_room_the_largest_pool_gives_way_to_who_waits() -> None:
+    small, large = (Stand(environment=str(n), target=n, idle=n) for n in (2, 9))
+    waiting = Stand(environment="w", target=0, waiting=3, crowded=True, retry_at=NOW + 1.0)
+    everything = [small, large, waiting]
+    assert plan(everything, busy=0, slots=2, now=NOW).destroy_idle == {"9": 1}
+    assert not plan(everything, busy=0, slots=2, now=NOW, freeing=True).destroy_idle
+    refilling = replace(waiting, waiting=0, target=3)
+    assert not plan([small, large, refilling], busy=0, slots=2, now=NOW).destroy_idle
+    trying = replace(waiting, retry_at=0.0)
+    assert not plan([small, large, trying], busy=0, slots=2, now=NOW).destroy_idle
+    making = replace(waiting, creating=1)
+    assert not plan([small, large, making], busy=1, slots=2, now=NOW).destroy_idle
 
 
 def test_an_environment_that_wants_none_keeps_none() -> None:

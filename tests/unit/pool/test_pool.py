@@ -444,6 +444,42 @@ def test_room_that_becomes_free_is_used_at_once() -> None:
     run_in_virtual_time(main())
 
 
+def test_a_full_machine_gives_an_idle_sandbox_up_for_who_waits_for_another() -> None:
+    async def main() -> None:
+        async with bench(create_seconds=0.05) as it:
+            it.pool._maker._driver = Guard(it.driver, most_sandboxes=4)
+            it.pool._endings._driver = it.pool._maker._driver
+            it.set("large", 4)
+            await it.pool.ready()
+            it.set("other", 0)
+            started = now()
+            await it.pool.claim("other")
+            await it.pool.claim("other")
+            assert now() - started < 0.5
+            assert it.numbers("large")[0] == 2
+            assert len(await it.sandboxes()) == 4
+
+    run_in_virtual_time(main())
+
+
+def test_a_sandbox_that_dies_while_it_is_written_down_is_given_to_nobody() -> None:
+    async def main() -> None:
+        async with bench() as it:
+            it.rows.seconds = 0.05
+            it.set("a", 2)
+            await it.pool.ready()
+            first = (await it.driver.list())[0]
+            claim = asyncio.ensure_future(it.pool.claim("a"))
+            await asyncio.sleep(0.02)
+            it.driver.agent(first).die()
+            warm = await claim
+            assert warm.record.id != first
+            assert warm.session.agent.lost is None
+            assert it.numbers("a")[3] == 1
+
+    run_in_virtual_time(main())
+
+
 def test_a_draining_pool_gives_nothing_away_and_makes_nothing() -> None:
     async def main() -> None:
         async with bench(create_seconds=1.0) as it:
