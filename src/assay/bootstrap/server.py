@@ -37,6 +37,7 @@ from assay.config import ServerSettings
 from assay.domain.errors import AssayError, Unavailable
 from assay.domain.limits import MIB
 from assay.driver.port import Driver
+from assay.observe.observer import Observer
 from assay.pool import Pool
 from assay.runners.runners import Runners
 from assay.storage.database import Storage
@@ -102,7 +103,8 @@ async def running_server(
     async with AsyncExitStack() as opened:
         opened.enter_context(alone_in(settings.base.state))
         raise_descriptor_limit(settings.most_sandboxes)
-        storage = await Storage.open(settings.database)
+        observer = Observer()
+        storage = await Storage.open(settings.database, on_event=observer.on_event)
         opened.push_async_callback(storage.aclose)
         authenticator = Authenticator()
         admit_again = partial(admit, authenticator, settings, storage)
@@ -111,7 +113,12 @@ async def running_server(
         driver = driver or make_driver(settings.base, await choose_driver(settings.base))
         ownership = Ownership(settings.base.state, driver.name, server=_name(settings))
         guard = await opened.enter_async_context(
-            owned(driver, ownership, most_sandboxes=settings.most_sandboxes)
+            owned(
+                driver,
+                ownership,
+                most_sandboxes=settings.most_sandboxes,
+                on_event=observer.on_event,
+            )
         )
         environments = ServedEnvironments(settings, Catalogue(settings.base), storage)
         opened.push_async_callback(environments.aclose)
@@ -120,14 +127,16 @@ async def running_server(
         epochs = await _epochs(storage)
         pool = Pool(
             guard, environments.resolve, storage, epochs=epochs,
-            parallel=settings.parallel_creations,
+            parallel=settings.parallel_creations, on_event=observer.on_event,
         )  # fmt: skip
         opened.push_async_callback(pool.aclose, keep_idle=not settings.destroy_on_exit)
         runners = Runners(
             pool, storage, guard, epochs=epochs, resolve=pool.blueprint,
             port_host=settings.port_host, retain_seconds=settings.retain_seconds,
-            detached_seconds=settings.detached_seconds,
+            detached_seconds=settings.detached_seconds, on_event=observer.on_event,
         )  # fmt: skip
+        observer.metrics.describe(version=assay.__version__, driver=driver.name)
+        observer.metrics.watch(pool.statistics, runners)
         opened.push_async_callback(runners.aclose)
         server = Server(settings, door, pool, runners, admit_again)
         if settings.destroy_on_exit:
@@ -139,7 +148,9 @@ async def running_server(
         )  # fmt: skip
         await recovery.adopt_runners()
         runners.start()
-        services = _services(settings, server, environments, authenticator, door, storage)
+        services = _services(
+            settings, server, environments, authenticator, door, storage, observer
+        )  # fmt: skip
         web = make_server(make_app(services), services)
         await web.setup()
         opened.push_async_callback(web.cleanup)
@@ -164,6 +175,7 @@ def _services(
     authenticator: Authenticator,
     door: Door,
     storage: Storage,
+    observer: Observer,
 ) -> Services:
     return Services(
         runners=server.runners,
@@ -181,6 +193,8 @@ def _services(
         ),
         ready=lambda: server.ready,
         tokens=storage,
+        metrics=observer.metrics.text,
+        on_event=observer.on_event,
     )
 
 

@@ -73,8 +73,15 @@ def run(settings: ServerSettings) -> int:
     import uvloop
 
     from assay.bootstrap.server import serve as serve_until_told
+    from assay.observe.logs import logging_to
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    secret = settings.secret()
+    logs = logging_to(
+        form=settings.log_format,
+        level=settings.log_level,
+        secrets=() if secret is None else (secret,),
+    )
+    with logs, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve_until_told(settings, announce=_announce))
     return 0
 

@@ -38,6 +38,14 @@ class SandboxCreated:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SandboxConnected:
+    """A byte stream to a sandbox was opened, in so many seconds."""
+
+    sandbox_id: str
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SandboxDestroyed:
     """A sandbox was destroyed, in so many seconds."""
 
@@ -54,7 +62,7 @@ class DriverFailed:
     sandbox_id: str = ""
 
 
-Event = SandboxCreated | SandboxDestroyed | DriverFailed
+Event = SandboxCreated | SandboxConnected | SandboxDestroyed | DriverFailed
 
 
 class Guard:
@@ -153,6 +161,7 @@ class Guard:
     async def connect(self, sandbox_id: str) -> ByteStream:
         """Open a byte stream to a sandbox's agent. Raises SandboxGone when there is none."""
         self._require_not_destroyed(sandbox_id)
+        started = _now()
         try:
             stream = await self._driver.connect(sandbox_id)
         except Exception as error:
@@ -164,6 +173,7 @@ class Guard:
         except SandboxGone:
             await stream.aclose()
             raise
+        self._tell(SandboxConnected(sandbox_id=sandbox_id, seconds=_now() - started))
         return stream
 
     def _require_not_destroyed(self, sandbox_id: str) -> None:

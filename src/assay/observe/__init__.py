@@ -1,0 +1,1 @@
+"""Events become metrics and logs here, and nowhere else."""
