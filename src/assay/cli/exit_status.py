@@ -15,6 +15,7 @@ class Status(IntEnum):
 
     FAILED = 1
     USAGE = 2
+    SERVER_UNREACHABLE = 105
     NOT_ALLOWED = 106
     NO_SUCH_THING = 107
     BUSY = 108
@@ -43,6 +44,7 @@ class Status(IntEnum):
 MEANINGS: Final[dict[Status, str]] = {
     Status.FAILED: "a check, test or demo that did not go as it must",
     Status.USAGE: "a wrong command line, a wrong configuration, or no such file",
+    Status.SERVER_UNREACHABLE: "the server does not answer, or the connection to it was lost",
     Status.NOT_ALLOWED: "the token is not known, or may not do this",
     Status.NO_SUCH_THING: "there is no such runner or execution, or not any more",
     Status.BUSY: "not now: no room, or too many requests; try again later",

@@ -20,6 +20,12 @@ class Cancelled(AssayError):
     code = "cancelled"
 
 
+class ServerUnreachable(AssayError):
+    """The server of `assay run --server` does not answer, or not as one of Assay's."""
+
+    code = "server_unreachable"
+
+
 def report(error: Exception) -> int:
     """Print one line (with ASSAY_DEBUG=1 the traceback first), and return the exit status."""
     if os.environ.get("ASSAY_DEBUG") == "1":
@@ -31,7 +37,11 @@ def report(error: Exception) -> int:
 
 def status_of(error: AssayError) -> int:
     """The exit status for an error."""
-    return Status.CANCELLED if isinstance(error, Cancelled) else status_of_error(error)
+    if isinstance(error, Cancelled):
+        return Status.CANCELLED
+    if isinstance(error, ServerUnreachable):
+        return Status.SERVER_UNREACHABLE
+    return status_of_error(error)
 
 
 def as_own_error(error: Exception) -> AssayError:

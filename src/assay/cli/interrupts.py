@@ -15,15 +15,31 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Coroutine, Iterator
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
-from assay.agent.execution import Execution
 from assay.cli.terminal import Terminal
+from assay.domain.command import TerminalSize
 from assay.domain.errors import AgentError
 
 AGAIN_SECONDS: Final = 2.0
 Answer = TypeVar("Answer")
 _SECONDS_TO_END: Final = 2.0
+
+
+class Interruptible(Protocol):
+    """A program that runs, here or on a server."""
+
+    async def signal(self, number: int, /) -> None:
+        """Send it a signal."""
+        ...
+
+    async def cancel(self) -> None:
+        """End it."""
+        ...
+
+    async def resize(self, size: TerminalSize, /) -> None:
+        """Give its terminal another size."""
+        ...
 
 
 def run_watched(work: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:
@@ -50,7 +66,7 @@ class Interrupts:
         task = asyncio.current_task()
         assert task is not None
         self._main = task
-        self._execution: Execution | None = None
+        self._execution: Interruptible | None = None
         self._terminal: Terminal | None = None
         self._cancelling = self._leaving = False
         self._last = float("-inf")
@@ -77,7 +93,7 @@ class Interrupts:
                 self._loop.add_signal_handler(number, lambda: None)
 
     @contextlib.contextmanager
-    def of(self, execution: Execution, terminal: Terminal | None = None) -> Iterator[None]:
+    def of(self, execution: Interruptible, terminal: Terminal | None = None) -> Iterator[None]:
         """Signals concern this program, for as long as the block lasts."""
         self._execution, self._terminal = execution, terminal
         self._loop.add_signal_handler(signal.SIGTSTP, self._on_stop)
@@ -120,7 +136,7 @@ class Interrupts:
         if self._execution is not None:
             self._do(self._stop(self._execution, self._terminal))
 
-    async def _stop(self, execution: Execution, terminal: Terminal | None) -> None:
+    async def _stop(self, execution: Interruptible, terminal: Terminal | None) -> None:
         await execution.signal(signal.SIGSTOP)
         await asyncio.sleep(0.01)  # for the connection to take it
         if terminal is not None:

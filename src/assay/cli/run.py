@@ -17,6 +17,7 @@ from assay.cli.failure import Cancelled, as_own_error
 from assay.cli.perform import perform
 from assay.cli.progress import shown_progress
 from assay.cli.request import Asked, Wishes, understand
+from assay.domain.errors import InvalidInput, Unavailable
 
 EPILOG: Final = f"""\b
 Examples:
@@ -31,6 +32,7 @@ Examples:
   assay run --image debian:12 -- ls -la   a command in an image, pulled on first use
   assay run --image ./course hello.py     in the image of ./course/Dockerfile, built on first use
   assay run --image registry:5000/app     the image's own ENTRYPOINT and CMD
+  assay run --server http://127.0.0.1:7200 hello.py    in a warm sandbox of a server
   assay run --json hello.py               outcome, measurements and output as one line of JSON
 
 \b
@@ -75,6 +77,14 @@ class _Run(click.Command):
     type=click.Path(exists=True, path_type=Path),
     help="Put a file or folder beside the program; may be repeated.",
 )  # fmt: skip
+@click.option(
+    "--server", metavar="URL", envvar="ASSAY_SERVER_URL",
+    help="In a runner of this server, instead of a sandbox of this machine.",
+)  # fmt: skip
+@click.option(
+    "--token", metavar="TOKEN", envvar="ASSAY_TOKEN",
+    help="For the server; better in the variable ASSAY_TOKEN: flags are seen by everybody here.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON instead of live output.")
 @click.argument("target", required=False, metavar="FILE-OR-COMMAND")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[ARGUMENTS]...")
@@ -90,6 +100,8 @@ def run(
     memory: int | None,
     output: int | None,
     files: tuple[Path, ...],
+    server: str | None,
+    token: str | None,
     as_json: bool,
     target: str | None,
     arguments: tuple[str, ...],
@@ -103,6 +115,9 @@ def run(
     With --image the sandbox has the files of an image: of a registry, an oci:FOLDER[:TAG], a
     docker-archive:FILE[:TAG], or a Dockerfile, named by a path that begins with ./ or /. It runs
     with the image's USER, ENV and WORKDIR, and a command is put behind its ENTRYPOINT.
+
+    With --server the sandbox is a warm one of a server, which is given back at the end. What breaks
+    is the connection, not the program: it goes on, and so does its output.
     """
     flags, separated = context
     if target is None and image is None:
@@ -110,11 +125,14 @@ def run(
     wishes = Wishes(wall_seconds=time, cpu_seconds=cpu, memory=memory, output=output)
     answer: Answer = JsonAnswer() if as_json else LiveAnswer()
     try:
-        settings = flags.settings_for_sandboxes(driver=driver)
         asked = Asked(
             target=target, arguments=arguments, separated=separated,
             environment=environment, image=image, files=files,
         )  # fmt: skip
+        if server is not None:
+            _refuse_for_servers(image=image, driver=driver)
+            return _on_server(flags, server, token, asked, wishes, answer)
+        settings = flags.settings_for_sandboxes(driver=driver)
         with shown_progress(quiet=as_json) as on_progress:
             request = understand(Catalogue(settings), asked, wishes=wishes, on_progress=on_progress)
         return asyncio.run(perform(settings, request, answer))
@@ -126,3 +144,22 @@ def run(
         if os.environ.get("ASSAY_DEBUG") == "1":
             raise
         return asyncio.run(answer.failed(as_own_error(error)))
+
+
+def _refuse_for_servers(**options: str | None) -> None:
+    for name, value in options.items():
+        if value is not None:
+            raise InvalidInput(f"--{name} is for sandboxes of this machine, not for a server's")
+
+
+def _on_server(
+    flags: Flags, url: str, token: str | None, asked: Asked, wishes: Wishes, answer: Answer
+) -> int:
+    try:
+        from assay.cli import remote
+    except ModuleNotFoundError as error:
+        if error.name != "assay_client":
+            raise
+        raise Unavailable("--server needs the client: pip install 'assay[client]'") from None
+    request = remote.understand(Catalogue(flags.settings()), asked, wishes)
+    return asyncio.run(remote.perform(remote.Server(url=url, token=token), request, answer))

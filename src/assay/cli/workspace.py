@@ -62,6 +62,24 @@ async def put(agent: Agent, wanted: Sequence[Upload], folder: str) -> None:
         raise InvalidInput(f"cannot read {error.filename}: {error.strerror}") from error
 
 
+def contents(wanted: Sequence[Upload]) -> dict[str, bytes]:
+    """Names and contents for a server's runner; folders have a name that ends in a slash.
+
+    Raises InvalidInput for what can't be read here.
+    """
+    found: dict[str, bytes] = {}
+    try:
+        for item in (item for upload in wanted for item in _items(upload)):
+            if item.path.is_dir():
+                found[f"{item.name}/"] = b""
+            else:
+                with item.path.open("rb") as file:
+                    found[item.name] = file.read(_MOST_OF_A_PIPE)
+    except OSError as error:
+        raise InvalidInput(f"cannot read {error.filename}: {error.strerror}") from error
+    return found
+
+
 def _items(upload: Upload) -> Iterator[Upload]:
     yield upload
     if upload.path.is_dir():
