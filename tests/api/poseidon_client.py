@@ -13,6 +13,14 @@ from typing import Any
 import aiohttp
 
 ENVIRONMENT = 21
+POSEIDONS = {
+    "image": "host",
+    "prewarmingPoolSize": 2,
+    "cpuLimit": 20,
+    "memoryLimit": 100,
+    "networkAccess": False,
+    "exposedPorts": [],
+}
 
 
 @dataclass

@@ -6,73 +6,16 @@ import asyncio
 import os
 import re
 import shutil
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import aiohttp
 import pytest
-import pytest_asyncio
-from assay.bootstrap.server import Server, running_server
-from assay.config.options import Address
-from left_over import assert_nothing_left
-from poseidon_client import ENVIRONMENT, PoseidonClient, collect
-
-from assay.config import ServerSettings, Settings
+from poseidon_client import ENVIRONMENT, POSEIDONS, PoseidonClient, collect
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.root,
     pytest.mark.asyncio(loop_scope="module"),
 ]
-POSEIDONS = {
-    "image": "host",
-    "prewarmingPoolSize": 2,
-    "cpuLimit": 20,
-    "memoryLimit": 100,
-    "networkAccess": False,
-    "exposedPorts": [],
-}
-HELLO = {"tests.py": b"print('ok')\n"}
-
-
-@pytest.fixture(scope="module")
-def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if shutil.which("crun") is None or os.geteuid() != 0:
-        reason = "needs root and crun"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    return tmp_path_factory.mktemp("contract")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def server(state: Path) -> AsyncIterator[Server]:
-    settings = ServerSettings(
-        base=Settings(state=state / "state", images=state / "images", driver="crun"),
-        listen=Address(host="127.0.0.1", port=0),
-        database=f"sqlite:///{state / 'server.db'}",
-        allow_host_images=True,
-        destroy_on_exit=True,
-        drain_seconds=1.0,
-    )
-    async with running_server(settings) as server:
-        yield server
-    assert_nothing_left(state)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def client(server: Server) -> AsyncIterator[PoseidonClient]:
-    async with aiohttp.ClientSession(base_url=f"{server.url}/api/v1/") as session:
-        url = f"execution-environments/{ENVIRONMENT}"
-        async with session.put(url, json=POSEIDONS) as answer:
-            assert (answer.status, await answer.read()) == (201, b"")
-        yield PoseidonClient(session)
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def runner(client: PoseidonClient) -> AsyncIterator[str]:
-    """A runner that is there at the end, too."""
-    provided = await client.provide()
-    yield provided
-    await client.delete(provided)
 
 
 # --- runners --------------------------------------------------------------------------------------
