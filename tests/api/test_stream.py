@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import struct
 from typing import Any
@@ -78,6 +79,22 @@ async def test_who_loses_the_connection_before_bye_can_come_again(serve: Serve) 
     async with client.ws_connect(f"{WEBSOCKET}&offset=1", protocols=V1) as socket:
         await next_message(socket)
     assert runners.offsets == [None, 1]
+
+
+async def test_bye_counts_from_who_hangs_up_right_after_it(serve: Serve) -> None:
+    attachment = Scripted([ended()])
+    client = await serve(services(runners=ScriptedRunners(attachment)))
+    for count in range(1, 6):
+        async with client.ws_connect(WEBSOCKET, protocols=V1) as socket:
+            for _ in range(2):
+                await next_message(socket)
+            await socket.send_json({"type": "bye"})
+            connection = socket._response.connection
+            assert connection is not None
+            connection.transport.close()  # type: ignore[union-attr]
+        while len(attachment.done) < count:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+    assert attachment.done == ["finish"] * 5
 
 
 async def test_every_message_of_a_client_reaches_the_execution(serve: Serve) -> None:

@@ -29,6 +29,7 @@ from assay.runners import Attachment, Ended, InputWindow, Output, Replaced
 _INPUT: Final = struct.Struct(">BQ")
 _OUTPUT: Final = struct.Struct(">BQ")
 _STREAMS: Final = {"stdout": 1, "stderr": 2}
+_LAST_WORDS_SECONDS: Final = 0.2
 _COMPLAINTS_MOST: Final = 100
 """A client that is wrong so often is no client of this protocol."""
 
@@ -117,7 +118,14 @@ async def converse(socket: web.WebSocketResponse, attachment: Attachment) -> Non
     listening = asyncio.get_running_loop().create_task(listener.listen())
     try:
         await _tell(socket, attachment, listener)
-        await listening
+        await asyncio.wait((listening,))
+    except asyncio.CancelledError:
+        # A client may say `bye` and hang up at once: what came before the end of the connection
+        # is there to be read.
+        if listener.told_end:
+            await asyncio.wait((listening,), timeout=_LAST_WORDS_SECONDS)
+        if not listener.bye:
+            raise
     finally:
         listening.cancel()
         await asyncio.wait((listening,))
