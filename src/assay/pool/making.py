@@ -31,19 +31,21 @@ class Maker:
         """Make one that would still be known after `kill -9`. Raises AssayError."""
         secret = Secret(secrets.token_bytes(32))
         sandbox = await self._driver.create(blueprint.spec(secret))
+        record = SandboxRecord(
+            id=sandbox.id,
+            driver=self._driver.name,
+            environment=blueprint.environment.name,
+            version=blueprint.version,
+            secret=secret,
+            created_at=self._rows.clock(),
+        )
+        writing = asyncio.ensure_future(self._rows.add_sandbox(record))
         agent: Agent | None = None
         try:
             agent = await self._connect(sandbox.id, secret, blueprint)
-            record = SandboxRecord(
-                id=sandbox.id,
-                driver=self._driver.name,
-                environment=blueprint.environment.name,
-                version=blueprint.version,
-                secret=secret,
-                created_at=self._rows.clock(),
-            )
-            await self._rows.add_sandbox(record)
+            await writing
         except BaseException:
+            writing.add_done_callback(lambda done: done.cancelled() or done.exception())
             self._endings.begin(sandbox.id, agent)
             raise
         return self._idle(sandbox, record, agent, blueprint)
