@@ -54,7 +54,10 @@ async def _converse(call: Call, socket: web.WebSocketResponse, attachment: Attac
         if socket.ws_protocol == ASSAY_V1:
             await stream.converse(socket, attachment)
         else:
-            await poseidon_stream.converse(socket, attachment)
+            transport = call.request.transport
+            if transport is None:
+                raise ConnectionResetError("the client vanished")
+            await poseidon_stream.converse(socket, transport, attachment)
     except ConnectionError:
         await attachment.detach()
     except Exception:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import contextlib
 from typing import Final
 
 from aiohttp import WSMsgType, web
@@ -15,6 +16,9 @@ from assay.runners import Attachment, Ended, EndReason, Output, Replaced
 
 REPLACED: Final = 4409
 """Close: a newer connection follows the execution."""
+_CLOSE_SECONDS: Final = 2.0
+_CLOSE_FRAME: Final = b"\x88\x02\x03\xe8"
+"""1000, without a reason."""
 _START: Final = b'{"type":"start"}'
 _TIMEOUT: Final = b'{"type":"timeout"}'
 _STOPPED: Final = "the allocation stopped as expected"
@@ -33,22 +37,46 @@ _DATA: Final = (WSMsgType.TEXT, WSMsgType.BINARY)
 _new_decoder: Final = codecs.getincrementaldecoder("utf-8")
 
 
-async def converse(socket: web.WebSocketResponse, attachment: Attachment) -> None:
+async def converse(
+    socket: web.WebSocketResponse, transport: asyncio.Transport, attachment: Attachment
+) -> None:
     """Converse until the program has ended. Raises ConnectionError, or is cancelled, before.
 
-    A client that closes has the program killed; one that vanishes does not.
+    A client that closes has the program killed; one that vanishes does not. `transport` is that
+    of the socket.
     """
     await socket.send_frame(_START, WSMsgType.TEXT)
     listener = _Listener(socket, attachment)
     listening = asyncio.get_running_loop().create_task(listener.listen())
     try:
-        await _Talker(socket, attachment).talk()
-        await attachment.finish()
+        last = await _Talker(socket, attachment).talk()
     finally:
         listening.cancel()
         await asyncio.wait((listening,))
         await listener.feeder.aclose()
-    await socket.close()
+    if last is not None:
+        if transport.is_closing():
+            raise ConnectionResetError("the client vanished")
+        # Both at once: what wakes the client costs more than all that is in it.
+        transport.write(_text_frame(last) + _CLOSE_FRAME)
+        await attachment.finish()
+        await _wait_for_close(socket)
+        transport.close()
+
+
+async def _wait_for_close(socket: web.WebSocketResponse) -> None:
+    """Wait for the client's Close, for a moment: see decision 0042."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            while (await socket.receive()).type in _DATA:
+                pass
+
+
+def _text_frame(text: bytes) -> bytes:
+    """One frame of RFC 6455, from a server."""
+    if len(text) < 126:
+        return bytes((0x81, len(text))) + text
+    return b"\x81\x7e" + len(text).to_bytes(2, "big") + text
 
 
 class _Listener:
@@ -84,8 +112,11 @@ class _Talker:
         self._attachment = attachment
         self._decoders: dict[str, codecs.IncrementalDecoder] = {}
 
-    async def talk(self) -> None:
-        """Send everything, the last message too; waits while the client is slow."""
+    async def talk(self) -> bytes | None:
+        """Send everything; waits while the client is slow. Returns the last message, unsent.
+
+        None: a newer connection has replaced this one, which is closed.
+        """
         attachment = self._attachment
         async for event in attachment.events():
             if isinstance(event, Output):
@@ -94,17 +125,18 @@ class _Talker:
                     await self._send(message(event.stream, text), WSMsgType.TEXT)
                 attachment.acknowledge(event.offset + len(event.data))
             elif isinstance(event, Ended):
-                await self._tell_end(event)
+                await self._tell_rest(event)
+                return last_message(event)
             elif isinstance(event, Replaced):
                 await self._socket.close(code=REPLACED)
+        return None
 
-    async def _tell_end(self, event: Ended) -> None:
+    async def _tell_rest(self, event: Ended) -> None:
         for stream, decoder in self._decoders.items():
             if text := decoder.decode(b"", final=True):
                 await self._send(message(stream, text), WSMsgType.TEXT)
         if event.outcome.kind is OutcomeKind.OUTPUT_LIMIT:
             await self._send(message("stderr", _TOO_MUCH), WSMsgType.TEXT)
-        await self._send(last_message(event), WSMsgType.TEXT)
 
     def _decoder(self, stream: str) -> codecs.IncrementalDecoder:
         """One for each stream: a letter's bytes may come in two pieces."""
