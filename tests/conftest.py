@@ -15,6 +15,7 @@ SLOW = (
     "drivers",
     "pool",
     "rootless",
+    "runners",
     "server",
     "unit/drivers/fake/test_conformance.py",
     "wheels",

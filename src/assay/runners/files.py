@@ -7,7 +7,7 @@ root. No path leads out of the sandbox, whatever the learner has put there.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 from posixpath import normpath
@@ -27,7 +27,7 @@ _DELETED_MOST: Final = 1_000_000
 _NAMES_AT_ONCE: Final = 40_000
 """Bytes of names in the arguments of one program."""
 EVERYTHING_SHOWN: Final = "./*"
-_MISLEADING: Final = ("ELOOP", "EXDEV", "ENOENT")
+_MISLEADING: Final = ("ELOOP", "EXDEV", "ENOENT", "EACCES")
 """What a link that leads nowhere, or nowhere that may be gone to, looks like."""
 
 
@@ -85,25 +85,40 @@ async def change_files(
 ) -> None:
     """Delete, then write, as the sandbox's root; one path's failure is no other's."""
     entries = [_entry(folder, file) for file in copy]  # (what makes no sense changes nothing)
-    failures: list[FileError] = []  # one for each program that failed, of each of its paths
+    failures = _Failures({_within(folder, file.path): file.path for file in copy})
     for paths in _batches(await _names(agent, folder, delete)):
-        with _collecting(failures):
+        with failures.collecting("Cannot remove"):
             await agent_files.delete_files(agent, "/", *paths, privileged=True)
     if entries:
-        with _collecting(failures):
+        with failures.collecting("Cannot open"):
             await agent_files.put_files(agent, "/", entries, privileged=True)
-    if failures:
-        lines = [line for error in failures for line in agent_files.each_failure(error)]
-        message = "\n".join(lines)
-        raise FileError(message, reason=failures[0].reason, detail=failures[0].detail)
+    failures.raise_if_any()
 
 
-@contextlib.contextmanager
-def _collecting(failures: list[FileError]) -> Iterator[None]:
-    try:
-        yield
-    except FileError as error:
-        failures.append(error)
+class _Failures:
+    """What failed of several operations: a line for each path, by the name that was given."""
+
+    def __init__(self, given: Mapping[str, str]) -> None:
+        self._given = given
+        self._first: FileError | None = None
+        self._lines: list[str] = []
+
+    @contextlib.contextmanager
+    def collecting(self, what: str) -> Iterator[None]:
+        """Note what fails in this block; `what` are the words for it, those of tar and rm."""
+        try:
+            yield
+        except FileError as error:
+            self._first = self._first or error
+            for line in agent_files.each_failure(error):
+                path, _, text = line.rpartition(": ")
+                given = self._given.get(path, f"/{path}")
+                self._lines.append(f"{given}: {what}: {text}")
+
+    def raise_if_any(self) -> None:
+        if self._first is not None:
+            message = "\n".join(self._lines)
+            raise FileError(message, reason=self._first.reason, detail=self._first.detail)
 
 
 async def _names(agent: Agent, folder: str, delete: Iterable[str]) -> list[str]:
