@@ -87,10 +87,10 @@ async def change_files(
     entries = [_entry(folder, file) for file in copy]  # (what makes no sense changes nothing)
     failures = _Failures({_within(folder, file.path): file.path for file in copy})
     for paths in _batches(await _names(agent, folder, delete)):
-        with failures.collecting("Cannot remove"):
+        with failures.collecting():
             await agent_files.delete_files(agent, "/", *paths, privileged=True)
     if entries:
-        with failures.collecting("Cannot open"):
+        with failures.collecting():
             await agent_files.put_files(agent, "/", entries, privileged=True)
     failures.raise_if_any()
 
@@ -104,8 +104,8 @@ class _Failures:
         self._lines: list[str] = []
 
     @contextlib.contextmanager
-    def collecting(self, what: str) -> Iterator[None]:
-        """Note what fails in this block; `what` are the words for it, those of tar and rm."""
+    def collecting(self) -> Iterator[None]:
+        """Note what fails in this block."""
         try:
             yield
         except FileError as error:
@@ -113,7 +113,7 @@ class _Failures:
             for line in agent_files.each_failure(error):
                 path, _, text = line.rpartition(": ")
                 given = self._given.get(path, f"/{path}")
-                self._lines.append(f"{given}: {what}: {text}")
+                self._lines.append(f"{given}: {text}")
 
     def raise_if_any(self) -> None:
         if self._first is not None:

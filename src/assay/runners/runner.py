@@ -24,7 +24,7 @@ from assay.domain.facts import Facts
 from assay.domain.lease import Lease, PortMapping
 from assay.domain.limits import ExecutionLimits, require_within
 from assay.driver.port import ByteStream
-from assay.environments.plan import command_in
+from assay.environments.plan import variables_in
 from assay.environments.served import Blueprint, ServedEnvironment
 from assay.runners import files
 from assay.runners.attachment import Attachment
@@ -71,6 +71,7 @@ class Runner:
         self._on_over = on_over
         self._on_touched = on_touched
         self._loop = asyncio.get_running_loop()
+        self._variables: Mapping[str, str] | None = None
         self._hosted: dict[str, HostedExecution] = {}
         self._going = 0
         """What goes on and counts as activity until its end."""
@@ -143,20 +144,23 @@ class Runner:
         environment = self.environment
         limits = environment.execution if limits is None else limits
         require_within(limits, environment.ceiling)
-        own = {**self._variables(), **(variables or {})}
-        command = command_in(self.blueprint.root, tuple(argv), variables=own, limits=limits)
-        return replace(
-            command,
+        root = self.blueprint.root
+        if self._variables is None:  # once: for it, files of the image are looked at
+            folder = self.blueprint.folder
+            own = {**({} if folder is None else folder.variables), **environment.variables}
+            self._variables = variables_in(root, own)
+        return Command(
+            argv=tuple(argv),
+            environment={**self._variables, **variables} if variables else self._variables,
+            working_directory=root.working_folder,
             privileged=privileged,
+            uid=root.user,
+            gid=root.group,
             terminal=terminal,
             separate_stderr=separate_stderr,
             stdin=stdin,
+            limits=limits,
         )
-
-    def _variables(self) -> Mapping[str, str]:
-        folder = self.blueprint.folder
-        own = self.environment.variables
-        return own if folder is None else {**folder.variables, **own}
 
     async def prepare(self, command: Command, *, mode: str = ASSAY_V1) -> str:
         """Note what is to be executed, durably, and return the execution's id.
@@ -334,6 +338,7 @@ class Runner:
         self._link.close()
         self._lose_executions(Facts(lost=EndReason.RESET))
         self.blueprint = blueprint
+        self._variables = None
         self._lease = lease
         self._last_number = 0
         self._link = link(self)
