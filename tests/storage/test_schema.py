@@ -11,7 +11,8 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Column, Connection, Table, Text, inspect, text
+from tests.storage.new_migration import write
 
 from assay.domain.errors import StorageError
 from assay.storage.database import Storage, kind_of
@@ -96,3 +97,17 @@ def test_a_database_that_is_current_needs_no_alembic(tmp_path: Path) -> None:
         "sys.exit('alembic' in sys.modules)\n"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_a_new_migration_is_written_from_the_difference(tmp_path: Path) -> None:
+    more = Table("grade", METADATA, Column("id", Text, primary_key=True))
+    try:
+        written = write("Keep what is graded", tmp_path)
+    finally:
+        METADATA.remove(more)
+    assert written.name == f"v{int(HEAD) + 1:04}_keep_what_is_graded.py"
+    namespace: dict[str, object] = {}
+    exec(compile(written.read_text(), written, "exec"), namespace)
+    assert (namespace["revision"], namespace["down_revision"]) == (f"{int(HEAD) + 1:04}", HEAD)
+    assert "create_table('grade'" in written.read_text()
+    assert "drop_table('grade'" in written.read_text()
