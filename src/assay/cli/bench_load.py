@@ -67,6 +67,7 @@ kept. docs/benchmarks.md says how to read it all.
 @click.option("--runners", type=int, metavar="N", help="mooc: leased runners, one a learner.")
 @click.option("--churn", type=float, metavar="N", help="mooc: leases a second that come and go.")
 @click.option("--mix", type=click.Choice(["wait", "mooc"]), help="mooc: what learners run.")
+@click.option("--wait", type=float, metavar="S", help="mooc: how long a waiting program waits.")
 @click.option("--kill", "kills", type=int, metavar="N", help="mooc: kill -9 the server N times.")
 @click.option("--rounds", type=int, metavar="N", help="ceiling: turns of each program.")
 @click.option("--workers", type=int, metavar="N", help="ceiling, storm: at one time.")

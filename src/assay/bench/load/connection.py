@@ -18,6 +18,7 @@ from assay.domain.errors import InvalidInput
 
 SUBPROTOCOL: Final = "assay.v1"
 CONNECT_SECONDS: Final = 10.0
+LINGER_SECONDS: Final = 5.0
 NO_CLOSE_FRAME: Final = 1006
 _MOST_OF_A_HEAD: Final = 65536
 _MOST_OF_A_BODY: Final = 64 * 1024 * 1024
@@ -176,6 +177,10 @@ class WebSocket:
         if not self._closed:
             self._send(_CLOSE, (1000).to_bytes(2))
             self._ended(1000)
+
+    def linger(self) -> None:
+        """All is said: leave it to the server to close, for a while."""
+        asyncio.get_running_loop().call_later(LINGER_SECONDS, self.close)
 
     def _send(self, kind: int, payload: bytes) -> None:
         length = len(payload)

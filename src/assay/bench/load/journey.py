@@ -186,7 +186,10 @@ class Execution:
             await self._news
         finally:
             self.socket = None
-            connected.close()
+            if self.stream.end is None:
+                connected.close()
+            else:
+                connected.linger()
         if self._violation is not None:
             raise Failed(f"stream: {self._violation.message.partition(':')[0]}")
         if self.stream.end is None and self._close_code not in (1001, 1006, 1012):

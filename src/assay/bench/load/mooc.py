@@ -15,7 +15,7 @@ from assay.bench.figures import Check, Unit
 from assay.bench.host import available_bytes
 from assay.bench.load.accounts import sandbox_bytes
 from assay.bench.load.journal import NEVER, Result, percentile
-from assay.bench.load.plan import MIXES, Lease, Open, Release, Share
+from assay.bench.load.plan import MIXES, Lease, Open, Release, Share, waiting
 from assay.bench.load.report import (
     Latency,
     LoadReport,
@@ -46,13 +46,15 @@ class Mooc:
     runners: int = 1300
     churn: float = 6.0
     mix: str = "wait"
+    wait: float = 10.0
+    """How long each program of the mix "wait" waits; seconds."""
     seed: int = 1
     kills: int = 0
 
     @property
     def shares(self) -> Sequence[Share]:
         """The programs."""
-        return MIXES[self.mix]
+        return (Share(program=waiting(self.wait)),) if self.mix == "wait" else MIXES[self.mix]
 
     def runners_of(self) -> dict[str, int]:
         """Of each environment, by how many of its programs are running at one time."""

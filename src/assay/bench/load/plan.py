@@ -192,7 +192,6 @@ def compiled() -> Program:
 
 
 MIXES: Final = {
-    "wait": (Share(program=waiting()),),
     "mooc": (
         Share(program=waiting(10), weight=40),
         Share(program=waiting(1), weight=25),
@@ -201,4 +200,4 @@ MIXES: Final = {
         Share(program=compiled(), weight=5),
     ),
 }
-"""What `--mix` names: the promise's, and one that is more like learners at work."""
+"""What `--mix` names besides "wait", which is the promise's: more like learners at work."""

@@ -84,6 +84,7 @@ class OwnServer(Target):
         self._arguments = [
             *("--listen", f"127.0.0.1:{port}"),
             *("--allow-host-images", "--log-level", "warning", "--log-format", "text"),
+            "--destroy-on-exit",  # of no meaning when it is killed
             *(("--driver", driver) if driver else ()),
             *arguments,
         ]
@@ -177,19 +178,12 @@ async def open_server(
             yield server
         finally:
             await server.stop()
+        if server.sandbox_ids():  # it died, or was too slow: another one ends what it has left
+            await server.start()
+            await server.stop()
     finally:
         leave_group()
-        if server.sandbox_ids():
-            await _sweep(server)
         shutil.rmtree(state, ignore_errors=True)
-
-
-async def _sweep(server: OwnServer) -> None:
-    """What its server has left, a next one with nothing to keep ends."""
-    server._arguments = [*server._arguments, "--destroy-on-exit"]
-    with contextlib.suppress(LoadFailed):
-        await server.start()
-    await server.stop()
 
 
 def _free_port() -> int:

@@ -1,0 +1,141 @@
+"""Small loads of a real server on crun: that it works, not that the machine is quiet."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.root
+SMALL = ("--rate", "6", "--runners", "12", "--wait", "1", "--churn", "1", "--seconds", "6")
+TIMING = re.compile(r"p50|p95|p99|core|4 MB|than the driver|a second, at least|leases a second")
+
+
+@pytest.fixture(autouse=True)
+def nothing_of_it_is_left(tmp_path: Path) -> Iterator[None]:
+    """The benchmark keeps its server's state in TMPDIR."""
+    yield
+    assert list(tmp_path.glob("assay-load-*")) == []
+    assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
+    assert not [
+        path for path in _groups() if not Path(f"/proc/{path.name.split('-')[-1]}").exists()
+    ]
+    commands = [_command(pid) for pid in Path("/proc").iterdir() if pid.name.isdigit()]
+    assert not [command for command in commands if str(tmp_path).encode() in command]
+
+
+def _groups() -> list[Path]:
+    return list(Path("/sys/fs/cgroup").glob("*/assay-bench-*"))
+
+
+def _command(process: Path) -> bytes:
+    try:
+        return (process / "cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def start(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("ASSAY_")}
+    return subprocess.Popen(
+        [sys.executable, "-m", "assay", "--state", tmp_path / "state",
+         "bench", "load", *arguments, "--driver", "crun", "--json"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        env={**inherited, "TMPDIR": str(tmp_path), "ASSAY_CONFIG": os.devnull},
+    )  # fmt: skip
+
+
+def load(tmp_path: Path, *arguments: str) -> dict[str, Any]:
+    process = start(tmp_path, *arguments)
+    output, errors = process.communicate(timeout=110)
+    assert process.returncode in (0, 1), errors
+    found: dict[str, Any] = json.loads(output)
+    assert process.returncode == (0 if found["kept"] else 1)
+    broken = [
+        check
+        for check in found["checks"]
+        if not check["kept"] and not TIMING.search(check["promise"])
+    ]
+    assert broken == [], found["errors"]
+    return found
+
+
+def test_executions_are_served_while_the_server_is_killed(tmp_path: Path) -> None:
+    page = tmp_path / "load.html"
+    found = load(tmp_path, *SMALL, "--kill", "2", "--html", str(page))
+    happened = dict(next(t for t in found["tables"] if t["name"] == "what happened")["rows"])
+    assert found["errors"] == {}
+    assert happened["executions"] == "36"
+    assert happened["kill -9 of the server"] == "2"
+    assert int(happened["streams connected again"]) > 0
+    assert found["latencies"][0]["count"] == 36
+    promises = [check["promise"] for check in found["checks"]]
+    assert "no sandbox is left beyond the pool's" in promises
+    assert "kept" in page.read_text()
+
+
+def test_who_takes_what_is_accounted_apart(tmp_path: Path) -> None:
+    found = load(tmp_path, "--rate", "10", "--runners", "10", "--wait", "0.5", "--seconds", "4")
+    cores = dict(next(t for t in found["tables"] if t["name"].startswith("proc"))["rows"])
+    assert 0.005 < float(cores["server"]) < 1.5
+    assert 0.005 < float(cores["generator"]) < 1.5
+    assert 0.005 < float(cores["sandboxes"]) < 1.5
+    (memory,) = (check for check in found["checks"] if "PSS" in check["promise"])
+    assert 100_000 < memory["value"] < 4_000_000
+
+
+def test_the_mix_of_languages_runs_and_compiles(tmp_path: Path) -> None:
+    found = load(tmp_path, "--mix", "mooc", "--rate", "2", "--runners", "12", "--seconds", "5")
+    assert found["errors"] == {}
+
+
+def test_the_ceiling_is_measured_beside_bare_loops(tmp_path: Path) -> None:
+    found = load(tmp_path, "ceiling", "--seconds", "0.3", "--rounds", "1", "--workers", "2")
+    rates = {row[0]: row[1:] for row in found["tables"][0]["rows"]}
+    assert set(rates) == {"Python hello", "true", "C hello"}
+    for bare, by_request, _, by_stream, _ in rates.values():
+        assert 1 < int(by_stream.replace(",", "")) < int(bare.replace(",", ""))
+        assert 1 < int(by_request.replace(",", "")) < int(bare.replace(",", ""))
+
+
+def test_claims_and_keystrokes_are_timed(tmp_path: Path) -> None:
+    found = load(tmp_path, "claims", "--claims", "8", "--missing", "2", "--keys", "20")
+    assert [latency["count"] for latency in found["latencies"]] == [8, 2, 2, 20]
+
+
+def test_a_storm_of_one_token_leaves_the_others_served(tmp_path: Path) -> None:
+    found = load(tmp_path, "storm", "--seconds", "3", "--workers", "20")
+    undisturbed, disturbed, storm = found["latencies"]
+    assert undisturbed["count"] == disturbed["count"] == 12
+    assert storm["count"] > 5
+
+
+def test_ctrl_c_reports_what_there_is_and_leaves_nothing(tmp_path: Path) -> None:
+    process = start(tmp_path, *SMALL[:-1], "60")
+    time.sleep(8)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    found = json.loads(output)
+    assert found["stopped"]
+    assert not found["kept"]
+    assert process.returncode == 1
+
+
+def test_ctrl_c_twice_just_ends(tmp_path: Path) -> None:
+    process = start(tmp_path, *SMALL[:-1], "60")
+    time.sleep(5)
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.1)
+    output, errors = process.communicate(timeout=60)
+    assert (output, process.returncode) == ("", 130)
+    assert "Traceback" not in errors
