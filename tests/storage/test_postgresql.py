@@ -151,6 +151,24 @@ async def test_a_commit_whose_answer_is_lost_happens_once(
     assert [each.taken for each in await storage.sandboxes()] == [True, False]
 
 
+async def test_who_waited_too_long_for_a_commit_is_told_so_and_the_next_is_not_taken_for_it(
+    cutter: Cutter,
+    postgres_url: str,
+    open_storage: Open,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    storage = await open_storage(postgres_url.partition("?")[0] + f"?host={tmp_path}")
+    cutter.cut = "after"
+    with monkeypatch.context() as patched:
+        patched.setattr("assay.storage.database.PATIENCE_SECONDS", 0.1)
+        late = storage.add_sandbox(SANDBOX)
+        with pytest.raises(StorageError, match="cannot be reached"):
+            await late
+    assert await storage.add_sandbox(replace(SANDBOX, id="s2")) is True
+    assert len(await storage.sandboxes()) == 2
+
+
 async def test_a_server_that_does_not_answer_is_a_clear_error_without_its_password(
     open_storage: Open, tmp_path: Path
 ) -> None:

@@ -116,7 +116,9 @@ class Database:
         with self._losses():
             committed = self._kind.was_committed(cursor, doubt.mark)
         self._doubt = None
-        return [doubt.results[step] for step in steps] if committed else None
+        # Others than before: those who asked were told that they had waited too long.
+        known = all(step in doubt.results for step in steps)
+        return [doubt.results[step] for step in steps] if committed and known else None
 
     def become_server(self, cursor: Cursor) -> None:
         """Be the only server of this database from now on. Raises StorageError if there is one."""

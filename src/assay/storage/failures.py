@@ -51,6 +51,8 @@ _FIRST_WORDS: Final = {
 
 def is_about_one_statement(error: Exception) -> bool:
     """Whether other statements may work all the same: the fault is in what this one says."""
+    if isinstance(error, StorageError):
+        return False
     if isinstance(error, sqlite3.DatabaseError):
         return isinstance(error, sqlite3.IntegrityError | sqlite3.DataError)
     state = _state_of(error)
