@@ -101,7 +101,11 @@ def test_failures_have_one_line_and_their_status(
 
 def test_ctrl_c_goes_to_the_program(remote: Assay) -> None:
     process = remote.start(
-        "run", "--", "bash", "-c", "trap 'echo caught; exit 5' INT; echo on; read"
+        "run",
+        "--",
+        "bash",
+        "-c",
+        "trap 'echo caught; exit 5' INT; echo on; while sleep 0.05; do :; done",
     )
     read_until(process, b"on\n")
     process.send_signal(signal.SIGINT)
