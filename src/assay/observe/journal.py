@@ -31,7 +31,7 @@ _LEVELS: Final[dict[type, tuple[str, int]]] = {
     pool.ClaimFailed: ("assay.pool", logging.WARNING),
     runners.RunnerCreated: ("assay.runners", logging.INFO),
     runners.RunnerEnded: ("assay.runners", logging.INFO),
-    runners.RunnerReconnected: ("assay.runners", logging.WARNING),
+    runners.RunnerReconnected: ("assay.runners", logging.INFO),
     runners.ExecutionStarted: ("assay.runners", logging.DEBUG),
     runners.ExecutionEnded: ("assay.runners", logging.DEBUG),
     runners.RunFinished: ("assay.runners", logging.DEBUG),
