@@ -22,6 +22,7 @@ from assay.domain.errors import Unavailable
 
 _SHOWN: Final = ("python", "bash", "c")
 _WARM: Final = 2
+_DATABASE: Final = "demo.db"
 _LISTEN: Final = Address(host="127.0.0.1", port=7200)
 _REQUEST: Final = {"environment": "python", "source": "print(6 * 7)"}
 
@@ -45,7 +46,7 @@ def _server_settings(settings: Settings, catalogue: Catalogue) -> ServerSettings
     return ServerSettings(
         base=settings,
         listen=_LISTEN,
-        database=f"sqlite:///{settings.state / 'demo.db'}",
+        database=f"sqlite:///{settings.state / _DATABASE}",
         environments=MappingProxyType({
             name: ConfiguredEnvironment(language=name, pool_size=_WARM)
             for name in _SHOWN
@@ -57,18 +58,27 @@ def _server_settings(settings: Settings, catalogue: Catalogue) -> ServerSettings
 
 
 async def _serve(settings: ServerSettings, out: Console, *, stay: bool) -> int:
-    async with AsyncExitStack() as opened:
+    async with AsyncExitStack() as closing:
+        server = AsyncExitStack()
         try:
-            url = await _opened(settings, opened)
+            url = await _opened(settings, server)
         except Unavailable as problem:  # such as a server that has this state folder
             out.print(f"left out, a server: {explanation(problem)}", markup=False)
             return 0
+        closing.callback(_remove_database, settings)
+        await closing.enter_async_context(server)
         _explain(url, settings, out)
         if not stay:
             return await _show_one(url, out)
         out.print("Ctrl-C stops it, and leaves nothing behind.")
         await asyncio.Event().wait()
     return 0
+
+
+def _remove_database(settings: ServerSettings) -> None:
+    """What it holds is about sandboxes that are gone in a moment."""
+    for file in settings.base.state.glob(f"{_DATABASE}*"):
+        file.unlink(missing_ok=True)
 
 
 async def _opened(settings: ServerSettings, opened: AsyncExitStack) -> str:
