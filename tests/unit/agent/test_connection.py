@@ -265,7 +265,7 @@ def linked() -> tuple[MemoryStream, MemoryStream]:
     return ours, theirs
 
 
-def test_a_silent_host_pings_every_five_seconds() -> None:
+def test_a_silent_host_pings_every_six_seconds() -> None:
     async def main() -> None:
         ours, theirs = linked()
         agent = await Agent.connect(ours, Secret(bytes(32)))
@@ -278,7 +278,23 @@ def test_a_silent_host_pings_every_five_seconds() -> None:
             times.append(round(loop.time(), 3))
             assert [frame.type for frame in frames] == [wire.PING]
             await theirs.write(wire.frame(0, wire.PONG, frames[0].payload))
-        assert times == [5, 10, 15, 20]
+        assert times == [6, 12, 18, 24]
+        await agent.aclose()
+
+    run_in_virtual_time(main())
+
+
+def test_a_host_that_has_just_answered_an_agents_ping_sends_none_itself() -> None:
+    async def main() -> None:
+        ours, theirs = linked()
+        agent = await Agent.connect(ours, Secret(bytes(32)))
+        await theirs.read(1000)
+        decoder = wire.FrameDecoder(wire.TO_AGENT)
+        for _ in range(4):  # as agents do it
+            await asyncio.sleep(5)
+            await theirs.write(wire.frame(0, wire.PING, bytes(8)))
+            (frame,) = decoder.feed(await theirs.read(1000))
+            assert frame.type == wire.PONG
         await agent.aclose()
 
     run_in_virtual_time(main())
