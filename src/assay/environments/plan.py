@@ -49,7 +49,6 @@ def command_in(
         limits=limits,
     )
 
-
 _ANY = RootFilesystem(digest="", path=Path("/nowhere"))
 """One that says nothing of its own: no user, no variables, no working folder."""
 
