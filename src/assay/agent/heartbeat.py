@@ -17,7 +17,7 @@ class Timings:
     """The protocol's times, in seconds of the event loop's clock."""
 
     ping: float = 6.0
-    """Of own silence, then comes a PING. An agent asks after 5 seconds: by then our answer to it has
+    """Of own silence, then comes a PING. An agent asks after 5 seconds: our answer to it has then
     usually broken the silence, so that each of many connections costs one exchange, not two."""
     silence: float = 15.0
     """Without a byte from the agent, then it is lost."""
