@@ -35,6 +35,8 @@ class Stand:
     """Sandboxes of the wanted version that are being made."""
     waiting: int = 0
     """Claims that wait."""
+    storm: bool = False
+    """All of them are of owners who ask for much more than the others."""
     usable: bool = True
     """What its sandboxes are made of has been found on this machine."""
     retry_at: float = 0.0
@@ -147,6 +149,9 @@ def _next(stands: Iterable[Stand], *, busy: int, slots: int) -> Stand | None:
     """Whoever waits comes before refilling; then fewest at work, then longest without a turn."""
     if busy >= slots + EXTRA_SLOTS:
         return None
+    if busy >= max(1, slots - 1):
+        # A storm must not take every processor from those whom it keeps waiting for answers.
+        stands = [stand for stand in stands if not stand.storm]
     if busy >= slots:
         stands = [stand for stand in stands if stand.waiting and not stand.creating]
     return min(

@@ -67,7 +67,7 @@ class Pool:
         self._storage = storage
         self._on_event = on_event
         self._endings = Endings(
-            driver, storage, parallel=2 * parallel, jitter=jitter, on_failure=self._tell
+            driver, storage, parallel=parallel, jitter=jitter, on_failure=self._tell
         )
         self._maker = Maker(driver, storage, self._endings, epochs=epochs)
         self._upkeep = Upkeep(

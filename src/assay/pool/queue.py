@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from typing import Final, Generic, TypeVar
 
 from assay.domain.errors import PoolExhausted
@@ -34,6 +34,10 @@ class FairQueue(Generic[T]):
 
     def __len__(self) -> int:
         return self._length
+
+    def owners(self) -> Set[str]:
+        """Who waits."""
+        return self._owners.keys()
 
     def add(self, owner: str, item: T) -> None:
         """Put it behind its owner's others. Raises PoolExhausted when those are too many."""

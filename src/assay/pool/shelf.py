@@ -97,7 +97,7 @@ class Shelf:
         """No reason to wait any more."""
         self.last_error, self.failures, self.retry_at = None, 0, 0.0
 
-    def stand(self) -> Stand:
+    def stand(self, now: float) -> Stand:
         """As the plan sees it."""
         return Stand(
             environment=self.environment.name,
@@ -106,6 +106,7 @@ class Shelf:
             old=len(self.old),
             creating=self._creating,
             waiting=len(self.queue),
+            storm=bool(self.queue) and self.queue.owners() <= self._greedy(now),
             usable=self.blueprint is not None,
             retry_at=self.retry_at,
             failures=self.failures,
@@ -203,5 +204,7 @@ class Shelf:
     def _next(self, now: float) -> Ticket | None:
         if len(self.idle) > kept_back(self.environment.pool_size):
             return self.queue.take()
-        barred = greedy(self.recent.counts(now), self.asking)
-        return self.queue.take(barred.__contains__)
+        return self.queue.take(self._greedy(now).__contains__)
+
+    def _greedy(self, now: float) -> frozenset[str]:
+        return greedy(self.recent.counts(now), self.asking)

@@ -123,7 +123,7 @@ class Upkeep:
         self._on_pass()
 
     def _act(self, now: float) -> None:
-        stands = [shelf.stand() for shelf in self.shelves.values()]
+        stands = [shelf.stand(now) for shelf in self.shelves.values()]
         actions = plan(
             stands,
             busy=len(self._making),

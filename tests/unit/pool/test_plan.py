@@ -128,6 +128,14 @@ def test_nobody_waits_for_anothers_pool_to_be_filled() -> None:
     assert plan([refill], busy=2, slots=2, now=NOW).create == ()
 
 
+def test_a_storm_leaves_a_processor_to_the_others() -> None:
+    storm = Stand(environment="storm", target=4, waiting=50, storm=True)
+    refill = Stand(environment="refill", target=4)
+    assert plan([storm], busy=0, slots=4, now=NOW).create == ("storm",) * 3
+    assert plan([storm], busy=0, slots=1, now=NOW).create == ("storm",)
+    assert plan([storm, refill], busy=1, slots=2, now=NOW).create == ("refill",)
+
+
 def test_environments_take_turns() -> None:
     large, small = Stand(environment="large", target=100), Stand(environment="small", target=2)
     made = plan([large, small], busy=0, slots=6, now=NOW).create
