@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Final, Protocol
 
 from assay.agent.client import Agent
@@ -79,6 +80,7 @@ class HostedExecution:
         self.outcome: Outcome | None = None
         self.started_at = 0.0
         self.first_output_at: float | None = None
+        """On the clock of `time.perf_counter`: an event loop's may be coarse."""
         self.attached_by: object | None = None
         """The one that stands for its client now."""
         self._keeper = keeper
@@ -128,9 +130,10 @@ class HostedExecution:
         return True
 
     def _set_out(self) -> None:
-        self.started_at = self._confirmed_at = self._loop.time()
+        self.started_at = time.perf_counter()
+        self._confirmed_at = self._loop.time()
         if self.command.limits.wall_seconds is not None:
-            self._must_end_at = self.started_at + self.command.limits.wall_seconds
+            self._must_end_at = self._confirmed_at + self.command.limits.wall_seconds
         if self.attached_by is None and self.mode != ASSAY_V1:
             self._discarding = True  # its client can't come back
         self._rearm()
@@ -242,7 +245,7 @@ class HostedExecution:
     def on_output(self, stream: Stream, data: bytes) -> None:
         """Output has come."""
         if self.first_output_at is None:
-            self.first_output_at = self._loop.time()
+            self.first_output_at = time.perf_counter()
         self._keeper.on_activity()
         if self._discarding:
             self._tell(self.replay.drop(len(data)))

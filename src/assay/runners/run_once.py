@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import PurePosixPath
@@ -75,10 +75,9 @@ async def run_in(
     request: RunRequest,
     *,
     waited: float,
-    clock: Callable[[], float] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> RunResult:
     """Run it in a sandbox that is there for nothing else. Raises FileError for files."""
-    clock = clock or asyncio.get_running_loop().time
     made = planned(blueprint, request)
     most = min(request.output_bytes or OUTPUT_MOST, OUTPUT_MOST)
     started = clock()

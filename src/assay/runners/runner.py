@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -432,7 +433,7 @@ class Runner:
                 environment=self.environment.name,
                 mode=hosted.mode,
                 outcome=hosted.outcome.kind,
-                seconds=self._loop.time() - hosted.started_at,
+                seconds=time.perf_counter() - hosted.started_at,
                 first_output_seconds=None if first is None else first - hosted.started_at,
             )
         )

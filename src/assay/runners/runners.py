@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
@@ -85,8 +86,7 @@ class Runners:
         Raises PoolExhausted, UnknownEnvironment, Draining or StorageError.
         """
         _require_times(inactivity_seconds, most_seconds)
-        loop = asyncio.get_running_loop()
-        started = loop.time()
+        started = time.perf_counter()
         claimed = await self._claim(environment, owner, deadline_seconds)
         try:
             now = self._backing.storage.clock()
@@ -111,7 +111,7 @@ class Runners:
                 runner_id=runner.id,
                 environment=environment,
                 owner=owner,
-                seconds=loop.time() - started,
+                seconds=time.perf_counter() - started,
             )
         )
         return runner
@@ -277,10 +277,9 @@ class Runners:
         and FileError.
         """
         planned(await self._resolve(environment), request)  # before it costs a sandbox
-        loop = asyncio.get_running_loop()
-        started = loop.time()
+        started = time.perf_counter()
         claimed = await self._claim(environment, owner, deadline_seconds)
-        waited = loop.time() - started
+        waited = time.perf_counter() - started
         self._once += 1
         try:
             result = await run_in(claimed.session, claimed.blueprint, request, waited=waited)
@@ -292,7 +291,7 @@ class Runners:
                 environment=environment,
                 outcome=result.outcome.kind,
                 wait_seconds=waited,
-                seconds=loop.time() - started,
+                seconds=time.perf_counter() - started,
             )
         )
         return result
