@@ -93,6 +93,16 @@ class Runner:
         return self._lease.runner_id
 
     @property
+    def owner(self) -> str:
+        """Whose it is: a token's id, or ""."""
+        return self._lease.owner
+
+    @property
+    def generation(self) -> int:
+        """1, and one more with each reset."""
+        return self._lease.generation
+
+    @property
     def lease(self) -> Lease:
         """The lease as it is now."""
         return replace(self._lease, active_at=self._active_at)
@@ -198,7 +208,13 @@ class Runner:
         return hosted
 
     def _require_room(self) -> None:
-        if len(self._hosted) + self._tunnels >= EXECUTIONS_MOST:
+        if len(self._hosted) + self._tunnels < EXECUTIONS_MOST:
+            return
+        for hosted in self._hosted.values():
+            if hosted.state is State.ENDED and hosted.attached_by is None:
+                self.forget(hosted)  # whose client may come back, but one that is here comes first
+                break
+        else:
             raise QuotaExceeded(
                 f"a runner has at most {EXECUTIONS_MOST} executions that are not over,"
                 " connections to its ports included"

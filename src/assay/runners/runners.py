@@ -172,18 +172,16 @@ class Runners:
         Raises RunnerGone, whose words don't tell whether somebody else has it.
         """
         runner = self._runners.get(runner_id)
-        if runner is None or (owner is not None and owner != runner.lease.owner):
+        if runner is None or (owner is not None and owner != runner.owner):
             raise RunnerGone("there is no runner with this id, or its lease is over")
-        if generation is not None and generation != runner.lease.generation:
+        if generation is not None and generation != runner.generation:
             raise RunnerGone("this runner was reset since: ask for its new generation")
         return runner
 
     def all(self, *, owner: str | None = None) -> list[Runner]:
         """Every runner, or `owner`'s."""
         return [
-            runner
-            for runner in self._runners.values()
-            if owner is None or runner.lease.owner == owner
+            runner for runner in self._runners.values() if owner is None or runner.owner == owner
         ]
 
     async def delete(self, runner_id: str) -> None:

@@ -324,3 +324,15 @@ async def test_a_deleted_runner_tells_those_who_wait(server: Server) -> None:
     await server.runners.delete(runner.id)
     assert (await following).lost == EndReason.DELETED
     await attachment.finish()
+
+
+async def test_ends_that_nobody_came_back_for_make_room(server: Server, monkeypatch) -> None:
+    monkeypatch.setattr("assay.runners.runner.EXECUTIONS_MOST", 3)
+    runner = await server.runners.create("bash")
+    left = []
+    for _ in range(5):
+        attachment = await begin(runner, "say", "x")
+        assert (await take(attachment)).code == 0
+        await attachment.detach()
+        left.append(attachment.execution_id)
+    assert [listed.execution_id for listed in runner.executions()] == left[-3:]
