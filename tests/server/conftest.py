@@ -36,11 +36,11 @@ def server() -> Iterator[Callable[..., ServerProcess]]:
     try:
         yield make
         for each in made:
+            if each.process is not None and not each.destroys:
+                assert each.stop() == 0
             if each.process is None:
+                each.destroys = True
                 each.start()
-            each.arguments = (*each.arguments, "--destroy-on-exit")
-            assert each.stop() == 0
-            each.start()  # what was left alone is destroyed when the server has been told to
             assert each.stop() == 0
             assert each.left_over() == []
     finally:

@@ -50,6 +50,8 @@ class ServerProcess:
     state: Path
     environments: tuple[str, ...] = ("bash=2",)
     arguments: tuple[str, ...] = ()
+    destroys: bool = True
+    """Whether it is started so that stopping it (not killing it) ends all of its sandboxes."""
     driver: str = "crun"
     port: int = field(default_factory=free_port)
     groups: tuple[Path, ...] = ()
@@ -79,6 +81,7 @@ class ServerProcess:
             sys.executable, "-c", _ENTER, ":".join(map(str, self.groups)),
             "--state", str(self.state), "serve", "--listen", f"127.0.0.1:{self.port}",
             "--driver", self.driver, *offers, *self.arguments,
+            *(("--destroy-on-exit",) if self.destroys else ()),
         ]  # fmt: skip
 
     def start(self, seconds: float = SECONDS) -> float:

@@ -55,7 +55,7 @@ def test_what_cannot_be_served_is_refused_with_a_remedy(server: Make, tmp_path: 
 
 
 async def test_at_sigterm_executions_end_first_and_nothing_new_begins(server: Make) -> None:
-    alive = server()
+    alive = server(destroys=False)
     alive.start()
     async with assay_client.Client(alive.url) as client, aiohttp.ClientSession() as http:
         runner = await client.create_runner("bash", inactivity_seconds=0)
@@ -76,7 +76,7 @@ async def test_at_sigterm_executions_end_first_and_nothing_new_begins(server: Ma
 
 
 async def test_the_second_sigterm_ends_it_at_once_and_the_execution_goes_on(server: Make) -> None:
-    alive = server()
+    alive = server(destroys=False)
     alive.start()
     async with assay_client.Client(alive.url) as client:
         runner = await client.create_runner("bash", inactivity_seconds=0)

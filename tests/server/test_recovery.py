@@ -154,4 +154,4 @@ async def test_under_systemds_layout_sandboxes_are_not_in_the_servers_group(serv
             assert (await process.wait()).outcome.code == 0
             await process.aclose()
         assert alive.stop() == 0
-        alive.groups = ()
+    alive.groups = ()
