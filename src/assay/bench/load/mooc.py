@@ -44,7 +44,7 @@ class Mooc:
     rate: float = 120.0
     seconds: float = 300.0
     runners: int = 1300
-    churn: float = 6.0
+    churn: float = 5.6
     mix: str = "wait"
     wait: float = 10.0
     """How long each program of the mix "wait" waits; seconds."""
@@ -281,7 +281,7 @@ def _leases(options: Mooc, result: Result) -> list[Check]:
     failed = len(result.claims.errors) + len(result.releases.errors)
     turned = min(len(result.claims.good), len(result.releases.good))
     rate = turned / max(options.seconds, 1e-3)
-    wanted = min(5.0, options.churn * 0.8)
+    wanted = min(5.0, options.churn * 0.9)
     return [
         none_of("each lease is given, and given back", failed),
         at_least(f"≥ {wanted:g} leases a second come and go", rate, wanted, Unit.PER_SECOND),
