@@ -110,7 +110,7 @@ async def test_each_execution_is_started_when_it_is_due_and_checked(
 async def test_a_runner_runs_one_learners_program_at_a_time(
     generator: Generator, server: WireServer
 ) -> None:
-    """More at once than there are learners: others come, and leave again."""
+    """More at once than there are learners: who arrives waits for one to be at rest."""
     waits = Program(
         name="waits", environment="python", argv=("forever",), expected="", wall_seconds=1
     )
@@ -118,6 +118,7 @@ async def test_a_runner_runs_one_learners_program_at_a_time(
     result = await load(generator, mix=(Share(program=waits),), rate=30.0)
     assert result.executions.errors == {}
     assert result.most_at_once > 5
+    assert len(result.claims.good) == 0
     assert server.most_in_one_runner == 1
     assert server.runners == {}
 

@@ -6,9 +6,14 @@ the very same file and waits for it. Both take turns in the same run.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
 from typing import Final
 
@@ -25,6 +30,7 @@ PYTHON_SHARE: Final = 0.60
 SMALL_SHARE: Final = 0.15
 SMALL_RATE: Final = 350.0
 _HELLO: Final = "Hello, world!\n"
+_C_HELLO: Final = b'#include <stdio.h>\nint main(void) { puts("Hello, world!"); return 0; }\n'
 _WAYS: Final = {"run": "one request", "websocket": "request + stream"}
 
 
@@ -69,8 +75,26 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _subjects() -> tuple[_Subject, ...]:
-    hello = program("floor").read_bytes()
+@contextlib.asynccontextmanager
+async def _c_hello(setting: Setting) -> AsyncIterator[tuple[str, ...]]:
+    """A C hello as learners have it, made by the compiler of this machine, which is that of `host`.
+
+    Without one, or for a server elsewhere, it is our own, which needs no library.
+    """
+    compiler = shutil.which("gcc")
+    if compiler is None or setting.server is not None:
+        yield (str(program("floor")), "--hello")
+        return
+    with tempfile.TemporaryDirectory(prefix="assay-hello-") as folder:
+        source, made = f"{folder}/hello.c", f"{folder}/hello"
+        await asyncio.to_thread(Path(source).write_bytes, _C_HELLO)
+        compiling = await asyncio.create_subprocess_exec(compiler, "-O2", "-o", made, source)
+        if await compiling.wait():
+            made = ""
+        yield (made,) if made else (str(program("floor")), "--hello")
+
+
+def _subjects(hello: tuple[str, ...]) -> tuple[_Subject, ...]:
     return (
         _Subject(
             program=Program(
@@ -89,18 +113,22 @@ def _subjects() -> tuple[_Subject, ...]:
         _Subject(
             program=Program(
                 name="C hello", environment="bash", expected=_HELLO,
-                argv=("./hello", "--hello"), files={"floor": hello},
+                argv=("./hello", *hello[1:]), files={"made": Path(hello[0]).read_bytes()},
                 # Files that come by the API may be run by their owner, and that is root.
-                prepare=("/usr/bin/install", "-m", "755", "floor", "hello"),
+                prepare=("/usr/bin/install", "-m", "755", "made", "hello"),
             ),
-            outside=(str(program("floor")), "--hello"), share=SMALL_SHARE, rate=SMALL_RATE,
+            outside=hello, share=SMALL_SHARE, rate=SMALL_RATE,
         ),
     )  # fmt: skip
 
 
 async def measure(setting: Setting, options: Ceiling) -> LoadReport:
     """Take turns. Raises LoadFailed, and Unavailable without the program floor."""
-    subjects = _subjects()
+    async with _c_hello(setting) as hello:
+        return await _measure(setting, options, _subjects(hello))
+
+
+async def _measure(setting: Setting, options: Ceiling, subjects: Sequence[_Subject]) -> LoadReport:
     pools = dict.fromkeys(("bash", "python"), options.workers)
     turns = {subject.program.name: _Turns() for subject in subjects}
     async with setting.target(pools) as target, setting.generator(target) as generator:

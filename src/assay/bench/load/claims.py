@@ -28,8 +28,8 @@ _ECHO: Final = 'stty raw -echo; printf R; while read -rN1 key; do printf %s "$ke
 class ClaimsOptions:
     """The profile's options."""
 
-    claims: int = 300
-    rate: float = 5.0
+    claims: int = 200
+    rate: float = 2.0
     missing: int = 30
     keys: int = 500
     seed: int = 1

@@ -54,6 +54,7 @@ class Crowd:
         self.count = 0
         self.claims, self.releases = Requests(), Requests()
         self._resting: dict[str, deque[Learner]] = defaultdict(deque)
+        self._waiting: dict[str, deque[asyncio.Future[Learner]]] = defaultdict(deque)
         self._leaving: dict[str, int] = defaultdict(int)
         self._last: dict[str, Lease] = {}
         self._work: set[asyncio.Task[None]] = set()
@@ -72,20 +73,31 @@ class Crowd:
         work = iter(everybody)
         await self._many(len(everybody), at_once, lambda: self._leave(next(work)), progress)
 
-    async def take(self, environment: str) -> tuple[Learner, bool]:
-        """One who is at rest, else a new one; whether they are new. Raises Failed."""
+    async def take(self, environment: str) -> Learner:
+        """One who is at rest, as soon as there is one; who asks first gets one first."""
         if self._resting[environment]:
-            return self._resting[environment].popleft(), False
-        return await self._come(environment), True
+            return self._resting[environment].popleft()
+        waiting: asyncio.Future[Learner] = asyncio.get_running_loop().create_future()
+        self._waiting[environment].append(waiting)
+        return await waiting
 
-    def give(self, learner: Learner, *, leaves: bool = False) -> None:
-        """They are at rest again, unless it is their time to leave."""
+    def give(self, learner: Learner) -> None:
+        """They are at rest again, unless it is time for somebody to leave."""
         environment = learner.environment
-        if leaves or self._leaving[environment] > 0:
-            self._leaving[environment] -= not leaves
+        if self._leaving[environment] > 0:
+            self._leaving[environment] -= 1
             self._do(self._leave(learner))
         else:
-            self._resting[environment].append(learner)
+            self._rest(learner)
+
+    def _rest(self, learner: Learner) -> None:
+        waiting = self._waiting[learner.environment]
+        while waiting:
+            first = waiting.popleft()
+            if not first.done():
+                first.set_result(learner)
+                return
+        self._resting[learner.environment].append(learner)
 
     def change(self, environment: str) -> None:
         """One comes; one leaves, as soon as one is at rest."""
@@ -101,7 +113,7 @@ class Crowd:
             await asyncio.wait(self._work)
 
     async def _one_more(self, wanted: Lease) -> None:
-        self._resting[wanted.environment].append(await self._come(wanted.environment))
+        self._rest(await self._come(wanted.environment))
 
     async def _come(self, environment: str) -> Learner:
         wanted = self._last[environment]

@@ -14,8 +14,8 @@ from assay.bench.load.plan import Program
 from assay_client.errors import ProtocolViolation
 from assay_client.wire import ExecutionStream
 
-_FIRST_PAUSE: Final = 0.05
-_LONGEST_PAUSE: Final = 0.5
+_FIRST_PAUSE: Final = 0.2
+_LONGEST_PAUSE: Final = 1.0
 _PASSING: Final = frozenset({429, 502, 503, 504})
 _NORMAL: Final = 1000
 

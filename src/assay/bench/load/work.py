@@ -89,11 +89,11 @@ class _OpenLoop:
             self.recent.append(journal.first[number] - scheduled)
 
         try:
-            learner, new = await self.crowd.take(program.environment)
+            learner = await self.crowd.take(program.environment)
             try:
                 await self._in_runner(learner, program, number, on_first)
             finally:
-                self.crowd.give(learner, leaves=new)
+                self.crowd.give(learner)
             journal.problem[number] = ""
         except Failed as error:
             journal.problem[number] = str(error)
@@ -169,7 +169,7 @@ async def opened(crowd: Crowd, job: Open, stop: asyncio.Event, say: Say) -> Resu
 
 async def closed(crowd: Crowd, job: Closed, stop: asyncio.Event) -> Result:
     """Workers without a pause between one program and the next."""
-    learners = [(await crowd.take(job.program.environment))[0] for _ in range(job.workers)]
+    learners = [await crowd.take(job.program.environment) for _ in range(job.workers)]
     run = {"run": _by_request, "websocket": _by_stream}[job.over]
     journal = Journal()
     try:
@@ -319,7 +319,7 @@ def _with_token(address: Address, token: str) -> Address:
 async def keys(crowd: Crowd, job: Keys, stop: asyncio.Event) -> Result:
     """Type, and wait for each key to come back through the terminal."""
     began = monotonic()
-    learner, _ = await crowd.take(job.program.environment)
+    learner = await crowd.take(job.program.environment)
     echoes = Requests()
     try:
         execution = Execution(crowd.channel, learner.runner_id)
