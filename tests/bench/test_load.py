@@ -23,12 +23,11 @@ TIMING = re.compile(r"p50|p95|p99|core|4 MB|than the driver|a second, at least|l
 @pytest.fixture(autouse=True)
 def nothing_of_it_is_left(tmp_path: Path) -> Iterator[None]:
     """The benchmark keeps its server's state in TMPDIR."""
+    before = set(_groups())
     yield
     assert list(tmp_path.glob("assay-load-*")) == []
     assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
-    assert not [
-        path for path in _groups() if not Path(f"/proc/{path.name.split('-')[-1]}").exists()
-    ]
+    assert set(_groups()) - before == set()
     commands = [_command(pid) for pid in Path("/proc").iterdir() if pid.name.isdigit()]
     assert not [command for command in commands if str(tmp_path).encode() in command]
 
@@ -81,20 +80,16 @@ def test_executions_are_served_while_the_server_is_killed(tmp_path: Path) -> Non
     promises = [check["promise"] for check in found["checks"]]
     assert "no sandbox is left beyond the pool's" in promises
     assert "kept" in page.read_text()
-
-
-def test_who_takes_what_is_accounted_apart(tmp_path: Path) -> None:
-    found = load(tmp_path, "--rate", "10", "--runners", "10", "--wait", "0.5", "--seconds", "4")
+    # Who takes what is accounted apart, all of the servers together.
     cores = dict(next(t for t in found["tables"] if t["name"].startswith("proc"))["rows"])
-    assert 0.005 < float(cores["server"]) < 1.5
-    assert 0.005 < float(cores["generator"]) < 1.5
-    assert 0.005 < float(cores["sandboxes"]) < 1.5
+    for who in ("server", "generator", "sandboxes"):
+        assert 0.003 < float(cores[who]) < 1.5
     (memory,) = (check for check in found["checks"] if "PSS" in check["promise"])
     assert 100_000 < memory["value"] < 4_000_000
 
 
 def test_the_mix_of_languages_runs_and_compiles(tmp_path: Path) -> None:
-    found = load(tmp_path, "--mix", "mooc", "--rate", "2", "--runners", "12", "--seconds", "5")
+    found = load(tmp_path, "--mix", "mooc", "--rate", "5", "--runners", "12", "--seconds", "2")
     assert found["errors"] == {}
 
 
@@ -108,20 +103,22 @@ def test_the_ceiling_is_measured_beside_bare_loops(tmp_path: Path) -> None:
 
 
 def test_claims_and_keystrokes_are_timed(tmp_path: Path) -> None:
-    found = load(tmp_path, "claims", "--claims", "8", "--missing", "2", "--keys", "20")
+    found = load(
+        tmp_path, "claims", "--claims", "8", "--rate", "8", "--missing", "2", "--keys", "20"
+    )
     assert [latency["count"] for latency in found["latencies"]] == [8, 2, 2, 20]
 
 
 def test_a_storm_of_one_token_leaves_the_others_served(tmp_path: Path) -> None:
-    found = load(tmp_path, "storm", "--seconds", "3", "--workers", "20")
+    found = load(tmp_path, "storm", "--seconds", "1.5", "--workers", "20")
     undisturbed, disturbed, storm = found["latencies"]
-    assert undisturbed["count"] == disturbed["count"] == 12
+    assert undisturbed["count"] == disturbed["count"] == 6
     assert storm["count"] > 5
 
 
 def test_ctrl_c_reports_what_there_is_and_leaves_nothing(tmp_path: Path) -> None:
     process = start(tmp_path, *SMALL[:-1], "60")
-    time.sleep(8)
+    time.sleep(6)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     found = json.loads(output)
@@ -132,7 +129,7 @@ def test_ctrl_c_reports_what_there_is_and_leaves_nothing(tmp_path: Path) -> None
 
 def test_ctrl_c_twice_just_ends(tmp_path: Path) -> None:
     process = start(tmp_path, *SMALL[:-1], "60")
-    time.sleep(5)
+    time.sleep(4)
     for _ in range(2):
         process.send_signal(signal.SIGINT)
         time.sleep(0.1)
