@@ -54,8 +54,8 @@ import assay_client
 with assay_client.connect({server.url!r}, {TOKEN!r}) as client:
     with client.runner("python") as runner:
         with runner.start("forever") as process:
-            print("waiting", flush=True)
             try:
+                print("waiting", flush=True)
                 process.wait()
             except KeyboardInterrupt:
                 print("interrupted", flush=True)

@@ -154,3 +154,11 @@ async def test_an_address_may_name_the_api_and_a_folder(server: WireServer) -> N
     for suffix in ("", "/", "/api/v1", "/api/v1/"):
         async with Client(server.url + suffix, TOKEN) as client:
             assert await client.version() == "1.0"
+
+
+async def test_errors_of_ones_own_within_a_block_stay_ones_own(runner: Runner) -> None:
+    await runner.write({"x": "y"})
+    for kind in (TimeoutError, BrokenPipeError):
+        with pytest.raises(kind):
+            async with runner.open("x"):
+                raise kind

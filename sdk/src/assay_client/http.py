@@ -145,7 +145,7 @@ class Http:
         """A request whose answer is read by the caller; errors of it are raised as ours."""
         data = None if body is None else msgspec.json.encode(body)
         headers = {} if data is None else {"Content-Type": "application/json"}
-        with _own_errors(self.base):
+        with _own_errors(self.base, timed=seconds is not None):
             async with (
                 asyncio.timeout(seconds),
                 self._opened.request(
@@ -158,7 +158,7 @@ class Http:
 
     async def websocket(self, url: URL) -> aiohttp.ClientWebSocketResponse:
         """Connect a stream of `assay.v1`; one try."""
-        with _own_errors(self.base):
+        with _own_errors(self.base, timed=True):
             try:
                 async with asyncio.timeout(CONNECT_SECONDS + 10):
                     connected = await self._opened.ws_connect(
@@ -190,16 +190,18 @@ async def _error(response: aiohttp.ClientResponse) -> AssayError:
 
 
 @contextlib.contextmanager
-def _own_errors(base: URL) -> Any:
+def _own_errors(base: URL, *, timed: bool) -> Any:
     try:
         yield
     except (aiohttp.ClientConnectorError, aiohttp.ServerTimeoutError) as error:
         raise Unreachable(f"no server answers at {base}: {error}") from error
     except TimeoutError as error:
+        if not timed:  # it is the caller's own, from within the block
+            raise
         raise ConnectionLost(f"{base} did not answer in time") from error
     except aiohttp.InvalidURL as error:
         raise InvalidRequest(f"{base} is no address") from error
-    except (aiohttp.ClientError, ConnectionError) as error:
+    except aiohttp.ClientError as error:
         raise ConnectionLost(f"the connection to {base} broke: {error}") from error
 
 
