@@ -41,7 +41,6 @@ class Server:
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
-        self.process.send_signal(signal.SIGTERM)
         self.close()
 
     def close(self) -> None:
