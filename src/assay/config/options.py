@@ -190,7 +190,8 @@ OPTIONS: Final = (
         about="Sandboxes that there may be at one time, warm ones and runners.",
     ),
     Option(
-        name="parallel_creations", parse=whole(1, 64, "sandboxes"), default=4, metavar="N",
+        name="parallel_creations", parse=whole(1, 64, "sandboxes"), metavar="N",
+        shown="half as many as processors",
         about="Sandboxes that are made at one time.",
     ),
     Option(

@@ -54,7 +54,7 @@ class ServerSettings:
     port_host: str = "127.0.0.1"
     allow_host_images: bool = False
     most_sandboxes: int = 2000
-    parallel_creations: int = 4
+    parallel_creations: int | None = None
     claim_seconds: float = 10.0
     retain_seconds: float = 60.0
     detached_seconds: float = 300.0

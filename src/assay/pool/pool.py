@@ -63,7 +63,8 @@ class Pool:
         jitter: Callable[[], float] = random.random,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
-        parallel = parallel or max(2, os.cpu_count() or 1)
+        # More at a time are not made sooner, but keep others from the processors.
+        parallel = parallel or max(1, (os.cpu_count() or 1) // 2)
         self._storage = storage
         self._on_event = on_event
         self._endings = Endings(

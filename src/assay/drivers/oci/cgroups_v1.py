@@ -33,6 +33,7 @@ from assay.drivers.oci.cgroups import (
 )
 from assay.drivers.oci.kernel import MountFlag
 from assay.drivers.oci.process import Process
+from assay.drivers.oci.spares import Spares
 
 VIEW: Final = Path("/sys/fs/cgroup")
 _SCAFFOLD: Final = Path("/dev/shm")
@@ -93,6 +94,13 @@ class GroupsV1:
         return f"/{self._parent}/{sandbox_id}/{AGENT}"
 
     @cached_property
+    def _spares(self) -> Spares | None:
+        if not self._root:
+            return None
+        folder = self._of["memory"].mounted / self._parent
+        return Spares(folder, agent=AGENT, learners=LEARNERS)
+
+    @cached_property
     def kills_at_once(self) -> bool:
         """Whether the kernel kills groups of version 2 (Linux 5.14), and they are mounted."""
         return self._unified is not None and kernel.is_at_least(5, 14)
@@ -109,6 +117,8 @@ class GroupsV1:
         return Start(group=self.group_of(sandbox_id), limited=True)
 
     def make(self, sandbox_id: str, limits: SandboxLimits, owner: int) -> None:
+        if self._spares is not None:
+            self._spares.take(sandbox_id, owner)
         for mounted in self._delegated(host=True).values():
             make_folder(mounted / self._parent / sandbox_id / LEARNERS)
         self._limit(sandbox_id, limits)
@@ -191,8 +201,14 @@ class GroupsV1:
         if self.kills_at_once and self._unified is not None:
             with contextlib.suppress(FileNotFoundError):
                 write(self._unified / self._parent / sandbox_id, cgroup_kill=1)
+        processes = self._of["pids"].mounted / self._parent / sandbox_id
         folders = [folder / sandbox_id for folder in self._parents()]
-        remove_all(folders, self._of["pids"].mounted / self._parent / sandbox_id)
+        if self._spares is not None:
+            memory = self._of["memory"].mounted / self._parent / sandbox_id
+            remove_all([folder for folder in folders if folder != memory], processes)
+            if self._spares.put(sandbox_id):
+                return
+        remove_all(folders, processes)
 
     def _thaw(self, sandbox_id: str) -> None:
         """A frozen process does not even end; an agent that died may have left some."""
@@ -203,6 +219,8 @@ class GroupsV1:
                 write(group, freezer_state="THAWED")
 
     def tidy(self) -> None:
+        if self._spares is not None:
+            self._spares.remove_all()
         for folder in self._parents():
             with contextlib.suppress(OSError):
                 folder.rmdir()
