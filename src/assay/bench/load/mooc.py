@@ -34,7 +34,7 @@ _PATIENCE_SECONDS: Final = 60.0
 _SAMPLED: Final = 50
 _ENOUGH: Final = 500
 """So many sandboxes take enough that what else the machine does is lost in it."""
-_SECONDS_TO_REFILL: Final = 60.0
+_SECONDS_TO_REFILL: Final = 300.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

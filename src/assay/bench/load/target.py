@@ -23,7 +23,7 @@ from assay.bench.load.connection import Address, Http, Lost
 from assay.bench.load.control import LoadFailed
 
 SECONDS_TO_START: Final = 60.0
-SECONDS_TO_END: Final = 60.0
+SECONDS_TO_END: Final = 300.0
 _SECONDS_TO_RESTART: Final = 0.1
 """As systemd waits (RestartSec=)."""
 _GROUP: Final = f"assay-bench-{os.getpid()}"
