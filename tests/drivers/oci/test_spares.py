@@ -13,6 +13,8 @@ from assay.domain.limits import MIB, SandboxLimits
 from assay.domain.outcome import OutcomeKind
 from assay.driver.port import SandboxSpec
 from assay.drivers.oci import OciDriver
+from assay.drivers.oci.cgroups import AGENT, LEARNERS
+from assay.drivers.oci.spares import Spares
 
 pytestmark = pytest.mark.root
 
@@ -64,3 +66,19 @@ async def test_a_group_that_was_out_of_memory_serves_nobody_again(
     async with open_session(driver, spec) as session:
         ended = await session.run(python("raise SystemExit(1)"))
         assert ended.outcome.kind is OutcomeKind.EXITED
+
+
+@needs_version_1
+async def test_spare_groups_stay_while_anybody_has_sandboxes(
+    driver: OciDriver, spec: SandboxSpec
+) -> None:
+    gone, alive = await driver.create(spec), await driver.create(spec)
+    number = (GROUPS / gone.id).stat().st_ino
+    await driver.destroy(gone.id)
+    Spares(GROUPS, agent=AGENT, learners=LEARNERS).remove_all()
+    assert number in spares()
+    await driver.destroy(alive.id)
+    Spares(GROUPS, agent=AGENT, learners=LEARNERS).remove_all()
+    assert not spares() or any(
+        path.is_dir() and not path.name.startswith("spare-") for path in GROUPS.iterdir()
+    )

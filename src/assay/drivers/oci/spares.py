@@ -90,11 +90,12 @@ class Spares:
         return True
 
     def remove_all(self) -> None:
-        """Remove every spare group, whoever laid it aside."""
-        self._names.clear()
+        """Remove every spare group, whoever laid it aside; not while anybody has sandboxes."""
         with contextlib.suppress(OSError):
-            for spare in _groups(self._folder):
-                if spare.name.startswith(PREFIX):
+            groups = _groups(self._folder)
+            if all(group.name.startswith(PREFIX) for group in groups):
+                self._names.clear()
+                for spare in groups:
                     _remove(spare)
 
 
