@@ -23,13 +23,15 @@
 #include <unistd.h>
 
 enum { KILLS_BY_PROCESS = 3, HIERARCHIES_MOST = 12, MARKER_BASE = 60000, PIDS_MOST = 4096,
-       RIGHT_LOOKS = 20000, DYING_MOST = 64, PEAK_WORTH_RENEWING = 1 << 20 };
+       RIGHT_LOOKS = 20000, DYING_MOST = 64, PEAK_WORTH_RENEWING = 1 << 20,
+       KILLS_UNTIL_FORGIVEN = 20, SHARES_PERIOD = 100000000 /* ns */ };
 
 static struct hierarchy { char path[PATH_MAX]; bool slotted; } hierarchies[HIERARCHIES_MOST];
 static int hierarchy_count;
 static bool can_kill, can_measure;
 static bool peak_stays; /* the kernel can't set a group's peak back: version 2 before Linux 6.12 */
 static int dying;       /* groups that were removed while files were charged to them */
+static int share = -1;  /* the file that says how much of the processors all programs get */
 
 struct slot slots[SLOTS];
 
@@ -38,6 +40,14 @@ static bool has(const char *directory, const char *file)
     char path[PATH_MAX + 64];
     snprintf(path, sizeof path, "%s/%s", directory, file);
     return access(path, F_OK) == 0;
+}
+
+static void open_file(int *fd, const char *directory, const char *file, int flags)
+{
+    char path[PATH_MAX + 64];
+    snprintf(path, sizeof path, "%s/%s", directory, file);
+    if (*fd < 0)
+        *fd = open(path, flags | O_CLOEXEC);
 }
 
 /* A group of its own for each slot pays where something is read from it or killed by it. The
@@ -88,6 +98,8 @@ bool groups_find(const char *directory)
         next->slotted = useful(next->path);
         can_kill |= has(next->path, "cgroup.kill") || has(next->path, "freezer.state");
         can_measure |= next->slotted;
+        open_file(&share, next->path, "cpu.cfs_quota_us", O_RDWR);
+        open_file(&share, next->path, "cpu.max", O_RDWR);
         hierarchy_count++;
     }
     if (folder)
@@ -124,26 +136,18 @@ static void slot_path(char path[PATH_MAX + 32], int hierarchy, const struct slot
              slot->renewed, file);
 }
 
-static void slot_file(int *fd, const char *directory, const char *file, int flags)
-{
-    char path[PATH_MAX + 64];
-    snprintf(path, sizeof path, "%s/%s", directory, file);
-    if (*fd < 0)
-        *fd = open(path, flags | O_CLOEXEC);
-}
-
 static void slot_files(struct slot *slot, const char *path)
 {
-    slot_file(&slot->kill, path, "cgroup.kill", O_WRONLY);
-    slot_file(&slot->freezer, path, "freezer.state", O_RDWR);
+    open_file(&slot->kill, path, "cgroup.kill", O_WRONLY);
+    open_file(&slot->freezer, path, "freezer.state", O_RDWR);
     if (slot->kill >= 0 || slot->freezer >= 0)
-        slot_file(&slot->processes, path, "cgroup.procs", O_RDONLY);
-    slot_file(&slot->cpu, path, "cpuacct.usage", O_RDONLY);
-    slot_file(&slot->peak, path, "memory.max_usage_in_bytes", O_RDWR);
-    slot_file(&slot->peak, path, "memory.peak", O_RDWR);
-    slot_file(&slot->peak, path, "memory.peak", O_RDONLY); /* before Linux 6.12 */
-    slot_file(&slot->oom, path, "memory.oom_control", O_RDONLY);
-    slot_file(&slot->oom, path, "memory.events", O_RDONLY);
+        open_file(&slot->processes, path, "cgroup.procs", O_RDONLY);
+    open_file(&slot->cpu, path, "cpuacct.usage", O_RDONLY);
+    open_file(&slot->peak, path, "memory.max_usage_in_bytes", O_RDWR);
+    open_file(&slot->peak, path, "memory.peak", O_RDWR);
+    open_file(&slot->peak, path, "memory.peak", O_RDONLY); /* before Linux 6.12 */
+    open_file(&slot->oom, path, "memory.oom_control", O_RDONLY);
+    open_file(&slot->oom, path, "memory.events", O_RDONLY);
 }
 
 /* Version 1 counts the memory of TCP and UDP apart, and only in groups that have a limit for it;
@@ -152,8 +156,8 @@ static void limit_sockets(const char *above, const char *path)
 {
     int from = -1, to = -1;
     char limit[32];
-    slot_file(&from, above, "memory.kmem.tcp.limit_in_bytes", O_RDONLY);
-    slot_file(&to, path, "memory.kmem.tcp.limit_in_bytes", O_WRONLY);
+    open_file(&from, above, "memory.kmem.tcp.limit_in_bytes", O_RDONLY);
+    open_file(&to, path, "memory.kmem.tcp.limit_in_bytes", O_WRONLY);
     ssize_t length = from < 0 || to < 0 ? 0 : read(from, limit, sizeof limit);
     if (length > 0)
         (void)!write(to, limit, (size_t)length);
@@ -180,7 +184,7 @@ bool slot_open(struct slot *slot)
     for (int i = 0; i < hierarchy_count && slot->cpu < 0; i++) { /* cgroup2 without cpuacct */
         char path[PATH_MAX + 32];
         slot_path(path, i, slot, "");
-        slot_file(&slot->cpu, path, "cpu.stat", O_RDONLY);
+        open_file(&slot->cpu, path, "cpu.stat", O_RDONLY);
     }
     slot->open = true;
     return true;
@@ -268,7 +272,7 @@ void slot_renew(struct slot *slot)
     for (int i = 0; i < hierarchy_count; i++) {
         char path[PATH_MAX + 32];
         slot_path(path, i, slot, "");
-        slot_file(&counts, path, "memory.stat", O_RDONLY);
+        open_file(&counts, path, "memory.stat", O_RDONLY);
         dying += read_number(counts, "file", &pages) && pages > 0;
         close_fd(&counts);
         if (hierarchies[i].slotted)
@@ -349,13 +353,30 @@ static void freeze_and_kill(struct slot *slot)
     (void)!pwrite(slot->freezer, "THAWED", 6, 0);
 }
 
+/* What processes use inside the kernel beyond their share, such as by looking for memory where there
+ * is none, they pay back before they go on, even to end: for seconds. Saying the share again
+ * lets them off. At most once in its period, so that neighbours get twice their share at most. */
+static void forgive(void)
+{
+    static uint64_t forgiven;
+    char text[64];
+    ssize_t length;
+    if (share < 0 || now_ns() - forgiven < SHARES_PERIOD)
+        return;
+    forgiven = now_ns();
+    if ((length = pread(share, text, sizeof text, 0)) > 0)
+        (void)!pwrite(share, text, (size_t)length, 0);
+}
+
 void group_kill(struct execution *execution)
 {
     struct slot *slot = execution->slot;
+    if (execution->kills++ >= KILLS_UNTIL_FORGIVEN)
+        forgive();
     if (slot->kill >= 0) {
         /* Most executions are few processes, which end at the first call. Only what outruns this
          * is killed with the group as a whole, and with it the keeper, who is slow to replace. */
-        if (execution->kills++ >= KILLS_BY_PROCESS)
+        if (execution->kills > KILLS_BY_PROCESS)
             (void)!pwrite(slot->kill, "1", 1, 0);
         /* In any case: the kernel signals first threads only, and one that has ended loses the
          * signal, so that the others of its process would go on. */

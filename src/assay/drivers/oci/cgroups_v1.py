@@ -23,6 +23,7 @@ from assay.drivers.oci.cgroups import (
     Start,
     Usage,
     bind,
+    forgive,
     hand_over,
     make_folder,
     members,
@@ -131,7 +132,8 @@ class GroupsV1:
                 hand_over(learners, owner, ("cgroup.procs", "cgroup.subtree_control"))
                 hand_over(learners.parent, owner, ("cgroup.procs",))
             else:
-                hand_over(learners, owner, ("cgroup.procs", "tasks"))
+                share = ("cpu.cfs_quota_us",) if name == "cpu" else ()
+                hand_over(learners, owner, ("cgroup.procs", "tasks", *share))
 
     def _make_agents(self, sandbox_id: str) -> None:
         for mounted in self._delegated(host=True).values():
@@ -201,6 +203,7 @@ class GroupsV1:
         if self.kills_at_once and self._unified is not None:
             with contextlib.suppress(FileNotFoundError):
                 write(self._unified / self._parent / sandbox_id, cgroup_kill=1)
+        forgive(self._learners("cpu", sandbox_id) / "cpu.cfs_quota_us")
         processes = self._of["pids"].mounted / self._parent / sandbox_id
         folders = [folder / sandbox_id for folder in self._parents()]
         if self._spares is not None:

@@ -30,6 +30,7 @@ from assay.drivers.oci.cgroups import (
     Start,
     Usage,
     bind,
+    forgive,
     hand_over,
     make_folder,
     members,
@@ -102,7 +103,7 @@ class GroupsV2:
         write(learners, cgroup_subtree_control="+memory")
         hand_over(group, owner, ("cgroup.procs",))
         # Last of all: the agent waits until it may use these.
-        hand_over(learners, owner, ("cgroup.subtree_control", "cgroup.procs"))
+        hand_over(learners, owner, ("cgroup.subtree_control", "cpu.max", "cgroup.procs"))
 
     def usage(self, sandbox_id: str) -> Usage | None:
         learners = self._group(sandbox_id) / LEARNERS
@@ -120,6 +121,7 @@ class GroupsV2:
         folder = self._group(sandbox_id)
         with contextlib.suppress(FileNotFoundError):
             write(folder, cgroup_kill=1)  # Linux 5.14; what older ones lack, remove_all does
+        forgive(folder / LEARNERS / "cpu.max")
         remove_all([folder], folder)
 
     def tidy(self) -> None:
