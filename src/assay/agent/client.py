@@ -223,6 +223,7 @@ class Agent:
         reader = self._reader
         if reader is not None and reader is not asyncio.current_task():
             await asyncio.wait((reader,))
+        self._reader = self.on_lost = None
 
     # --- opening -----------------------------------------------------------------------------
 
@@ -376,6 +377,7 @@ class Agent:
         """Stop at once; the task that reads closes the stream."""
         if self._heartbeat is not None:
             self._heartbeat.stop()
+            self._heartbeat = None
         self._outbox.close()
         executions, self._executions = self._executions, {}
         for execution in executions.values():

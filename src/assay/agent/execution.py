@@ -381,6 +381,7 @@ class Execution:
     def _release(self) -> None:
         if not self._released:
             self._released = True
+            self._observer = None  # or the two of them would wait for the garbage collector
             self._outbox.drop_ack(self.number)
             self._outbox.put(wire.frame(self.number, wire.RELEASE))
             self._forget(self.number)

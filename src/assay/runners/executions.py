@@ -207,6 +207,7 @@ class HostedExecution:
         self._discarding = True
         self._rearm()
         if self.state is State.ENDED:
+            self.attached_by = None
             self._keeper.forget(self)
         else:
             self._tell(self.replay.drop(0))

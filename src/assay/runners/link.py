@@ -52,8 +52,8 @@ class Link:
         self._backing = backing
         self._secret = secret
         self._root = root
-        self._on_connected = on_connected
-        self._on_lost = on_lost
+        self._on_connected: Callable[[Agent, float], Awaitable[None]] | None = on_connected
+        self._on_lost: Callable[[Facts], None] | None = on_lost
         # What the host had counted before this server came isn't known.
         self.witness = (
             Witness(backing.driver, sandbox_id, oom_kills=None)
@@ -83,6 +83,8 @@ class Link:
         """Mend nothing any more; who has the session closes the connection."""
         self._closed = True
         self._agent = None
+        # What knows us, and we know it, would wait for the garbage collector.
+        self._on_connected = self._on_lost = None
         if self.session is not None:
             self.session.agent.on_lost = None
         if self._mending is not None and self._mending is not asyncio.current_task():
@@ -114,8 +116,10 @@ class Link:
         if self._closed:
             return
         if facts is not None:
+            on_lost = self._on_lost
             self.close()
-            self._on_lost(facts)
+            if on_lost is not None:
+                on_lost(facts)
         elif self._agent is None and self.session is not None:  # it broke again at once
             self._mend_soon(self.session.agent.lost)
 
@@ -153,7 +157,8 @@ class Link:
             user=root.user, group=root.group, epoch=backing.epochs(),
         )  # fmt: skip
         try:
-            await self._on_connected(agent, asyncio.get_running_loop().time() - started)
+            if self._on_connected is not None:
+                await self._on_connected(agent, asyncio.get_running_loop().time() - started)
         except BaseException:
             await agent.aclose()
             raise

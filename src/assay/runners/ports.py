@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
@@ -63,7 +64,8 @@ class MappedPorts:
     """The listeners of one runner. Who can connect to them can talk to the learner's program."""
 
     def __init__(self, runner: HasPorts) -> None:
-        self._runner = runner
+        # Weakly: a pair that knows each other would wait for the garbage collector.
+        self._runner: HasPorts = weakref.proxy(runner)
         self._servers: list[asyncio.Server] = []
         self._connections: set[asyncio.Task[None]] = set()
 
