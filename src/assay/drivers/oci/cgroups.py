@@ -88,8 +88,11 @@ class Groups(Protocol):
         """What the runtime is told."""
         ...
 
-    def view(self) -> None:
-        """Arrange /sys/fs/cgroup in a launcher's own mount namespace for the runtime."""
+    def view(self, *, whole: bool) -> None:
+        """Arrange /sys/fs/cgroup in a launcher's own mount namespace for the runtime.
+
+        Unless the runtime insists on the `whole`, it is shown only what sandboxes need.
+        """
         ...
 
     def make(self, sandbox_id: str, limits: SandboxLimits, owner: int) -> None:
@@ -164,15 +167,6 @@ def hand_over(folder: Path, owner: int, files: Iterable[str]) -> None:
         os.chown(path, owner, owner)
 
 
-def forgive(share: Path) -> None:
-    """Let killed processes go that owe time used inside the kernel, by saying their share again.
-
-    Otherwise they would first wait until it is paid back, for seconds.
-    """
-    with contextlib.suppress(OSError):
-        share.write_text(share.read_text())
-
-
 def tree(folder: Path) -> list[Path]:
     """A group and all groups in it, innermost first."""
     return [Path(found) for found, _, _ in os.walk(folder, topdown=False)]
@@ -199,17 +193,31 @@ def members(folder: Path) -> list[int]:
     return [pid for pid in found if pid != 0]  # 0: outside of our own process namespace
 
 
-def remove_all(folders: Sequence[Path], processes: Path) -> None:
-    """Kill what is in `processes` until nothing is, and remove all `folders` with theirs."""
+def remove_all(folders: Sequence[Path], processes: Path, share: Path) -> None:
+    """Kill what is in `processes` until nothing is, and remove all `folders` with theirs.
+
+    `share` is the file of the learners' share of the processors.
+    """
     deadline = time.monotonic() + SECONDS_TO_DIE
     while True:
-        kill_and_wait(lambda: members(processes), deadline)
+        soon = time.monotonic() + PERIOD_US / 1e6
+        kill_and_wait(lambda: members(processes), min(soon, deadline))
         left = [folder for folder in folders if not _remove_tree(folder)]
         if not left:
             return
         if time.monotonic() > deadline:
             raise hanging(f"cannot remove {left[0]}: processes {members(processes)}")
+        _forgive(share)
         time.sleep(0.002)
+
+
+def _forgive(share: Path) -> None:
+    """Let killed processes go that owe time used inside the kernel, by saying their share again.
+
+    Otherwise they would first wait until it is paid back, for seconds.
+    """
+    with contextlib.suppress(OSError):
+        share.write_text(share.read_text())
 
 
 def hanging(detail: str) -> RuntimeFailed:

@@ -35,7 +35,7 @@ class NoGroups:
     def start(self, sandbox_id: str) -> Start:
         return Start(group="", limited=False)
 
-    def view(self) -> None:
+    def view(self, *, whole: bool) -> None:
         """Runtimes want to see some that they can't use, and crun not those of both versions."""
         if self._hierarchies:
             show_version_1(self._hierarchies, None)

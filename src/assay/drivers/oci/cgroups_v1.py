@@ -23,7 +23,6 @@ from assay.drivers.oci.cgroups import (
     Start,
     Usage,
     bind,
-    forgive,
     hand_over,
     make_folder,
     members,
@@ -39,6 +38,7 @@ from assay.drivers.oci.spares import Spares
 VIEW: Final = Path("/sys/fs/cgroup")
 _SCAFFOLD: Final = Path("/dev/shm")
 _UNIFIED: Final = ".unified"
+_NEEDED: Final = frozenset({"memory", "pids", "cpu", "cpuacct", "devices"})
 _LEAST_SOCKET_MEMORY: Final = 4 * MIB
 _FLAGS: Final = MountFlag.NOSUID | MountFlag.NODEV | MountFlag.NOEXEC
 
@@ -106,8 +106,17 @@ class GroupsV1:
         """Whether the kernel kills groups of version 2 (Linux 5.14), and they are mounted."""
         return self._unified is not None and kernel.is_at_least(5, 14)
 
-    def view(self) -> None:
-        show_version_1(self._hierarchies, self._unified if self.kills_at_once else None)
+    def view(self, *, whole: bool) -> None:
+        shown = [each for each in self._hierarchies if whole or self._is_shown(each)]
+        show_version_1(shown, self._unified if self.kills_at_once else None)
+
+    def _is_shown(self, hierarchy: Hierarchy) -> bool:
+        """Runtimes make a group in each that they see, whether they need it or not.
+
+        A new group of `cpuset` makes the kernel plan anew who runs where, over all groups.
+        """
+        needed = _NEEDED if self.kills_at_once else _NEEDED | {"freezer"}
+        return not needed.isdisjoint(hierarchy.controllers.split(","))
 
     def enter(self) -> None:
         """Groups of version 1 may hold both processes and groups."""
@@ -165,9 +174,9 @@ class GroupsV1:
             tcp.write_text(str(max(_LEAST_SOCKET_MEMORY, limits.memory_bytes // 4)))
         write(self._learners("pids", sandbox_id), pids_max=limits.processes + AGENTS_OWN)
         quota = max(1000, round(limits.cpus * PERIOD_US))
-        write(
-            self._learners("cpu", sandbox_id), cpu_cfs_period_us=PERIOD_US, cpu_cfs_quota_us=quota
-        )
+        # A new group's period is PERIOD_US; to write it would take as long again as the quota,
+        # for which the kernel looks at all groups.
+        write(self._learners("cpu", sandbox_id), cpu_cfs_quota_us=quota)
 
     def binds(self, sandbox_id: str) -> list[Bind]:
         return [
@@ -203,15 +212,15 @@ class GroupsV1:
         if self.kills_at_once and self._unified is not None:
             with contextlib.suppress(FileNotFoundError):
                 write(self._unified / self._parent / sandbox_id, cgroup_kill=1)
-        forgive(self._learners("cpu", sandbox_id) / "cpu.cfs_quota_us")
         processes = self._of["pids"].mounted / self._parent / sandbox_id
+        share = self._learners("cpu", sandbox_id) / "cpu.cfs_quota_us"
         folders = [folder / sandbox_id for folder in self._parents()]
         if self._spares is not None:
             memory = self._of["memory"].mounted / self._parent / sandbox_id
-            remove_all([folder for folder in folders if folder != memory], processes)
+            remove_all([folder for folder in folders if folder != memory], processes, share)
             if self._spares.put(sandbox_id):
                 return
-        remove_all(folders, processes)
+        remove_all(folders, processes, share)
 
     def _thaw(self, sandbox_id: str) -> None:
         """A frozen process does not even end; an agent that died may have left some."""

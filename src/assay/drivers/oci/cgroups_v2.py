@@ -30,7 +30,6 @@ from assay.drivers.oci.cgroups import (
     Start,
     Usage,
     bind,
-    forgive,
     hand_over,
     make_folder,
     members,
@@ -68,7 +67,7 @@ class GroupsV2:
     def start(self, sandbox_id: str) -> Start:
         return Start(group=f"/{self._parent}/{sandbox_id}", limited=False)
 
-    def view(self) -> None:
+    def view(self, *, whole: bool) -> None:
         """Runtimes like this layout as it is."""
 
     def make(self, sandbox_id: str, limits: SandboxLimits, owner: int) -> None:
@@ -121,8 +120,7 @@ class GroupsV2:
         folder = self._group(sandbox_id)
         with contextlib.suppress(FileNotFoundError):
             write(folder, cgroup_kill=1)  # Linux 5.14; what older ones lack, remove_all does
-        forgive(folder / LEARNERS / "cpu.max")
-        remove_all([folder], folder)
+        remove_all([folder], folder, folder / LEARNERS / "cpu.max")
 
     def tidy(self) -> None:
         with contextlib.suppress(OSError):

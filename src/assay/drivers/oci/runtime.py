@@ -77,6 +77,8 @@ class Runtime:
     """Where in its own folder it leaves the compiled seccomp filter, if it does."""
     filter_annotation: str = ""
     """The annotation by which it takes a compiled filter, rather than spend 5 ms on a new one."""
+    wants_every_hierarchy: bool = True
+    """Whether it fails where one of version 1, such as cpuset, is out of its sight."""
     own_kernel: OwnKernel | None = None
     """None: programs run on the host's."""
     capabilities: Capabilities = field(default_factory=Capabilities)
@@ -163,6 +165,7 @@ CRUN = Runtime(
     package="crun",
     options=("--cgroup-manager=cgroupfs",),
     options_without_groups=("--cgroup-manager=disabled",),
+    wants_every_hierarchy=False,
     filter_file="seccomp.bpf",
     filter_annotation="run.oci.seccomp_bpf_data",
 )

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Final
 
@@ -85,7 +85,8 @@ class Workshop:
 
     @cached_property
     def _launcher(self) -> Launcher:
-        return Launcher(self.groups.view, self._parallel)
+        view = partial(self.groups.view, whole=self._runtime.wants_every_hierarchy)
+        return Launcher(view, self._parallel)
 
     def capabilities(self) -> Capabilities:
         """What can be done here. Without groups, nothing is counted for a sandbox as a whole."""
