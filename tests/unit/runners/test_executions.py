@@ -1,15 +1,20 @@
 """Executions of runners: start, streams, the end, and clients that come and go."""
 
 import asyncio
+import gc
 
 import pytest
 
+from assay.agent.execution import Execution
 from assay.domain.command import TerminalSize
 from assay.domain.errors import InvalidInput, OffsetLost, QuotaExceeded, UnknownExecution
 from assay.domain.limits import ExecutionLimits
 from assay.runners import EndReason, State
 from assay.runners import executions as executions_module
+from assay.runners.attachment import Attachment
 from assay.runners.events import ExecutionEnded, ExecutionStarted
+from assay.runners.executions import HostedExecution
+from assay.runners.runner import Runner
 
 from .conftest import NO_LIMITS, Server, Taken, begin, environment, take, until
 
@@ -336,3 +341,26 @@ async def test_ends_that_nobody_came_back_for_make_room(server: Server, monkeypa
         await attachment.detach()
         left.append(attachment.execution_id)
     assert [listed.execution_id for listed in runner.executions()] == left[-3:]
+
+
+async def test_what_is_over_is_not_left_to_the_garbage_collector(server: Server) -> None:
+    """Among thousands of runners its passes keep everybody waiting for tenths of a second."""
+    gc.collect()
+    gc.disable()
+    try:
+        runner = await server.runners.create("bash")
+        for _ in range(3):
+            attachment = await begin(runner, "say", "x")
+            await take(attachment)
+            await attachment.finish()
+        await server.runners.delete(runner.id)
+        del attachment, runner
+        await asyncio.sleep(0.05)
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        ours = {type(one) for one in gc.garbage} & {HostedExecution, Execution, Attachment, Runner}
+        assert ours == set()
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
