@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import struct
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -158,7 +159,6 @@ def running_agent(
             "unshare",
             "--pid",
             "--fork",
-            "--kill-child",
             "--mount-proc",
             *map(str, program),
             "--socket",
@@ -174,5 +174,10 @@ def running_agent(
         for peer in running.peers:
             peer.close()
     finally:
-        process.kill()
+        # Not by --kill-child: an agent that took on a learner's user for a moment, to kill all that
+        # is his, is not told of its parent's end any more.
+        with suppress(FileNotFoundError, ProcessLookupError):  # one that has ended
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+            for child in children.split():
+                os.kill(int(child), signal.SIGKILL)
         process.wait()
