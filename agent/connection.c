@@ -13,7 +13,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { WAITING_MOST = 8, HELLO_MOST = 512, ANSWERS_MOST = 16, BATCH_SIZE = 8192, OUTPUT_HEAD = 9 };
+enum { WAITING_MOST = 8, HELLO_MOST = 512, ANSWERS_MOST = 16, BATCH_SIZE = 8192, OUTPUT_HEAD = 9,
+       PING_SECONDS = 10, SILENCE_SECONDS = 30 };
 static const uint64_t SECOND = 1000000000ull;
 
 struct waiting { int fd; uint64_t since; size_t have; uint8_t bytes[HELLO_MOST]; };
@@ -564,9 +565,9 @@ void connections_tick(uint64_t now)
             waiting_close(&waiting[i]);
     if (active < 0)
         return;
-    if (now - last_heard >= 15 * SECOND)
+    if (now - last_heard >= SILENCE_SECONDS * SECOND)
         active_close();
-    else if (now - last_spoke >= 5 * SECOND)
+    else if (now - last_spoke >= PING_SECONDS * SECOND)
         ping_due = true;
 }
 
@@ -578,10 +579,10 @@ uint64_t connections_wakeup(void)
             at = waiting[i].since + 5 * SECOND;
     if (active >= 0) {
         /* A blocked socket takes no PING either: then only the other side's silence counts. */
-        if (!out_blocked && last_spoke + 5 * SECOND < at)
-            at = last_spoke + 5 * SECOND;
-        if (last_heard + 15 * SECOND < at)
-            at = last_heard + 15 * SECOND;
+        if (!out_blocked && last_spoke + PING_SECONDS * SECOND < at)
+            at = last_spoke + PING_SECONDS * SECOND;
+        if (last_heard + SILENCE_SECONDS * SECOND < at)
+            at = last_heard + SILENCE_SECONDS * SECOND;
     }
     return at;
 }

@@ -16,10 +16,10 @@ time it would be due for ever.)"""
 class Timings:
     """The protocol's times, in seconds of the event loop's clock."""
 
-    ping: float = 6.0
-    """Of own silence, then comes a PING. An agent asks after 5 seconds: our answer to it has then
+    ping: float = 12.0
+    """Of own silence, then comes a PING. An agent asks after 10 seconds: our answer to it has then
     usually broken the silence, so that each of many connections costs one exchange, not two."""
-    silence: float = 15.0
+    silence: float = 30.0
     """Without a byte from the agent, then it is lost."""
     hello: float = 10.0
     """For the agent's answer to HELLO."""

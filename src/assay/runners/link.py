@@ -23,7 +23,7 @@ from assay.runners.backing import Backing
 from assay.runners.values import EndReason
 
 MEND_SECONDS: Final = 15.0
-"""An agent that can't be talked to for so long is lost, as one that is silent."""
+"""An agent that can't be talked to for so long is lost."""
 _DELAYS: Final = (0.0, 0.02, 0.1, 0.3, 1.0)
 """Between attempts, in seconds; the last one again and again."""
 

@@ -265,7 +265,7 @@ def linked() -> tuple[MemoryStream, MemoryStream]:
     return ours, theirs
 
 
-def test_a_silent_host_pings_every_six_seconds() -> None:
+def test_a_silent_host_pings_every_twelve_seconds() -> None:
     async def main() -> None:
         ours, theirs = linked()
         agent = await Agent.connect(ours, Secret(bytes(32)))
@@ -278,7 +278,7 @@ def test_a_silent_host_pings_every_six_seconds() -> None:
             times.append(round(loop.time(), 3))
             assert [frame.type for frame in frames] == [wire.PING]
             await theirs.write(wire.frame(0, wire.PONG, frames[0].payload))
-        assert times == [6, 12, 18, 24]
+        assert times == [12, 24, 36, 48]
         await agent.aclose()
 
     run_in_virtual_time(main())
@@ -291,7 +291,7 @@ def test_a_host_that_has_just_answered_an_agents_ping_sends_none_itself() -> Non
         await theirs.read(1000)
         decoder = wire.FrameDecoder(wire.TO_AGENT)
         for _ in range(4):  # as agents do it
-            await asyncio.sleep(5)
+            await asyncio.sleep(10)
             await theirs.write(wire.frame(0, wire.PING, bytes(8)))
             (frame,) = decoder.feed(await theirs.read(1000))
             assert frame.type == wire.PONG
@@ -300,14 +300,14 @@ def test_a_host_that_has_just_answered_an_agents_ping_sends_none_itself() -> Non
     run_in_virtual_time(main())
 
 
-def test_a_silent_agent_is_lost_after_fifteen_seconds() -> None:
+def test_a_silent_agent_is_lost_after_thirty_seconds() -> None:
     async def main() -> None:
         ours, _ = linked()
         agent = await Agent.connect(ours, Secret(bytes(32)))
         execution = await agent.start(COMMAND)
-        with pytest.raises(ConnectionLost, match="15 seconds"):
+        with pytest.raises(ConnectionLost, match="30 seconds"):
             await execution.wait()
-        assert asyncio.get_running_loop().time() == pytest.approx(15)
+        assert asyncio.get_running_loop().time() == pytest.approx(30)
         await agent.aclose()
 
     run_in_virtual_time(main())
@@ -326,7 +326,7 @@ def test_an_agent_that_takes_nothing_is_not_pinged_over_and_over() -> None:
             await theirs.write(wire.frame(0, wire.PONG, bytes(8)))
         assert agent.lost is None
         assert agent._pings == 0
-        with pytest.raises(ConnectionLost, match="15 seconds"):
+        with pytest.raises(ConnectionLost, match="30 seconds"):
             await writing
         await agent.aclose()
 
@@ -338,7 +338,7 @@ def test_an_agent_that_says_something_is_not_lost() -> None:
         ours, theirs = linked()
         agent = await Agent.connect(ours, Secret(bytes(32)))
         for _ in range(10):
-            await asyncio.sleep(14)
+            await asyncio.sleep(29)
             await theirs.write(wire.frame(0, wire.PING))
         assert agent.lost is None
         await agent.aclose()
