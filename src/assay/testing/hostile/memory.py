@@ -38,7 +38,7 @@ _OBJECTS = (
     "shmfile", "locked", "tcp", "udp",
 )  # fmt: skip
 _HOST_SLACK = 300 * MIB
-_HOARDS_SECONDS = 2.0
+_HOARDS_SECONDS = 1.2
 
 
 def _available() -> int:
@@ -55,7 +55,7 @@ def _add_hoard(kind: str) -> None:
         available = _available()
         started = time.monotonic()
         hoard = await bench.start(greedy, "hoard", kind, wall=_HOARDS_SECONDS, cpu=None)
-        await asyncio.sleep(1.4)
+        await asyncio.sleep(0.8)
         taken = available - _available()
         expect_equal(await bench.said(other, "try", kind), alone, f"what another gets of {kind}")
         _, outcome = await hoard.conclude()
