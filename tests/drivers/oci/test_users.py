@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from assay.domain.errors import CapacityExceeded
-from assay.drivers.oci.users import WIDTH, UserRanges, extents, host_id, parse_ids
+from assay.drivers.oci.users import APART, WIDTH, UserRanges, extents, host_id, parse_ids
 
 FIRST = 1_000_000_000
 
 
 def ranges(folder: Path, count: int) -> UserRanges:
-    return UserRanges(folder / "users", first=FIRST, last=FIRST + count * WIDTH)
+    return UserRanges(folder / "users", first=FIRST, last=FIRST + count * APART)
 
 
 def test_servers_that_share_a_folder_never_get_the_same_range(tmp_path: Path) -> None:
@@ -22,7 +23,16 @@ def test_servers_that_share_a_folder_never_get_the_same_range(tmp_path: Path) ->
     with ThreadPoolExecutor(8) as pool:
         taken = list(pool.map(lambda n: servers[n % 4].take(f"sandbox-{n}"), range(200)))
 
-    assert sorted(taken) == [FIRST + n * WIDTH for n in range(200)]
+    assert sorted(taken) == [FIRST + n * APART for n in range(200)]
+
+
+def test_learners_are_spread_over_the_kernels_lists_of_users(tmp_path: Path) -> None:
+    some = ranges(tmp_path, 256)
+    learners = [host_id(some.take(f"sandbox-{n}"), 10001) for n in range(256)]
+
+    lists = Counter((learner + (learner >> 7)) % 128 for learner in learners)
+
+    assert max(lists.values()) <= 4
 
 
 def test_when_all_are_taken_it_says_so_and_a_freed_one_can_be_had(tmp_path: Path) -> None:
@@ -42,7 +52,7 @@ def test_a_range_is_freed_by_its_owner_only_and_found_without_a_note(tmp_path: P
     first = few.take("a")
 
     few.free("b", first)
-    assert (tmp_path / "users" / str((first - FIRST) // WIDTH)).is_symlink()
+    assert (tmp_path / "users" / str((first - FIRST) // APART)).is_symlink()
 
     few.free("a", None)
     assert list((tmp_path / "users").iterdir()) == []

@@ -20,6 +20,8 @@ class Journal(msgspec.Struct, kw_only=True):
     """When it was to arrive: what is promised counts from here."""
     dispatched: list[float] = []
     """When the generator got round to it."""
+    seated: list[float] = []
+    """When one of the learners was at rest, to run it."""
     first: list[float] = []
     """The first byte of its output."""
     ended: list[float] = []
@@ -31,7 +33,7 @@ class Journal(msgspec.Struct, kw_only=True):
     def add(self, *, scheduled: float, kind: int) -> int:
         """A new one; returns its number."""
         self.scheduled.append(scheduled)
-        for column in (self.dispatched, self.first, self.ended):
+        for column in (self.dispatched, self.seated, self.first, self.ended):
             column.append(NEVER)
         self.kind.append(kind)
         self.problem.append("did not end")

@@ -230,10 +230,16 @@ def _other_latencies(result: Result) -> list[Latency]:
         dispatched - scheduled
         for scheduled, dispatched in zip(journal.scheduled, journal.dispatched, strict=True)
     ]
+    waited = [
+        seated - dispatched
+        for dispatched, seated in zip(journal.dispatched, journal.seated, strict=True)
+        if seated != NEVER
+    ]
     return [
         Latency(name="lease", samples=tuple(result.claims.good)),
         Latency(name="giving back", samples=tuple(result.releases.good)),
         Latency(name="part of the first: how late the generator itself was", samples=tuple(late)),
+        Latency(name="part of the first: until a learner's runner was free", samples=tuple(waited)),
     ]
 
 

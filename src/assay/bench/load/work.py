@@ -90,6 +90,7 @@ class _OpenLoop:
 
         try:
             learner = await self.crowd.take(program.environment)
+            journal.seated[number] = now() - self.began
             try:
                 await self._in_runner(learner, program, number, on_first)
             finally:
