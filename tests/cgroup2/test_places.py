@@ -11,7 +11,7 @@ import pytest
 
 ASSAY = str(Path(sys.executable).with_name("assay"))
 TOP = "/sys/fs/cgroup"
-CHECK = f"\"{ASSAY}\" driver check crun --case limits/cpu-time >&2; echo $?; cat /proc/self/cgroup"
+CHECK = f'"{ASSAY}" driver check crun --case limits/cpu-time >&2; echo $?; cat /proc/self/cgroup'
 
 CONTAINER = f"""
 set -e

@@ -1,11 +1,11 @@
 """The client imports nothing of the server, so it says some things again: the same ones?"""
 
 import pytest
-from assay_client import errors as theirs
-from assay_client import values
 
 from assay.api.errors import STATUS
 from assay.domain import outcome
+from assay_client import errors as theirs
+from assay_client import values
 
 OF_POSEIDON = {"NOMAD_OVERLOAD"}
 

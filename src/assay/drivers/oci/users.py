@@ -26,9 +26,9 @@ LAST = 2_147_352_576
 
 
 APART: Final = WIDTH + 1
-"""Between the beginnings of two ranges of root's. The kernel finds users by a sum of a number's lowest
-bits and the next ones; were they the same in all sandboxes, all learners would be in one list, and
-each change of user would look through it."""
+"""Between the beginnings of two ranges of root's. The kernel finds users by a sum of a number's
+lowest bits and the next ones; were they the same in all sandboxes, all learners would be in one
+list, and each change of user would look through it."""
 STEP: Final = 16
 """Between the beginnings of two sandboxes in the one range of an ordinary user. The users of a
 sandbox that do anything (0, 10001, 65534) are no multiple of it apart, so none is another's."""

@@ -3,8 +3,9 @@
 How these cases fail when a protection is off: kernel memory that is not charged shows as memory of
 the host that is gone (`hoard` of pipes: gigabytes; of `tcp`: all that the host's sockets may have);
 kernel objects that are counted for a user whom two sandboxes share, or for the whole machine
-(terminals, asynchronous I/O), show as a neighbour that gets none. Time used inside the kernel, looking
-for memory, that the dead have to pay back before they may go, shows as an end that comes seconds late.
+(terminals, asynchronous I/O), show as a neighbour that gets none. Time used inside the kernel, to
+look for memory, that the dead have to pay back before they may go, shows as an end that comes
+seconds late.
 """
 
 from __future__ import annotations
