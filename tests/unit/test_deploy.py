@@ -46,7 +46,9 @@ def test_systemd_understands_the_unit(tmp_path: Path) -> None:
         message = "systemd-analyze is not installed: apt-get install systemd"
         pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
     unit = tmp_path / UNIT.name
-    text = UNIT.read_text().replace("/opt/assay/bin/assay", sys.executable)
+    program = tmp_path / "assay"  # this checkout's path may have a blank, which a unit must quote
+    program.symlink_to(sys.executable)
+    text = UNIT.read_text().replace("/opt/assay/bin/assay", str(program))
     version = subprocess.run(["systemd-analyze", "--version"], capture_output=True, text=True)
     if int(re.findall(r"systemd (\d+)", version.stdout)[0]) < 254:
         text = text.replace("DelegateSubgroup=server\n", "")

@@ -91,7 +91,7 @@ class Groups(Protocol):
     def view(self, *, whole: bool) -> None:
         """Arrange /sys/fs/cgroup in a launcher's own mount namespace for the runtime.
 
-        Unless the runtime insists on the `whole`, it is shown only what sandboxes need.
+        Unless the runtime insists on the `whole`, it is not shown what sandboxes don't need.
         """
         ...
 

@@ -38,7 +38,6 @@ from assay.drivers.oci.spares import Spares
 VIEW: Final = Path("/sys/fs/cgroup")
 _SCAFFOLD: Final = Path("/dev/shm")
 _UNIFIED: Final = ".unified"
-_NEEDED: Final = frozenset({"memory", "pids", "cpu", "cpuacct", "devices"})
 _LEAST_SOCKET_MEMORY: Final = 4 * MIB
 _FLAGS: Final = MountFlag.NOSUID | MountFlag.NODEV | MountFlag.NOEXEC
 
@@ -107,16 +106,10 @@ class GroupsV1:
         return self._unified is not None and kernel.is_at_least(5, 14)
 
     def view(self, *, whole: bool) -> None:
-        shown = [each for each in self._hierarchies if whole or self._is_shown(each)]
+        # Runtimes make a group in each that they see. One of cpuset is of no use here, and makes
+        # the kernel plan anew who runs where, over all groups.
+        shown = [each for each in self._hierarchies if whole or each.controllers != "cpuset"]
         show_version_1(shown, self._unified if self.kills_at_once else None)
-
-    def _is_shown(self, hierarchy: Hierarchy) -> bool:
-        """Runtimes make a group in each that they see, whether they need it or not.
-
-        A new group of `cpuset` makes the kernel plan anew who runs where, over all groups.
-        """
-        needed = _NEEDED if self.kills_at_once else _NEEDED | {"freezer"}
-        return not needed.isdisjoint(hierarchy.controllers.split(","))
 
     def enter(self) -> None:
         """Groups of version 1 may hold both processes and groups."""
