@@ -99,7 +99,8 @@ async def test_each_execution_is_started_when_it_is_due_and_checked(
     assert journal.errors == {}
     assert journal.scheduled == arrivals(50, 1.0, seed=1)
     for number, scheduled in enumerate(journal.scheduled):
-        assert scheduled <= journal.dispatched[number] <= journal.first[number]
+        assert scheduled <= journal.dispatched[number] <= journal.seated[number]
+        assert journal.seated[number] <= journal.first[number]
         assert journal.first[number] <= journal.ended[number] < scheduled + 1
     assert len(result.claims.good) >= 10
     assert len(result.releases.good) >= 10
