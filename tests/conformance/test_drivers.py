@@ -13,9 +13,9 @@ import pytest
 
 from assay.agent.native import program
 from assay.driver.port import Driver
+from assay.drivers.linux.cgroups_v1 import GroupsV1
+from assay.drivers.linux.layout import read_layout
 from assay.drivers.oci import CRUN, RUNC, RUNSC, OciDriver, Runtime
-from assay.drivers.oci.cgroups_v1 import GroupsV1
-from assay.drivers.oci.layout import read_layout
 from assay.testing import CONFORMANCE, HOSTILE, Case, Verdict, bare_root, check_case
 
 

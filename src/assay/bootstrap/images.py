@@ -30,7 +30,7 @@ def open_images(settings: Settings) -> Images:
     Without root, 0 is ourselves, and an image's files belong to the ids from 1 on. Raises
     Unavailable when others can change that folder.
     """
-    from assay.drivers.oci.users import read_ids
+    from assay.drivers.linux.users import read_ids
     from assay.images import Images  # only now: runs of `host` needn't wait for this import
 
     with contextlib.suppress(OSError):  # who needs it says why it can't be made
@@ -69,7 +69,7 @@ def needed(settings: Settings, environments: Iterable[ExecutionEnvironment]) -> 
 
 
 def _of_sandboxes(settings: Settings) -> set[str]:
-    from assay.drivers.oci import images_in_use
+    from assay.drivers.linux.folder import images_in_use
 
     found = images_in_use(settings.state)
     for link in _states(settings.images):

@@ -27,11 +27,11 @@ from assay.config import Settings
 from assay.doctor import collect, obstacles
 from assay.doctor.parsing import id_ranges
 from assay.domain.errors import DriverUnavailable
-from assay.drivers.oci import kernel
-from assay.drivers.oci.folder import SandboxFolder
-from assay.drivers.oci.kernel import MountFlag
-from assay.drivers.oci.process import Process
-from assay.drivers.oci.users import WIDTH
+from assay.drivers.linux import kernel
+from assay.drivers.linux.folder import SandboxFolder
+from assay.drivers.linux.kernel import MountFlag
+from assay.drivers.linux.process import Process
+from assay.drivers.linux.users import WIDTH
 
 _MEMBERS: Final = "namespace"
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

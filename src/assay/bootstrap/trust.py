@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from assay.domain.errors import Unavailable
-from assay.drivers.oci.users import read_ids
+from assay.drivers.linux.users import read_ids
 
 _NOBODY: Final = 65534
 

@@ -15,8 +15,8 @@ import pytest
 
 from assay.agent.native import program
 from assay.driver.port import Mount, RootFilesystem, SandboxSpec, Secret
+from assay.drivers.linux.process import Process
 from assay.drivers.oci import CRUN, RUNC, RUNSC, OciDriver, Runtime
-from assay.drivers.oci.process import Process
 
 FIRST_USER = 1_000_000_000
 LAST_USER = 1_400_000_000

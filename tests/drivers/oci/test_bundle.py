@@ -6,8 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from assay.domain.limits import MIB, SandboxLimits
-from assay.drivers.oci import RUNC, RUNSC, seccomp
-from assay.drivers.oci.bundle import Bind, Plan, configuration
+from assay.drivers.linux import seccomp
+from assay.drivers.linux.confinement import Bind
+from assay.drivers.oci import RUNC, RUNSC
+from assay.drivers.oci.bundle import Plan, configuration
 
 PLAN = Plan(
     root=Path("/root"),

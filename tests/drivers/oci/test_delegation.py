@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from assay.domain.errors import DriverUnavailable
-from assay.drivers.oci.delegation import make_room
+from assay.drivers.linux.delegation import make_room
 
 
 def group(folder: Path, *, kind: str = "domain", processes: str = "") -> Path:

@@ -18,9 +18,9 @@ from assay.domain.errors import RuntimeFailed
 from assay.domain.limits import MIB, SandboxLimits
 from assay.domain.outcome import OutcomeKind
 from assay.driver.port import RootFilesystem, SandboxSpec
+from assay.drivers.linux.kernel import detach, mount, user_namespace
+from assay.drivers.linux.working_folder import find
 from assay.drivers.oci import OciDriver
-from assay.drivers.oci.kernel import detach, mount, user_namespace
-from assay.drivers.oci.working_folder import find
 
 pytestmark = pytest.mark.root
 

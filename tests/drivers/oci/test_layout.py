@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from assay.domain.errors import DriverUnavailable
-from assay.drivers.oci.cgroups_none import NoGroups
-from assay.drivers.oci.cgroups_v1 import GroupsV1
-from assay.drivers.oci.cgroups_v2 import GroupsV2
-from assay.drivers.oci.layout import choose_groups, parse_layout, problems, weaker
-from assay.drivers.oci.users import Ids
+from assay.drivers.linux.cgroups_none import NoGroups
+from assay.drivers.linux.cgroups_v1 import GroupsV1
+from assay.drivers.linux.cgroups_v2 import GroupsV2
+from assay.drivers.linux.layout import choose_groups, parse_layout, problems, weaker
+from assay.drivers.linux.users import Ids
 
 TOGETHER = """\
 30 24 0:26 / /sys/fs/cgroup ro,nosuid - tmpfs tmpfs ro,mode=755

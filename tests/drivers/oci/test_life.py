@@ -28,8 +28,8 @@ from assay.domain.errors import (
     SandboxGone,
 )
 from assay.driver.port import Mount, SandboxSpec, SandboxState
+from assay.drivers.linux.folder import new_id
 from assay.drivers.oci import CRUN, OciDriver
-from assay.drivers.oci.folder import new_id
 
 pytestmark = pytest.mark.root
 

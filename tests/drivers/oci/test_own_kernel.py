@@ -16,8 +16,8 @@ from assay.domain.errors import SandboxGone
 from assay.domain.limits import MIB, ExecutionLimits, SandboxLimits
 from assay.domain.outcome import OutcomeKind
 from assay.driver.port import Sandbox, SandboxSpec
+from assay.drivers.linux.process import title
 from assay.drivers.oci import OciDriver
-from assay.drivers.oci.process import title
 
 pytestmark = pytest.mark.root
 

@@ -13,9 +13,9 @@ from assay.domain.command import Command
 from assay.domain.limits import MIB, SandboxLimits
 from assay.domain.outcome import OutcomeKind
 from assay.driver.port import SandboxSpec
+from assay.drivers.linux.cgroups import AGENT, LEARNERS
+from assay.drivers.linux.spares import Spares
 from assay.drivers.oci import OciDriver
-from assay.drivers.oci.cgroups import AGENT, LEARNERS
-from assay.drivers.oci.spares import Spares
 
 pytestmark = pytest.mark.root
 

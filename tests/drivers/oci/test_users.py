@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from assay.domain.errors import CapacityExceeded
-from assay.drivers.oci.users import APART, WIDTH, UserRanges, extents, host_id, parse_ids
+from assay.drivers.linux.users import APART, WIDTH, UserRanges, extents, host_id, parse_ids
 
 FIRST = 1_000_000_000
 

@@ -14,8 +14,8 @@ from assay.domain.facts import Source
 from assay.domain.limits import MIB, ExecutionLimits, SandboxLimits
 from assay.domain.outcome import OutcomeKind
 from assay.driver.port import SandboxSpec
+from assay.drivers.linux.layout import read_layout
 from assay.drivers.oci import OciDriver
-from assay.drivers.oci.layout import read_layout
 from assay.testing.workbench import Workbench
 
 pytestmark = [

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from assay.drivers.oci import seccomp
+from assay.drivers.linux import seccomp
 
 AUDIT_ARCHITECTURE = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 NUMBERS = range(600)

@@ -12,22 +12,29 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-from assay.domain.errors import AssayError, CapabilityMissing, ConnectionLost, SandboxGone
+from assay.domain.errors import (
+    AssayError,
+    CapabilityMissing,
+    ConnectionLost,
+    RuntimeMissing,
+    SandboxGone,
+)
 from assay.driver.port import (
     ByteStream,
     Capabilities,
     Health,
+    Problem,
     Sandbox,
     SandboxSpec,
     SandboxState,
 )
 from assay.driver.stream import SocketStream
-from assay.drivers.oci import health
-from assay.drivers.oci.dial import dial
-from assay.drivers.oci.folder import is_id, new_id
-from assay.drivers.oci.process import Process
+from assay.drivers.linux import health
+from assay.drivers.linux.dial import dial
+from assay.drivers.linux.folder import is_id, new_id
+from assay.drivers.linux.process import Process
+from assay.drivers.linux.users import FIRST
 from assay.drivers.oci.runtime import Runtime
-from assay.drivers.oci.users import FIRST
 from assay.drivers.oci.workshop import Workshop
 
 _SECONDS_TO_CONNECT: Final = 5.0
@@ -75,7 +82,15 @@ class OciDriver:
 
     async def probe(self) -> Health:
         """Make a sandbox with an empty root and connect to its agent. Never raises."""
-        return await health.probe(self, self._runtime, self._state)
+        runtime = self._runtime
+        try:
+            version = await asyncio.to_thread(runtime.version)
+        except RuntimeMissing as error:
+            problem = Problem(summary=error.message, remedy=runtime.remedy)
+            return Health(works=False, problems=(problem,))
+        except (OSError, ValueError) as error:
+            version = f"unknown ({error})"
+        return await health.probe(self, self._state, version)
 
     async def create(self, spec: SandboxSpec) -> Sandbox:
         """Make a sandbox whose agent accepts connections."""

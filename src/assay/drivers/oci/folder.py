@@ -1,95 +1,32 @@
-"""A driver's folder of sandboxes: the truth about which there are, for every later server.
+"""What else there is in a sandbox's folder where a runtime has made it:
 
-    sandboxes/<id>/
-        image         digest of its image, which must not be removed meanwhile
-        range         first user id
-        config.json   the bundle
-        pid           written by the runtime
-        runtime/      what the runtime keeps for itself
-        process       process 1 (or who has its files, see runtime.py), and when it started
-        agent.log     last words of the agent
-        runtime.log   of the runtime
-
-The folder is made first and removed last. Whoever makes or destroys a sandbox holds a lock on it,
-and so does the runtime while it runs: it may outlive a server that was killed.
+config.json   the bundle
+pid           written by the runtime
+runtime/      what the runtime keeps for itself
+runtime.log   its last words
 """
 
 from __future__ import annotations
 
-import base64
-import contextlib
-import errno
-import fcntl
-import os
-import secrets
-import shutil
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
 
-from assay.domain.errors import RuntimeFailed
-from assay.drivers.oci.process import Process
-
-_ID_LENGTH: Final = 27
-_SECONDS_TO_WAIT: Final = 60.0
+from assay.drivers.linux.folder import SandboxFolder, last_words, read
+from assay.drivers.linux.process import Process
 
 
-def new_id() -> str:
-    """An id that nobody can guess: a letter and 130 random bits, fit for every runtime."""
-    return "a" + base64.b32encode(secrets.token_bytes(17)).decode().lower()[: _ID_LENGTH - 1]
-
-
-def is_id(text: str) -> bool:
-    """Whether a text from outside can be an id, and so a part of a path."""
-    return len(text) == _ID_LENGTH and text.isascii() and text.isalnum()
-
-
-class SandboxFolder:
+class BundleFolder(SandboxFolder):
     """One sandbox on disk."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.id = path.name
+        super().__init__(path)
         self.configuration = path / "config.json"
         self.pid = path / "pid"
         self.runtime = path / "runtime"
-        self.agent_log = path / "agent.log"
         self.runtime_log = path / "runtime.log"
-        self._image = path / "image"
-        self._range = path / "range"
-        self._process = path / "process"
-
-    def note_image(self, digest: str) -> None:
-        """Remember what it is made of."""
-        self._image.write_text(digest)
-
-    def image(self) -> str:
-        """The digest of its image; empty when nobody came as far as noting it."""
-        return _read(self._image)
-
-    def note_range(self, first: int) -> None:
-        """Remember which user ids are its own."""
-        self._range.write_text(str(first))
-
-    def range(self) -> int | None:
-        """The first of its user ids, if anybody came as far as noting it."""
-        text = _read(self._range)
-        return int(text) if text.isdecimal() else None
-
-    def note_process(self, process: Process) -> None:
-        """Remember process 1: from now on the sandbox is complete."""
-        draft = self.path / "process.new"
-        draft.write_text(str(process))
-        draft.rename(self._process)
-
-    def process(self) -> Process | None:
-        """Process 1, running or not; None for a sandbox that is only half made."""
-        return Process.parse(_read(self._process))
 
     def half_made(self) -> Process | None:
         """Process 1 by the runtime's own note, of a server that did not come as far as its own."""
-        text = _read(self.pid)
+        text = read(self.pid)
         process = Process.find(int(text)) if text.isdecimal() else None
         # The number of a process that has ended may be another's by now, but a younger one's.
         if process is not None and process.began() <= self.pid.stat().st_mtime + 1.0:
@@ -104,86 +41,5 @@ class SandboxFolder:
             return False
 
     def log(self) -> str:
-        """What agent and runtime had to say, at most the last 4 KiB of each."""
-        texts = (_read(self.runtime_log)[-4096:], _read(self.agent_log)[-4096:])
-        return "\n".join(text.strip() for text in texts if text.strip())
-
-    def remove(self) -> None:
-        """Remove it, last of all."""
-        shutil.rmtree(self.path)
-
-
-def images_in_use(state: Path) -> set[str]:
-    """The digests of the images of all sandboxes in a state folder, of any runtime and server."""
-    folders = (SandboxFolder(path) for path in state.glob("*/sandboxes/*"))
-    return {image for folder in folders if (image := folder.image())}
-
-
-class Sandboxes:
-    """The folder of all of them."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def folder(self, sandbox_id: str) -> SandboxFolder:
-        """Where a sandbox is, or would be."""
-        return SandboxFolder(self._path / sandbox_id)
-
-    def ids(self) -> list[str]:
-        """All that are there, half-made ones too."""
-        try:
-            return sorted(path.name for path in self._path.iterdir() if is_id(path.name))
-        except FileNotFoundError:
-            return []
-
-    @contextlib.contextmanager
-    def making(self, sandbox_id: str) -> Iterator[tuple[SandboxFolder, int]]:
-        """A new folder, and its lock's file descriptor to hand on to the runtime."""
-        folder = self.folder(sandbox_id)
-        self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.path.mkdir(mode=0o700)
-        lock = os.open(folder.path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield folder, lock
-        finally:
-            os.close(lock)
-
-    @contextlib.contextmanager
-    def locked(self, sandbox_id: str) -> Iterator[SandboxFolder | None]:
-        """A folder that nobody else works on, or None when there is none (any more)."""
-        folder = self.folder(sandbox_id)
-        try:
-            lock = os.open(folder.path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            yield None
-            return
-        try:
-            _wait_for(lock)
-            yield folder if folder.path.exists() else None
-        finally:
-            os.close(lock)
-
-
-def _wait_for(lock: int) -> None:
-    deadline = time.monotonic() + _SECONDS_TO_WAIT
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno != errno.EWOULDBLOCK:
-                raise
-        else:
-            return
-        if time.monotonic() > deadline:
-            raise RuntimeFailed(
-                "another server, or a runtime that hangs, is still at work on this sandbox"
-            )
-        time.sleep(0.002)
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text(errors="replace")
-    except FileNotFoundError:
-        return ""
+        """What runtime and agent had to say, at most the last 4 KiB of each."""
+        return "\n".join(filter(None, (last_words(self.runtime_log), super().log())))

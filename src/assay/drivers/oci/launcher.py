@@ -15,8 +15,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from assay.drivers.oci import kernel
-from assay.drivers.oci.kernel import MountFlag
+from assay.drivers.linux import kernel
+from assay.drivers.linux.kernel import MountFlag
 
 Result = TypeVar("Result")
 

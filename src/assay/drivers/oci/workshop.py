@@ -24,17 +24,20 @@ from assay.domain.errors import (
     RuntimeFailed,
 )
 from assay.driver.port import Capabilities, Sandbox, SandboxSpec, SandboxState
-from assay.drivers.oci import kernel
-from assay.drivers.oci.bundle import CONTROL, Bind, Plan, configuration
-from assay.drivers.oci.cgroups import Groups, Start, group_of_kernel
-from assay.drivers.oci.dial import dial
-from assay.drivers.oci.folder import Sandboxes, SandboxFolder, is_id, new_id
+from assay.drivers.linux import kernel
+from assay.drivers.linux.cgroups import Groups, Start, group_of_kernel
+from assay.drivers.linux.confinement import CONTROL, Bind
+from assay.drivers.linux.dial import dial
+from assay.drivers.linux.folder import Sandboxes, is_id, new_id
+from assay.drivers.linux.layout import choose_groups, read_layout
+from assay.drivers.linux.process import Process, title
+from assay.drivers.linux.stage import Staged, devices, install_agent, keeps_owners, staged
+from assay.drivers.linux.users import WIDTH, Ids, UserRanges, read_ids
+from assay.drivers.oci.bundle import Plan, configuration
+from assay.drivers.oci.folder import BundleFolder
 from assay.drivers.oci.launcher import Launcher, close_folder, hide
-from assay.drivers.oci.layout import choose_groups, read_layout
-from assay.drivers.oci.process import Process, title
 from assay.drivers.oci.runtime import Runtime, call
-from assay.drivers.oci.stage import Staged, install_agent, staged
-from assay.drivers.oci.users import WIDTH, Ids, UserRanges, read_ids
+from assay.drivers.oci.stage import stage
 
 _SECONDS_TO_START: Final = 30.0
 _SECONDS_TO_LISTEN: Final = 10.0
@@ -54,7 +57,7 @@ class Workshop:
         self._agent = agent
         self._parallel = parallel
         self._annotations: dict[str, str] = {}
-        self.sandboxes = Sandboxes(state / runtime.name / "sandboxes")
+        self.sandboxes = Sandboxes(state / runtime.name / "sandboxes", BundleFolder)
         self._first_user = first_user
 
     @cached_property
@@ -121,7 +124,7 @@ class Workshop:
         program, groups = self._runtime.find(), self.groups
         try:
             with self.sandboxes.making(sandbox_id) as (folder, lock):
-                process, shown = self._start(program, groups, folder, lock, spec)
+                process, owners = self._start(program, groups, folder, lock, spec)
                 self._wait_until_listening(process, folder, abandoned)
                 self._protect(process, sandbox_id)
         except BaseException as error:
@@ -131,16 +134,16 @@ class Workshop:
             if isinstance(error, OSError):
                 raise self._explained(error) from error
             raise
-        return Sandbox(id=sandbox_id, facts=self._facts(folder, spec, shown))
+        return Sandbox(id=sandbox_id, facts=self._facts(folder, spec, owners=owners))
 
     def _start(
-        self, program: Path, groups: Groups, folder: SandboxFolder, lock: int, spec: SandboxSpec
-    ) -> tuple[Process, Staged]:
+        self, program: Path, groups: Groups, folder: BundleFolder, lock: int, spec: SandboxSpec
+    ) -> tuple[Process, bool]:
         folder.note_image(spec.root.digest)
         first_user = self._ranges.take(folder.id, owners=spec.root.owners)
         folder.note_range(first_user)
         self._make_groups(folder.id, spec, first_user)
-        shown = self._launcher.submit(
+        owners = self._launcher.submit(
             lambda: self._launch(program, folder, lock, spec, first_user)
         ).result()
         process = self._find_process(groups, folder)
@@ -152,7 +155,7 @@ class Workshop:
         except ProcessLookupError:
             raise _ended_at_once(folder) from None
         folder.note_process(process)
-        return process, shown
+        return process, owners
 
     def _make_groups(self, sandbox_id: str, spec: SandboxSpec, first_user: int) -> None:
         own = self._runtime.own_kernel
@@ -172,7 +175,7 @@ class Workshop:
         agents = self.groups.group_of(sandbox_id)
         return group_of_kernel(agents) if self._runtime.own_kernel else agents
 
-    def _find_process(self, groups: Groups, folder: SandboxFolder) -> Process | None:
+    def _find_process(self, groups: Groups, folder: BundleFolder) -> Process | None:
         """The process of the host that listens at the agent's socket."""
         own = self._runtime.own_kernel
         if own is None:
@@ -183,24 +186,30 @@ class Workshop:
         return next(found, None)
 
     def _launch(
-        self, program: Path, folder: SandboxFolder, lock: int, spec: SandboxSpec, first_user: int
-    ) -> Staged:
-        """In a launcher's thread: what is mounted here is seen by the runtime alone."""
-        with self._staged(spec, first_user) as shown:
+        self, program: Path, folder: BundleFolder, lock: int, spec: SandboxSpec, first_user: int
+    ) -> bool:
+        """In a launcher's thread: what is mounted here is seen by the runtime alone.
+
+        Says whether the owners of the image's files are shown.
+        """
+        shown = self._staged(spec, first_user)
+        with self._stage(shown) as shows_owners:
             plan = self._plan(shown, folder, spec, first_user)
             folder.configuration.write_text(json.dumps(configuration(plan)))
             self._run(program, folder, lock)
         if self._runtime.filter_annotation and not self._annotations:
             self._annotations = self._compiled_filter(folder)
-        return shown
+        rootless = self.ids.rootless
+        return shows_owners and keeps_owners(spec.root, first_user, rootless=rootless)
 
-    def _staged(
-        self, spec: SandboxSpec, first_user: int
-    ) -> contextlib.AbstractContextManager[Staged]:
+    def _staged(self, spec: SandboxSpec, first_user: int) -> Staged:
         return staged(spec, self._installed_agent, first_user, rootless=self.ids.rootless)
 
+    def _stage(self, shown: Staged) -> contextlib.AbstractContextManager[bool]:
+        return stage([*devices(rootless=self.ids.rootless), *shown.steps])
+
     def _plan(
-        self, shown: Staged, folder: SandboxFolder, spec: SandboxSpec, first_user: int
+        self, shown: Staged, folder: BundleFolder, spec: SandboxSpec, first_user: int
     ) -> Plan:
         start = self._start_of(folder.id)
         return Plan(
@@ -219,7 +228,7 @@ class Workshop:
     def _shown_groups(self, sandbox_id: str) -> list[Bind]:
         return [] if self._runtime.own_kernel else self.groups.binds(sandbox_id)
 
-    def _compiled_filter(self, folder: SandboxFolder) -> dict[str, str]:
+    def _compiled_filter(self, folder: BundleFolder) -> dict[str, str]:
         """What the first sandbox's runtime made of the profile serves all later ones."""
         try:
             compiled = (folder.runtime / folder.id / self._runtime.filter_file).read_bytes()
@@ -231,7 +240,7 @@ class Workshop:
     def _installed_agent(self) -> Path:
         return install_agent(self._agent, self._state / "agents")
 
-    def _run(self, program: Path, folder: SandboxFolder, lock: int) -> None:
+    def _run(self, program: Path, folder: BundleFolder, lock: int) -> None:
         command: list[str | Path] = [
             program, *self._options, "--root", folder.runtime, "--log", folder.runtime_log,
             "run", "--detach", "--bundle", folder.path, "--pid-file", folder.pid, folder.id,
@@ -255,7 +264,7 @@ class Workshop:
         )
 
     def _wait_until_listening(
-        self, process: Process, folder: SandboxFolder, abandoned: threading.Event
+        self, process: Process, folder: BundleFolder, abandoned: threading.Event
     ) -> None:
         deadline = time.monotonic() + _SECONDS_TO_LISTEN
         while True:
@@ -283,10 +292,10 @@ class Workshop:
         if self._runtime.own_kernel:
             self._launcher.submit(lambda: close_folder(process.pid, CONTROL)).result()
 
-    def _facts(self, folder: SandboxFolder, spec: SandboxSpec, shown: Staged) -> dict[str, str]:
-        owners = {"owners": "shown" if shown.owners else "hidden"} if spec.root.owners else {}
+    def _facts(self, folder: BundleFolder, spec: SandboxSpec, *, owners: bool) -> dict[str, str]:
+        seen = {"owners": "shown" if owners else "hidden"} if spec.root.owners else {}
         return {
-            **owners,
+            **seen,
             "runtime": self._runtime.name,
             "process": folder.pid.read_text().strip(),
             "folder": str(folder.path),
@@ -310,14 +319,15 @@ class Workshop:
 
     def _time_alone(
         self,
-        folder: SandboxFolder,
+        folder: BundleFolder,
         spec: SandboxSpec,
         first_user: int,
         argv: Sequence[str],
         stopwatch: Path,
     ) -> int:
         program = self._runtime.find()
-        with self._staged(spec, first_user) as shown:
+        shown = self._staged(spec, first_user)
+        with self._stage(shown):
             bundle = configuration(self._plan(shown, folder, spec, first_user))
             bundle["process"]["args"] = list(argv)
             folder.configuration.write_text(json.dumps(bundle))
@@ -386,5 +396,5 @@ class Workshop:
         return inodes and room.f_bavail * room.f_frsize > _LEAST_ROOM
 
 
-def _ended_at_once(folder: SandboxFolder) -> RuntimeFailed:
+def _ended_at_once(folder: BundleFolder) -> RuntimeFailed:
     return RuntimeFailed("the agent ended as soon as it was started", detail=folder.log())

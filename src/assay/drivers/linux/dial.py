@@ -7,8 +7,8 @@ import struct
 from typing import Final
 
 from assay.domain.errors import SandboxGone
-from assay.drivers.oci.bundle import SOCKET
-from assay.drivers.oci.process import Process
+from assay.drivers.linux.confinement import SOCKET
+from assay.drivers.linux.process import Process
 
 _CREDENTIALS: Final = struct.Struct("3i")
 

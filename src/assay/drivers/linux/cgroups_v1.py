@@ -12,9 +12,8 @@ from typing import Final
 
 from assay.domain.limits import MIB, SandboxLimits
 from assay.driver.port import Cleanup
-from assay.drivers.oci import kernel
-from assay.drivers.oci.bundle import AGENT_MEMORY, AGENT_PROCESSES, Bind
-from assay.drivers.oci.cgroups import (
+from assay.drivers.linux import kernel
+from assay.drivers.linux.cgroups import (
     AGENT,
     AGENTS_OWN,
     LEARNERS,
@@ -31,9 +30,10 @@ from assay.drivers.oci.cgroups import (
     tree,
     write,
 )
-from assay.drivers.oci.kernel import MountFlag
-from assay.drivers.oci.process import Process
-from assay.drivers.oci.spares import Spares
+from assay.drivers.linux.confinement import AGENT_MEMORY, AGENT_PROCESSES, Bind
+from assay.drivers.linux.kernel import MountFlag
+from assay.drivers.linux.process import Process
+from assay.drivers.linux.spares import Spares
 
 VIEW: Final = Path("/sys/fs/cgroup")
 _SCAFFOLD: Final = Path("/dev/shm")

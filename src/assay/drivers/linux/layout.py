@@ -17,12 +17,12 @@ from typing import Final
 
 from assay.domain.errors import DriverUnavailable
 from assay.driver.port import Problem
-from assay.drivers.oci.cgroups import PARENT, Groups
-from assay.drivers.oci.cgroups_none import NoGroups
-from assay.drivers.oci.cgroups_v1 import GroupsV1, Hierarchy
-from assay.drivers.oci.cgroups_v2 import GroupsV2
-from assay.drivers.oci.delegation import make_room
-from assay.drivers.oci.users import Ids
+from assay.drivers.linux.cgroups import PARENT, Groups
+from assay.drivers.linux.cgroups_none import NoGroups
+from assay.drivers.linux.cgroups_v1 import GroupsV1, Hierarchy
+from assay.drivers.linux.cgroups_v2 import GroupsV2
+from assay.drivers.linux.delegation import make_room
+from assay.drivers.linux.users import Ids
 
 NEEDED: Final = ("memory", "pids", "cpu")
 

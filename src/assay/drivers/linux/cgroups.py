@@ -24,8 +24,8 @@ from typing import Final, Protocol
 from assay.domain.errors import RuntimeFailed
 from assay.domain.limits import SandboxLimits
 from assay.driver.port import Cleanup
-from assay.drivers.oci.bundle import GROUPS, Bind
-from assay.drivers.oci.process import Process, kill_and_wait
+from assay.drivers.linux.confinement import GROUPS, Bind
+from assay.drivers.linux.process import Process, kill_and_wait
 
 PARENT: Final = "assay"
 """From the top of the hierarchies, for root."""

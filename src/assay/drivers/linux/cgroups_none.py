@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 from assay.domain.limits import SandboxLimits
 from assay.driver.port import Cleanup
-from assay.drivers.oci.bundle import Bind
-from assay.drivers.oci.cgroups import SECONDS_TO_DIE, Start, Usage, hanging
-from assay.drivers.oci.cgroups_v1 import Hierarchy, show_version_1
-from assay.drivers.oci.process import Process, kill_and_wait
+from assay.drivers.linux.cgroups import SECONDS_TO_DIE, Start, Usage, hanging
+from assay.drivers.linux.cgroups_v1 import Hierarchy, show_version_1
+from assay.drivers.linux.confinement import Bind
+from assay.drivers.linux.process import Process, kill_and_wait
 
 
 class NoGroups:

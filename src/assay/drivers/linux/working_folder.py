@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from assay.domain.errors import RuntimeFailed
-from assay.drivers.oci import kernel
+from assay.drivers.linux import kernel
 
 _OWN: Final = ("/", "/usr", "/usr/local", "/var")
 """Folders that hold what must stay as it is, though others may be made in them."""

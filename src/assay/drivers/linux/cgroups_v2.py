@@ -19,8 +19,7 @@ from typing import Final
 
 from assay.domain.limits import SandboxLimits
 from assay.driver.port import Cleanup
-from assay.drivers.oci.bundle import AGENT_MEMORY, AGENT_PROCESSES, Bind
-from assay.drivers.oci.cgroups import (
+from assay.drivers.linux.cgroups import (
     AGENT,
     AGENTS_OWN,
     LEARNERS,
@@ -37,7 +36,8 @@ from assay.drivers.oci.cgroups import (
     remove_all,
     write,
 )
-from assay.drivers.oci.process import Process
+from assay.drivers.linux.confinement import AGENT_MEMORY, AGENT_PROCESSES, Bind
+from assay.drivers.linux.process import Process
 
 CONTROLLERS: Final = ("memory", "pids", "cpu")
 _ENABLED: Final = " ".join(f"+{name}" for name in CONTROLLERS)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from assay.domain.errors import AssayError, RuntimeMissing
+from assay.domain.errors import AssayError
 from assay.driver.port import Driver, Health, Problem, RootFilesystem, SandboxSpec, Secret
-from assay.drivers.oci.layout import problems as missing_groups
-from assay.drivers.oci.layout import read_layout, weaker
-from assay.drivers.oci.runtime import Runtime
-from assay.drivers.oci.users import read_ids
+from assay.drivers.linux.layout import problems as missing_groups
+from assay.drivers.linux.layout import read_layout, weaker
+from assay.drivers.linux.users import read_ids
 
 _FOLDERS: Final = ("proc", "dev", "tmp", "workspace", ".assay")
 _NO_NAMESPACE: Final = Problem(
@@ -27,16 +25,8 @@ _OWNERS_HIDDEN: Final = Problem(
 )
 
 
-async def probe(driver: Driver, runtime: Runtime, state: Path) -> Health:
+async def probe(driver: Driver, state: Path, version: str) -> Health:
     """Look for what is known to go wrong, then try. Never raises."""
-    try:
-        version = await asyncio.to_thread(runtime.version)
-    except RuntimeMissing as error:
-        return Health(
-            works=False, problems=(Problem(summary=error.message, remedy=runtime.remedy),)
-        )
-    except (OSError, ValueError) as error:
-        version = f"unknown ({error})"
     if os.geteuid() != 0:  # nothing is begun that could not be removed
         return Health(works=False, version=version, problems=(_NO_NAMESPACE,))
     obstacles = _obstacles()

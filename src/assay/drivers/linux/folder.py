@@ -1,0 +1,178 @@
+"""A driver's folder of sandboxes: the truth about which there are, for every later server.
+
+    sandboxes/<id>/
+        image         digest of its image, which must not be removed meanwhile
+        range         first user id
+        process       process 1 (or who has its files, see runtime.py), and when it started
+        agent.log     last words of the agent
+
+The folder is made first and removed last. Whoever makes or destroys a sandbox holds a lock on it,
+and so does whatever makes it for them: that may outlive a server that was killed.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import errno
+import fcntl
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, Generic, TypeVar
+
+from assay.domain.errors import RuntimeFailed
+from assay.drivers.linux.process import Process
+
+_ID_LENGTH: Final = 27
+_SECONDS_TO_WAIT: Final = 60.0
+
+
+def new_id() -> str:
+    """An id that nobody can guess: a letter and 130 random bits, fit for every runtime."""
+    return "a" + base64.b32encode(secrets.token_bytes(17)).decode().lower()[: _ID_LENGTH - 1]
+
+
+def is_id(text: str) -> bool:
+    """Whether a text from outside can be an id, and so a part of a path."""
+    return len(text) == _ID_LENGTH and text.isascii() and text.isalnum()
+
+
+class SandboxFolder:
+    """One sandbox on disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.id = path.name
+        self.agent_log = path / "agent.log"
+        self._image = path / "image"
+        self._range = path / "range"
+        self._process = path / "process"
+
+    def note_image(self, digest: str) -> None:
+        """Remember what it is made of."""
+        self._image.write_text(digest)
+
+    def image(self) -> str:
+        """The digest of its image; empty when nobody came as far as noting it."""
+        return read(self._image)
+
+    def note_range(self, first: int) -> None:
+        """Remember which user ids are its own."""
+        self._range.write_text(str(first))
+
+    def range(self) -> int | None:
+        """The first of its user ids, if anybody came as far as noting it."""
+        text = read(self._range)
+        return int(text) if text.isdecimal() else None
+
+    def note_process(self, process: Process) -> None:
+        """Remember process 1: from now on the sandbox is complete."""
+        draft = self.path / "process.new"
+        draft.write_text(str(process))
+        draft.rename(self._process)
+
+    def process(self) -> Process | None:
+        """Process 1, running or not; None for a sandbox that is only half made."""
+        return Process.parse(read(self._process))
+
+    def half_made(self) -> Process | None:
+        """Process 1 of a server that did not come as far as noting it, by anybody else's note."""
+        return None
+
+    def log(self) -> str:
+        """What the agent had to say, at most the last 4 KiB."""
+        return last_words(self.agent_log)
+
+    def remove(self) -> None:
+        """Remove it, last of all."""
+        shutil.rmtree(self.path)
+
+
+def images_in_use(state: Path) -> set[str]:
+    """The digests of the images of all sandboxes in a state folder, of any runtime and server."""
+    folders = (SandboxFolder(path) for path in state.glob("*/sandboxes/*"))
+    return {image for folder in folders if (image := folder.image())}
+
+
+AnyFolder = TypeVar("AnyFolder", bound=SandboxFolder)
+
+
+class Sandboxes(Generic[AnyFolder]):
+    """The folder of all of them."""
+
+    def __init__(self, path: Path, kind: type[AnyFolder]) -> None:
+        self._path = path
+        self._kind = kind
+
+    def folder(self, sandbox_id: str) -> AnyFolder:
+        """Where a sandbox is, or would be."""
+        return self._kind(self._path / sandbox_id)
+
+    def ids(self) -> list[str]:
+        """All that are there, half-made ones too."""
+        try:
+            return sorted(path.name for path in self._path.iterdir() if is_id(path.name))
+        except FileNotFoundError:
+            return []
+
+    @contextlib.contextmanager
+    def making(self, sandbox_id: str) -> Iterator[tuple[AnyFolder, int]]:
+        """A new folder, and its lock's file descriptor to hand on to the runtime."""
+        folder = self.folder(sandbox_id)
+        self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.path.mkdir(mode=0o700)
+        lock = os.open(folder.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield folder, lock
+        finally:
+            os.close(lock)
+
+    @contextlib.contextmanager
+    def locked(self, sandbox_id: str) -> Iterator[AnyFolder | None]:
+        """A folder that nobody else works on, or None when there is none (any more)."""
+        folder = self.folder(sandbox_id)
+        try:
+            lock = os.open(folder.path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            yield None
+            return
+        try:
+            _wait_for(lock)
+            yield folder if folder.path.exists() else None
+        finally:
+            os.close(lock)
+
+
+def _wait_for(lock: int) -> None:
+    deadline = time.monotonic() + _SECONDS_TO_WAIT
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno != errno.EWOULDBLOCK:
+                raise
+        else:
+            return
+        if time.monotonic() > deadline:
+            raise RuntimeFailed(
+                "another server, or a runtime that hangs, is still at work on this sandbox"
+            )
+        time.sleep(0.002)
+
+
+def last_words(log: Path) -> str:
+    """The end of a log, without white space around it."""
+    return read(log)[-4096:].strip()
+
+
+def read(file: Path) -> str:
+    """The text of a file; empty when there is none."""
+    try:
+        return file.read_text(errors="replace")
+    except FileNotFoundError:
+        return ""
