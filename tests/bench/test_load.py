@@ -102,6 +102,17 @@ def test_the_ceiling_is_measured_beside_bare_loops(tmp_path: Path) -> None:
         assert 1 < int(by_request.replace(",", "")) < int(bare.replace(",", ""))
 
 
+@pytest.mark.parametrize("over", ["run", "runners"])
+def test_every_execution_gets_a_fresh_sandbox(tmp_path: Path, over: str) -> None:
+    found = load(tmp_path, "fresh", "--over", over, "--rate", "8", "--seconds", "2", "--pool", "6")
+    assert found["errors"] == {}
+    assert found["latencies"][0]["count"] == 16
+    assert [check["promise"] for check in found["checks"]] == [
+        "each of 16 executions succeeds", "start p99 ≤ 250 ms", "no runner is left",
+        "no sandbox is left beyond the pool's", "the pool is back at its target",
+    ]  # fmt: skip
+
+
 def test_claims_and_keystrokes_are_timed(tmp_path: Path) -> None:
     found = load(
         tmp_path, "claims", "--claims", "8", "--rate", "8", "--missing", "2", "--keys", "20"

@@ -16,6 +16,7 @@ from assay.bench.load.journal import Result, percentile, summary
 from assay.bench.load.plan import (
     Claims,
     Closed,
+    Fresh,
     Lease,
     Open,
     Program,
@@ -135,6 +136,58 @@ async def test_latencies_count_from_the_schedule_while_the_server_stalls(
         first - scheduled for first, scheduled in zip(journal.first, journal.scheduled, strict=True)
     ]
     assert sum(seconds > 0.1 for seconds in waited) > 10
+
+
+def _fresh(**changes: Any) -> Fresh:
+    return Fresh(**{"program": ECHO, "rate": 50.0, "seconds": 1.0, **changes})
+
+
+async def test_fresh_executions_have_a_runner_each_which_ends_with_them(
+    generator: Generator, server: WireServer
+) -> None:
+    result = await generator.do(_fresh(over="runners"))
+    journal = result.executions
+    assert journal.errors == {}
+    assert journal.scheduled == arrivals(50, 1.0, seed=1)
+    for number, scheduled in enumerate(journal.scheduled):
+        assert scheduled <= journal.dispatched[number] < journal.seated[number]
+        assert journal.seated[number] <= journal.first[number] <= journal.ended[number]
+    assert len(result.claims.good) == len(result.releases.good) == 50
+    executed = [path for _, path in server.requests if path.endswith("/execute")]
+    assert len(set(executed)) == len(executed) == 50
+    assert server.runners == {}
+
+
+async def test_the_start_of_a_fresh_run_is_all_but_what_followed_its_first_output(
+    generator: Generator, server: WireServer
+) -> None:
+    server.runs_for = 0.2
+    journal = (await generator.do(_fresh())).executions
+    assert journal.errors == {}
+    assert server.ran_once == ["python"] * 50
+    for number, scheduled in enumerate(journal.scheduled):
+        assert scheduled <= journal.dispatched[number] <= journal.first[number]
+        assert journal.first[number] - scheduled < 0.15
+        assert 0.19 < journal.ended[number] - journal.first[number] < 0.2
+
+
+async def test_fresh_runs_count_from_the_schedule_while_the_server_stalls(
+    generator: Generator, server: WireServer
+) -> None:
+    server.stall_between = (0.3, 0.8)
+    journal = (await generator.do(_fresh())).executions
+    waits = [a - b for a, b in zip(journal.first, journal.scheduled, strict=True)]
+    assert sum(seconds > 0.1 for seconds in waits) > 10
+
+
+@pytest.mark.parametrize("over", ["run", "runners"])
+async def test_a_fresh_execution_that_goes_wrong_fails_and_its_runner_ends(
+    generator: Generator, server: WireServer, over: str
+) -> None:
+    wrong = Program(name="wrong", environment="python", argv=("echo", "x"), expected="y\n")
+    result = await generator.do(_fresh(program=wrong, rate=5.0, over=over))
+    assert result.executions.errors == {"its output is not what it wrote": 5}
+    assert server.runners == {}
 
 
 async def test_what_comes_back_wrong_is_an_error_of_its_kind(

@@ -108,6 +108,9 @@ def test_without_matplotlib_the_page_says_so_and_has_its_tables(
         (["--rate", "0"], "--rate must be more than zero"),
         (["--rate", "-1"], "--rate must not be negative"),
         (["--server", "http://127.0.0.1:9", "--kill", "1"], "--kill is for a server of our own"),
+        (["fresh", "--runners", "5"], "--runners is for another profile"),
+        (["--over", "run"], "--over is for another profile"),
+        (["fresh", "--over", "telegraph"], "is not one of"),
         (["typhoon"], "is not one of"),
     ],
 )

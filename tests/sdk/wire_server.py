@@ -104,6 +104,10 @@ class WireServer:
         """Seconds after which programs end by themselves."""
         self.stall_between = (0.0, 0.0)
         """Seconds from the first execution on, between which nothing is answered."""
+        self.ran_once: list[str] = []
+        """Environments of the programs that had a sandbox of their own."""
+        self.runs_for = 0.0
+        """Seconds that each of those takes."""
         self.most_in_one_runner = 0
         self.port = 0
         self._first_execution: float | None = None
@@ -121,6 +125,7 @@ class WireServer:
             web.get("/api/v1/runners", self._all),
             web.delete("/api/v1/runners/{id}", self._delete),
             web.post("/api/v1/runners/{id}/run", self._run),
+            web.post("/api/v1/run", self._once),
             web.post("/api/v1/runners/{id}/execute", self._execute),
             web.patch("/api/v1/runners/{id}/files", self._write),
             web.get("/api/v1/runners/{id}/files/raw", self._read),
@@ -200,6 +205,18 @@ class WireServer:
         return web.json_response({
             "outcome": {"kind": "exited", "code": 0}, "stdout": text, "stderr": "",
             "encoding": "utf-8", "measurements": {"wallNs": {"value": 5, "source": "agent"}},
+        })  # fmt: skip
+
+    async def _once(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        self.ran_once.append(body["environment"])
+        await self._stall()
+        await asyncio.sleep(self.runs_for)
+        timings = {"waitMs": 1.0, "filesMs": 0.0, "runMs": self.runs_for * 1000}
+        return web.json_response({
+            "outcome": {"kind": "exited", "code": 0}, "stderr": "", "encoding": "utf-8",
+            "stdout": " ".join(body["argv"][1:]) + "\n",
+            "timings": {**timings, "firstOutputMs": 1.0},
         })  # fmt: skip
 
     async def _execute(self, request: web.Request) -> web.Response:

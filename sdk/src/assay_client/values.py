@@ -103,6 +103,8 @@ class Timings(Value, frozen=True, kw_only=True):
     files_ms: float | None = None
     compile_ms: float | None = None
     run_ms: float | None = None
+    first_output_ms: float | None = None
+    """Of `run_ms`, until the first byte of output."""
 
 
 class Result(Value, frozen=True, kw_only=True):

@@ -43,6 +43,8 @@ class Completed:
     stderr: bytes
     facts: Facts
     outcome: Outcome
+    first_output_seconds: float | None = None
+    """From its start to its first output, if there was any."""
 
 
 class _Piece(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from typing import Final
@@ -82,8 +83,8 @@ class Session:
         """
         if stdin and not command.stdin:
             command = replace(command, stdin=True)
-        execution = await self.start(command)
         output = _Collected(most)
+        execution = await self.start(command)
         try:
             async with _feeding(execution, stdin, command):
                 with self._watchdog(execution, command):
@@ -99,6 +100,7 @@ class Session:
             stderr=bytes(output.stderr),
             facts=facts,
             outcome=classify(facts, command.limits),
+            first_output_seconds=output.first_seconds,
         )
 
     async def conclude(self, execution: Execution, command: Command) -> tuple[Facts, Outcome]:
@@ -212,12 +214,16 @@ class _Collected:
     def __init__(self, most: int) -> None:
         self.stdout, self.stderr = bytearray(), bytearray()
         self.over = False
+        self.first_seconds: float | None = None
         self._most = most
+        self._began = time.perf_counter()  # an event loop's clock may be coarse
 
     async def collect(self, execution: Execution) -> None:
         """Collect until the end or the loss, which `conclude` explains, or until it's too much."""
         with contextlib.suppress(ConnectionLost, ProtocolViolation):
             async for chunk in execution.output():
+                if self.first_seconds is None:
+                    self.first_seconds = time.perf_counter() - self._began
                 room = self._most - len(self.stdout) - len(self.stderr)
                 stream = self.stdout if chunk.stream == "stdout" else self.stderr
                 stream += chunk.data[:room]

@@ -74,6 +74,8 @@ class Timings(msgspec.Struct, rename="camel", kw_only=True):
     files_ms: float = 0.0
     compile_ms: float = 0.0
     run_ms: float = 0.0
+    first_output_ms: float | None = None
+    """Of `runMs`, until the first byte of the program's output; null: there was none."""
 
 
 class RunAnswer(msgspec.Struct, rename="camel", kw_only=True):
@@ -109,7 +111,9 @@ async def _in_runner(call: Call) -> web.StreamResponse:
     with running(call):
         started = perf_counter()
         completed = await call.runner.run(command, stdin, most=_kept(asked.output_bytes))
-        timings = RunTimings(run=perf_counter() - started)
+        timings = RunTimings(
+            run=perf_counter() - started, first_output=completed.first_output_seconds
+        )
     return json(_answer(completed, "run", timings))
 
 
@@ -171,6 +175,7 @@ def _bytes(text: str, encoding: str, name: str) -> bytes:
 
 def _answer(result: Any, step: str, timings: RunTimings) -> RunAnswer:
     stdout, stderr, encoding = _texts(result.stdout, result.stderr)
+    first = timings.first_output
     return RunAnswer(
         outcome=to_outcome(result.outcome),
         step=step,
@@ -183,6 +188,7 @@ def _answer(result: Any, step: str, timings: RunTimings) -> RunAnswer:
             files_ms=_ms(timings.files),
             compile_ms=_ms(timings.compile),
             run_ms=_ms(timings.run),
+            first_output_ms=None if first is None else _ms(first),
         ),
         start_error=start_error(result.facts),
     )

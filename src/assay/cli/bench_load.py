@@ -25,13 +25,14 @@ if TYPE_CHECKING:
     from assay.bench.load.report import LoadReport
     from assay.bench.load.setting import Setting
 
-PROFILES: Final = ("mooc", "ceiling", "claims", "storm")
+PROFILES: Final = ("mooc", "fresh", "ceiling", "claims", "storm")
 _STANDARD_OUTPUT: Final = "-"
 _SECONDS_BETWEEN_LINES: Final = 10.0
 _EPILOG: Final = """\b
 Profiles:
   mooc      executions arrive whatever the server does, each in its learner's runner; with
             --kill the server is killed meanwhile, and nothing may be lost [the default]
+  fresh     the same rate, each execution with a sandbox that nobody had
   ceiling   as many programs as the machine can start, beside a bare loop of spawn and wait
   claims    how long one waits for a runner, warm or missing, and for a keystroke's echo
   storm     one token claims as fast as it can; what do the others feel of it?
@@ -42,6 +43,7 @@ Examples:
   assay bench load --rate 20 --runners 250 --seconds 60 --html load.html
   assay bench load --mix mooc --rate 10 --runners 80 --seconds 60
   assay bench load --kill 20 --json recovery.json
+  assay bench load fresh --over runners --driver crun
   assay bench load ceiling
   assay bench load --server https://assay.example.org --rate 5 --runners 60
 
@@ -67,7 +69,14 @@ kept. docs/benchmarks.md says how to read it all.
 @click.option("--runners", type=int, metavar="N", help="mooc: leased runners, one a learner.")
 @click.option("--churn", type=float, metavar="N", help="mooc: leases a second that come and go.")
 @click.option("--mix", type=click.Choice(["wait", "mooc"]), help="mooc: what learners run.")
-@click.option("--wait", type=float, metavar="S", help="mooc: how long a waiting program waits.")
+@click.option(
+    "--wait", type=float, metavar="S", help="mooc, fresh: how long a waiting program waits."
+)
+@click.option(
+    "--over", type=click.Choice(["run", "runners"]),
+    help="fresh: one request each, or a lease, an execution, its stream, the lease's end.",
+)  # fmt: skip
+@click.option("--pool", type=int, metavar="N", help="fresh: idle sandboxes held ready.")
 @click.option("--kill", "kills", type=int, metavar="N", help="mooc: kill -9 the server N times.")
 @click.option("--rounds", type=int, metavar="N", help="ceiling: turns of each program.")
 @click.option("--workers", type=int, metavar="N", help="ceiling, storm: at one time.")
@@ -150,6 +159,12 @@ async def _mooc(flags: Flags, setting: Setting, given: Mapping[str, Any]) -> Loa
     return await mooc.measure(setting, _options(mooc.Mooc, given))
 
 
+async def _fresh(flags: Flags, setting: Setting, given: Mapping[str, Any]) -> LoadReport:
+    from assay.bench.load import fresh
+
+    return await fresh.measure(setting, _options(fresh.FreshOptions, given))
+
+
 async def _ceiling(flags: Flags, setting: Setting, given: Mapping[str, Any]) -> LoadReport:
     from assay.bench.load import ceiling
 
@@ -170,7 +185,9 @@ async def _storm(flags: Flags, setting: Setting, given: Mapping[str, Any]) -> Lo
     return await storm.measure(setting, _options(storm.StormOptions, given))
 
 
-_PROFILES: Final = {"mooc": _mooc, "ceiling": _ceiling, "claims": _claims, "storm": _storm}
+_PROFILES: Final = {
+    "mooc": _mooc, "fresh": _fresh, "ceiling": _ceiling, "claims": _claims, "storm": _storm,
+}  # fmt: skip
 
 
 @contextlib.asynccontextmanager

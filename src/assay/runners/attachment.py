@@ -68,6 +68,12 @@ class Attachment:
             return None
         return Ended(facts=hosted.facts, outcome=hosted.outcome, offset=hosted.replay.end)
 
+    @property
+    def first_output_seconds(self) -> float | None:
+        """From the program's start to its first output, if there was any."""
+        first = self._hosted.first_output_at
+        return None if first is None else first - self._hosted.started_at
+
     def acknowledge(self, offset: int) -> None:
         """The client has all output before `offset`. Raises InvalidInput when it can't have."""
         if self._is_current():

@@ -40,6 +40,7 @@ async def collect(
         stderr=bytes(collected["stderr"]),
         facts=facts,
         outcome=classify(facts, command.limits),
+        first_output_seconds=attachment.first_output_seconds,
     )
 
 

@@ -91,8 +91,9 @@ async def run_in(
         step = StepKind.RUN
         completed = await session.run(made.run, request.stdin, most=most)
     timings = RunTimings(
-        wait=waited, files=put - started, compile=compiled - put, run=clock() - compiled
-    )
+        wait=waited, files=put - started, compile=compiled - put, run=clock() - compiled,
+        first_output=completed.first_output_seconds if step is StepKind.RUN else None,
+    )  # fmt: skip
     return _result(step, completed, timings)
 
 

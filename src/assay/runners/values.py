@@ -125,6 +125,8 @@ class RunTimings:
     files: float = 0.0
     compile: float = 0.0
     run: float = 0.0
+    first_output: float | None = None
+    """Of `run`, until the first byte of output, if there was any."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

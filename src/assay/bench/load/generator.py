@@ -20,6 +20,7 @@ from typing import Any, Final
 import msgspec
 import uvloop
 
+from assay.bench.load.afresh import fresh
 from assay.bench.load.connection import Address, Http
 from assay.bench.load.crowd import Crowd
 from assay.bench.load.journal import Result
@@ -27,6 +28,7 @@ from assay.bench.load.journey import Channel, Failed
 from assay.bench.load.plan import (
     Claims,
     Closed,
+    Fresh,
     Job,
     Keys,
     Lease,
@@ -74,6 +76,7 @@ _WORK: Final[dict[type, _Work]] = {
     Lease: _lease,
     Release: _release,
     Open: lambda crowd, job, stop: opened(crowd, job, stop, say),
+    Fresh: lambda crowd, job, stop: fresh(crowd, job, stop, say),
     Closed: closed,
     Claims: claims,
     Storm: storm,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import binascii
 import random
 from collections.abc import Callable
 from typing import Any, Final
@@ -244,3 +246,52 @@ class Execution:
     def _settle(self) -> None:
         if self._news is not None and not self._news.done():
             self._news.set_result(None)
+
+
+# --- a program in one request -------------------------------------------------------------------
+
+
+class _Outcome(msgspec.Struct):
+    kind: str
+    code: int | None = None
+
+
+class Took(msgspec.Struct, rename="camel"):
+    """Where the server says that the time of a run went: milliseconds."""
+
+    files_ms: float = 0.0
+    compile_ms: float = 0.0
+    run_ms: float = 0.0
+    first_output_ms: float | None = None
+    """Of `run_ms`, until the first byte of output."""
+
+
+class _Ran(msgspec.Struct):
+    outcome: _Outcome
+    stdout: str = ""
+    encoding: str = "utf-8"
+    timings: Took = msgspec.field(default_factory=Took)
+
+    def output(self) -> bytes:
+        try:
+            return (
+                base64.b64decode(self.stdout) if self.encoding == "base64" else self.stdout.encode()
+            )
+        except binascii.Error:
+            return b""
+
+
+_decode_ran: Final = msgspec.json.Decoder(_Ran).decode
+
+
+def ran_well(answer: bytes, program: Program, mark: str) -> Took:
+    """Look whether a program that ran in one request did what it must. Raises Failed."""
+    try:
+        ran = _decode_ran(answer)
+    except msgspec.MsgspecError as error:
+        raise Failed("run: an answer without outcome") from error
+    if ran.outcome.kind != "exited" or ran.outcome.code != 0:
+        raise Failed(f"ended with {ran.outcome.kind}({ran.outcome.code})")
+    if ran.output() != program.expected.replace("{mark}", mark).encode():
+        raise Failed("its output is not what it wrote")
+    return ran.timings

@@ -14,6 +14,7 @@ from typing import Final
 from assay.bench.figures import Check, Unit
 from assay.bench.host import available_bytes
 from assay.bench.load.accounts import sandbox_bytes
+from assay.bench.load.aftermath import Left, left_by
 from assay.bench.load.journal import NEVER, Result, percentile
 from assay.bench.load.plan import MIXES, Lease, Open, Release, Share, waiting
 from assay.bench.load.report import (
@@ -24,6 +25,7 @@ from assay.bench.load.report import (
     at_most,
     none_of,
     over_time,
+    start_latency,
 )
 from assay.bench.load.setting import Setting, Watch
 from assay.bench.load.target import OwnServer, Target
@@ -34,7 +36,6 @@ _PATIENCE_SECONDS: Final = 60.0
 _SAMPLED: Final = 50
 _ENOUGH: Final = 500
 """So many sandboxes take enough that what else the machine does is lost in it."""
-_SECONDS_TO_REFILL: Final = 300.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,7 +86,7 @@ async def measure(setting: Setting, options: Mooc) -> LoadReport:
                 memory.cancel()
                 await asyncio.wait((memory,))
             await generator.do(Release())
-            left = await _left(target, pools)
+            left = await left_by(target)
     found = None if memory.cancelled() else memory.result()
     return _report(options, result, watch, found, left, restarts, setting)
 
@@ -150,38 +151,6 @@ async def _kill(target: OwnServer, options: Mooc, restarts: list[tuple[float, fl
         restarts.append((killed - began, now() - killed))
 
 
-# --- afterwards ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Left:
-    """What there is when everybody has left."""
-
-    runners: int
-    sandboxes: int | None
-    missing: int
-    """Warm sandboxes that the pool lacks of its target."""
-    seconds: float
-    """Until it was so."""
-
-
-async def _left(target: Target, pools: Mapping[str, int]) -> Left:
-    """Wait until the pool is at its target and nothing else is there."""
-    now = asyncio.get_running_loop().time
-    began = now()
-    while True:
-        pool = await target.pool()
-        missing = sum(abs(each["target"] - each["idle"]) for each in pool.values())
-        runners = len(await target.runner_ids())
-        sandboxes = len(target.sandbox_ids()) if target.pid is not None else None
-        whole = sum(each["target"] for each in pool.values())
-        done = not missing and not runners and sandboxes in (None, whole)
-        if done or now() - began > _SECONDS_TO_REFILL:
-            beyond = None if sandboxes is None else max(0, sandboxes - whole)
-            return Left(runners=runners, sandboxes=beyond, missing=missing, seconds=now() - began)
-        await asyncio.sleep(0.25)
-
-
 # --- the report ----------------------------------------------------------------------------------
 
 
@@ -206,21 +175,6 @@ def _report(
         tables=(_spent(watch), _happened(options, result, memory, left, restarts)),
         errors={**result.executions.errors, **result.claims.errors, **result.releases.errors},
         stopped=setting.stopped,
-    )
-
-
-def start_latency(result: Result) -> Latency:
-    """From the moment that each execution was scheduled for to the first byte of its output."""
-    journal = result.executions
-    good = [
-        (scheduled, first - scheduled)
-        for scheduled, first in zip(journal.scheduled, journal.first, strict=True)
-        if first != NEVER
-    ]
-    return Latency(
-        name="start: from its scheduled moment to its first output byte",
-        samples=tuple(seconds for _, seconds in good),
-        at=tuple(at for at, _ in good),
     )
 
 
@@ -274,10 +228,7 @@ def _checks(
             checks.append(
                 at_most("… and of the machine, all told", memory.each, MEMORY_BYTES, Unit.BYTES)
             )
-    checks.append(none_of("no runner is left", left.runners))
-    if left.sandboxes is not None:
-        checks.append(none_of("no sandbox is left beyond the pool's", left.sandboxes))
-    checks.append(none_of("the pool is back at its target", left.missing))
+    checks += left.checks
     return checks
 
 

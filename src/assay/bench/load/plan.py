@@ -72,6 +72,20 @@ class Closed(msgspec.Struct, frozen=True, kw_only=True, tag="closed"):
     """ "run": one request; "websocket": a request and a stream."""
 
 
+class Fresh(msgspec.Struct, frozen=True, kw_only=True, tag="fresh"):
+    """Executions that arrive whatever the server does, each with a sandbox that nobody had."""
+
+    program: Program
+    rate: float
+    """Executions a second."""
+    seconds: float
+    seed: int = 1
+    over: str = "run"
+    """ "run": one request; "runners": a lease, an execution, its stream, and the lease's end."""
+    deadline_seconds: float = 10.0
+    """For a sandbox."""
+
+
 class Claims(msgspec.Struct, frozen=True, kw_only=True, tag="claims"):
     """Leases that arrive, and are given back once they are there."""
 
@@ -99,7 +113,7 @@ class Keys(msgspec.Struct, frozen=True, kw_only=True, tag="keys"):
     seconds_between: float = 0.02
 
 
-Job = Lease | Release | Open | Closed | Claims | Storm | Keys
+Job = Lease | Release | Open | Fresh | Closed | Claims | Storm | Keys
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,6 +155,17 @@ def waiting(seconds: float = 10.0) -> Program:
         expected="{mark}\ndone {mark}\n",
         stdin=True,
         wall_seconds=seconds + 20,
+    )
+
+
+def greeting() -> Program:
+    """A bash program that says a word, and is over."""
+    return Program(
+        name="bash, says a word",
+        environment="bash",
+        argv=("/bin/bash", "-c", 'echo "$0"', "{mark}"),
+        expected="{mark}\n",
+        wall_seconds=20,
     )
 
 

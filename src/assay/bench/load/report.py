@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from assay.bench.figures import Check, Unit
-from assay.bench.load.journal import percentile, summary
+from assay.bench.load.journal import NEVER, Result, percentile, summary
 
 Points = tuple[tuple[float, float], ...]
 """Seconds since the beginning, and a value."""
@@ -111,6 +111,21 @@ def at_least(promise: str, value: float, limit: float, unit: Unit) -> Check:
 def none_of(promise: str, count: int) -> Check:
     """A promise that something does not happen."""
     return Check(promise=promise, value=count, limit=0, unit=Unit.COUNT)
+
+
+def start_latency(result: Result) -> Latency:
+    """From the moment that each execution was scheduled for to the first byte of its output."""
+    journal = result.executions
+    good = [
+        (scheduled, first - scheduled)
+        for scheduled, first in zip(journal.scheduled, journal.first, strict=True)
+        if first != NEVER
+    ]
+    return Latency(
+        name="start: from its scheduled moment to its first output byte",
+        samples=tuple(seconds for _, seconds in good),
+        at=tuple(at for at, _ in good),
+    )
 
 
 def over_time(latency: Latency, percents: Sequence[float], *, steps: int = 60) -> Series:

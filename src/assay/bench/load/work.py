@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from time import monotonic  # the loop's own clock counts milliseconds
 from typing import Any, Final
 
@@ -15,7 +13,8 @@ import msgspec
 from assay.bench.load.connection import Address, Http
 from assay.bench.load.crowd import Crowd, Learner
 from assay.bench.load.journal import Journal, Requests, Result, percentile
-from assay.bench.load.journey import Channel, Execution, Failed
+from assay.bench.load.journey import Channel, Execution, Failed, ran_well
+from assay.bench.load.pace import GRACE_SECONDS, Work, until
 from assay.bench.load.plan import (
     Claims,
     Closed,
@@ -31,39 +30,6 @@ from assay.bench.load.plan import (
 Say = Callable[..., None]
 _SECONDS_BETWEEN_PROGRESS: Final = 1.0
 _RECENT: Final = 500
-_GRACE_SECONDS: Final = 60.0
-"""How much longer than its programs a job may take before what is left is given up."""
-
-
-class _Work:
-    """Tasks that are on their way."""
-
-    def __init__(self) -> None:
-        self.tasks: set[asyncio.Task[None]] = set()
-        self.most = 0
-
-    def do(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self.tasks.add(task)
-        self.most = max(self.most, len(self.tasks))
-        task.add_done_callback(self.tasks.discard)
-
-    async def all_done(self, seconds: float) -> None:
-        """Wait for them, at most so long; what is not done then is given up."""
-        if self.tasks:
-            await asyncio.wait(self.tasks, timeout=seconds)
-        for task in self.tasks:
-            task.cancel()
-        if self.tasks:
-            await asyncio.wait(self.tasks)
-
-
-async def _until(moment: float, stop: asyncio.Event) -> bool:
-    """Wait for it; returns whether to stop."""
-    # It is the clock that is waited for, and timers may be a little early.
-    while (delay := moment - monotonic()) > 0 and not stop.is_set():  # noqa: ASYNC110
-        await asyncio.sleep(delay)
-    return stop.is_set()
 
 
 # --- an open loop --------------------------------------------------------------------------------
@@ -75,7 +41,7 @@ class _OpenLoop:
         self.journal = Journal()
         self.recent: deque[float] = deque(maxlen=_RECENT)
         self.ended = self.failed = 0
-        self.work = _Work()
+        self.work = Work()
         self.clock = monotonic
         self.began = self.clock()
 
@@ -116,7 +82,7 @@ class _OpenLoop:
         moments = arrivals(self.job.rate, self.job.seconds, seed=self.job.seed)
         kinds = choices(self.job.mix, len(moments), seed=self.job.seed)
         for scheduled, kind in zip(moments, kinds, strict=True):
-            if await _until(self.began + scheduled, stop):
+            if await until(self.began + scheduled, stop):
                 return
             number = self.journal.add(scheduled=scheduled, kind=kind)
             self.work.do(self.execute(number, scheduled, self.job.mix[kind].program))
@@ -127,7 +93,7 @@ class _OpenLoop:
         names = [share.program.environment for share in self.job.mix]
         kinds = choices(self.job.mix, len(moments), seed=self.job.seed + 3)
         for scheduled, kind in zip(moments, kinds, strict=True):
-            if await _until(self.began + scheduled, stop):
+            if await until(self.began + scheduled, stop):
                 return
             self.crowd.change(names[kind])
 
@@ -153,7 +119,7 @@ async def opened(crowd: Crowd, job: Open, stop: asyncio.Event, say: Say) -> Resu
     try:
         await loop.arrive(stop)
         longest = max(share.program.wall_seconds for share in job.mix)
-        await loop.work.all_done(longest + job.patience_seconds + _GRACE_SECONDS)
+        await loop.work.all_done(longest + job.patience_seconds + GRACE_SECONDS)
         await changing
     finally:
         telling.cancel()
@@ -203,42 +169,13 @@ async def _prepare(channel: Channel, learner: Learner, program: Program) -> None
     await Execution(channel, learner.runner_id).run(program, "", program.prepare)
 
 
-class _Outcome(msgspec.Struct):
-    kind: str
-    code: int | None = None
-
-
-class _Ran(msgspec.Struct):
-    outcome: _Outcome
-    stdout: str = ""
-    encoding: str = "utf-8"
-
-    def output(self) -> bytes:
-        try:
-            return (
-                base64.b64decode(self.stdout) if self.encoding == "base64" else self.stdout.encode()
-            )
-        except binascii.Error:
-            return b""
-
-
-_decode_ran: Final = msgspec.json.Decoder(_Ran).decode
-
-
 async def _by_request(channel: Channel, learner: Learner, program: Program, mark: str) -> None:
     body = {
         "argv": [text.replace("{mark}", mark) for text in program.argv],
         "limits": {"wallSeconds": program.wall_seconds},
     }
     answer = await channel.call("POST", f"/runners/{learner.runner_id}/run", body, what="run")
-    try:
-        ran = _decode_ran(answer)
-    except msgspec.MsgspecError as error:
-        raise Failed("run: an answer without outcome") from error
-    if ran.outcome.kind != "exited" or ran.outcome.code != 0:
-        raise Failed(f"ended with {ran.outcome.kind}({ran.outcome.code})")
-    if ran.output() != program.expected.replace("{mark}", mark).encode():
-        raise Failed("its output is not what it wrote")
+    ran_well(answer, program, mark)
 
 
 async def _by_stream(channel: Channel, learner: Learner, program: Program, mark: str) -> None:
@@ -258,17 +195,17 @@ async def claims(crowd: Crowd, job: Claims, stop: asyncio.Event) -> Result:
 async def _claim_on_schedule(
     channel: Channel, job: Claims, requests: Requests, stop: asyncio.Event
 ) -> float:
-    work, began = _Work(), monotonic()
+    work, began = Work(), monotonic()
     moments = (
         arrivals(job.rate, job.count / job.rate, seed=job.seed)
         if job.poisson
         else evenly(job.rate, job.count)
     )
     for scheduled in moments:
-        if await _until(began + scheduled, stop):
+        if await until(began + scheduled, stop):
             break
         work.do(_claim(channel, job.environment, requests, began, scheduled))
-    await work.all_done(_GRACE_SECONDS)
+    await work.all_done(GRACE_SECONDS)
     return monotonic() - began
 
 
@@ -343,7 +280,7 @@ async def _type(execution: Execution, job: Keys, echoes: Requests, stop: asyncio
     await _shown(execution, 1)  # the program's own first letter: it is ready
     began = monotonic()
     for number in range(job.count):
-        if await _until(began + number * job.seconds_between, stop):
+        if await until(began + number * job.seconds_between, stop):
             return
         before, sent = len(execution.output), monotonic()
         execution.stream.write(b"abcdefghijklmnopqrstuvwxyz"[number % 26 :][:1])
