@@ -85,7 +85,11 @@ struct slot {
 
 struct execution;
 
+/* Descriptors that `lean` hands on to the agent. */
+enum { GIVEN_LISTENER = 100, GIVEN_GROUPS = 101 };
+
 bool groups_find(const char *directory);
+bool groups_inherit(int first, int count);
 bool groups_found(void);
 bool groups_can_kill(void);
 bool groups_can_measure(void);

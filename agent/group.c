@@ -76,34 +76,49 @@ static bool wait_for_right(const char *directory)
     return true;
 }
 
-/* The folders are kept open and used by descriptor: once the agent listens, the driver may take
- * them out of the sandbox's sight, so that not even its root can leave a group. */
-/* False when a group is shown but can't be used: then nothing would hold the programs. */
+/* A folder of one hierarchy, used by descriptor. */
+static bool add(int fd)
+{
+    struct hierarchy *next = &hierarchies[hierarchy_count];
+    snprintf(next->path, sizeof next->path, "/proc/self/fd/%d", fd);
+    if (hierarchy_count == HIERARCHIES_MOST || !has(next->path, "cgroup.procs") ||
+        !wait_for_right(next->path) || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+        return false;
+    next->slotted = useful(next->path);
+    can_kill |= has(next->path, "cgroup.kill") || has(next->path, "freezer.state");
+    can_measure |= next->slotted;
+    open_file(&share, next->path, "cpu.cfs_quota_us", O_RDWR);
+    open_file(&share, next->path, "cpu.max", O_RDWR);
+    hierarchy_count++;
+    return true;
+}
+
+/* The folders are kept open: once the agent listens, the driver may take them out of the sandbox's
+ * sight, so that not even its root can leave a group. False when a group is shown but can't be
+ * used: then nothing would hold the programs. */
 bool groups_find(const char *directory)
 {
     bool usable = true;
     DIR *folder = opendir(directory);
     for (struct dirent *entry; folder && (entry = readdir(folder));) {
-        struct hierarchy *next = &hierarchies[hierarchy_count];
-        int length = snprintf(next->path, sizeof next->path, "%s/%s", directory, entry->d_name);
-        if (entry->d_name[0] == '.' || hierarchy_count == HIERARCHIES_MOST ||
-            length >= (int)sizeof next->path || !has(next->path, "cgroup.procs"))
+        char path[PATH_MAX];
+        int length = snprintf(path, sizeof path, "%s/%s", directory, entry->d_name);
+        if (entry->d_name[0] == '.' || length >= (int)sizeof path || !has(path, "cgroup.procs"))
             continue;
-        int fd = wait_for_right(next->path)
-                     ? open(next->path, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
-        usable &= fd >= 0;
-        if (fd < 0)
-            continue;
-        snprintf(next->path, sizeof next->path, "/proc/self/fd/%d", fd);
-        next->slotted = useful(next->path);
-        can_kill |= has(next->path, "cgroup.kill") || has(next->path, "freezer.state");
-        can_measure |= next->slotted;
-        open_file(&share, next->path, "cpu.cfs_quota_us", O_RDWR);
-        open_file(&share, next->path, "cpu.max", O_RDWR);
-        hierarchy_count++;
+        int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        usable &= fd >= 0 && add(fd);
     }
     if (folder)
         closedir(folder);
+    return usable;
+}
+
+/* The same of descriptors that were inherited: they are in no place where anybody could find them. */
+bool groups_inherit(int first, int count)
+{
+    bool usable = true;
+    for (int fd = first; fd < first + count; fd++)
+        usable &= add(fd);
     return usable;
 }
 

@@ -192,6 +192,15 @@ static int listen_at(const char *path)
     return fd;
 }
 
+/* Whoever made the sandbox may have made the socket, too. */
+static bool is_given(int listener)
+{
+    int listens = 0;
+    socklen_t size = sizeof listens;
+    return getsockopt(listener, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 && listens &&
+           fcntl(listener, F_SETFD, FD_CLOEXEC) == 0;
+}
+
 static int block_signals(void)
 {
     sigset_t signals;
@@ -216,7 +225,7 @@ static void protect_itself(void)
     can_change_user = geteuid() == 0 && setgroups(0, NULL) == 0;
 }
 
-struct arguments { const char *socket, *secret, *groups; uint64_t unclaimed; };
+struct arguments { const char *socket, *secret, *groups; int groups_given; uint64_t unclaimed; };
 
 uint64_t processes_most, data_most;
 
@@ -231,6 +240,8 @@ static bool read_arguments(int count, char **values, struct arguments *arguments
             arguments->secret = values[i + 1];
         else if (!strcmp(values[i], "--cgroup"))
             arguments->groups = values[i + 1];
+        else if (!strcmp(values[i], "--cgroups"))
+            arguments->groups_given = atoi(values[i + 1]);
         else if (!strcmp(values[i], "--unclaimed"))
             arguments->unclaimed = strtoull(values[i + 1], NULL, 10) * SECOND;
         else if (!strcmp(values[i], "--processes"))
@@ -250,8 +261,8 @@ int main(int count, char **values)
     if (count == 3 && !strcmp(values[1], "bridge"))
         return bridge_run(values[2]);
     if (!read_arguments(count, values, &arguments)) {
-        fputs("usage: agent --socket PATH --secret-file PATH [--cgroup DIR] [--unclaimed S]\n"
-              "             [--processes N] [--data BYTES]\n"
+        fputs("usage: agent --socket PATH --secret-file PATH [--cgroup DIR] [--cgroups N]\n"
+              "             [--unclaimed S] [--processes N] [--data BYTES]\n"
               "       agent bridge SOCKET\n", stderr);
         return 2;
     }
@@ -260,11 +271,12 @@ int main(int count, char **values)
     poller = epoll_create1(EPOLL_CLOEXEC);
     if (signals < 0 || poller < 0)
         die("epoll");
-    if (arguments.groups && !groups_find(arguments.groups))
+    if ((arguments.groups && !groups_find(arguments.groups)) ||
+        !groups_inherit(GIVEN_GROUPS, arguments.groups_given))
         die("control groups");
     executions_init();
     read_secret(arguments.secret, secret);
-    int listener = listen_at(arguments.socket);
+    int listener = is_given(GIVEN_LISTENER) ? GIVEN_LISTENER : listen_at(arguments.socket);
     connections_init(listener, secret);
     explicit_bzero(secret, sizeof secret);
     watch(signals, WATCH_SIGNALS, 0, 0, EPOLLIN);

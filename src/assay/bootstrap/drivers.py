@@ -28,6 +28,12 @@ def _oci(settings: Settings, name: str) -> Driver:
     return OciDriver(runtime=runtime, state=settings.state, agent=program("agent"))
 
 
+def _lean(settings: Settings, name: str) -> Driver:
+    from assay.drivers.lean import LeanDriver
+
+    return LeanDriver(program=program("lean"), state=settings.state, agent=program("agent"))
+
+
 def _fake(settings: Settings, name: str) -> Driver:
     from assay.drivers.fake import FakeDriver
 
@@ -35,6 +41,7 @@ def _fake(settings: Settings, name: str) -> Driver:
 
 
 _FACTORIES: Final[Mapping[str, Callable[[Settings, str], Driver]]] = {
+    "lean": _lean,
     "crun": _oci,
     "runc": _oci,
     "runsc": _oci,

@@ -13,7 +13,6 @@ from assay.domain.command import Command
 from assay.domain.limits import MIB, SandboxLimits
 from assay.domain.outcome import OutcomeKind
 from assay.driver.port import SandboxSpec
-from assay.drivers.linux.cgroups import AGENT, LEARNERS
 from assay.drivers.linux.spares import Spares
 from assay.drivers.oci import OciDriver
 
@@ -79,10 +78,10 @@ async def test_spare_groups_stay_while_anybody_has_sandboxes(
     gone, alive = await driver.create(spec), await driver.create(spec)
     number = (GROUPS / gone.id).stat().st_ino
     await driver.destroy(gone.id)
-    Spares(GROUPS, agent=AGENT, learners=LEARNERS).remove_all()
+    Spares({"memory": str(GROUPS)}).remove_all()
     assert number in spares()
     await driver.destroy(alive.id)
-    Spares(GROUPS, agent=AGENT, learners=LEARNERS).remove_all()
+    Spares({"memory": str(GROUPS)}).remove_all()
     assert not spares() or any(
         path.is_dir() and not path.name.startswith("spare-") for path in GROUPS.iterdir()
     )

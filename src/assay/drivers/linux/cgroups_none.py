@@ -40,8 +40,17 @@ class NoGroups:
         if self._hierarchies:
             show_version_1(self._hierarchies, None)
 
-    def make(self, sandbox_id: str, limits: SandboxLimits, owner: int) -> None:
+    def make(self, sandbox_id: str, owner: int) -> None:
         """Nothing to make."""
+
+    def limit(self, sandbox_id: str, limits: SandboxLimits, owner: int) -> None:
+        """Nothing to limit them with."""
+
+    def entrances(self, sandbox_id: str) -> list[str]:
+        return []
+
+    def learners(self, sandbox_id: str) -> list[str]:
+        return []
 
     def make_whole(self, sandbox_id: str, limits: SandboxLimits) -> None:
         """Nothing to make."""
@@ -52,7 +61,7 @@ class NoGroups:
     def binds(self, sandbox_id: str) -> list[Bind]:
         return []
 
-    def place(self, sandbox_id: str, pid: int, limits: SandboxLimits, owner: int) -> None:
+    def place(self, sandbox_id: str, pid: int, owner: int) -> None:
         """Nowhere to place it."""
 
     def usage(self, sandbox_id: str) -> Usage | None:

@@ -22,9 +22,12 @@ from assay.drivers.linux.cgroups import (
     Start,
     Usage,
     bind,
+    end,
+    get,
     hand_over,
     make_folder,
     members,
+    put,
     refused,
     remove_all,
     tree,
@@ -33,12 +36,18 @@ from assay.drivers.linux.cgroups import (
 from assay.drivers.linux.confinement import AGENT_MEMORY, AGENT_PROCESSES, Bind
 from assay.drivers.linux.kernel import MountFlag
 from assay.drivers.linux.process import Process
-from assay.drivers.linux.spares import Spares
+from assay.drivers.linux.spares import SLOTS, Spares
 
 VIEW: Final = Path("/sys/fs/cgroup")
 _SCAFFOLD: Final = Path("/dev/shm")
 _UNIFIED: Final = ".unified"
 _LEAST_SOCKET_MEMORY: Final = 4 * MIB
+_OF_SLOTS: Final = {
+    "memory": ("memory.max_usage_in_bytes", "memory.kmem.tcp.limit_in_bytes"),
+    "freezer": ("freezer.state",),
+    "unified": ("cgroup.kill",),
+}
+"""What an agent writes, besides, in the groups of its executions."""
 _FLAGS: Final = MountFlag.NOSUID | MountFlag.NODEV | MountFlag.NOEXEC
 
 
@@ -97,8 +106,14 @@ class GroupsV1:
     def _spares(self) -> Spares | None:
         if not self._root:
             return None
-        folder = self._of["memory"].mounted / self._parent
-        return Spares(folder, agent=AGENT, learners=LEARNERS)
+        # A group of version 2 can't be given another name.
+        return Spares({name: tree for name, tree in self._trees.items() if name != "unified"})
+
+    @cached_property
+    def _trees(self) -> Mapping[str, str]:
+        """Where on the host the agents' parts are, by the hierarchies' names."""
+        trees = self._delegated(host=True)
+        return {name: f"{mounted}/{self._parent}" for name, mounted in trees.items()}
 
     @cached_property
     def kills_at_once(self) -> bool:
@@ -119,52 +134,52 @@ class GroupsV1:
             return Start(group="", limited=False)
         return Start(group=self.group_of(sandbox_id), limited=True)
 
-    def make(self, sandbox_id: str, limits: SandboxLimits, owner: int) -> None:
-        if self._spares is not None:
-            self._spares.take(sandbox_id, owner)
-        for mounted in self._delegated(host=True).values():
-            make_folder(mounted / self._parent / sandbox_id / LEARNERS)
-        self._limit(sandbox_id, limits)
-        if not self._root:
-            self._make_agents(sandbox_id)
-        for name, mounted in self._delegated(host=True).items():
-            learners = mounted / self._parent / sandbox_id / LEARNERS
-            if name == "unified":
-                # To move a process the agent needs the right in what the two groups have in common.
-                hand_over(learners, owner, ("cgroup.procs", "cgroup.subtree_control"))
-                hand_over(learners.parent, owner, ("cgroup.procs",))
-            else:
-                share = ("cpu.cfs_quota_us",) if name == "cpu" else ()
-                hand_over(learners, owner, ("cgroup.procs", "tasks", *share))
+    def make(self, sandbox_id: str, owner: int) -> None:
+        taken = self._spares is not None and self._spares.take(sandbox_id)
+        for name in self._trees:
+            group = self._group(name, sandbox_id)
+            if not taken or name == "unified":
+                make_folder(f"{group}/{LEARNERS}")
+                make_folder(f"{group}/{AGENT}")
+            _hand_over(name, group, owner)
+        if not taken:
+            write(
+                f"{self._trees['memory']}/{sandbox_id}/{AGENT}", memory_limit_in_bytes=AGENT_MEMORY
+            )
+            write(f"{self._trees['pids']}/{sandbox_id}/{AGENT}", pids_max=AGENT_PROCESSES)
 
-    def _make_agents(self, sandbox_id: str) -> None:
-        for mounted in self._delegated(host=True).values():
-            make_folder(mounted / self._parent / sandbox_id / AGENT)
-        memory, pids = self._learners("memory", sandbox_id), self._learners("pids", sandbox_id)
-        write(memory.parent / AGENT, memory_limit_in_bytes=AGENT_MEMORY)
-        write(pids.parent / AGENT, pids_max=AGENT_PROCESSES)
+    def entrances(self, sandbox_id: str) -> list[str]:
+        return [
+            f"{tree}/{sandbox_id}{'' if name == 'unified' else f'/{AGENT}'}/cgroup.procs"
+            for name, tree in self._trees.items()
+        ]
+
+    def learners(self, sandbox_id: str) -> list[str]:
+        return [f"{tree}/{sandbox_id}/{LEARNERS}" for tree in self._trees.values()]
 
     def make_whole(self, sandbox_id: str, limits: SandboxLimits) -> None:
-        for mounted in self._delegated(host=True).values():
-            make_folder(mounted / self._parent / sandbox_id / LEARNERS)
-        self._limit(sandbox_id, limits)
+        for name in self._trees:
+            make_folder(self._learners(name, sandbox_id))
+        self.limit(sandbox_id, limits, owner=0)
 
-    def _limit(self, sandbox_id: str, limits: SandboxLimits) -> None:
+    def limit(self, sandbox_id: str, limits: SandboxLimits, owner: int) -> None:
         memory = self._learners("memory", sandbox_id)
-        for folder in (memory.parent.parent, memory.parent, memory):
-            # Before Linux 5.11 a group did not count what is in those below unless told to.
-            with contextlib.suppress(OSError):
-                if (folder / "memory.use_hierarchy").read_text().strip() == "0":
-                    write(folder, memory_use_hierarchy=1)
+        if not kernel.is_at_least(5, 11):
+            # Before, a group did not count what is in those below unless told to.
+            above = [str(each) for each in Path(memory).parents[:2]]
+            for folder in (*reversed(above), memory):
+                with contextlib.suppress(OSError):
+                    if get(f"{folder}/memory.use_hierarchy").strip() == "0":
+                        write(folder, memory_use_hierarchy=1)
         write(memory, memory_limit_in_bytes=limits.memory_bytes)
         with contextlib.suppress(OSError):  # without swap, kernels lack one or the other
             write(memory, memory_swappiness=0)
-            (memory / "memory.memsw.limit_in_bytes").write_text(str(limits.memory_bytes))
+            put(f"{memory}/memory.memsw.limit_in_bytes", str(limits.memory_bytes))
         # Version 1 counts buffers of sockets apart from all else, and only below a limit. It holds
         # for groups that have one of their own: the agent writes it to those it makes, too.
         with contextlib.suppress(OSError):  # gone from kernels that are built without it
-            tcp = memory / "memory.kmem.tcp.limit_in_bytes"
-            tcp.write_text(str(max(_LEAST_SOCKET_MEMORY, limits.memory_bytes // 4)))
+            most = max(_LEAST_SOCKET_MEMORY, limits.memory_bytes // 4)
+            put(f"{memory}/memory.kmem.tcp.limit_in_bytes", str(most))
         write(self._learners("pids", sandbox_id), pids_max=limits.processes + AGENTS_OWN)
         quota = max(1000, round(limits.cpus * PERIOD_US))
         # A new group's period is PERIOD_US; to write it would take as long again as the quota,
@@ -178,23 +193,22 @@ class GroupsV1:
         ]
 
     def members(self, sandbox_id: str) -> list[int]:
-        return members(self._of["pids"].mounted / self._parent / sandbox_id)
+        return members(self._group("pids", sandbox_id))
 
-    def place(self, sandbox_id: str, pid: int, limits: SandboxLimits, owner: int) -> None:
+    def place(self, sandbox_id: str, pid: int, owner: int) -> None:
         if self.kills_at_once and self._unified is not None:
-            write(self._unified / self._parent / sandbox_id, cgroup_procs=pid)
+            write(self._group("unified", sandbox_id), cgroup_procs=pid)
         if not self._root:
-            for mounted in self._delegated(host=True).values():
-                _move(pid, owner, mounted / self._parent / sandbox_id / AGENT)
+            for name in self._trees:
+                _move(pid, owner, f"{self._group(name, sandbox_id)}/{AGENT}")
 
     def usage(self, sandbox_id: str) -> Usage | None:
         memory = self._learners("memory", sandbox_id)
-        cpu = self._learners("cpuacct", sandbox_id)
         try:
             return Usage(
                 oom_kills=sum(_oom_kills(group) for group in tree(memory)),
-                cpu_ns=int((cpu / "cpuacct.usage").read_text()),
-                memory_bytes=int((memory / "memory.usage_in_bytes").read_text()),
+                cpu_ns=int(get(f"{self._learners('cpuacct', sandbox_id)}/cpuacct.usage")),
+                memory_bytes=int(get(f"{memory}/memory.usage_in_bytes")),
                 processes_refused=refused(self._learners("pids", sandbox_id)),
             )
         except FileNotFoundError:
@@ -202,15 +216,16 @@ class GroupsV1:
 
     def remove(self, sandbox_id: str, process: Process | None) -> None:
         self._thaw(sandbox_id)
-        if self.kills_at_once and self._unified is not None:
+        end(process)
+        if self.members(sandbox_id) and self.kills_at_once:
             with contextlib.suppress(FileNotFoundError):
-                write(self._unified / self._parent / sandbox_id, cgroup_kill=1)
-        processes = self._of["pids"].mounted / self._parent / sandbox_id
-        share = self._learners("cpu", sandbox_id) / "cpu.cfs_quota_us"
-        folders = [folder / sandbox_id for folder in self._parents()]
+                write(self._group("unified", sandbox_id), cgroup_kill=1)
+        processes = self._group("pids", sandbox_id)
+        share = f"{self._learners('cpu', sandbox_id)}/cpu.cfs_quota_us"
+        folders = [f"{folder}/{sandbox_id}" for folder in self._parents()]
         if self._spares is not None:
-            memory = self._of["memory"].mounted / self._parent / sandbox_id
-            remove_all([folder for folder in folders if folder != memory], processes, share)
+            kept = {f"{tree}/{sandbox_id}" for tree in self._spares.trees.values()}
+            remove_all([each for each in folders if each not in kept], processes, share)
             if self._spares.put(sandbox_id):
                 return
         remove_all(folders, processes, share)
@@ -219,7 +234,7 @@ class GroupsV1:
         """A frozen process does not even end; an agent that died may have left some."""
         if "freezer" not in self._of:
             return
-        for group in tree(self._of["freezer"].mounted / self._parent / sandbox_id):
+        for group in tree(f"{self._of['freezer'].mounted}/{self._parent}/{sandbox_id}"):
             with contextlib.suppress(OSError):
                 write(group, freezer_state="THAWED")
 
@@ -228,12 +243,13 @@ class GroupsV1:
             self._spares.remove_all()
         for folder in self._parents():
             with contextlib.suppress(OSError):
-                folder.rmdir()
+                os.rmdir(folder)
 
-    def _parents(self) -> list[Path]:
+    def _parents(self) -> list[str]:
         mounted = [hierarchy.mounted for hierarchy in self._hierarchies]
         return [
-            path / self._parent for path in (*mounted, *([self._unified] if self._unified else []))
+            f"{path}/{self._parent}"
+            for path in (*mounted, *([self._unified] if self._unified else []))
         ]
 
     def _delegated(self, *, host: bool) -> dict[str, Path]:
@@ -248,8 +264,11 @@ class GroupsV1:
             trees["unified"] = self._unified if host else VIEW / _UNIFIED
         return trees
 
-    def _learners(self, controller: str, sandbox_id: str) -> Path:
-        return self._of[controller].mounted / self._parent / sandbox_id / LEARNERS
+    def _group(self, name: str, sandbox_id: str) -> str:
+        return f"{self._trees[name]}/{sandbox_id}"
+
+    def _learners(self, name: str, sandbox_id: str) -> str:
+        return f"{self._trees[name]}/{sandbox_id}/{LEARNERS}"
 
 
 def show_version_1(hierarchies: Sequence[Hierarchy], unified: Path | None) -> None:
@@ -268,15 +287,31 @@ def show_version_1(hierarchies: Sequence[Hierarchy], unified: Path | None) -> No
     kernel.mount(_SCAFFOLD, VIEW, flags=MountFlag.MOVE)
 
 
-def _oom_kills(group: Path) -> int:
+def _hand_over(name: str, group: str, owner: int) -> None:
+    """Give the learners' group of a hierarchy to the agent, with what it has made there before."""
+    if name == "unified":
+        # To move a process the agent needs the right in what the two groups have in common.
+        hand_over(f"{group}/{LEARNERS}", owner, ("cgroup.procs", "cgroup.subtree_control"))
+        hand_over(group, owner, ("cgroup.procs",))
+    else:
+        share = ("cpu.cfs_quota_us",) if name == "cpu" else ()
+        hand_over(f"{group}/{LEARNERS}", owner, ("cgroup.procs", "tasks", *share))
+    for slot in SLOTS:
+        with contextlib.suppress(FileNotFoundError):
+            hand_over(
+                f"{group}/{LEARNERS}/{slot}", owner, ("cgroup.procs", *_OF_SLOTS.get(name, ()))
+            )
+
+
+def _oom_kills(group: str) -> int:
     try:
-        lines = (group / "memory.oom_control").read_text().splitlines()
+        lines = get(f"{group}/memory.oom_control").splitlines()
     except OSError:
         return 0
     return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
 
 
-def _move(pid: int, owner: int, group: Path) -> None:
+def _move(pid: int, owner: int, group: str) -> None:
     """Version 1 lets nobody but root and a process's own user move it."""
     folder = os.open(group, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -29,6 +29,7 @@ from assay.drivers.linux.cgroups import (
     Start,
     Usage,
     bind,
+    end,
     hand_over,
     make_folder,
     members,
@@ -70,7 +71,7 @@ class GroupsV2:
     def view(self, *, whole: bool) -> None:
         """Runtimes like this layout as it is."""
 
-    def make(self, sandbox_id: str, limits: SandboxLimits, owner: int) -> None:
+    def make(self, sandbox_id: str, owner: int) -> None:
         make_folder(self._group(sandbox_id))
         parent = self._mounted / self._parent
         for folder in (parent.parent, parent):
@@ -91,16 +92,24 @@ class GroupsV2:
     def members(self, sandbox_id: str) -> list[int]:
         return members(self._group(sandbox_id))
 
-    def place(self, sandbox_id: str, pid: int, limits: SandboxLimits, owner: int) -> None:
+    def entrances(self, sandbox_id: str) -> list[str]:
+        return [f"{self._group(sandbox_id)}/cgroup.procs"]
+
+    def learners(self, sandbox_id: str) -> list[str]:
+        return [f"{self._group(sandbox_id)}/{LEARNERS}"]
+
+    def place(self, sandbox_id: str, pid: int, owner: int) -> None:
         group = self._group(sandbox_id)
         write(group / AGENT, cgroup_procs=pid)
         write(group, cgroup_subtree_control=_ENABLED)
         _limit(group / AGENT, memory=AGENT_MEMORY, processes=AGENT_PROCESSES)
-        learners = group / LEARNERS
+        hand_over(group, owner, ("cgroup.procs",))
+
+    def limit(self, sandbox_id: str, limits: SandboxLimits, owner: int) -> None:
+        learners = self._group(sandbox_id) / LEARNERS
         _limit_all(learners, limits)
         # The agent counts memory for each execution; processes and time are counted together.
         write(learners, cgroup_subtree_control="+memory")
-        hand_over(group, owner, ("cgroup.procs",))
         # Last of all: the agent waits until it may use these.
         hand_over(learners, owner, ("cgroup.subtree_control", "cpu.max", "cgroup.procs"))
 
@@ -118,6 +127,7 @@ class GroupsV2:
 
     def remove(self, sandbox_id: str, process: Process | None) -> None:
         folder = self._group(sandbox_id)
+        end(process)
         with contextlib.suppress(FileNotFoundError):
             write(folder, cgroup_kill=1)  # Linux 5.14; what older ones lack, remove_all does
         remove_all([folder], folder, folder / LEARNERS / "cpu.max")

@@ -82,7 +82,7 @@ MOUNTS: Final = (
 class Bind:
     """A file or folder of the host (as whoever binds it sees it), shown in the sandbox."""
 
-    source: Path
+    source: str
     target: str
     writable: bool = False
     executable: bool = True

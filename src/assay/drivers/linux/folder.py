@@ -132,6 +132,13 @@ class Sandboxes(Generic[AnyFolder]):
         finally:
             os.close(lock)
 
+    def take(self, folder: SandboxFolder) -> AnyFolder:
+        """Make one that lies elsewhere on this disk one of these; a lock on it stays."""
+        self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        taken = self.folder(folder.id)
+        folder.path.rename(taken.path)
+        return taken
+
     @contextlib.contextmanager
     def locked(self, sandbox_id: str) -> Iterator[AnyFolder | None]:
         """A folder that nobody else works on, or None when there is none (any more)."""

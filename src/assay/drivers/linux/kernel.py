@@ -115,7 +115,7 @@ def _become(user: int) -> None:
 
 def mount(
     source: Path | str,
-    target: Path,
+    target: Path | str,
     kind: str = "",
     flags: MountFlag = MountFlag.NONE,
     options: str = "",

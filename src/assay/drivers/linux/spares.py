@@ -1,12 +1,13 @@
-"""Memory groups of sandboxes that are gone, kept for the next ones.
+"""Control groups of sandboxes that are gone, kept for the next ones: of version 1 alone.
 
 When a memory group is removed, the kernel looks through every file system that is mounted, with a
 lock held that making and killing groups need. A sandbox has five such groups and about a dozen
 file systems: among a thousand sandboxes, a few leases a second that come and go then keep a
-processor busy, and everybody waiting. A group that is given another name costs nothing.
+processor busy, and everybody waiting. To make one takes 0.3 ms. A group that is given another name
+costs nothing. (Those of version 2 have no other names, and counts that can't be set back.)
 
-Only what is as good as new is kept: without processes, without an out-of-memory kill in its
-counts, and with next to nothing charged to it.
+Only what is as good as new is kept: without processes, without an out-of-memory kill or a refused
+process in its counts, and with next to nothing charged to it.
 """
 
 from __future__ import annotations
@@ -15,112 +16,141 @@ import contextlib
 import os
 import secrets
 from collections import deque
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Final
+
+from assay.drivers.linux.cgroups import AGENT, LEARNERS, get, groups_in, put, tree
 
 PREFIX: Final = "spare-"
 SPARES_MOST: Final = 256
 """Each costs the kernel some tens of kilobytes."""
-_CHARGED_MOST: Final = 1 << 20
-_SLOTS: Final = frozenset({"0.0", "1.0"})
+SLOTS: Final = ("0.0", "1.0")
 """The groups of executions that every agent makes; others are not worth their while."""
+_CHARGED_MOST: Final = 1 << 20
+_ENDINGS: Final = tuple(f"/{name}" for name in SLOTS)
 _UNLIMITED: Final = "-1"
 
 
 class Spares:
-    """Those in one folder of groups of version 1; other processes may take any of them."""
+    """Those in one folder of each hierarchy; other processes may take any of them."""
 
-    def __init__(self, folder: Path, *, agent: str, learners: str) -> None:
-        self._folder = folder
-        self._agent = agent
-        self._learners = learners
+    def __init__(self, trees: Mapping[str, str]) -> None:
+        """`trees`: the folder of all sandboxes, by the hierarchy's name; memory is one of them."""
+        self.trees = trees
+        self._memory = trees["memory"]
+        self._others = [each for each in trees.values() if each != self._memory]
         self._names: deque[str] = deque()
         with contextlib.suppress(OSError):
-            found = (path.name for path in folder.iterdir() if path.name.startswith(PREFIX))
-            self._names.extend(sorted(found))
+            self._names.extend(sorted(filter(_is_spare, os.listdir(self._memory))))
 
-    def take(self, sandbox_id: str, owner: int) -> None:
-        """Give a spare group the sandbox's name, and what the agent made in it to its `owner`.
-
-        Where there is none, whoever asks makes new ones.
-        """
+    def take(self, sandbox_id: str) -> bool:
+        """Give spare groups the sandbox's name; False when some are still to be made."""
         while self._names:
             with contextlib.suppress(IndexError, OSError):
-                spare = self._folder / self._names.popleft()
-                if _charged(spare) > _CHARGED_MOST:
-                    _remove(spare)
+                name = self._names.popleft()
+                if _charged(f"{self._memory}/{name}") > _CHARGED_MOST:
+                    self._remove(name)
                     continue
-                group = self._folder / sandbox_id
-                spare.rename(group)
-                _hand_over(group / self._learners, owner)
-                return
+                # Whoever has renamed the first has them all.
+                os.rename(f"{self._memory}/{name}", f"{self._memory}/{sandbox_id}")
+                return self._take_others(name, sandbox_id)
+        return False
+
+    def _take_others(self, name: str, sandbox_id: str) -> bool:
+        whole = True
+        for folder in self._others:
+            try:
+                os.rename(f"{folder}/{name}", f"{folder}/{sandbox_id}")
+            except OSError:
+                whole = False
+        return whole
 
     def put(self, sandbox_id: str) -> bool:
         """Keep a sandbox's groups, and say whether; who called removes what isn't kept."""
-        group = self._folder / sandbox_id
         if len(self._names) >= SPARES_MOST:
             return False
+        name = PREFIX + secrets.token_hex(8)
         try:
-            if not self._is_as_new(group):
+            if not self._are_as_new(sandbox_id):
                 return False
-            name = PREFIX + secrets.token_hex(8)
-            group.rename(self._folder / name)
+            for folder in (*self._others, self._memory):
+                os.rename(f"{folder}/{sandbox_id}", f"{folder}/{name}")
         except OSError:
             return False
         self._names.append(name)
         return True
 
-    def _is_as_new(self, group: Path) -> bool:
-        learners, agent = group / self._learners, group / self._agent
-        for extra in _groups(learners):
-            if extra.name not in _SLOTS:
-                extra.rmdir()
-        everything = [*_groups(learners), learners, agent, group]
-        if {each.name for each in _groups(group)} != {self._learners, self._agent}:
-            return False
-        if any(_is_used(each) for each in everything):
-            return False
-        if _charged(group) > _CHARGED_MOST:
-            (group / "memory.force_empty").write_text("0")
-        os.chown(learners, 0, 0)
-        for each in (learners, agent):
-            with contextlib.suppress(OSError):  # there is none without swap
-                (each / "memory.memsw.limit_in_bytes").write_text(_UNLIMITED)
-            (each / "memory.limit_in_bytes").write_text(_UNLIMITED)
+    def _are_as_new(self, sandbox_id: str) -> bool:
+        for name, folder in self.trees.items():
+            group = f"{folder}/{sandbox_id}"
+            whole = _whole(group)
+            if any(get(f"{each}/cgroup.procs") for each in whole):
+                return False
+            if name == "memory" and not _memory_is_as_new(whole):
+                return False
+            if name == "pids" and any(_was_refused(each) for each in whole):
+                return False
+            if name == "cpuacct":
+                put(f"{group}/{LEARNERS}/cpuacct.usage", "0")
+            os.chown(f"{group}/{LEARNERS}", 0, 0)
         return True
 
     def remove_all(self) -> None:
         """Remove every spare group, whoever laid it aside; not while anybody has sandboxes."""
+        for folder in self.trees.values():
+            with contextlib.suppress(OSError):
+                groups = groups_in(folder)
+                if all(_is_spare(group.rpartition("/")[2]) for group in groups):
+                    self._names.clear()
+                    for spare in groups:
+                        _remove_tree(spare)
+
+    def _remove(self, name: str) -> None:
+        for each in self.trees.values():
+            _remove_tree(f"{each}/{name}")
+
+
+def _is_spare(name: str) -> bool:
+    return name.startswith(PREFIX)
+
+
+def _whole(group: str) -> list[str]:
+    """All of a sandbox's groups in one hierarchy; what is not worth keeping is removed."""
+    learners, slots = f"{group}/{LEARNERS}", []
+    for slot in groups_in(learners):
+        if slot.endswith(_ENDINGS):
+            slots.append(slot)
+        else:
+            os.rmdir(slot)
+    return [*slots, learners, f"{group}/{AGENT}", group]
+
+
+def _memory_is_as_new(whole: Sequence[str]) -> bool:
+    if any(_oom_killed(each) for each in whole):
+        return False
+    if _charged(whole[-1]) > _CHARGED_MOST:
+        put(f"{whole[-1]}/memory.force_empty", "0")
+    for each in whole[-3:-1]:
+        with contextlib.suppress(OSError):  # there is none without swap
+            put(f"{each}/memory.memsw.limit_in_bytes", _UNLIMITED)
+    return True
+
+
+def _oom_killed(group: str) -> bool:
+    return "oom_kill 0" not in get(f"{group}/memory.oom_control")
+
+
+def _was_refused(group: str) -> bool:
+    with contextlib.suppress(FileNotFoundError):  # of the top, and before Linux 4.7
+        return get(f"{group}/pids.events").strip() != "max 0"
+    return False
+
+
+def _charged(group: str) -> int:
+    return int(get(f"{group}/memory.usage_in_bytes"))
+
+
+def _remove_tree(group: str) -> None:
+    for each in tree(group):
         with contextlib.suppress(OSError):
-            groups = _groups(self._folder)
-            if all(group.name.startswith(PREFIX) for group in groups):
-                self._names.clear()
-                for spare in groups:
-                    _remove(spare)
-
-
-def _groups(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if path.is_dir()]
-
-
-def _is_used(group: Path) -> bool:
-    if (group / "cgroup.procs").read_text():
-        return True
-    lines = (group / "memory.oom_control").read_text().splitlines()
-    return any(line.startswith("oom_kill ") and line.split()[1] != "0" for line in lines)
-
-
-def _charged(group: Path) -> int:
-    return int((group / "memory.usage_in_bytes").read_text())
-
-
-def _hand_over(learners: Path, owner: int) -> None:
-    for slot in _groups(learners):
-        for file in (slot, *slot.iterdir()):
-            os.chown(file, owner, owner)
-
-
-def _remove(group: Path) -> None:
-    for folder, _, _ in os.walk(group, topdown=False):
-        with contextlib.suppress(OSError):
-            Path(folder).rmdir()
+            os.rmdir(each)

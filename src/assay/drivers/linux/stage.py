@@ -13,26 +13,28 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 from assay.domain.errors import RuntimeFailed
-from assay.driver.port import RootFilesystem, SandboxSpec
+from assay.driver.port import Mount, RootFilesystem, SandboxSpec
 from assay.drivers.linux import working_folder
 from assay.drivers.linux.confinement import AGENT_FOLDER, CONTROL, SECRET, Bind
 from assay.drivers.linux.kernel import MountFlag
 from assay.drivers.linux.users import WIDTH, host_id
 from assay.drivers.linux.working_folder import WorkingFolder
 
-STAGE: Final = Path("/dev")
-ROOT: Final = STAGE / "root"
-WRITABLE: Final = STAGE / "writable"
-EMPTY: Final = STAGE / "empty"
+STAGE: Final = "/dev"
+ROOT: Final = f"{STAGE}/root"
+WRITABLE: Final = f"{STAGE}/writable"
+EMPTY: Final = f"{STAGE}/empty"
 """An overlay that can't be written needs two layers."""
-NOTHING: Final = STAGE / "null"
-_IMAGE: Final = STAGE / "image"
+NOTHING: Final = f"{STAGE}/null"
+_IMAGE: Final = f"{STAGE}/image"
 _FLAGS: Final = MountFlag.NOSUID | MountFlag.NODEV
 _GROUPS: Final = ("memory", "pids", "cpu", "cpuacct", "freezer", "unified")
 _OWN_INODES: Final = 8
@@ -45,8 +47,8 @@ DEVICES: Final = {
     "tty": (5, 0),
 }  # fmt: skip
 
-Step = tuple[object, ...]
-"""One thing to do: its name, and what it takes (paths, numbers, text):
+Step = tuple[str, ...]
+"""One thing to do: its name, and what it takes (paths, numbers, text), all of it as text:
 
     tmpfs path flags options           mount one
     memory path flags options          the same, never swapped out if the kernel can promise it
@@ -86,7 +88,7 @@ class Staged:
     """What is to be shown in a sandbox, once the steps are taken."""
 
     steps: list[Step]
-    root: Path
+    root: str
     binds: list[Bind]
 
 
@@ -97,31 +99,79 @@ def devices(*, rootless: bool) -> Iterator[Step]:
     change the host's, but locks on them are seen by all.
     """
     if rootless:
-        yield from (("take", STAGE / name) for name in DEVICES)
-    yield "tmpfs", STAGE, MountFlag.NOSUID, "mode=755,size=64k"
+        yield from (("take", f"{STAGE}/{name}") for name in DEVICES)
+    yield "tmpfs", STAGE, text(MountFlag.NOSUID), "mode=755,size=64k"
     for name, (major, minor) in DEVICES.items():
         if rootless:
-            yield "give", STAGE / name
+            yield "give", f"{STAGE}/{name}"
         else:
-            yield "node", STAGE / name, major, minor
-    yield _folder(EMPTY)
+            yield "node", f"{STAGE}/{name}", f"{major}", f"{minor}"
+    yield folder(EMPTY)
+
+
+def text(flags: MountFlag) -> str:
+    """Flags as a step has them."""
+    return str(int(flags))
+
+
+def folder(path: str, mode: int = 0o755, user: int = 0, group: int = 0) -> Step:
+    """The step that makes one."""
+    return "directory", path, str(mode), str(user), str(group)
 
 
 def staged(spec: SandboxSpec, agent: Path, first_user: int, *, rootless: bool = False) -> Staged:
     """All that differs from one sandbox to the next, on a stage with devices."""
     root = spec.root
-    require_folders(root.path)
-    place = working_folder.find(root.path.resolve(), root.working_folder)
-    steps = [*_bring(root, first_user, rootless=rootless), *_show_image(root, place, first_user)]
+    look = _look(root.path, root.mounts, root.working_folder, agent, int(time.monotonic()))
+    steps = [*_bring(spec.root, first_user, rootless=rootless), *_show_image(look, first_user)]
     binds = []
-    for number, mount in enumerate(root.mounts):
-        steps += _show(mount.source, STAGE / str(number))
-        programs = not _forbids_programs(mount.source)
-        binds.append(Bind(source=STAGE / str(number), target=mount.target, executable=programs))
-    steps += _show(agent, STAGE / "agent")
-    binds.append(Bind(source=STAGE / "agent", target=AGENT_FOLDER))
-    more_steps, more_binds = _writable(spec, first_user, place, rootless=rootless)
+    for number, (source, shown) in enumerate(look.mounts):
+        place = f"{STAGE}/{number}"
+        steps += _show(source, place)
+        binds.append(Bind(source=place, target=shown, executable=not source.forbids_programs))
+    steps += _show(look.agent, f"{STAGE}/agent")
+    binds.append(Bind(source=f"{STAGE}/agent", target=AGENT_FOLDER))
+    more_steps, more_binds = _writable(spec, look, first_user, rootless=rootless)
     return Staged(steps=steps + more_steps, root=ROOT, binds=binds + more_binds)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Source:
+    """A file or folder of the host."""
+
+    path: str
+    is_folder: bool
+    forbids_programs: bool
+
+    @classmethod
+    def at(cls, path: Path) -> _Source:
+        forbids = bool(os.statvfs(path).f_flag & os.ST_NOEXEC)
+        is_folder = stat.S_ISDIR(path.stat().st_mode)
+        return cls(path=str(path), is_folder=is_folder, forbids_programs=forbids)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Look:
+    """What a root file system is found to be like."""
+
+    image: _Source
+    mounts: tuple[tuple[_Source, str], ...]
+    agent: _Source
+    place: WorkingFolder
+    has_var_tmp: bool
+
+
+@lru_cache(maxsize=64)
+def _look(root: Path, mounts: Sequence[Mount], working: str, agent: Path, second: int) -> _Look:
+    """Look at it, once in a `second`: it takes some thirty system calls. Raises RuntimeFailed."""
+    _require_folders(root)
+    return _Look(
+        image=_Source.at(root),
+        mounts=tuple((_Source.at(mount.source), mount.target) for mount in mounts),
+        agent=_Source.at(agent),
+        place=working_folder.find(root.resolve(), working),
+        has_var_tmp=_has_var_tmp(root),
+    )
 
 
 def keeps_owners(root: RootFilesystem, first_user: int, *, rootless: bool) -> bool:
@@ -132,17 +182,17 @@ def keeps_owners(root: RootFilesystem, first_user: int, *, rootless: bool) -> bo
     return root.owners and (not rootless or first_user == 1)
 
 
-def require_folders(root: Path) -> None:
+def _require_folders(root: Path) -> None:
     """Raise RuntimeFailed unless a root file system has what is to be mounted on."""
     if root.stat().st_mode & 0o005 != 0o005:
         raise RuntimeFailed(
             f"the root file system {root} is closed to its users; open it: chmod o+rx {root}"
         )
     for name in ("proc", "dev", "tmp", "workspace", ".assay"):
-        folder = root / name
-        if folder.is_symlink() or not folder.is_dir():
+        path = root / name
+        if path.is_symlink() or not path.is_dir():
             raise RuntimeFailed(
-                f"the root file system {root} lacks the folder {name}; make it: mkdir {folder}"
+                f"the root file system {root} lacks the folder {name}; make it: mkdir {path}"
             )
 
 
@@ -158,81 +208,79 @@ def overlay_refused(number: int | None, detail: str) -> RuntimeFailed:
     )
 
 
-def _folder(path: Path, mode: int = 0o755, user: int = 0, group: int = 0) -> Step:
-    return "directory", path, mode, user, group
-
-
 def _bring(root: RootFilesystem, first_user: int, *, rootless: bool) -> Iterator[Step]:
     """Put the image on the stage, for overlays to show."""
-    yield _folder(_IMAGE)
+    yield folder(_IMAGE)
     if root.owners and not rootless:
-        yield "show_owned", root.path, _IMAGE, first_user, WIDTH
+        yield "show_owned", str(root.path), _IMAGE, str(first_user), str(WIDTH)
     else:
-        yield "show", root.path, _IMAGE
+        yield "show", str(root.path), _IMAGE
 
 
-def _show_image(root: RootFilesystem, place: WorkingFolder, first_user: int) -> Iterator[Step]:
+def _show_image(look: _Look, first_user: int) -> Iterator[Step]:
     """Put an overlay of the image on the stage, with folders for what an image may lack.
 
     That is its working folder's place, and /dev/shm's where /dev is no mount of the host's.
     """
-    below = STAGE / "below"
-    yield _folder(ROOT)
-    yield from (_folder(each) for each in (below, below / "dev", below / "dev/shm"))
-    if place.missing:
-        yield from _folders(below, place.target, first_user)
-    keep = MountFlag.NOEXEC if _forbids_programs(root.path) else MountFlag.NONE
-    yield "overlay", ROOT, MountFlag.RDONLY | _FLAGS | keep, f"lowerdir={_IMAGE}:{below}"
+    below = f"{STAGE}/below"
+    yield folder(ROOT)
+    yield from (folder(each) for each in (below, f"{below}/dev", f"{below}/dev/shm"))
+    if look.place.missing:
+        yield from _folders(below, look.place.target, first_user)
+    flags = text(_read_only(look.image))
+    yield "overlay", ROOT, flags, f"lowerdir={_IMAGE}:{below}"
 
 
-def _folders(above: Path, path: str, owner: int) -> Iterator[Step]:
+def _folders(above: str, path: str, owner: int) -> Iterator[Step]:
     for name in path.strip("/").split("/"):
-        above /= name
-        yield _folder(above, user=owner, group=owner)
+        above = f"{above}/{name}"
+        yield folder(above, user=owner, group=owner)
 
 
-def _show(source: Path, target: Path) -> Iterator[Step]:
+def _show(source: _Source, target: str) -> Iterator[Step]:
     """Put a file, or a folder with inodes of the sandbox's own, on the stage: to be read only."""
     # Here and not only in the bundle: a root file system has no mount options there.
-    keep = MountFlag.NOEXEC if _forbids_programs(source) else MountFlag.NONE
-    flags = MountFlag.RDONLY | _FLAGS | keep
-    if not stat.S_ISDIR(source.stat().st_mode):
+    flags = text(_read_only(source))
+    if not source.is_folder:
         yield "file", target
-        yield "show", source, target
+        yield "show", source.path, target
         yield "flags", target, flags
         return
     # An overlay of nothing over it, for the sake of its inodes: locks, watches and flushes belong
     # to an inode. Through a bind, all sandboxes and the host would have them in common. Its
     # content, and so the page cache, is still the same for all.
-    yield _folder(target)
-    yield "show", source, target
+    yield folder(target)
+    yield "show", source.path, target
     yield "overlay", target, flags, f"lowerdir={target}:{EMPTY}"
 
 
-def _forbids_programs(source: Path) -> bool:
-    return bool(os.statvfs(source).f_flag & os.ST_NOEXEC)
+def _read_only(source: _Source) -> MountFlag:
+    keep = MountFlag.NOEXEC if source.forbids_programs else MountFlag.NONE
+    return MountFlag.RDONLY | _FLAGS | keep
 
 
 def _writable(
-    spec: SandboxSpec, first_user: int, place: WorkingFolder, *, rootless: bool
+    spec: SandboxSpec, look: _Look, first_user: int, *, rootless: bool
 ) -> tuple[list[Step], list[Bind]]:
+    place = look.place
     inodes = spec.limits.inodes + _OWN_INODES + (0 if place.empty else _OVERLAY_INODES)
     options = f"mode=755,size={spec.limits.disk_bytes},nr_inodes={inodes}"
-    steps: list[Step] = [_folder(WRITABLE), ("memory", WRITABLE, _FLAGS, options)]
+    steps: list[Step] = [folder(WRITABLE), ("memory", WRITABLE, text(_FLAGS), options)]
     binds = []
-    for folder in _WRITABLE:
-        if _has(spec.root.path, folder.target):
-            path = WRITABLE / folder.name
-            steps.append(_folder(path, folder.mode, first_user, first_user))
-            binds.append(Bind(source=path, target=folder.target, writable=True))
-    secret = WRITABLE / "control" / Path(SECRET).name
-    steps.append(("secret", secret, first_user, spec.secret.reveal().hex()))
+    for each in _WRITABLE:
+        # Not every image has a /var/tmp of its own; those on other mounts are always there.
+        if look.has_var_tmp or each.target != "/var/tmp":
+            path = f"{WRITABLE}/{each.name}"
+            steps.append(folder(path, each.mode, first_user, first_user))
+            binds.append(Bind(source=path, target=each.target, writable=True))
+    secret = f"{WRITABLE}/control/{Path(SECRET).name}"
+    steps.append(("secret", secret, str(first_user), spec.secret.reveal().hex()))
     if place.target not in (bind.target for bind in binds):
         user, group = host_id(first_user, spec.root.user), host_id(first_user, spec.root.group)
         # Redirected: whole folders of the image can be renamed, too. That is root's alone.
         marks = "userxattr" if rootless else "redirect_dir=on"
         steps += _working(place, binds, first_user, (user, group), marks)
-        shown = WRITABLE / "working" if place.empty else STAGE / "working"
+        shown = f"{WRITABLE}/working" if place.empty else f"{STAGE}/working"
         binds.append(Bind(source=shown, target=place.target, writable=True))
     return steps, binds
 
@@ -244,22 +292,20 @@ def _working(
     for other in others:
         if place.target.startswith(f"{other.target}/"):
             yield from _folders(other.source, place.target.removeprefix(other.target), root)
-    path = WRITABLE / "working"
-    yield _folder(path, 0o755, *owner)
+    path = f"{WRITABLE}/working"
+    yield folder(path, 0o755, *owner)
     if place.empty:
         return
-    work, below, shown = WRITABLE / "work", STAGE / "working-below", STAGE / "working"
-    yield from (_folder(each) for each in (work, below, shown))
+    work, below, shown = f"{WRITABLE}/work", f"{STAGE}/working-below", f"{STAGE}/working"
+    yield from (folder(each) for each in (work, below, shown))
     yield "show_in", _IMAGE, place.target, below
-    yield "overlay", shown, _FLAGS, f"lowerdir={below},upperdir={path},workdir={work},{marks}"
+    layers = f"lowerdir={below},upperdir={path},workdir={work},{marks}"
+    yield "overlay", shown, text(_FLAGS), layers
 
 
-def _has(root: Path, target: str) -> bool:
-    """Not every image has a /var/tmp of its own; those on other mounts are always there."""
-    if target != "/var/tmp":
-        return True
+def _has_var_tmp(root: Path) -> bool:
     folders = (root / "var", root / "var/tmp")
-    return all(folder.is_dir() and not folder.is_symlink() for folder in folders)
+    return all(each.is_dir() and not each.is_symlink() for each in folders)
 
 
 def install_agent(program: Path, folder: Path) -> Path:

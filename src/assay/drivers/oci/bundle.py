@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 from typing import Any, Final
 
 from assay.domain.limits import SandboxLimits
@@ -37,7 +36,7 @@ from assay.drivers.linux.users import extents
 class Plan:
     """All that differs from one sandbox to the next."""
 
-    root: Path
+    root: str
     binds: Sequence[Bind]
     first_user: int
     group: str
@@ -58,7 +57,7 @@ def configuration(plan: Plan) -> dict[str, Any]:
     return {
         "ociVersion": "1.0.2",
         "hostname": HOST_NAME,
-        "root": {"path": str(plan.root), "readonly": not plan.own_kernel},
+        "root": {"path": plan.root, "readonly": not plan.own_kernel},
         "process": _process(plan),
         "mounts": [*map(_mount, MOUNTS), *map(_bind, plan.binds)],
         "annotations": dict(plan.annotations),
@@ -122,7 +121,7 @@ def _bind(bind: Bind) -> dict[str, Any]:
     if not bind.executable:
         options.append("noexec")
     return {
-        "destination": bind.target, "type": "bind", "source": str(bind.source), "options": options
+        "destination": bind.target, "type": "bind", "source": bind.source, "options": options
     }  # fmt: skip
 
 

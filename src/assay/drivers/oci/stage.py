@@ -8,7 +8,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from assay.drivers.linux import kernel
 from assay.drivers.linux.kernel import MountFlag
@@ -26,7 +26,7 @@ def stage(steps: Iterable[Step]) -> Iterator[bool]:
     """
     with _Performer() as performer:
         for name, *words in steps:
-            performer.take(str(name), words)
+            performer.take(name, words)
         yield performer.owners
 
 
@@ -43,64 +43,64 @@ class _Performer:
         for descriptor in self._held:
             os.close(descriptor)
         if self._covered:
-            kernel.detach(STAGE)
+            kernel.detach(Path(STAGE))
 
-    def take(self, name: str, words: list[Any]) -> None:
+    def take(self, name: str, words: list[str]) -> None:
         step: Callable[..., None] = getattr(self, f"_{name}")
         step(*words)
 
-    def _tmpfs(self, target: Path, flags: MountFlag, options: str) -> None:
-        kernel.mount("sandbox", target, "tmpfs", flags, options)
+    def _tmpfs(self, target: str, flags: str, options: str) -> None:
+        kernel.mount("sandbox", target, "tmpfs", MountFlag(int(flags)), options)
         self._covered |= target == STAGE
 
-    def _memory(self, target: Path, flags: MountFlag, options: str) -> None:
+    def _memory(self, target: str, flags: str, options: str) -> None:
         try:
-            kernel.mount("sandbox", target, "tmpfs", flags, f"{options},noswap")
+            self._tmpfs(target, flags, f"{options},noswap")
         except OSError as error:
             if error.errno != errno.EINVAL:  # Linux 6.4 knows noswap
                 raise
-            kernel.mount("sandbox", target, "tmpfs", flags, options)
+            self._tmpfs(target, flags, options)
 
-    def _overlay(self, target: Path, flags: MountFlag, layers: str) -> None:
+    def _overlay(self, target: str, flags: str, layers: str) -> None:
         # The stage's paths need no quoting, as those of an image might.
         try:
-            kernel.mount("sandbox", target, "overlay", flags, layers)
+            kernel.mount("sandbox", target, "overlay", MountFlag(int(flags)), layers)
         except OSError as error:
             raise overlay_refused(error.errno, str(error)) from error
 
-    def _directory(self, path: Path, mode: int, user: int, group: int) -> None:
-        path.mkdir()
-        path.chmod(mode)
-        os.chown(path, user, group)
+    def _directory(self, path: str, mode: str, user: str, group: str) -> None:
+        Path(path).mkdir()
+        Path(path).chmod(int(mode))
+        os.chown(path, int(user), int(group))
 
-    def _file(self, path: Path) -> None:
-        path.touch()
+    def _file(self, path: str) -> None:
+        Path(path).touch()
 
-    def _node(self, path: Path, major: int, minor: int) -> None:
-        os.mknod(path, stat.S_IFCHR, os.makedev(major, minor))
-        path.chmod(0o666)
+    def _node(self, path: str, major: str, minor: str) -> None:
+        os.mknod(path, stat.S_IFCHR, os.makedev(int(major), int(minor)))
+        Path(path).chmod(0o666)
 
-    def _take(self, path: Path) -> None:
+    def _take(self, path: str) -> None:
         self._held.append(os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC))
 
-    def _give(self, path: Path) -> None:
-        path.touch()
+    def _give(self, path: str) -> None:
+        self._file(path)
         descriptor = self._held.pop(0)
         try:
             kernel.mount(f"/proc/self/fd/{descriptor}", path, flags=MountFlag.BIND)
         finally:
             os.close(descriptor)
 
-    def _show(self, source: Path, target: Path) -> None:
+    def _show(self, source: str, target: str) -> None:
         kernel.mount(source, target, flags=MountFlag.BIND)
 
-    def _show_in(self, root: Path, path: str, target: Path) -> None:
-        kernel.bind_in(root, path, target)
+    def _show_in(self, root: str, path: str, target: str) -> None:
+        kernel.bind_in(Path(root), path, Path(target))
 
-    def _show_owned(self, source: Path, target: Path, first: int, count: int) -> None:
-        owners = kernel.user_namespace(first, count)
+    def _show_owned(self, source: str, target: str, first: str, count: str) -> None:
+        owners = kernel.user_namespace(int(first), int(count))
         try:
-            kernel.mount_owned(source, target, owners)
+            kernel.mount_owned(Path(source), Path(target), owners)
         except OSError as error:
             if error.errno not in _NOT_THERE:
                 raise
@@ -109,10 +109,11 @@ class _Performer:
         finally:
             os.close(owners)
 
-    def _flags(self, target: Path, flags: MountFlag) -> None:
-        kernel.mount("none", target, flags=MountFlag.REMOUNT | MountFlag.BIND | flags)
+    def _flags(self, target: str, flags: str) -> None:
+        change = MountFlag.REMOUNT | MountFlag.BIND
+        kernel.mount("none", target, flags=change | MountFlag(int(flags)))
 
-    def _secret(self, path: Path, user: int, digits: str) -> None:
-        path.write_bytes(bytes.fromhex(digits))
-        path.chmod(0o400)
-        os.chown(path, user, user)
+    def _secret(self, path: str, user: str, digits: str) -> None:
+        Path(path).write_bytes(bytes.fromhex(digits))
+        Path(path).chmod(0o400)
+        os.chown(path, int(user), int(user))

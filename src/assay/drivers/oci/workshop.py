@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import errno
 import json
-import os
 import subprocess
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Final
@@ -23,16 +20,14 @@ from assay.domain.errors import (
     DriverUnavailable,
     RuntimeFailed,
 )
-from assay.driver.port import Capabilities, Sandbox, SandboxSpec, SandboxState
-from assay.drivers.linux import kernel
+from assay.driver.port import Capabilities, Sandbox, SandboxSpec
 from assay.drivers.linux.cgroups import Groups, Start, group_of_kernel
 from assay.drivers.linux.confinement import CONTROL, Bind
 from assay.drivers.linux.dial import dial
-from assay.drivers.linux.folder import Sandboxes, is_id, new_id
-from assay.drivers.linux.layout import choose_groups, read_layout
+from assay.drivers.linux.folder import new_id
 from assay.drivers.linux.process import Process, title
-from assay.drivers.linux.stage import Staged, devices, install_agent, keeps_owners, staged
-from assay.drivers.linux.users import WIDTH, Ids, UserRanges, read_ids
+from assay.drivers.linux.stage import Staged, devices, keeps_owners, staged
+from assay.drivers.linux.workshop import Workshop
 from assay.drivers.oci.bundle import Plan, configuration
 from assay.drivers.oci.folder import BundleFolder
 from assay.drivers.oci.launcher import Launcher, close_folder, hide
@@ -42,44 +37,20 @@ from assay.drivers.oci.stage import stage
 _SECONDS_TO_START: Final = 30.0
 _SECONDS_TO_LISTEN: Final = 10.0
 _SECONDS_BETWEEN_LOOKS: Final = 0.0005
-_LEAST_ROOM: Final = 1024 * 1024
-_LEAST_INODES: Final = 16
 
 
-class Workshop:
-    """The blocking half of the driver."""
+class BundleWorkshop(Workshop[BundleFolder]):
+    """Makes them with a runtime that is told about each by a bundle."""
 
     def __init__(
         self, *, runtime: Runtime, state: Path, agent: Path, first_user: int, parallel: int
     ) -> None:
+        super().__init__(
+            name=runtime.name, state=state, agent=agent, first_user=first_user, kind=BundleFolder
+        )
         self._runtime = runtime
-        self._state = state
-        self._agent = agent
         self._parallel = parallel
         self._annotations: dict[str, str] = {}
-        self.sandboxes = Sandboxes(state / runtime.name / "sandboxes", BundleFolder)
-        self._first_user = first_user
-
-    @cached_property
-    def ids(self) -> Ids:
-        """Who we are, and which user ids we may give away."""
-        return read_ids()
-
-    @cached_property
-    def groups(self) -> Groups:
-        """Control groups, the way this host has them. Raises DriverUnavailable."""
-        return choose_groups(read_layout(), self.ids)
-
-    @cached_property
-    def _ranges(self) -> UserRanges:
-        folder, ids = self._state / "users", self.ids
-        if not ids.rootless:
-            return UserRanges(folder, first=self._first_user)
-        if not ids.enough:
-            raise DriverUnavailable(
-                f"this user namespace has {ids.count} ids; sandboxes need {WIDTH} besides 0"
-            )
-        return UserRanges(folder, first=1, last=1 + WIDTH, shared=True)
 
     @property
     def _options(self) -> Sequence[str]:
@@ -92,32 +63,15 @@ class Workshop:
         return Launcher(view, self._parallel)
 
     def capabilities(self) -> Capabilities:
-        """What can be done here. Without groups, nothing is counted for a sandbox as a whole."""
+        """What can be done here."""
         able = self._runtime.able()
-        if self._runtime.own_kernel:
-            return able
-        try:
-            groups = self.groups
-        except DriverUnavailable:
-            return able
-        limits = groups.limits
-        return replace(
-            able,
-            cleanup=groups.cleanup,
-            oom_facts=limits,
-            memory_limit=limits,
-            process_limit=limits or kernel.is_at_least(5, 14),
-            cpu_limit=limits,
-            whole_cpu_time=limits,
-            own_devices=not self.ids.rootless,
-        )
+        return able if self._runtime.own_kernel else self._counted(able)
 
     def close(self) -> None:
         """Let go of everything but the sandboxes."""
         if "_launcher" in self.__dict__:
             self._launcher.close()
-        if "groups" in self.__dict__:
-            self.groups.tidy()
+        super().close()
 
     def make(self, sandbox_id: str, spec: SandboxSpec, abandoned: threading.Event) -> Sandbox:
         """Make a sandbox and wait until its agent listens; on any failure nothing is left."""
@@ -134,7 +88,9 @@ class Workshop:
             if isinstance(error, OSError):
                 raise self._explained(error) from error
             raise
-        return Sandbox(id=sandbox_id, facts=self._facts(folder, spec, owners=owners))
+        facts = self._facts(folder, spec, process, owners=owners)
+        facts |= {"runtime": self._runtime.name, "group": self._group_of(folder.id)}
+        return Sandbox(id=sandbox_id, facts=facts)
 
     def _start(
         self, program: Path, groups: Groups, folder: BundleFolder, lock: int, spec: SandboxSpec
@@ -151,7 +107,8 @@ class Workshop:
             raise _ended_at_once(folder)
         try:
             if self._runtime.own_kernel is None:
-                groups.place(folder.id, process.pid, spec.limits, first_user)
+                groups.place(folder.id, process.pid, first_user)
+                groups.limit(folder.id, spec.limits, first_user)
         except ProcessLookupError:
             raise _ended_at_once(folder) from None
         folder.note_process(process)
@@ -160,7 +117,7 @@ class Workshop:
     def _make_groups(self, sandbox_id: str, spec: SandboxSpec, first_user: int) -> None:
         own = self._runtime.own_kernel
         if own is None:
-            self.groups.make(sandbox_id, spec.limits, first_user)
+            self.groups.make(sandbox_id, first_user)
         elif self.ids.rootless:
             raise DriverUnavailable(f"the driver {self._runtime.name} needs root; try sudo")
         else:
@@ -236,10 +193,6 @@ class Workshop:
             return {}
         return {self._runtime.filter_annotation: base64.b64encode(compiled).decode()}
 
-    @cached_property
-    def _installed_agent(self) -> Path:
-        return install_agent(self._agent, self._state / "agents")
-
     def _run(self, program: Path, folder: BundleFolder, lock: int) -> None:
         command: list[str | Path] = [
             program, *self._options, "--root", folder.runtime, "--log", folder.runtime_log,
@@ -292,17 +245,6 @@ class Workshop:
         if self._runtime.own_kernel:
             self._launcher.submit(lambda: close_folder(process.pid, CONTROL)).result()
 
-    def _facts(self, folder: BundleFolder, spec: SandboxSpec, *, owners: bool) -> dict[str, str]:
-        seen = {"owners": "shown" if owners else "hidden"} if spec.root.owners else {}
-        return {
-            **seen,
-            "runtime": self._runtime.name,
-            "process": folder.pid.read_text().strip(),
-            "folder": str(folder.path),
-            "group": self._group_of(folder.id),
-            "first_user": str(folder.range()),
-        }
-
     def time_alone(self, spec: SandboxSpec, argv: Sequence[str], stopwatch: Path) -> int:
         """Nanoseconds of the runtime's `run`, of a bundle like any other but for its program."""
         sandbox_id = new_id()
@@ -340,60 +282,9 @@ class Workshop:
             raise self._failed(program, f"{folder.log()}\n{ended.stderr}")
         return int(ended.stdout)
 
-    def examine(self, sandbox_id: str) -> SandboxState | None:
-        """What the host knows of a sandbox, or None when there is none."""
-        folder = self.sandboxes.folder(sandbox_id)
-        if not is_id(sandbox_id) or not folder.path.is_dir():
-            return None
-        process = folder.process()
-        running = process is not None and process.runs()
-        if process is not None and not running and not folder.is_known_to_runtime():
-            return None  # somebody had the runtime delete it
-        usage = self.groups.usage(sandbox_id)
-        if usage is None:
-            return SandboxState(running=running)
-        return SandboxState(
-            running=running,
-            oom_kills=usage.oom_kills,
-            cpu_ns=usage.cpu_ns,
-            memory_bytes=usage.memory_bytes,
-            processes_refused=usage.processes_refused,
-        )
-
-    def remove(self, sandbox_id: str) -> None:
-        """Remove all that belongs to a sandbox, whatever there is of it; the folder goes last.
-
-        Asking the runtime to do it (`delete --force`) would cost a program's start, and leave
-        more than half of this to do.
-        """
-        with self.sandboxes.locked(sandbox_id) as folder:
-            if folder is None:
-                return
-            self.groups.remove(sandbox_id, folder.process() or folder.half_made())
-            self._ranges.free(sandbox_id, folder.range())
-            folder.remove()
-
-    def _explained(self, error: OSError) -> DiskFull | RuntimeFailed:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT) and not self._has_room():
-            return self._disk_full(str(error))
-        if error.errno in (errno.EPERM, errno.EACCES) and os.geteuid() != 0:
-            return RuntimeFailed(
-                "only root makes sandboxes, if only in a user namespace; see `assay doctor`",
-                detail=str(error),
-            )
-        return RuntimeFailed(
-            "the host could not make a sandbox; `assay doctor` looks for the cause",
-            detail=str(error),
-        )
-
-    def _disk_full(self, detail: str) -> DiskFull:
-        return DiskFull(f"the disk is full; free some room for {self._state}", detail=detail)
-
-    def _has_room(self) -> bool:
-        """Kernel limits say "no space" too, and mean their own."""
-        room = os.statvfs(self._state)
-        inodes = room.f_favail > _LEAST_INODES or room.f_files == 0  # 0: not counted
-        return inodes and room.f_bavail * room.f_frsize > _LEAST_ROOM
+    def _is_gone(self, folder: BundleFolder) -> bool:
+        """Somebody had the runtime delete it, which leaves our folder."""
+        return not folder.is_known_to_runtime()
 
 
 def _ended_at_once(folder: BundleFolder) -> RuntimeFailed:

@@ -1,0 +1,161 @@
+"""What `lean` is told about a sandbox: two plans, the first the same for all but for names.
+
+The steps and what they take are those of `agent/lean.c`, which takes them in this order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Final
+
+from assay.drivers.linux.confinement import (
+    CAPABILITIES,
+    CORE_BYTES,
+    HOST_NAME,
+    MOUNTS,
+    OOM_SCORE,
+    READ_ONLY,
+    SOCKET,
+    masked_paths,
+    network_settings,
+)
+from assay.drivers.linux.kernel import MountFlag
+from assay.drivers.linux.stage import (
+    DEVICES,
+    EMPTY,
+    NOTHING,
+    STAGE,
+    WRITABLE,
+    Staged,
+    Step,
+    devices,
+    folder,
+    text,
+)
+from assay.drivers.linux.users import extents
+
+_SEALED: Final = text(MountFlag.RDONLY | MountFlag.NOSUID | MountFlag.NODEV | MountFlag.NOEXEC)
+_NOWHERE: Final = f"{STAGE}/nothing"
+_PROC: Final = f"{STAGE}/its-proc"
+_DEV: Final = f"{STAGE}/its-dev"
+_LISTENER: Final = f"{WRITABLE}/control/{Path(SOCKET).name}"
+_KEPT: Final = str(sum(1 << number for number in CAPABILITIES.values()))
+_LINKS: Final = {
+    "fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1",
+    "stderr": "/proc/self/fd/2", "ptmx": "pts/ptmx",
+}  # fmt: skip
+
+_FIRST_USER, _IDS = "\1", "\2"
+"""What stands in a preparation for what differs from one to the next; no path has it in it."""
+
+
+class Preparation:
+    """Everything that does not depend on what a sandbox is to be of; ends with a wait.
+
+    It differs in names and users alone, so it is made once, with marks in their places.
+    """
+
+    def __init__(
+        self, *, entrances: Iterable[str], learners: Iterable[str], mark: str, rootless: bool
+    ) -> None:
+        """`entrances` are the files of control groups that process 1 enters by, `learners` the
+        folders of groups that the agent is given; where `mark` is in them, the id goes."""
+        self._mark = mark.encode()
+        self._plan = words(_preparation(entrances, learners, rootless=rootless))
+
+    def of(self, sandbox_id: str, first_user: int) -> bytes:
+        """The plan for one sandbox."""
+        ids = "".join(f"{here} {there} {count}\n" for here, there, count in extents(first_user))
+        plan = self._plan.replace(self._mark, sandbox_id.encode())
+        plan = plan.replace(_FIRST_USER.encode(), str(first_user).encode())
+        return plan.replace(_IDS.encode(), ids.encode())
+
+
+def _preparation(
+    entrances: Iterable[str], learners: Iterable[str], *, rootless: bool
+) -> Iterator[Step]:
+    yield from (("enter", file) for file in entrances)
+    yield ("top",)
+    yield "put", "/proc/self/oom_score_adj", str(OOM_SCORE)
+    yield ("apart",)
+    yield from devices(rootless=rootless)
+    yield from _own_devices(rootless=rootless)
+    yield from _own_processes()
+    yield "name", HOST_NAME
+    yield ("loopback",)
+    yield "core", str(CORE_BYTES)
+    yield ("session",)
+    yield "input", NOTHING
+    yield from (("groups", each) for each in learners)
+    yield ("wait",)
+
+
+def _own_devices(*, rootless: bool) -> Iterator[Step]:
+    """The sandbox's /dev, with devices as on the stage."""
+    mounts = {mount.target: mount for mount in MOUNTS}
+    dev, terminals = mounts["/dev"], mounts["/dev/pts"]
+    yield folder(_DEV)
+    yield "mount", _DEV, dev.kind, text(dev.flags), ",".join(dev.options)
+    yield folder(f"{_DEV}/pts")
+    yield folder(f"{_DEV}/shm")
+    for name, (major, minor) in DEVICES.items():
+        if rootless:
+            yield "file", f"{_DEV}/{name}"
+            yield "show", f"{STAGE}/{name}", f"{_DEV}/{name}"
+        else:
+            yield "node", f"{_DEV}/{name}", f"{major}", f"{minor}"
+    for name, target in _LINKS.items():
+        yield "link", f"{_DEV}/{name}", target
+    options = ",".join(terminals.options)
+    yield "mount", f"{_DEV}/pts", terminals.kind, text(terminals.flags), options
+
+
+def _own_processes() -> Iterator[Step]:
+    """The sandbox's /proc, without what would tell of the host; its network and its users."""
+    proc = next(mount for mount in MOUNTS if mount.target == "/proc")
+    # Whoever mounts it counts groups as the host does: the sandbox's first is another there.
+    options = [f"gid={_FIRST_USER}" if each == "gid=0" else each for each in proc.options]
+    yield folder(_PROC)
+    yield "mount", _PROC, proc.kind, text(proc.flags), ",".join(options)
+    yield "users", _PROC, _IDS
+    for name, value in network_settings().items():
+        yield "put", f"{_PROC}/sys/{name.replace('.', '/')}", value
+    yield "file", _NOWHERE
+    yield "show", NOTHING, _NOWHERE
+    yield "flags", _NOWHERE, _SEALED
+    yield "cover", EMPTY, _SEALED
+    for path in masked_paths():
+        yield "show", EMPTY if Path(path).is_dir() else _NOWHERE, _within(path)
+    for path in READ_ONLY:
+        yield "cover", _within(path), _SEALED
+
+
+def _within(path: str) -> str:
+    return f"{_PROC}{path.removeprefix('/proc')}"
+
+
+def completion(shown: Staged, *, first_user: int, command: Sequence[str]) -> Iterator[Step]:
+    """What is the sandbox's own; ends with its agent."""
+    yield from shown.steps
+    yield "listen", _LISTENER, str(first_user)
+    yield "root", shown.root
+    yield "move", _PROC, "/proc"
+    yield "move", _DEV, "/dev"
+    for bind in shown.binds:  # which have on the stage the flags that they shall have
+        yield "bind", bind.source, bind.target
+    yield ("pivot",)
+    yield ("become",)
+    yield "capabilities", _KEPT
+    yield ("filter",)
+    yield "run", *command
+
+
+def words(steps: Iterable[Step]) -> bytes:
+    """The plan as it is sent. Raises ValueError for a word with a zero byte."""
+    texts = list(chain.from_iterable(steps))
+    plan = "\0".join(texts)
+    if plan.count("\0") != len(texts) - 1:
+        raise ValueError("a path or option has a zero byte")
+    return plan.encode(errors="surrogateescape") + b"\0"

@@ -1,0 +1,153 @@
+"""Sandboxes made ahead of time, but for what they are of: processes in namespaces and groups."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from assay.domain.errors import AssayError
+from assay.drivers.lean.helper import Shell
+from assay.drivers.linux.folder import SandboxFolder, new_id
+from assay.drivers.linux.process import Process
+
+_SECONDS_AFTER_FAILURE: Final = 5.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prepared:
+    """One that waits to hear what it is to be the agent of; `lock` is on its folder."""
+
+    folder: SandboxFolder
+    lock: int
+    shell: Shell
+    process: Process
+    first_user: int
+
+    @property
+    def id(self) -> str:
+        """Of the sandbox that it becomes."""
+        return self.folder.id
+
+
+class Stock:
+    """Keeps `most` of them, made while nothing else is to be done; they end with this process.
+
+    Each lies in a folder beside the sandboxes', locked for as long as anybody can use it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        most: int,
+        *,
+        prepare: Callable[[str], Prepared],
+        discard: Callable[[SandboxFolder], None],
+    ) -> None:
+        """`prepare` makes one of that id; `discard` removes all that belongs to one that ended."""
+        self._path = path
+        self._most = most
+        self._prepare = prepare
+        self._discard = discard
+        self._ready: deque[Prepared] = deque()
+        self._reserved: dict[str, Prepared] = {}
+        self._at_work = 0
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread: threading.Thread | None = None
+
+    def __len__(self) -> int:
+        return len(self._ready)
+
+    def folder(self, sandbox_id: str) -> SandboxFolder:
+        """Where one lies."""
+        return SandboxFolder(self._path / sandbox_id)
+
+    def reserve(self) -> str:
+        """The id of one that is ready, or a new one."""
+        with self._changed:
+            if not self._ready:
+                return new_id()
+            prepared = self._ready.popleft()
+            self._reserved[prepared.id] = prepared
+            return prepared.id
+
+    @contextlib.contextmanager
+    def at_work(self, sandbox_id: str) -> Iterator[Prepared | None]:
+        """The one with this id, if there is one; meanwhile no others are made."""
+        with self._changed:
+            self._at_work += 1
+            prepared = self._reserved.pop(sandbox_id, None)
+        try:
+            yield prepared
+        finally:
+            with self._changed:
+                self._at_work -= 1
+                if self._most and self._thread is None and not self._closed:
+                    self._thread = threading.Thread(target=self._keep, name="assay-preparer")
+                    self._thread.start()
+                self._changed.notify()
+
+    def give_up(self, prepared: Prepared) -> None:
+        """End one, and remove what belongs to it."""
+        prepared.shell.close()
+        try:
+            self._discard(prepared.folder)
+        finally:
+            os.close(prepared.lock)
+
+    def _keep(self) -> None:
+        # Whoever waits for a sandbox, or runs in one, goes first.
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+        self._remove_abandoned()
+        while True:
+            with self._changed:
+                self._changed.wait_for(self._may_prepare)
+                if self._closed:
+                    return
+            try:
+                prepared = self._prepare(new_id())
+            except (AssayError, OSError):  # who needs one will see, and say, why
+                with self._changed:
+                    self._changed.wait_for(lambda: self._closed, _SECONDS_AFTER_FAILURE)
+                continue
+            with self._changed:
+                self._ready.append(prepared)
+
+    def _may_prepare(self) -> bool:
+        return self._closed or (not self._at_work and len(self._ready) < self._most)
+
+    def _remove_abandoned(self) -> None:
+        """Those of servers that are gone: nobody else looks here."""
+        with contextlib.suppress(OSError):
+            for path in self._path.iterdir():
+                with contextlib.suppress(AssayError, OSError):
+                    self._remove_if_abandoned(path)
+
+    def _remove_if_abandoned(self, path: Path) -> None:
+        lock = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.exists():
+                self._discard(SandboxFolder(path))
+        finally:
+            os.close(lock)
+
+    def close(self) -> None:
+        """End all that are ready."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join()
+        while self._ready:
+            with contextlib.suppress(AssayError, OSError):
+                self.give_up(self._ready.popleft())
+        with contextlib.suppress(OSError):
+            self._path.rmdir()

@@ -1,0 +1,168 @@
+"""Makes sandboxes with `lean`: what is the same for all, perhaps long before, then the rest."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import threading
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+from assay.domain.errors import AssayError, RuntimeFailed
+from assay.driver.port import Capabilities, Sandbox, SandboxSpec
+from assay.drivers.lean.helper import Helper, Refused, open_log
+from assay.drivers.lean.plan import Preparation, completion, words
+from assay.drivers.lean.stock import Prepared, Stock
+from assay.drivers.linux.confinement import agent_command, instead_of_groups
+from assay.drivers.linux.folder import SandboxFolder
+from assay.drivers.linux.process import Process
+from assay.drivers.linux.stage import keeps_owners, overlay_refused, staged
+from assay.drivers.linux.workshop import Workshop
+
+_MARK: Final = "\3"
+_OVERLAY: Final = "overlay "
+_NO_PROCESS_DETAIL: Final = "what the kernel had against it is in `dmesg`"
+
+
+class LeanWorkshop(Workshop[SandboxFolder]):
+    """Up to `stock` processes wait, prepared, for the sandboxes to come."""
+
+    def __init__(
+        self, *, program: Path, state: Path, agent: Path, first_user: int, stock: int
+    ) -> None:
+        super().__init__(
+            name="lean", state=state, agent=agent, first_user=first_user, kind=SandboxFolder
+        )
+        self.helper = Helper(program)
+        # Without root, which user ids a sandbox has depends on its image.
+        self.stock = Stock(
+            state / self.name / "prepared",
+            0 if self.ids.rootless else stock,
+            prepare=self._prepare,
+            discard=self._remove,
+        )
+
+    def capabilities(self) -> Capabilities:
+        """What can be done here."""
+        return self._counted(Capabilities())
+
+    def reserve(self) -> str:
+        """The id of the sandbox that is to be made next: of one that is prepared, if any is."""
+        return self.stock.reserve()
+
+    def make(self, sandbox_id: str, spec: SandboxSpec, abandoned: threading.Event) -> Sandbox:
+        """Make a sandbox whose agent accepts connections; on any failure nothing is left."""
+        try:
+            with self.stock.at_work(sandbox_id) as found:
+                prepared = found or self._prepare(sandbox_id, owners=spec.root.owners)
+                try:
+                    folder = self._complete(prepared, spec, abandoned)
+                except BaseException:
+                    self._give_up(prepared)
+                    raise
+        except Refused as error:
+            raise self._failed(error) from error
+        except OSError as error:
+            raise self._explained(error) from error
+        os.close(prepared.lock)
+        owners = not prepared.shell.hides_owners and keeps_owners(
+            spec.root, prepared.first_user, rootless=self.ids.rootless
+        )
+        facts = self._facts(folder, spec, prepared.process, owners=owners)
+        return Sandbox(id=sandbox_id, facts=facts)
+
+    # --- what is the same for all ----------------------------------------------------------------
+
+    @cached_property
+    def _preparation(self) -> Preparation:
+        groups = self.groups
+        return Preparation(
+            entrances=groups.entrances(_MARK),
+            learners=groups.learners(_MARK),
+            mark=_MARK,
+            rootless=self.ids.rootless,
+        )
+
+    def _prepare(self, sandbox_id: str, *, owners: bool = False) -> Prepared:
+        folder = self.stock.folder(sandbox_id)
+        folder.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.path.mkdir(mode=0o700)
+        lock = os.open(folder.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return self._begin(folder, lock, owners=owners)
+        except BaseException:
+            # What can't be removed now is found by the next server.
+            with contextlib.suppress(AssayError, OSError):
+                self._remove(folder)
+            os.close(lock)
+            raise
+
+    def _begin(self, folder: SandboxFolder, lock: int, *, owners: bool) -> Prepared:
+        first_user = self._ranges.take(folder.id, owners=owners)
+        folder.note_range(first_user)
+        self.groups.make(folder.id, first_user)
+        plan = self._preparation.of(folder.id, first_user)
+        log = open_log(folder.agent_log)
+        try:
+            shell = self.helper.start(plan, log, lock)
+        finally:
+            os.close(log)
+        try:
+            process = Process.find(shell.pid)
+            shell.wait_until_ready()
+            if process is None:
+                raise RuntimeFailed("lean's process ended at once", detail=_NO_PROCESS_DETAIL)
+            self.groups.place(folder.id, shell.pid, first_user)
+            folder.note_process(process)
+        except BaseException:
+            shell.close()
+            raise
+        return Prepared(
+            folder=folder, lock=lock, shell=shell, process=process, first_user=first_user
+        )
+
+    # --- what is its own -------------------------------------------------------------------------
+
+    def _complete(
+        self, prepared: Prepared, spec: SandboxSpec, abandoned: threading.Event
+    ) -> SandboxFolder:
+        shown = staged(spec, self._installed_agent, prepared.first_user, rootless=self.ids.rootless)
+        groups = self.groups
+        held = ("--cgroups", str(len(groups.learners(prepared.id))))
+        command = agent_command(
+            spec.unclaimed_seconds, *(held if groups.limits else instead_of_groups(spec.limits))
+        )
+        plan = words(completion(shown, first_user=prepared.first_user, command=command))
+        prepared.folder.note_image(spec.root.digest)
+        groups.limit(prepared.id, spec.limits, prepared.first_user)
+        folder = self.sandboxes.take(prepared.folder)
+        prepared.shell.complete(plan, abandoned)
+        if not prepared.process.runs():
+            raise RuntimeFailed("the agent ended as soon as it was started", detail=folder.log())
+        return folder
+
+    def _give_up(self, prepared: Prepared) -> None:
+        prepared.shell.close()
+        taken = self.sandboxes.folder(prepared.id)
+        with contextlib.suppress(AssayError, OSError):
+            self._remove(taken if taken.path.exists() else prepared.folder)
+        os.close(prepared.lock)
+
+    def _failed(self, error: Refused) -> AssayError:
+        if error.number in (errno.ENOSPC, errno.EDQUOT) and not self._has_room():
+            return self._disk_full(str(error))
+        if str(error).startswith(_OVERLAY):
+            return overlay_refused(error.number, str(error))
+        return RuntimeFailed(
+            "lean could not make a sandbox; `assay doctor` looks for the cause", detail=str(error)
+        )
+
+    def close(self) -> None:
+        """Let go of everything but the sandboxes."""
+        self.stock.close()
+        self.helper.close()
+        super().close()
