@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable
 from typing import Final
 
 from assay.agent import protocol as wire
 from assay.agent.execution import Execution, Observer, copy_of
 from assay.agent.heartbeat import Heartbeat, Timings
+from assay.agent.inbox import Inbox
 from assay.agent.messages import (
     KnownExecution,
     Ready,
@@ -17,7 +17,7 @@ from assay.agent.messages import (
     hello_frame,
     to_refusal,
 )
-from assay.agent.outbox import Outbox, broken_by
+from assay.agent.outbox import Outbox
 from assay.domain.command import LEARNER_UID, Command
 from assay.domain.errors import (
     AgentRefused,
@@ -29,9 +29,6 @@ from assay.domain.facts import Source
 from assay.domain.limits import ExecutionLimits
 from assay.driver.port import ByteStream, Secret
 
-READ_BYTES: Final = 262_144
-FRAMES_AT_ONCE: Final = 256
-"""So many frames of one read are handled before everybody else in the event loop has a turn."""
 NO_LIMITS: Final = ExecutionLimits(
     wall_seconds=None, cpu_seconds=None, output_bytes=None, open_files=None
 )
@@ -45,8 +42,9 @@ _NUMBERS_MOST: Final = 2**31
 class Agent:
     """A connection to the agent of one sandbox, made by `connect`.
 
-    One task reads; everything else happens in the caller's. When the connection is lost, every
-    execution raises `lost`, and a new connection can attach to what goes on in the sandbox.
+    What comes is handled at once; everything else happens in the caller's task. When the
+    connection is lost, every execution raises `lost`, and a new connection can attach to what
+    goes on in the sandbox.
     """
 
     def __init__(
@@ -66,15 +64,13 @@ class Agent:
         self._stream = stream
         self._timings = timings
         self._kernel = Source.GUEST if own_kernel else Source.HOST
-        self._decoder = wire.FrameDecoder(wire.TO_HOST)
+        self._inbox = Inbox(stream, self._receive, self._lose)
         self._outbox = Outbox(stream, self._lose)
         self._executions: dict[int, Execution] = {}
         self._last_number = 0
         self._pings = 0
         self._pinged: dict[int, asyncio.Future[None]] = {}
         self._heartbeat: Heartbeat | None = None
-        self._reader: asyncio.Task[None] | None = None
-        self._receiving = False
 
     @classmethod
     async def connect(
@@ -220,24 +216,21 @@ class Agent:
         self._shut(ConnectionLost("the connection to the agent was closed"))
         await self._stream.aclose()
         await self._outbox.finish()
-        reader = self._reader
-        if reader is not None and reader is not asyncio.current_task():
-            await asyncio.wait((reader,))
-        self._reader = self.on_lost = None
+        await self._inbox.finish()
+        self.on_lost = None
 
     # --- opening -----------------------------------------------------------------------------
 
     async def _greet(self, epoch: int) -> None:
-        while data := await self._read_some():
-            frames = self._decoder.feed(data)
-            for frame in frames:
-                self._accept(frame, epoch)
-                self._watch()
-                await self._receive_all(frames)
-                if self.lost is None:
-                    self._reader = asyncio.get_running_loop().create_task(self._read())
-                return
-        raise ConnectionLost("the sandbox's agent closed the connection")
+        self._accept(await self._inbox.first(), epoch)
+        self._heartbeat = Heartbeat(
+            self._timings,
+            last_sent=lambda: self._outbox.last_sent,
+            last_heard=lambda: self._inbox.last_heard,
+            ping=self._next_ping,
+            silent=self._on_silence,
+        )
+        self._inbox.start()
 
     def _accept(self, frame: wire.Frame, epoch: int) -> None:
         if frame.type == wire.REFUSED:
@@ -262,68 +255,12 @@ class Agent:
         if self._last_number > _NUMBERS_MOST:
             raise wire.violation("a sandbox that has used up its numbers for executions")
 
-    def _watch(self) -> None:
-        self._heartbeat = Heartbeat(
-            self._timings,
-            last_sent=lambda: self._outbox.last_sent,
-            ping=self._next_ping,
-            silent=self._on_silence,
-        )
-
     # --- receiving ---------------------------------------------------------------------------
 
-    async def _read(self) -> None:
-        try:
-            while data := await self._read_some():
-                await self._receive_all(self._decoder.feed(data))
-                if self.lost is not None:
-                    return
-                # A read that never has to wait must not keep everyone else waiting.
-                await asyncio.sleep(0)
-            self._lose(ConnectionLost("the sandbox's agent closed the connection"))
-        except ConnectionLost as error:
-            self._lose(error)
-        finally:
-            self._shut(ConnectionLost("the connection to the agent was closed"))
-            await self._stream.aclose()
-
-    async def _read_some(self) -> bytes:
-        try:
-            return await self._stream.read(READ_BYTES)
-        except ConnectionLost:
-            raise
-        except Exception as error:  # a stream that breaks its contract is broken, too
-            raise broken_by(error) from error
-
-    async def _receive_all(self, frames: Iterator[wire.Frame]) -> None:
-        if self._heartbeat is not None:
-            self._heartbeat.last_heard = asyncio.get_running_loop().time()
-        more = self._receive_some(frames)
-        while more:
-            # One read can hold thousands of small frames; others must not wait for all of them.
-            await asyncio.sleep(0)
-            more = self._receive_some(frames)
-
-    def _receive_some(self, frames: Iterator[wire.Frame]) -> bool:
-        """Handle the next frames, and say whether there may be more."""
-        self._receiving = True
-        count = 0
-        try:
-            for frame in islice(frames, FRAMES_AT_ONCE):
-                count += 1
-                if frame.channel:
-                    self._receive(frame)
-                else:
-                    self._on_connection(frame)
-                if self.lost is not None:
-                    break
-        except ProtocolViolation as error:
-            self._lose(error)
-        finally:
-            self._receiving = False
-        return count == FRAMES_AT_ONCE and self.lost is None and not self.closed
-
     def _receive(self, frame: wire.Frame) -> None:
+        if not frame.channel:
+            self._on_connection(frame)
+            return
         execution = self._executions.get(frame.channel)
         if execution is not None:
             execution.receive(frame)
@@ -374,7 +311,7 @@ class Agent:
         self._shut(error)
 
     def _shut(self, error: ConnectionLost | ProtocolViolation) -> None:
-        """Stop at once; the task that reads closes the stream."""
+        """Stop at once."""
         if self._heartbeat is not None:
             self._heartbeat.stop()
             self._heartbeat = None
@@ -385,8 +322,7 @@ class Agent:
         for answered in self._pinged.values():
             if not answered.done():
                 answered.set_exception(copy_of(error))
-        if self._reader is not None and not self._receiving:
-            self._reader.cancel()
+        self._inbox.close()
 
     def _start(
         self,

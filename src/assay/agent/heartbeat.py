@@ -29,7 +29,7 @@ class Heartbeat:
     """One timer that looks after both kinds of silence.
 
     `last_sent` says when something was sent, or None while something is on its way that the agent
-    does not take: it would not take a PING either. The reader sets `last_heard`.
+    does not take: it would not take a PING either. `last_heard` says when something came.
     """
 
     def __init__(
@@ -37,32 +37,35 @@ class Heartbeat:
         timings: Timings,
         *,
         last_sent: Callable[[], float | None],
+        last_heard: Callable[[], float],
         ping: Callable[[], None],
         silent: Callable[[], None],
     ) -> None:
         self._timings = timings
         self._last_sent = last_sent
+        self._last_heard = last_heard
         self._ping = ping
         self._silent = silent
         self._loop = asyncio.get_running_loop()
-        self.last_heard = self._loop.time()
-        self._plan(self.last_heard)
+        self._silent_since = self._loop.time()
+        self._plan(self._silent_since)
 
     def stop(self) -> None:
         """End it."""
         self._timer.cancel()
 
     def _plan(self, spoken: float) -> None:
-        self._due = min(spoken + self._timings.ping, self.last_heard + self._timings.silence)
+        self._due = min(spoken + self._timings.ping, self._silent_since + self._timings.silence)
         self._timer = self._loop.call_at(self._due, self._beat)
 
     def _beat(self) -> None:
         now = self._loop.time()
+        self._silent_since = max(self._silent_since, self._last_heard())
         if now - self._due > self._timings.ping / 5:
             # This program itself stood still (a suspended machine): what the agent sent meanwhile
             # may still lie in the socket, so the silence counts from now.
-            self.last_heard = now
-        if now - self.last_heard >= self._timings.silence - _ROUNDING:
+            self._silent_since = now
+        if now - self._silent_since >= self._timings.silence - _ROUNDING:
             self._silent()
             return
         spoken = self._last_sent()

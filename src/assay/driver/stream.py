@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import Final, Protocol, runtime_checkable
 
 from assay.domain.errors import ConnectionLost
+
+LISTEN_BYTES: Final = 262_144
+"""What `DirectReads` hands over at one time, at most."""
 
 
 @runtime_checkable
@@ -22,6 +26,37 @@ class DirectWrites(Protocol):
 
         Not while a `write` is under way. Raises ConnectionLost when the stream is broken.
         """
+        ...
+
+
+@runtime_checkable
+class DirectReads(Protocol):
+    """What a ByteStream may offer besides: handing over what comes, in place of `read`.
+
+    Who has it gets bytes without a task that waits for them.
+    """
+
+    def listen(
+        self,
+        on_bytes: Callable[[bytes], None],
+        on_end: Callable[[ConnectionLost | None], None],
+    ) -> None:
+        """From now on call `on_bytes` with what comes, one turn of the event loop for each call.
+
+        At the end comes `on_end`, once, with the reason if it broke. Nobody may `read` any more.
+        """
+        ...
+
+    def pause(self) -> None:
+        """Hand over nothing until `resume`."""
+        ...
+
+    def resume(self) -> None:
+        """Go on handing over."""
+        ...
+
+    def close(self) -> None:
+        """Close both directions at once; nothing is handed over after this, no end either."""
         ...
 
 
@@ -42,6 +77,8 @@ class SocketStream:
         self._writing: asyncio.Future[None] | None = None
         self._left = b""
         self._drained = False
+        self._on_bytes: Callable[[bytes], None] | None = None
+        self._on_end: Callable[[ConnectionLost | None], None] | None = None
 
     async def read(self, most: int) -> bytes:
         """Return 1 to `most` bytes, or b"" at the end."""
@@ -82,6 +119,45 @@ class SocketStream:
         finally:
             self._reading = None
         return data
+
+    def listen(
+        self,
+        on_bytes: Callable[[bytes], None],
+        on_end: Callable[[ConnectionLost | None], None],
+    ) -> None:
+        """Call `on_bytes` with what comes, and `on_end` once, in place of `read`."""
+        self._on_bytes, self._on_end = on_bytes, on_end
+        self._watched = False  # for `read`: the new registration takes its place
+        self.resume()
+
+    def pause(self) -> None:
+        """Hand over nothing until `resume`."""
+        self._unwatch()
+
+    def resume(self) -> None:
+        """Go on handing over."""
+        if not self._watched and self._socket.fileno() >= 0:
+            self._loop.add_reader(self._socket.fileno(), self._hand_over)
+            self._watched = True
+            if self._left:  # of a read that was cancelled
+                self._loop.call_soon(self._hand_over)
+
+    def _hand_over(self) -> None:
+        if self._on_bytes is None or self._on_end is None or not self._watched:
+            return
+        try:
+            data, self._left = self._left or self._socket.recv(LISTEN_BYTES), b""
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._unwatch()
+            self._on_end(_broken(error))
+            return
+        if data:
+            self._on_bytes(data)
+        else:
+            self._unwatch()
+            self._on_end(None)
 
     def _on_readable(self) -> None:
         if self._reading is None or self._reading.done():
@@ -128,11 +204,16 @@ class SocketStream:
 
     async def aclose(self) -> None:
         """Close the socket; who waits in `read` or `write` gets ConnectionLost."""
+        self.close()
+
+    def close(self) -> None:
+        """What `aclose` does, without being a coroutine."""
         if self._socket.fileno() < 0:
             return
         self._unwatch()
         self._loop.remove_writer(self._socket.fileno())
         self._socket.close()
+        self._on_bytes = self._on_end = None
         for waiting in (self._reading, self._writing):
             if waiting is not None and not waiting.done():
                 waiting.set_exception(_closed())

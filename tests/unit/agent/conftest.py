@@ -1,6 +1,7 @@
 """A connection whose other side the test itself plays, and sandboxes of the fake driver."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -13,7 +14,8 @@ from assay.agent.heartbeat import Timings
 from assay.agent.messages import KnownExecution, Ready, exit_payload
 from assay.agent.session import Session, open_session
 from assay.domain.facts import Facts
-from assay.driver.port import RootFilesystem, SandboxSpec, Secret
+from assay.driver.port import ByteStream, RootFilesystem, SandboxSpec, Secret
+from assay.driver.stream import SocketStream
 from assay.drivers.fake import FakeDriver, Program
 from assay.drivers.fake.stream import MemoryStream, stream_pair
 
@@ -23,7 +25,7 @@ SECRET = Secret(bytes(range(32)))
 class Peer:
     """The agent's side of a connection, played by hand."""
 
-    def __init__(self, stream: MemoryStream) -> None:
+    def __init__(self, stream: ByteStream) -> None:
         self.stream = stream
         self.frames: list[wire.Frame] = []
         self._decoder = wire.FrameDecoder(wire.TO_AGENT)
@@ -42,6 +44,12 @@ class Peer:
         frame = await self.receive()
         assert frame.type == kind, f"type {frame.type} came instead of {kind}"
         return frame
+
+    async def cut(self) -> None:
+        """Break the connection, losing what is under way."""
+        if isinstance(self.stream, MemoryStream):
+            self.stream.cut()
+        await self.stream.aclose()
 
     async def silent(self) -> bool:
         """Whether nothing has come, and nothing is about to."""
@@ -68,9 +76,17 @@ class Peer:
 Link = Callable[..., Awaitable[tuple[Agent, Peer]]]
 
 
-@pytest.fixture
-async def link() -> AsyncIterator[Link]:
-    """Connect an agent's client to a peer."""
+def socket_pair(capacity: int) -> tuple[SocketStream, SocketStream]:
+    """Two streams that hold about so many bytes under way; what exactly is the kernel's affair."""
+    ours, theirs = socket.socketpair()
+    for each in (ours, theirs):
+        each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, capacity)
+    return SocketStream(ours), SocketStream(theirs)
+
+
+@pytest.fixture(params=[stream_pair, socket_pair], ids=["memory", "socket"])
+async def link(request: pytest.FixtureRequest) -> AsyncIterator[Link]:
+    """Connect an agent's client to a peer: by a task that reads, and by a socket's own calls."""
     async with AsyncExitStack() as stack:
 
         async def connect(
@@ -79,12 +95,15 @@ async def link() -> AsyncIterator[Link]:
             timings: Timings | None = None,
             own_kernel: bool = False,
             capacity: int = 212_992,
+            exact: bool = False,
         ) -> tuple[Agent, Peer]:
-            ours, theirs = stream_pair(capacity)
+            pair = stream_pair if exact else request.param
+            ours, theirs = pair(capacity)
             peer = Peer(theirs)
             ready = Ready(epoch=1, release="0.1", capabilities=frozenset({"x"}), known=known)
             await peer.send(wire.frame(0, wire.READY, ready.encode()))
             agent = await Agent.connect(ours, SECRET, timings=timings, own_kernel=own_kernel)
+            stack.push_async_callback(theirs.aclose)
             stack.push_async_callback(agent.aclose)
             await peer.expect(wire.HELLO)
             return agent, peer

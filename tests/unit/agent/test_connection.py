@@ -395,6 +395,6 @@ async def test_a_stream_that_breaks_its_contract_is_a_broken_connection(
 async def test_nothing_but_our_own_errors_comes_out(link) -> None:
     agent, peer = await link()
     execution = await agent.start(COMMAND)
-    peer.stream.cut()
+    await peer.cut()
     with pytest.raises(AssayError):
         await execution.wait()

@@ -8,8 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from assay.agent import protocol as wire
-from assay.agent.client import FRAMES_AT_ONCE, Agent
+from assay.agent.client import Agent
 from assay.agent.execution import Execution
+from assay.agent.inbox import FRAMES_AT_ONCE
 from assay.agent.messages import Ready, exit_payload, refusal
 from assay.domain.command import Command
 from assay.domain.errors import AssayError
@@ -149,7 +150,7 @@ async def test_many_small_frames_do_not_keep_others_waiting(link) -> None:
     execution = await agent.start(Command(argv=("flood",)))
     count = 15_000
     await peer.send(*(wire.output_frame(1, offset, 1, b"x") for offset in range(count)))
-    seen = [0]
+    seen = [execution.output_offset]
     while execution.output_offset < count:
         await asyncio.sleep(0)
         seen.append(execution.output_offset)

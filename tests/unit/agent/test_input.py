@@ -134,7 +134,7 @@ async def test_signals_and_sizes_are_sent_as_they_are(link) -> None:
 
 
 async def test_a_keystroke_waits_for_one_bulk_frame_and_no_more(link) -> None:
-    agent, peer, bulk = await started(link, capacity=65_536)
+    agent, peer, bulk = await started(link, capacity=65_536, exact=True)
     others = [await agent.start(CAT) for _ in range(4)]
     terminal = await agent.start(TERMINAL)
     for _ in range(5):
@@ -164,7 +164,7 @@ async def test_a_keystroke_waits_for_one_bulk_frame_and_no_more(link) -> None:
 
 
 async def test_bulk_input_of_several_programs_takes_turns(link) -> None:
-    agent, peer, one = await started(link, capacity=65_536)
+    agent, peer, one = await started(link, capacity=65_536, exact=True)
     two = await agent.start(CAT)
     await peer.expect(wire.EXEC)
     for number in (1, 2):

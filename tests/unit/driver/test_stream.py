@@ -8,7 +8,7 @@ import pytest
 
 from assay.domain.errors import ConnectionLost
 from assay.driver.port import ByteStream
-from assay.driver.stream import DirectWrites, SocketStream
+from assay.driver.stream import DirectReads, DirectWrites, SocketStream
 
 
 @pytest.fixture
@@ -23,6 +23,7 @@ async def pair():
 async def test_it_is_a_byte_stream_with_direct_writes(pair) -> None:
     assert isinstance(pair[0], ByteStream)
     assert isinstance(pair[0], DirectWrites)
+    assert isinstance(pair[0], DirectReads)
 
 
 async def test_megabytes_arrive_whole_in_both_directions_at_once(pair) -> None:
@@ -144,3 +145,110 @@ async def test_bytes_that_nobody_waits_for_cost_no_turns_of_the_loop(pair) -> No
     loop._selector.select = select
     assert turns < 10
     assert await two.read(1) == b"c"
+
+
+# --- handing over what comes ----------------------------------------------------------------------
+
+
+class Heard:
+    """What a stream has handed over."""
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.ends: list[ConnectionLost | None] = []
+
+    def on_bytes(self, data: bytes) -> None:
+        assert data
+        self.data += data
+
+
+async def listening(stream: SocketStream) -> Heard:
+    heard = Heard()
+    stream.listen(heard.on_bytes, heard.ends.append)
+    await asyncio.sleep(0.01)
+    return heard
+
+
+async def test_what_comes_is_handed_over_in_order_and_then_the_end(pair) -> None:
+    one, two = pair
+    await one.write(b"before ")
+    heard = await listening(two)
+    data = random.Random(2).randbytes(3_000_000)
+    await one.write(data)
+    await one.aclose()
+    await asyncio.sleep(0.01)
+    assert heard.data == b"before " + data
+    assert heard.ends == [None]
+
+
+async def test_each_turn_of_the_loop_hands_over_once(pair) -> None:
+    one, two = pair
+    turns: list[int] = []
+    turn = 0
+
+    async def count() -> None:
+        nonlocal turn
+        while True:
+            turn += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    two.listen(lambda data: turns.append(turn), lambda error: None)
+    await one.write(bytes(2_000_000))
+    await asyncio.sleep(0.01)
+    counting.cancel()
+    assert len(turns) == len(set(turns)) > 5
+
+
+async def test_a_pause_hands_over_nothing_and_loses_nothing(pair) -> None:
+    one, two = pair
+    heard = await listening(two)
+    two.pause()
+    await one.write(b"abc")
+    await asyncio.sleep(0.01)
+    assert heard.data == b""
+    two.resume()
+    two.resume()
+    await asyncio.sleep(0.01)
+    assert heard.data == b"abc"
+
+
+async def test_what_a_cancelled_read_has_got_is_handed_over_first(pair) -> None:
+    one, two = pair
+    reading = asyncio.create_task(two.read(100))
+    await asyncio.sleep(0)
+    two._reading.set_result(b"ab")  # in the turn in which the reader is cancelled
+    reading.cancel()
+    await asyncio.wait((reading,))
+    await one.write(b"cd")
+    heard = await listening(two)
+    await asyncio.sleep(0.01)
+    assert heard.data == b"abcd"
+
+
+async def test_nothing_is_handed_over_after_closing_amid_it(pair) -> None:
+    one, two = pair
+    calls = []
+
+    def close_at_once(data: bytes) -> None:
+        calls.append(data)
+        two.close()
+
+    two.listen(close_at_once, calls.append)
+    one.try_write(bytes(400_000))
+    await asyncio.sleep(0.02)
+    assert len(calls) == 1
+
+
+async def test_a_broken_stream_says_why() -> None:
+    server = socket.create_server(("127.0.0.1", 0))
+    ours = socket.create_connection(server.getsockname())
+    theirs, _ = server.accept()
+    stream = SocketStream(ours)
+    heard = await listening(stream)
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes((1, 0, 0, 0, 0, 0, 0, 0)))
+    theirs.close()  # which resets the connection
+    await asyncio.sleep(0.02)
+    assert [type(each) for each in heard.ends] == [ConnectionLost]
+    await stream.aclose()
+    server.close()
