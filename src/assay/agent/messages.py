@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -283,25 +283,20 @@ def exit_payload(facts: Facts) -> bytes:
 def to_facts(payload: bytes, *, kernel: Source) -> Facts:
     """Decode EXIT; `kernel` is whose kernel the agent runs on, GUEST or HOST."""
     found = dict(wire.fields(payload))
-    number = {tag: wire.to_number(found[tag]) for tag in (32, 33, 34, 35) if tag in found}
-    measured = {
-        name: _decode_measurement(found[tag], kernel)
-        for tag, name in _MEASURED.items()
-        if tag in found
-    }
-    if (32 in number) == (33 in number):
+    if (32 in found) == (33 in found):
         raise wire.violation("EXIT with neither or both of an exit code and a signal")
+    start_errno = _number(found, 35, 1, 4095, "errno")
     return Facts(
-        exit_code=_within(number.get(32), 0, 255, "exit code"),
-        signal=_within(number.get(33), 1, 127, "signal"),
-        killed_by=_REASONS.get(_within(number.get(34), 1, 4, "reason") or 0),
-        start_error=_errno_name(_within(number.get(35), 1, 4095, "errno")),
-        start_step=wire.to_text(found[36])[:16] if {35, 36} <= found.keys() else None,
-        wall_ns=measured.get("wall_ns"),
-        cpu_ns=measured.get("cpu_ns"),
-        peak_memory_bytes=measured.get("peak_memory_bytes"),
-        output_bytes=measured.get("output_bytes"),
-        oom_kills=measured.get("oom_kills"),
+        exit_code=_number(found, 32, 0, 255, "exit code"),
+        signal=_number(found, 33, 1, 127, "signal"),
+        killed_by=_REASONS.get(_number(found, 34, 1, 4, "reason") or 0),
+        start_error=_errno_name(start_errno),
+        start_step=None if start_errno is None or 36 not in found else _step(found[36]),
+        wall_ns=_measurement(found, 37, kernel),
+        cpu_ns=_measurement(found, 38, kernel),
+        peak_memory_bytes=_measurement(found, 39, kernel),
+        output_bytes=_measurement(found, 40, kernel),
+        oom_kills=_measurement(found, 41, kernel),
     )
 
 
@@ -309,10 +304,18 @@ def _errno_name(number: int | None) -> str | None:
     return None if number is None else errno.errorcode.get(number, f"errno {number}")
 
 
-def _within(value: int | None, least: int, most: int, name: str) -> int | None:
-    if value is not None and not least <= value <= most:
-        raise wire.violation(f"{name} {value} in EXIT")
-    return value
+def _step(value: bytes) -> str:
+    return wire.to_text(value)[:16]
+
+
+def _number(found: Mapping[int, bytes], tag: int, least: int, most: int, name: str) -> int | None:
+    value = found.get(tag)
+    if value is None:
+        return None
+    number = wire.to_number(value)
+    if not least <= number <= most:
+        raise wire.violation(f"{name} {number} in EXIT")
+    return number
 
 
 def _encode_measurement(measurement: Measurement) -> bytes:
@@ -321,7 +324,10 @@ def _encode_measurement(measurement: Measurement) -> bytes:
     return _MEASUREMENT.pack(measurement.value, source, scope)
 
 
-def _decode_measurement(value: bytes, kernel: Source) -> Measurement:
+def _measurement(found: Mapping[int, bytes], tag: int, kernel: Source) -> Measurement | None:
+    value = found.get(tag)
+    if value is None:
+        return None
     if len(value) != _MEASUREMENT.size:
         raise wire.violation(f"a measurement of {len(value)} bytes")
     amount, source, scope = _MEASUREMENT.unpack(value)

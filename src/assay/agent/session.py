@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Final
 
@@ -86,10 +86,14 @@ class Session:
         output = _Collected(most)
         execution = await self.start(command)
         try:
-            async with _feeding(execution, stdin, command):
-                with self._watchdog(execution, command):
+            with _Watchdog(execution, command.limits.wall_seconds):
+                if command.stdin:
+                    async with _feeding(execution, stdin):
+                        await output.collect(execution)
+                        facts = await self._facts(execution)
+                else:
                     await output.collect(execution)
-                facts, _ = await self.conclude(execution, command)
+                    facts = await self._facts(execution)
         except BaseException:
             execution.abandon()
             raise
@@ -109,14 +113,16 @@ class Session:
         Output that nobody reads is discarded. An execution that is still there 5 seconds after
         its wall limit, with no output waiting for its reader, is lost, and the sandbox destroyed.
         """
-        try:
-            with self._watchdog(execution, command):
-                facts = await execution.wait()
-        except (ConnectionLost, ProtocolViolation) as error:
-            facts = await self.witness.lost(error)
-        else:
-            facts = await self.witness.complete(facts)
+        with _Watchdog(execution, command.limits.wall_seconds):
+            facts = await self._facts(execution)
         return facts, classify(facts, command.limits)
+
+    async def _facts(self, execution: Execution) -> Facts:
+        try:
+            facts = await execution.wait()
+        except (ConnectionLost, ProtocolViolation) as error:
+            return await self.witness.lost(error)
+        return await self.witness.complete(facts)
 
     async def aclose(self) -> None:
         """Close the connection and destroy the sandbox."""
@@ -124,18 +130,6 @@ class Session:
             await self.agent.aclose()
         finally:
             await surely(self.driver.destroy(self.sandbox.id))
-
-    @contextlib.contextmanager
-    def _watchdog(self, execution: Execution, command: Command) -> Iterator[None]:
-        wall = command.limits.wall_seconds
-        if wall is None:
-            yield
-            return
-        watchdog = _Watchdog(execution, wall)
-        try:
-            yield
-        finally:
-            watchdog.stop()
 
 
 @contextlib.asynccontextmanager
@@ -190,16 +184,25 @@ async def connect(
 
 
 class _Watchdog:
-    """A timer that makes an execution fail when the agent does not end it in time."""
+    """A timer that makes an execution fail when the agent does not end it in time.
 
-    def __init__(self, execution: Execution, wall_seconds: float) -> None:
+    None where nothing says how long it may take.
+    """
+
+    def __init__(self, execution: Execution, wall_seconds: float | None) -> None:
         self._execution = execution
+        self._wall = wall_seconds
         self._loop = asyncio.get_running_loop()
-        due = max(execution.started + wall_seconds, self._loop.time())
-        self._timer = self._loop.call_at(due + WATCHDOG_SECONDS, self._look)
+        self._timer: asyncio.TimerHandle | None = None
 
-    def stop(self) -> None:
-        self._timer.cancel()
+    def __enter__(self) -> None:
+        if self._wall is not None:
+            due = max(self._execution.started + self._wall, self._loop.time())
+            self._timer = self._loop.call_at(due + WATCHDOG_SECONDS, self._look)
+
+    def __exit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _look(self) -> None:
         if self._execution.output_pending:
@@ -234,11 +237,8 @@ class _Collected:
 
 
 @contextlib.asynccontextmanager
-async def _feeding(execution: Execution, stdin: bytes, command: Command) -> AsyncIterator[None]:
-    """Send standard input meanwhile, in a task of its own if there is any."""
-    if not command.stdin:
-        yield
-        return
+async def _feeding(execution: Execution, stdin: bytes) -> AsyncIterator[None]:
+    """Send standard input meanwhile, in a task of its own."""
     task = asyncio.create_task(_feed(execution, stdin))
     try:
         yield

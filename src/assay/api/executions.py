@@ -101,7 +101,7 @@ async def _execute(call: Call) -> web.StreamResponse:
     command = to_command(asked, runner)
     mode = ASSAY_V1 if asked.beyond_poseidon else POSEIDON
     execution_id = await runner.prepare(command, mode=mode)
-    runner_id = quote(runner.lease.runner_id, safe="")
+    runner_id = quote(runner.id, safe="")
     path = f"{PREFIX}/runners/{runner_id}/websocket?executionID={execution_id}"
     return json(ExecutionAnswer(call.origin.websocket(path), execution_id))
 

@@ -127,8 +127,9 @@ async def converse(socket: web.WebSocketResponse, attachment: Attachment) -> Non
         if not listener.bye:
             raise
     finally:
-        listening.cancel()
-        await asyncio.wait((listening,))
+        if not listening.done():
+            listening.cancel()
+            await asyncio.wait((listening,))
     if not listener.bye:
         raise ConnectionError("the client is gone")
     await attachment.finish()

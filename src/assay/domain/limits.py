@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from assay.domain.errors import InvalidInput, LimitOverCeiling
 
@@ -48,20 +48,18 @@ class ExecutionLimits:
 
 
 def _require_positive(limits: SandboxLimits | ExecutionLimits) -> None:
-    for field in fields(limits):
-        value = getattr(limits, field.name)
+    for name in limits.__slots__:
+        value = getattr(limits, name)
         if value is not None and not 0 < value < 2**62:
-            raise InvalidInput(f"{field.name} must be more than zero, not {value}")
+            raise InvalidInput(f"{name} must be more than zero, not {value}")
 
 
 def require_within(
     asked: SandboxLimits | ExecutionLimits, ceiling: SandboxLimits | ExecutionLimits
 ) -> None:
     """Raise LimitOverCeiling if any value of `asked` is above the same value of `ceiling`."""
-    for field in fields(asked):
-        value, most = getattr(asked, field.name), getattr(ceiling, field.name)
+    for name in asked.__slots__:
+        value, most = getattr(asked, name), getattr(ceiling, name)
         if most is not None and (value is None or value > most):
             shown = "without limit" if value is None else value
-            raise LimitOverCeiling(
-                f"{field.name} is {shown}, but this environment allows at most {most}"
-            )
+            raise LimitOverCeiling(f"{name} is {shown}, but this environment allows at most {most}")

@@ -112,12 +112,14 @@ class Blueprint:
     root: RootFilesystem
     folder: ExecutionEnvironment | None = None
     """That of its language, the tools where the root has them; None without a language."""
+    version: str = field(init=False)
+    """The environment's version, and which state of its image: a tag moves."""
 
-    @property
-    def version(self) -> str:
-        """The environment's version, and which state of its image: a tag moves."""
+    def __post_init__(self) -> None:
+        # Once: a pool looks at it for every sandbox that it makes and gives away.
         made_of = f"{self.environment.version} {self.root.digest}"
-        return hashlib.sha256(made_of.encode()).hexdigest()[:16]
+        version = hashlib.sha256(made_of.encode()).hexdigest()[:16]
+        object.__setattr__(self, "version", version)
 
     def spec(self, secret: Secret) -> SandboxSpec:
         """What to ask a driver for."""

@@ -6,8 +6,9 @@ names that a client can choose.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from prometheus_client import (
     CollectorRegistry,
@@ -73,12 +74,13 @@ class Metrics:
         return Gauge(name, about, labels, registry=self._registry)
 
     def _counter(self, name: str, about: str, *labels: str) -> Counter:
-        return Counter(name, about, labels, registry=self._registry)
+        return _remembering(Counter(name, about, labels, registry=self._registry))
 
     def _histogram(
         self, name: str, about: str, *labels: str, buckets: tuple[float, ...] = _SHORT
     ) -> Histogram:
-        return Histogram(name, about, labels, buckets=buckets, registry=self._registry)
+        made = Histogram(name, about, labels, buckets=buckets, registry=self._registry)
+        return _remembering(made)
 
     def _of_driver(self) -> dict[type, Callable[[Any], None]]:
         took = self._histogram("assay_driver_seconds", "The driver's work.", "operation")
@@ -205,6 +207,18 @@ class Metrics:
             storage.DatabaseLost: lambda e: up.set(0),
             storage.DatabaseBack: lambda e: up.set(1),
         }
+
+
+_Labelled = TypeVar("_Labelled", Counter, Histogram)
+
+
+def _remembering(metric: _Labelled) -> _Labelled:
+    """Find what belongs to labels at once, which the library checks and locks for each time.
+
+    Nothing is ever removed, and labels have few values.
+    """
+    metric.labels = functools.cache(metric.labels)  # type: ignore[method-assign]
+    return metric
 
 
 class _Numbers(Collector):
