@@ -286,6 +286,40 @@ async def test_much_at_once_is_few_commits(storage: Storage, events: list[Event]
     assert len(committed) < 20
 
 
+async def test_what_nobody_waits_for_comes_along_with_the_next_write(
+    storage: Storage, events: list[Event]
+) -> None:
+    await storage.add_sandbox(SANDBOX)
+    events.clear()
+    removed = storage.remove_sandbox("s1")
+    await asyncio.sleep(0.01)
+    assert events == []
+    await storage.add_sandbox(replace(SANDBOX, id="s2"))
+    assert removed.done()
+    assert [each.operations for each in events if isinstance(each, Committed)] == [2]
+
+
+async def test_what_nobody_waits_for_is_soon_written_all_the_same(storage: Storage) -> None:
+    await storage.add_sandbox(SANDBOX)
+    async with asyncio.timeout(1):
+        assert await storage.remove_sandbox("s1")
+
+
+async def test_a_question_sees_what_nobody_waits_for(storage: Storage) -> None:
+    await storage.add_sandbox(SANDBOX)
+    storage.remove_sandbox("s1")
+    assert await storage.sandboxes() == []
+
+
+async def test_the_end_commits_what_nobody_waits_for(url: str, open_storage: Open) -> None:
+    storage = await open_storage(url)
+    await storage.add_sandbox(SANDBOX)
+    storage.remove_sandbox("s1")
+    await storage.aclose()
+    again = await open_storage(url)
+    assert await again.sandboxes() == []
+
+
 async def test_the_end_commits_what_waits(url: str, open_storage: Open) -> None:
     storage = await open_storage(url)
     for number in range(100):

@@ -106,7 +106,8 @@ class Storage:
 
     def remove_sandbox(self, sandbox_id: str) -> asyncio.Future[bool]:
         """Forget it, with its lease and executions; whether it was there."""
-        return self._write("remove_sandbox", self._sql.remove_sandbox, {"key": sandbox_id})
+        values = {"key": sandbox_id}
+        return self._write("remove_sandbox", self._sql.remove_sandbox, values, later=True)
 
     async def sandboxes(self, driver: str | None = None) -> list[SandboxRecord]:
         """All sandboxes, or one driver's; the oldest first."""
@@ -141,7 +142,7 @@ class Storage:
             self._sql.touch_lease.run_all(cursor, every)
             return True
 
-        return self._submit("touch_leases", touch)
+        return self._submit("touch_leases", touch, later=True)
 
     def end_lease(self, runner_id: str) -> asyncio.Future[bool]:
         """Forget a lease with its executions and its sandbox; whether it was there."""
@@ -163,7 +164,8 @@ class Storage:
 
     def remove_execution(self, execution_id: str) -> asyncio.Future[bool]:
         """Forget it; whether it was there."""
-        return self._write("remove_execution", self._sql.remove_execution, {"key": execution_id})
+        values = {"key": execution_id}
+        return self._write("remove_execution", self._sql.remove_execution, values, later=True)
 
     async def executions(self, runner_id: str | None = None) -> list[ExecutionRecord]:
         """All executions, or one runner's; the oldest first."""
@@ -213,11 +215,13 @@ class Storage:
 
     # --- how ---
 
-    def _write(self, name: str, statement: Statement, values: Values) -> asyncio.Future[bool]:
+    def _write(
+        self, name: str, statement: Statement, values: Values, *, later: bool = False
+    ) -> asyncio.Future[bool]:
         def write(cursor: Cursor) -> bool:
             return statement.run(cursor, values) > 0
 
-        return self._submit(name, write)
+        return self._submit(name, write, later=later)
 
     async def _rows(self, table: Table, order: str, **equal: object) -> Sequence[rows.AnyRow]:
         """The rows in which each column that is named has its value; None is any value."""
@@ -227,14 +231,17 @@ class Storage:
                 asked = asked.where(table.c[name] == value)
         return await self._submit(f"read {table.name}", Statement(asked, self._dialect).rows)
 
-    def _submit(self, name: str, step: Callable[[Cursor], T]) -> asyncio.Future[T]:
+    def _submit(
+        self, name: str, step: Callable[[Cursor], T], *, later: bool = False
+    ) -> asyncio.Future[T]:
+        """`later`: nobody waits for it, so that a kill may come a moment before its commit."""
         future: asyncio.Future[Any] = self._loop.create_future()
         operation = Operation(name, cast(Step, step), future, time.monotonic() + PATIENCE_SECONDS)
         if self._closed:
             future.set_exception(StorageError("the storage was closed"))
             future.exception()
         else:
-            self._writer.submit(operation)
+            self._writer.submit(operation, later=later)
         return future
 
 

@@ -1,6 +1,7 @@
 """The one thread that uses the database: it takes all that waits into one transaction.
 
-Many writes a second then cost few commits, in the order in which they were asked for. One that the
+Many writes a second then cost few commits, in the order in which they were asked for; those that
+nobody waits for come along with others'. One that the
 database refuses doesn't take the others with it.
 """
 
@@ -21,6 +22,8 @@ from assay.storage.failures import is_about_one_statement, storage_error
 
 PAUSE_SECONDS: Final = 0.002
 """From one commit's end to the next batch, so that much at once costs little."""
+LATER_SECONDS: Final = 0.05
+"""How long what nobody waits for may wait for somebody else's transaction."""
 MOST_AT_ONCE: Final = 1000
 PATIENCE_SECONDS: Final = 10.0
 """How long an operation waits for a database that went away."""
@@ -55,6 +58,8 @@ class Writer:
         self._loop = loop
         self._on_event = on_event
         self._queue: queue.SimpleQueue[Operation | None] = queue.SimpleQueue()
+        self._later: list[Operation] = []
+        self._soon: asyncio.TimerHandle | None = None
         self._lost_at: float | None = None
         self._opened: asyncio.Future[None] = loop.create_future()
         self._ended: asyncio.Future[None] = loop.create_future()
@@ -65,12 +70,25 @@ class Writer:
         self._thread.start()
         await asyncio.shield(self._opened)
 
-    def submit(self, operation: Operation) -> None:
-        """Put an operation behind all others."""
-        self._queue.put(operation)
+    def submit(self, operation: Operation, *, later: bool = False) -> None:
+        """Put an operation behind all others; with `later` it may wait there for the next one."""
+        self._later.append(operation)
+        if not later:
+            self._hand_over()
+        elif self._soon is None:
+            self._soon = self._loop.call_later(LATER_SECONDS, self._hand_over)
+
+    def _hand_over(self) -> None:
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
+        waiting, self._later = self._later, []
+        for operation in waiting:
+            self._queue.put(operation)
 
     async def stop(self) -> None:
         """Do what waits, and end."""
+        self._hand_over()
         self._queue.put(None)
         await asyncio.shield(self._ended)
         self._thread.join()
