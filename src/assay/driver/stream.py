@@ -203,11 +203,14 @@ class SocketStream:
                 self._loop.remove_writer(descriptor)
 
     async def aclose(self) -> None:
-        """Close the socket; who waits in `read` or `write` gets ConnectionLost."""
+        """Close the socket; who waits in `read` or `write`, or listens, gets ConnectionLost."""
+        on_end = self._on_end
         self.close()
+        if on_end is not None:
+            on_end(_closed())
 
     def close(self) -> None:
-        """What `aclose` does, without being a coroutine."""
+        """Close the socket; who listens hears nothing more."""
         if self._socket.fileno() < 0:
             return
         self._unwatch()

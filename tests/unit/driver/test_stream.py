@@ -240,6 +240,13 @@ async def test_nothing_is_handed_over_after_closing_amid_it(pair) -> None:
     assert len(calls) == 1
 
 
+async def test_who_listens_hears_that_somebody_else_has_closed(pair) -> None:
+    heard = await listening(pair[0])
+    await pair[0].aclose()
+    await pair[0].aclose()
+    assert [type(each) for each in heard.ends] == [ConnectionLost]
+
+
 async def test_a_broken_stream_says_why() -> None:
     server = socket.create_server(("127.0.0.1", 0))
     ours = socket.create_connection(server.getsockname())
