@@ -90,7 +90,9 @@ class Stock:
             with self._changed:
                 self._at_work -= 1
                 if self._most and self._thread is None and not self._closed:
-                    self._thread = threading.Thread(target=self._keep, name="assay-preparer")
+                    self._thread = threading.Thread(
+                        target=self._keep, name="assay-preparer", daemon=True
+                    )
                     self._thread.start()
                 self._changed.notify()
 

@@ -247,17 +247,14 @@ def end(process: Process | None) -> None:
 
 
 def remove_all(folders: Sequence[Path | str], processes: Path | str, share: Path | str) -> None:
-    """Kill what is in `processes` until nothing is, and remove all `folders` with theirs.
+    """Remove all `folders` with those in them; kill what is in `processes` until that can be done.
 
     `share` is the file of the learners' share of the processors.
     """
     deadline = time.monotonic() + SECONDS_TO_DIE
-    while True:
+    while left := [folder for folder in folders if not _remove_tree(folder)]:
         soon = time.monotonic() + PERIOD_US / 1e6
         kill_and_wait(lambda: members(processes), min(soon, deadline))
-        left = [folder for folder in folders if not _remove_tree(folder)]
-        if not left:
-            return
         if time.monotonic() > deadline:
             raise hanging(f"cannot remove {left[0]}: processes {members(processes)}")
         _forgive(share)

@@ -107,7 +107,8 @@ class GroupsV1:
         if not self._root:
             return None
         # A group of version 2 can't be given another name.
-        return Spares({name: tree for name, tree in self._trees.items() if name != "unified"})
+        trees = {name: path for name, path in self._trees.items() if name != "unified"}
+        return Spares(trees, empty=self.kills_at_once)
 
     @cached_property
     def _trees(self) -> Mapping[str, str]:
@@ -215,11 +216,10 @@ class GroupsV1:
             return None
 
     def remove(self, sandbox_id: str, process: Process | None) -> None:
-        self._thaw(sandbox_id)
+        if not self.kills_at_once:
+            self._thaw(sandbox_id)
         end(process)
-        if self.members(sandbox_id) and self.kills_at_once:
-            with contextlib.suppress(FileNotFoundError):
-                write(self._group("unified", sandbox_id), cgroup_kill=1)
+        self._kill_all(sandbox_id)
         processes = self._group("pids", sandbox_id)
         share = f"{self._learners('cpu', sandbox_id)}/cpu.cfs_quota_us"
         folders = [f"{folder}/{sandbox_id}" for folder in self._parents()]
@@ -229,6 +229,14 @@ class GroupsV1:
             if self._spares.put(sandbox_id):
                 return
         remove_all(folders, processes, share)
+
+    def _kill_all(self, sandbox_id: str) -> None:
+        """Whatever has not ended with process 1, or before there was one."""
+        if self.kills_at_once:
+            with contextlib.suppress(FileNotFoundError):
+                group = self._group("unified", sandbox_id)
+                if "populated 1" in get(f"{group}/cgroup.events"):
+                    write(group, cgroup_kill=1)
 
     def _thaw(self, sandbox_id: str) -> None:
         """A frozen process does not even end; an agent that died may have left some."""

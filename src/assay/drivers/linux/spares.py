@@ -24,18 +24,21 @@ from assay.drivers.linux.cgroups import AGENT, LEARNERS, get, groups_in, put, tr
 PREFIX: Final = "spare-"
 SPARES_MOST: Final = 256
 """Each costs the kernel some tens of kilobytes."""
-SLOTS: Final = ("0.0", "1.0")
+SLOTS: Final = frozenset({"0.0", "1.0"})
 """The groups of executions that every agent makes; others are not worth their while."""
 _CHARGED_MOST: Final = 1 << 20
-_ENDINGS: Final = tuple(f"/{name}" for name in SLOTS)
 _UNLIMITED: Final = "-1"
 
 
 class Spares:
     """Those in one folder of each hierarchy; other processes may take any of them."""
 
-    def __init__(self, trees: Mapping[str, str]) -> None:
-        """`trees`: the folder of all sandboxes, by the hierarchy's name; memory is one of them."""
+    def __init__(self, trees: Mapping[str, str], *, empty: bool = False) -> None:
+        """`trees`: the folder of all sandboxes, by the hierarchy's name; memory is one of them.
+
+        `empty`: who puts groups here has seen that no process is left.
+        """
+        self._empty = empty
         self.trees = trees
         self._memory = trees["memory"]
         self._others = [each for each in trees.values() if each != self._memory]
@@ -81,10 +84,11 @@ class Spares:
         return True
 
     def _are_as_new(self, sandbox_id: str) -> bool:
-        for name, folder in self.trees.items():
-            group = f"{folder}/{sandbox_id}"
-            whole = _whole(group)
-            if any(get(f"{each}/cgroup.procs") for each in whole):
+        groups = {name: f"{folder}/{sandbox_id}" for name, folder in self.trees.items()}
+        slots = self._slots(groups)
+        for name, group in groups.items():
+            whole = [*(f"{group}/{LEARNERS}/{slot}" for slot in slots), *_main(group)]
+            if not self._empty and any(_has_processes(each) for each in whole):
                 return False
             if name == "memory" and not _memory_is_as_new(whole):
                 return False
@@ -94,6 +98,15 @@ class Spares:
                 put(f"{group}/{LEARNERS}/cpuacct.usage", "0")
             os.chown(f"{group}/{LEARNERS}", 0, 0)
         return True
+
+    def _slots(self, groups: Mapping[str, str]) -> list[str]:
+        """The groups of executions, the same in all hierarchies; but for a few they are removed."""
+        found = [path.rpartition("/")[2] for path in groups_in(f"{groups['memory']}/{LEARNERS}")]
+        for extra in (name for name in found if name not in SLOTS):
+            for group in groups.values():
+                with contextlib.suppress(FileNotFoundError):
+                    os.rmdir(f"{group}/{LEARNERS}/{extra}")
+        return [name for name in found if name in SLOTS]
 
     def remove_all(self) -> None:
         """Remove every spare group, whoever laid it aside; not while anybody has sandboxes."""
@@ -114,15 +127,8 @@ def _is_spare(name: str) -> bool:
     return name.startswith(PREFIX)
 
 
-def _whole(group: str) -> list[str]:
-    """All of a sandbox's groups in one hierarchy; what is not worth keeping is removed."""
-    learners, slots = f"{group}/{LEARNERS}", []
-    for slot in groups_in(learners):
-        if slot.endswith(_ENDINGS):
-            slots.append(slot)
-        else:
-            os.rmdir(slot)
-    return [*slots, learners, f"{group}/{AGENT}", group]
+def _main(group: str) -> tuple[str, str, str]:
+    return f"{group}/{LEARNERS}", f"{group}/{AGENT}", group
 
 
 def _memory_is_as_new(whole: Sequence[str]) -> bool:
@@ -134,6 +140,12 @@ def _memory_is_as_new(whole: Sequence[str]) -> bool:
         with contextlib.suppress(OSError):  # there is none without swap
             put(f"{each}/memory.memsw.limit_in_bytes", _UNLIMITED)
     return True
+
+
+def _has_processes(group: str) -> bool:
+    with contextlib.suppress(FileNotFoundError):  # not all hierarchies have groups of executions
+        return bool(get(f"{group}/cgroup.procs"))
+    return False
 
 
 def _oom_killed(group: str) -> bool:
