@@ -3,6 +3,7 @@
  *   main.c        arguments, socket, event loop, clock
  *   connection.c  frames in and out, who may talk
  *   prepare.c     keepers, and the process that waits for a request
+ *   interpreter.c an interpreter that waits for a program; interpreter.py is what it does
  *   execution.c   the life of an execution: start, limits, end
  *   streams.c     its output, input and terminal
  *   child.c       what a new process does until it is the program; the keepers
@@ -27,7 +28,7 @@ enum {
     HEADER_SIZE = 12,
     PAYLOAD_MOST = 65536,
     EXECUTIONS_MOST = 64,
-    SLOTS = EXECUTIONS_MOST + 1, /* one more: the prepared process */
+    SLOTS = EXECUTIONS_MOST + 2, /* two more: the prepared process, and the interpreter */
     OUTPUT_RING = 1 << 20,
     INPUT_RING = 256 << 10,
     SEGMENTS_MOST = 4096,
@@ -36,7 +37,7 @@ enum {
 
 enum frame_type {
     HELLO = 1, READY, REFUSED, PING, PONG,
-    EXEC = 16, EXIT, RELEASE, SIGNAL, RESIZE, CANCEL, ATTACH, FAILED,
+    EXEC = 16, EXIT, RELEASE, SIGNAL, RESIZE, CANCEL, ATTACH, FAILED, PREPARE, WAITS,
     OUTPUT = 32, ACK, INPUT, END, WINDOW,
 };
 
@@ -118,6 +119,8 @@ void ipc_sweep(struct execution *execution);
 enum state {
     FREE,     /* nothing there */
     PREPARED, /* a process waits in the slot for its program, or is about to */
+    WAITING,  /* the process is an interpreter that waits for its program, or is about to */
+    DISMISSED, /* an interpreter that is not wanted any more is being killed */
     RUNNING,  /* the program runs */
     ENDING,   /* it ended; others of its execution are being killed */
     DRAINING, /* all are gone; what is left in the pipes is read */
@@ -164,6 +167,8 @@ struct execution {
     struct usage used;
     uint64_t child_cpu_ns, child_peak_bytes; /* of the first process, from wait4 */
     uint64_t seen_cpu_ns; /* of all of them, when it was looked at last */
+    bool ready, control_watched; /* an interpreter that has said so; or that will */
+    uint64_t prior_cpu_ns; /* of an interpreter, before its program came */
     bool attached, window_due, exit_sent;
     uint64_t sent;
 };
@@ -213,9 +218,23 @@ void input_broken(struct execution *e);
 void hang_up(struct execution *e);
 void look_again(struct execution *e);
 
+/* ---- interpreter.c ---- */
+
+bool interpreter_want(const uint8_t *payload, size_t length); /* false when it makes no sense */
+struct execution *interpreter_for(const uint8_t *payload, size_t length);
+void interpreter_ended(struct execution *e);
+uint64_t interpreter_cpu(const struct execution *e);
+uint64_t interpreter_tick(uint64_t now);
+void interpreter_event(int number);
+bool interpreter_waits(void);
+
 /* ---- child.c ---- */
 
-struct start_header { uint32_t length; int32_t terminal; };
+struct start_header {
+    uint32_t length;
+    int32_t terminal;
+    uint32_t interpreter; /* the program goes on reading from the control socket */
+};
 struct start_failure { int32_t error; char step[16]; };
 
 /* Descriptors that a new process is given: its control socket and its three streams. */
@@ -241,11 +260,13 @@ void connections_flush(void);
 void connections_tick(uint64_t now);
 uint64_t connections_wakeup(void);
 bool connections_claimed(uint64_t *since);
+void connections_say_waits(void);
 bool connection_uses(const uint8_t *ring);
 
 /* ---- main.c ---- */
 
-enum watch { WATCH_LISTENER, WATCH_SIGNALS, WATCH_CONNECTION, WATCH_OUTPUT, WATCH_INPUT };
+enum watch { WATCH_LISTENER, WATCH_SIGNALS, WATCH_CONNECTION, WATCH_OUTPUT, WATCH_INPUT,
+             WATCH_INTERPRETER };
 
 uint64_t now_ns(void);
 bool watch(int fd, enum watch what, int number, int stream, uint32_t events);

@@ -215,6 +215,8 @@ void child_run(const struct slot *slot, const int given[GIVEN], bool join)
         close(CONTROL);
         _exit(builtin_run(request.argument_count, request.arguments));
     }
+    if (header.interpreter)
+        fcntl(CONTROL, F_SETFD, 0);
     execvp(request.arguments[0], request.arguments);
     fail("program", errno);
     _exit(126);

@@ -37,7 +37,7 @@ static size_t batch_length, batch_sent;
 static const uint8_t *bulk;
 static size_t bulk_length;
 
-static bool ready_due, ping_due, pong_due;
+static bool ready_due, waits_due, ping_due, pong_due;
 static uint8_t pong[64];
 static size_t pong_length;
 static struct answer answers[ANSWERS_MOST];
@@ -88,7 +88,7 @@ static void active_close(void)
     unclaimed_since = now_ns();
     inbox_have = batch_length = batch_sent = bulk_length = 0;
     answer_count = 0;
-    ready_due = ping_due = pong_due = out_blocked = in_paused = false;
+    ready_due = waits_due = ping_due = pong_due = out_blocked = in_paused = false;
     executions_detach();
 }
 
@@ -180,6 +180,12 @@ static void promote(struct waiting *one, size_t used, uint64_t new_epoch)
     watch_change(active, WATCH_CONNECTION, WAITING_MOST, 0, EPOLLIN);
     last_heard = last_spoke = now_ns();
     ready_due = true;
+    waits_due = interpreter_waits();
+}
+
+void connections_say_waits(void)
+{
+    waits_due = active >= 0;
 }
 
 static void inbox_parse(void);
@@ -283,6 +289,8 @@ static bool frame(uint8_t type, uint32_t channel, const uint8_t *payload, size_t
     }
     if (type == PONG)
         return true;
+    if (type == PREPARE)
+        return channel == 0 && interpreter_want(payload, length);
     if (channel == 0)
         return false;
     if (type == EXEC) {
@@ -413,6 +421,7 @@ static void add_ready(void)
         put_field_text(&writer, F_CAPABILITY, "cgroup-facts");
     if (can_change_user)
         put_field_text(&writer, F_CAPABILITY, "privileges");
+    put_field_text(&writer, F_CAPABILITY, "interpreter");
     put_field_number(&writer, F_HIGHEST, executions_highest());
     put_executions(&writer);
     ready_due = !batch_add(READY, 0, payload, (size_t)(writer.at - payload), 0);
@@ -495,6 +504,8 @@ static void batch_fill(void)
 {
     if (ready_due)
         add_ready();
+    if (waits_due)
+        waits_due = !batch_add(WAITS, 0, NULL, 0, 0);
     if (pong_due)
         pong_due = !batch_add(PONG, 0, pong, pong_length, 0);
     if (ping_due)

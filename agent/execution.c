@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
@@ -63,7 +64,7 @@ void close_watched(int *fd, bool *watching)
 
 void forget(struct execution *e)
 {
-    close_fd(&e->control);
+    close_watched(&e->control, &e->control_watched);
     close_watched(&e->stdin_fd, &e->stdin_watched);
     close_watched(&e->out[0], &e->watching[0]);
     close_watched(&e->out[1], &e->watching[1]);
@@ -146,6 +147,15 @@ static void watch_streams(struct execution *e)
             e->watching[i] = watch(e->out[i], WATCH_OUTPUT, e->number, i, EPOLLIN);
 }
 
+/* The learner can't open it unless it is the learner's, which who starts as root sees to itself. */
+static void give_terminal(int number, const struct settings *s)
+{
+    char path[32];
+    snprintf(path, sizeof path, "/dev/pts/%d", number);
+    if (can_change_user)
+        (void)!lchown(path, (uid_t)s->user, (gid_t)s->user);
+}
+
 /* Lets a prepared process have the request; NULL, or the code of FAILED. */
 static const char *hand_over(struct execution *e, const uint8_t *payload, size_t length,
                              struct settings *settings)
@@ -155,6 +165,10 @@ static const char *hand_over(struct execution *e, const uint8_t *payload, size_t
         return "request";
     if (e->terminal && (terminal = make_terminal(e, settings)) < 0)
         return "resources";
+    if (e->state == WAITING && terminal >= 0)
+        give_terminal(terminal, settings);
+    if (e->state == WAITING)
+        e->prior_cpu_ns = interpreter_cpu(e);
     slot_reset(e->slot);
     slot_usage(e->slot, &e->base);
     e->started = now_ns();
@@ -172,8 +186,8 @@ static int running_or_unreleased(void)
 static const char *try_to_start(uint32_t channel, const uint8_t *payload, size_t length)
 {
     struct settings settings = {0};
-    struct execution *e = prepared_now();
-    if (!e)
+    struct execution *e = interpreter_for(payload, length);
+    if (!e && !(e = prepared_now()))
         return "resources";
     const char *code = hand_over(e, payload, length, &settings);
     if (code) {
@@ -296,6 +310,8 @@ static void process_ended(pid_t pid, int status, const struct rusage *usage)
         struct execution *e = &executions[i];
         if (slots[i].keeper == pid)
             keeper_ended(&slots[i]);
+        if (e->state == WAITING && e->pid == pid)
+            interpreter_ended(e);
         if (e->state == RUNNING && e->pid == pid)
             first_process_ended(e, status, usage);
     }
@@ -373,7 +389,8 @@ static uint64_t at_most_all(const struct execution *e, uint64_t cpu_ns, uint64_t
 /* Without groups, what the first process and its dead children had, or what was seen at the end. */
 static uint64_t cpu_used(const struct execution *e)
 {
-    uint64_t most = e->child_cpu_ns > e->seen_cpu_ns ? e->child_cpu_ns : e->seen_cpu_ns;
+    uint64_t own = e->child_cpu_ns > e->prior_cpu_ns ? e->child_cpu_ns - e->prior_cpu_ns : 0;
+    uint64_t most = own > e->seen_cpu_ns ? own : e->seen_cpu_ns;
     return e->used.cpu ? e->used.cpu_ns - e->base.cpu_ns : at_most_all(e, most, e->ended);
 }
 

@@ -92,6 +92,7 @@ static void dispatch(const struct epoll_event *event, int signals)
     case WATCH_CONNECTION: connection_event(number, event->events); break;
     case WATCH_OUTPUT: execution_event(number, stream, event->events); break;
     case WATCH_INPUT: execution_event(number, -1, event->events); break;
+    case WATCH_INTERPRETER: interpreter_event(number); break;
     }
 }
 
@@ -162,6 +163,8 @@ static void loop_turn(int signals, uint64_t unclaimed_limit)
     connections_tick(now);
     connections_flush();
     prepare_at = prepare_when_idle(now, prepare_at);
+    uint64_t interpreter_at = interpreter_tick(now);
+    prepare_at = interpreter_at < prepare_at ? interpreter_at : prepare_at;
 }
 
 /* ---- start ---- */

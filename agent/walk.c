@@ -58,7 +58,8 @@ static bool belongs(pid_t pid)
     if (!walker_alone || getpid() != 1)
         return getsid(pid) == walker->pid;
     for (int i = 0; i < SLOTS; i++)
-        if (executions[i].state == PREPARED && executions[i].pid == pid)
+        if ((executions[i].state == PREPARED || executions[i].state == WAITING) &&
+            executions[i].pid == pid)
             return false;
     return true;
 }
@@ -182,7 +183,8 @@ uint64_t walk_cpu(struct execution *execution)
                          &user, &system, &children_user, &children_system) == 4)
             ticks += user + system + children_user + children_system;
     }
-    return ticks * (1000000000ull / (uint64_t)sysconf(_SC_CLK_TCK));
+    uint64_t used = ticks * (1000000000ull / (uint64_t)sysconf(_SC_CLK_TCK));
+    return used > execution->prior_cpu_ns ? used - execution->prior_cpu_ns : 0;
 }
 
 bool walk_finds_none(struct execution *execution)

@@ -163,6 +163,7 @@ static void come_to_rest(void)
 static void reset(void)
 {
     host_reset();
+    interpreter_want(secret, 0);
     reset_connections();
     reset_executions();
     world_reset();

@@ -143,7 +143,8 @@ static void note_received(struct connection *c, const uint8_t *head, const uint8
 {
     struct channel *known = channel_of(c, (uint32_t)get_number(head + 4, 4));
     must(get_number(head + 9, 3) == 0, "reserved bytes");
-    must((head[8] < EXEC) == (get_number(head + 4, 4) == 0), "a type on the wrong channel");
+    must((head[8] < EXEC || head[8] == WAITS) == (get_number(head + 4, 4) == 0),
+         "a type on the wrong channel");
     switch (head[8]) {
     case OUTPUT: check_output(known, payload, length); break;
     case EXIT:
@@ -156,6 +157,7 @@ static void note_received(struct connection *c, const uint8_t *head, const uint8
     case READY: check_ready(payload, length); /* fall through */
     case REFUSED: case FAILED: check_fields(payload, length); break;
     case WINDOW: must(length == 9 && payload[8] < 2, "a window"); break;
+    case WAITS: must(length == 0, "an interpreter that waits"); break;
     case PING: must(length == 0, "a ping"); break;
     case PONG: must(length <= 64, "a pong"); break;
     default: must(false, "a type that hosts don't get");

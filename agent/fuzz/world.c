@@ -208,6 +208,14 @@ static void program_start(struct program *program, const uint8_t *request, int t
     close_fd(&program->control);
 }
 
+/* It has read what it is to do, which came in one piece with this, and says that it waits. */
+static void interpreter_start(struct program *program)
+{
+    static uint8_t text[1 << 16];
+    must(recv(program->control, text, sizeof text, MSG_DONTWAIT) > 0, "an interpreter without a text");
+    (void)!write(program->control, "R", 1);
+}
+
 void world_programs(void)
 {
     static uint8_t request[PAYLOAD_MOST];
@@ -224,7 +232,10 @@ void world_programs(void)
         must(header.length >= 5 && header.length <= PAYLOAD_MOST, "a request without arguments");
         got = recv(program->control, request, header.length, MSG_DONTWAIT);
         must(got == (ssize_t)header.length, "a request that is cut");
-        program_start(program, request, header.terminal);
+        if (header.interpreter)
+            interpreter_start(program);
+        else
+            program_start(program, request, header.terminal);
     }
 }
 
