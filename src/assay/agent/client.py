@@ -15,10 +15,11 @@ from assay.agent.messages import (
     Ready,
     exec_frame,
     hello_frame,
+    prepare_frame,
     to_refusal,
 )
 from assay.agent.outbox import Outbox
-from assay.domain.command import LEARNER_UID, Command
+from assay.domain.command import LEARNER_UID, Command, Interpreter
 from assay.domain.errors import (
     AgentRefused,
     ConnectionLost,
@@ -70,6 +71,7 @@ class Agent:
         self._last_number = 0
         self._pings = 0
         self._pinged: dict[int, asyncio.Future[None]] = {}
+        self._interpreter_waits = asyncio.Event()
         self._heartbeat: Heartbeat | None = None
 
     @classmethod
@@ -154,6 +156,26 @@ class Agent:
             limits=limits,
         )
         return self._start(command, builtin=True)
+
+    def keep_interpreter(self, interpreter: Interpreter | None) -> None:
+        """Let such an interpreter wait from now on whenever nothing runs; None: no more.
+
+        Programs that it does not fit, and agents that know no such thing, run as they always do.
+        Raises InvalidInput when it is too long, and what `lost` holds.
+        """
+        self._require_open()
+        if "interpreter" in self.capabilities:
+            self._interpreter_waits.clear()
+            self._outbox.put(prepare_frame(interpreter))
+
+    async def interpreter_waits(self) -> None:
+        """Wait until the interpreter does. It may not for ever: set yourself a time.
+
+        Raises what `lost` holds.
+        """
+        self._require_open()
+        await self._interpreter_waits.wait()
+        self._require_open()
 
     async def attach(
         self,
@@ -277,6 +299,8 @@ class Agent:
             self._on_pong(wire.to_number(frame.payload))
         elif frame.type == wire.REFUSED:
             self._on_refused(*to_refusal(frame.payload))
+        elif frame.type == wire.WAITS:
+            self._interpreter_waits.set()
         else:
             raise wire.violation("READY twice")
 
@@ -316,6 +340,7 @@ class Agent:
             self._heartbeat.stop()
             self._heartbeat = None
         self._outbox.close()
+        self._interpreter_waits.set()  # so that nobody does
         executions, self._executions = self._executions, {}
         for execution in executions.values():
             execution.fail(error)
@@ -337,6 +362,8 @@ class Agent:
         if number in self._executions:
             raise InvalidInput(f"execution {number} was started already")
         frame = exec_frame(number, command, builtin=builtin)
+        if not builtin:
+            self._interpreter_waits.clear()
         self._last_number = max(self._last_number, number)
         execution = self._executions[number] = Execution(
             number,

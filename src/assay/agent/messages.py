@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from assay.agent import protocol as wire
-from assay.domain.command import Command, TerminalSize
+from assay.domain.command import Command, Interpreter, TerminalSize
 from assay.domain.errors import InvalidInput
 from assay.domain.facts import Facts, KilledBy, Measurement, Scope, Source
 from assay.domain.limits import ExecutionLimits
@@ -198,6 +198,27 @@ def exec_frame(channel: int, command: Command, *, builtin: bool = False) -> byte
             f" at most {wire.MOST_PAYLOAD:,} can be passed (use a file, or standard input)"
         )
     return wire.frame(channel, wire.EXEC, payload)
+
+
+def prepare_frame(interpreter: Interpreter | None) -> bytes:
+    """Encode PREPARE; None: no interpreter. Raises InvalidInput when it does not fit."""
+    if interpreter is None:
+        return wire.frame(0, wire.PREPARE)
+    parts = [wire.field(16, _bytes(word)) for word in (interpreter.path, *interpreter.packages)]
+    for name, value in interpreter.environment.items():
+        parts.append(wire.field(17, _bytes(f"{name}={value}")))
+    parts.append(wire.number(19, interpreter.uid))
+    if interpreter.gid is not None:
+        parts.append(wire.number(20, interpreter.gid))
+    if interpreter.open_files is not None:
+        parts.append(wire.number(27, interpreter.open_files))
+    payload = b"".join(parts)
+    if len(payload) > wire.MOST_PREPARE:
+        raise InvalidInput(
+            f"an interpreter's packages and environment have {len(payload):,} bytes together;"
+            f" at most {wire.MOST_PREPARE:,} can be passed"
+        )
+    return wire.frame(0, wire.PREPARE, payload)
 
 
 def terminal_size(size: TerminalSize) -> bytes:

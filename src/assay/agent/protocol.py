@@ -18,6 +18,7 @@ WINDOW_BYTES: Final = 1024 * 1024
 MOST_STREAM_CHANGES: Final = 4096
 """Changes between standard output and error in the output that the agent keeps."""
 MOST_PING: Final = 64
+MOST_PREPARE: Final = 16_384
 
 HELLO: Final = 1
 READY: Final = 2
@@ -32,17 +33,19 @@ RESIZE: Final = 20
 CANCEL: Final = 21
 ATTACH: Final = 22
 FAILED: Final = 23
+PREPARE: Final = 24
+WAITS: Final = 25
 OUTPUT: Final = 32
 ACK: Final = 33
 INPUT: Final = 34
 END: Final = 35
 WINDOW: Final = 36
 
-TO_HOST: Final = frozenset({READY, REFUSED, PING, PONG, EXIT, FAILED, OUTPUT, WINDOW})
+TO_HOST: Final = frozenset({READY, REFUSED, PING, PONG, EXIT, FAILED, WAITS, OUTPUT, WINDOW})
 TO_AGENT: Final = frozenset(
-    {HELLO, PING, PONG, EXEC, RELEASE, SIGNAL, RESIZE, CANCEL, ATTACH, ACK, INPUT, END}
+    {HELLO, PING, PONG, EXEC, RELEASE, SIGNAL, RESIZE, CANCEL, ATTACH, PREPARE, ACK, INPUT, END}
 )
-OF_CONNECTION: Final = frozenset({HELLO, READY, REFUSED, PING, PONG})
+OF_CONNECTION: Final = frozenset({HELLO, READY, REFUSED, PING, PONG, PREPARE, WAITS})
 """Types that live on channel 0; every other type belongs to an execution."""
 
 # The type is read together with the three reserved bytes, so that these can only be zero.

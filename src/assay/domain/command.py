@@ -21,6 +21,31 @@ class TerminalSize:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Interpreter:
+    """A Python that waits in a sandbox for its learner's next program, `packages` imported.
+
+    It serves commands of the same user, variables and open files whose first two arguments are
+    the interpreter and a file.
+    """
+
+    path: str
+    """Absolute, in the sandbox."""
+    packages: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    uid: int = LEARNER_UID
+    gid: int | None = None
+    open_files: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.path.startswith("/"):
+            raise InvalidInput("an interpreter has an absolute path")
+        if not 1 <= self.uid < 65534:
+            raise InvalidInput("an interpreter waits for a learner's programs, never for root's")
+        if any("\0" in text for text in (self.path, *self.packages, *self.environment.values())):
+            raise InvalidInput("an interpreter's arguments and environment hold no NUL")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Command:
     """One program to start: arguments, never a shell's line.
 

@@ -144,6 +144,8 @@ class Capabilities:
     """Ctrl-C, Ctrl-D and their like do in a terminal what they do everywhere."""
     socket_files: bool = True
     """A socket's file can be looked at like any other; otherwise that may end its sandbox."""
+    interpreters: bool = True
+    """A Python can wait in its sandboxes for the next program (an environment's `preimport`)."""
     pause: bool = False
     snapshot: bool = False
     devices: bool = False

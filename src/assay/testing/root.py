@@ -6,7 +6,9 @@ from pathlib import Path
 
 from assay.driver.port import RootFilesystem
 
-_FOLDERS = (".assay", "dev", "etc", "proc", "tmp", "usr/bin", "var/tmp", "workspace")
+_FOLDERS = (
+    ".assay", "dev", "etc", "lib", "lib64", "proc", "tmp", "usr/bin", "var/tmp", "workspace",
+)  # fmt: skip
 
 
 def bare_root(folder: Path) -> RootFilesystem:

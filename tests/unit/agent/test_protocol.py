@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from assay.agent import messages
 from assay.agent import protocol as wire
-from assay.domain.command import Command, TerminalSize
+from assay.domain.command import Command, Interpreter, TerminalSize
 from assay.domain.errors import InvalidInput, ProtocolViolation
 from assay.domain.facts import Facts, KilledBy, Measurement, Scope, Source
 from assay.domain.limits import ExecutionLimits
@@ -212,3 +212,23 @@ def test_limits_of_any_size_can_be_sent() -> None:
     frame = messages.exec_frame(1, Command(argv=("x",), limits=limits))
     request = messages.to_request(frame[12:])
     assert (request.wall_ns, request.cpu_ns) == (2**63 - 1, 1)
+
+
+def test_an_interpreter_is_asked_for_in_fields_of_exec() -> None:
+    wanted = Interpreter(
+        path="/usr/bin/python3", packages=("json",), environment={"A": "b"}, gid=7, open_files=64
+    )
+    (frame,) = wire.FrameDecoder(wire.TO_AGENT).feed(messages.prepare_frame(wanted))
+    request = messages.to_request(frame.payload)
+    assert (frame.channel, frame.type) == (0, wire.PREPARE)
+    assert request.argv == (b"/usr/bin/python3", b"json")
+    assert request.environment == (b"A=b",)
+    assert (request.uid, request.gid, request.open_files) == (10001, 7, 64)
+    (none,) = wire.FrameDecoder(wire.TO_AGENT).feed(messages.prepare_frame(None))
+    assert none.payload == b""
+
+
+def test_an_interpreter_that_does_not_fit_a_frame_is_refused() -> None:
+    long = Interpreter(path="/usr/bin/python3", environment={"A": "x" * 20_000})
+    with pytest.raises(InvalidInput, match="20,0"):
+        messages.prepare_frame(long)

@@ -220,7 +220,7 @@ class _Connection:
             self.wake()
         elif frame.type == wire.EXEC:
             self._start(frame)
-        elif frame.type != wire.PONG:
+        elif frame.type not in (wire.PONG, wire.PREPARE):  # its programs need no interpreter
             self._on_execution(frame)
 
     def _greet(self, frame: wire.Frame) -> None:

@@ -22,7 +22,7 @@ from assay.drivers.fake.probe import probe
 from assay.drivers.fake.process import Program
 from assay.drivers.fake.sandbox import NATIVE_PROGRAM, FakeSandbox
 
-DEFAULT_CAPABILITIES = Capabilities(cleanup=Cleanup.CGROUP_KILL)
+DEFAULT_CAPABILITIES = Capabilities(cleanup=Cleanup.CGROUP_KILL, interpreters=False)
 
 
 @dataclass(kw_only=True)

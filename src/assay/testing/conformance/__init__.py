@@ -8,6 +8,7 @@ from assay.testing.case import Case
 from assay.testing.conformance import (
     ending,
     files,
+    interpreter,
     limits,
     load,
     ports,
@@ -31,6 +32,7 @@ CONFORMANCE: tuple[Case, ...] = tuple(
         reattachment,
         sandboxes,
         load,
+        interpreter,
     )
     for case in module.group.cases
 )

@@ -8,6 +8,7 @@ from assay.testing.case import Case
 from assay.testing.hostile import (
     cpu,
     files,
+    interpreter,
     kernel,
     leakage,
     memory,
@@ -18,7 +19,7 @@ from assay.testing.hostile import (
 
 HOSTILE: tuple[Case, ...] = tuple(
     case
-    for module in (processes, cpu, memory, leakage, files, output, kernel, network)
+    for module in (processes, cpu, memory, leakage, files, output, kernel, network, interpreter)
     for case in module.group.cases
 )
 
