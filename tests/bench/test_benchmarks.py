@@ -13,7 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from assay.bench import Check, Report, Subject, executions, images, soak, startup, stream
+from assay.bench import (
+    Check,
+    Report,
+    Subject,
+    executions,
+    images,
+    interpreters,
+    soak,
+    startup,
+    stream,
+)
 from assay.bench.floor import open_floor
 from assay.bench.subject import Unexpected
 from assay.domain.errors import Unavailable
@@ -62,6 +72,24 @@ async def test_programs_start_about_as_fast_as_promised(crun: Subject) -> None:
     assert len(names) == len(set(names)) == 7
     assert all(figure.beside is not None for figure in report.figures)
     assert len(report.figures[0].measured.samples) == 12
+
+
+@pytest.mark.root
+async def test_a_python_that_waits_is_about_as_fast_as_promised(crun: Subject) -> None:
+    report = await interpreters.measure([crun], repeats=4, progress=Steps())
+    assert_roughly_kept(report)
+    first, whole, memory = report.figures[:3]
+    assert first.beside is not None
+    assert first.measured.median < first.beside.median / 2
+    assert first.measured.median < whole.measured.median
+    assert 2 * MIB < memory.measured.median < 20 * MIB
+
+
+async def test_where_no_python_can_wait_nothing_is_measured() -> None:
+    root = RootFilesystem(digest="none", path=Path("/"))
+    fake = Subject(driver=FakeDriver(), root=root)
+    report = await interpreters.measure([fake], repeats=1, progress=Steps())
+    assert report.figures == ()
 
 
 @pytest.mark.root

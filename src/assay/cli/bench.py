@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -20,6 +21,7 @@ from assay.bench import (
     as_data,
     executions,
     images,
+    interpreters,
     soak,
     startup,
     stream,
@@ -40,6 +42,7 @@ _EPILOG: Final = """\b
 Examples:
   assay bench exec                           against the fastest driver that works
   assay bench startup --driver crun --driver runc
+  assay bench interpreters                   a Python that waits, beside one that starts
   assay bench load                           a server under load: assay bench load --help
   assay bench all --json numbers.json        all but load, and every sample to a file
 
@@ -75,9 +78,18 @@ class _Benchmark:
     repeats: int
 
 
+async def _interpreters(
+    subjects: Sequence[Subject], repeats: int, progress: Progress, *, packages: Path | None = None
+) -> Report:
+    return await interpreters.measure(
+        subjects, repeats=repeats, progress=progress, packages=packages
+    )
+
+
 _EXEC: Final = _Benchmark(measure=_exec, repeats=200)
 _STARTUP: Final = _Benchmark(measure=_startup, repeats=20)
 _IMAGES: Final = _Benchmark(measure=_images, repeats=40)
+_INTERPRETERS: Final = _Benchmark(measure=_interpreters, repeats=20)
 _STREAM: Final = _Benchmark(measure=_stream, repeats=10)
 _SOAK: Final = _Benchmark(measure=_soak, repeats=soak.EXECUTIONS)
 
@@ -141,6 +153,26 @@ def images_command(
     return _run(flags.settings_for_sandboxes(), drivers, json_to, [(_IMAGES, repeats)])
 
 
+@bench.command("interpreters")
+@_repeats_option(_INTERPRETERS.repeats, "Of each program, with one that waits and without.")
+@click.option(
+    "--packages", metavar="FOLDER", type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="With pandas in it: pip install --target FOLDER pandas. [this machine's own]",
+)  # fmt: skip
+@_driver_option
+@_json_option
+@click.pass_obj
+def interpreters_command(
+    flags: Flags, repeats: int, packages: Path | None, drivers: tuple[str, ...], json_to: str | None
+) -> int:
+    """A Python that waits for the next program, beside one that is started for it."""
+    if not interpreters.pandas_is_there(packages):
+        click.echo(interpreters.ADVICE, err=True)
+    measure = functools.partial(_interpreters, packages=packages)
+    benchmark = _Benchmark(measure=measure, repeats=repeats)
+    return _run(flags.settings_for_sandboxes(), drivers, json_to, [(benchmark, repeats)])
+
+
 @bench.command("stream")
 @_repeats_option(_STREAM.repeats, "Of each transfer.")
 @_driver_option
@@ -169,7 +201,7 @@ def soak_command(flags: Flags, repeats: int, drivers: tuple[str, ...], json_to: 
 @click.pass_obj
 def all_command(flags: Flags, drivers: tuple[str, ...], json_to: str | None) -> int:
     """Everything, one after the other: a few minutes for each driver."""
-    benchmarks = (_EXEC, _STARTUP, _IMAGES, _STREAM, _SOAK)
+    benchmarks = (_EXEC, _STARTUP, _IMAGES, _INTERPRETERS, _STREAM, _SOAK)
     plan = [(one, one.repeats) for one in benchmarks]
     return _run(flags.settings_for_sandboxes(), drivers, json_to, plan)
 

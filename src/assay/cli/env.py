@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import PurePosixPath
 from typing import Any
 
 import click
@@ -56,13 +57,14 @@ def list_(flags: Flags, *, as_json: bool) -> int:
         broken = [problem.message for problem in catalogue.broken]
         print_json({"environments": [_as_data(offer) for offer in offers], "broken": broken})
         return 0
-    shown = table("name", "language", "files", "memory", "time", "image", "usable")
+    shown = table("name", "language", "files", "memory", "time", "image", "waiting", "usable")
     for offer in offers:
         each = offer.environment
         shown.add_row(
             each.name, each.title, " ".join(each.extensions),
             f"{each.sandbox.memory_bytes >> 20} MB", f"{each.run.limits.wall_seconds:g} s",
-            each.image.replace(f"{each.folder}/", "./"), good("yes") if offer.usable else bad("no"),
+            each.image.replace(f"{each.folder}/", "./"), _waiting(each),
+            good("yes") if offer.usable else bad("no"),
         )  # fmt: skip
     out = console()
     out.print(shown)
@@ -75,6 +77,13 @@ def list_(flags: Flags, *, as_json: bool) -> int:
     return 0
 
 
+def _waiting(environment: ExecutionEnvironment) -> str:
+    """What its warm sandboxes have ready for the next program."""
+    if environment.preimport is None:
+        return ""
+    return " ".join(environment.preimport) or PurePosixPath(environment.run.argv[0]).name
+
+
 def _as_data(offer: Offer) -> dict[str, Any]:
     each = offer.environment
     return {
@@ -83,6 +92,7 @@ def _as_data(offer: Offer) -> dict[str, Any]:
         "extensions": list(each.extensions),
         "image": each.image,
         "folder": str(each.folder),
+        "preimport": None if each.preimport is None else list(each.preimport),
         "usable": offer.usable,
         "problem": "" if offer.problem is None else offer.problem.message,
     }

@@ -1,5 +1,6 @@
 """Execution environments: folders of data that say how programs of one language are run."""
 
+from assay.environments.interpreter import interpreter_of
 from assay.environments.loader import bundled_folder, load, load_all
 from assay.environments.model import (
     Ceilings,
@@ -31,6 +32,7 @@ __all__ = [
     "bundled_folder",
     "command_in",
     "for_file",
+    "interpreter_of",
     "load",
     "load_all",
     "missing_tools",

@@ -53,6 +53,12 @@ def environment_of(text: document.Document, folder: Path) -> ExecutionEnvironmen
     ceilings = _ceilings(text.ceilings, run.limits, sandbox)
     steps = {StepKind.RUN: run, StepKind.COMPILE: compile_}
     programs = _programs(text, folder, steps, sandbox, ceilings)
+    _require(
+        text.preimport is None or run.argv[1:2] == ("{source}",),
+        "preimport",
+        "a Python that waits becomes `python file.py`, and this environment runs something else",
+        'let run.argv begin with the interpreter and "{source}", or leave it out',
+    )
     return ExecutionEnvironment(
         name=text.name,
         title=text.title,
@@ -67,6 +73,7 @@ def environment_of(text: document.Document, folder: Path) -> ExecutionEnvironmen
         ceilings=ceilings,
         hello=programs[text.hello],
         programs=tuple(programs.values()),
+        preimport=None if text.preimport is None else tuple(text.preimport),
     )
 
 

@@ -19,6 +19,9 @@ Size = Annotated[str, Meta(pattern=r"^[0-9]{1,9} (KiB|MiB|GiB)$")]
 Word = Annotated[str, Meta(pattern=r"^[^\s\x00-\x1f\x7f]+$", max_length=200)]
 Extension = Annotated[str, Meta(pattern=r"^\.[^\s./\x00-\x1f\x7f]+$", max_length=40)]
 AbsolutePath = Annotated[str, Meta(pattern=r"^/[^\s/\x00-\x1f\x7f]+(/[^\s/\x00-\x1f\x7f]+)*$")]
+Module = Annotated[
+    str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$", max_length=200)
+]
 Argv = Annotated[list[str], Meta(min_length=1, max_length=100)]
 
 
@@ -113,6 +116,7 @@ class Document(Struct, forbid_unknown_fields=True, frozen=True):
     programs: list[Program]
     compile: Step | None = None
     variables: dict[str, str] = {}
+    preimport: Annotated[list[Module], Meta(max_length=50)] | None = None
     sandbox: Sandbox = Sandbox()
     ceilings: Ceilings = Ceilings()
 
@@ -143,6 +147,7 @@ HINTS = {
     "name": 'lower-case letters, digits and "-", the same as the folder\'s name',
     "output": 'a size such as "16 MiB"',
     "package": "the name of a Debian package",
+    "preimport": 'a list of modules such as ["pandas"], or [] for Python alone',
     "path": 'an absolute path in the sandbox, such as "/usr/bin/python3"',
     "title": "one line of at most 80 characters",
     "variables": 'NAME = "value", the value always in quotation marks',

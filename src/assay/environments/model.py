@@ -86,3 +86,5 @@ class ExecutionEnvironment:
     hello: Program
     """The program to show first; one of `programs`."""
     programs: tuple[Program, ...]
+    preimport: tuple[str, ...] | None = None
+    """What the Python has imported that waits in each warm sandbox; None: none waits."""

@@ -11,10 +11,13 @@ from typing import Final
 
 import msgspec
 
+from assay.domain.command import Interpreter
 from assay.domain.errors import InvalidInput
 from assay.domain.limits import ExecutionLimits, SandboxLimits, require_within
 from assay.driver.port import RootFilesystem, SandboxSpec, Secret
+from assay.environments.interpreter import interpreter_of
 from assay.environments.model import ExecutionEnvironment
+from assay.environments.plan import variables_in
 
 UNCLAIMED_SECONDS: Final = 900
 """A sandbox ends itself when no server has been connected to it for so long."""
@@ -120,6 +123,20 @@ class Blueprint:
         made_of = f"{self.environment.version} {self.root.digest}"
         version = hashlib.sha256(made_of.encode()).hexdigest()[:16]
         object.__setattr__(self, "version", version)
+
+    def variables(self) -> dict[str, str]:
+        """Of every command: the image's, the language's, and the environment's own."""
+        of_language = {} if self.folder is None else self.folder.variables
+        return variables_in(self.root, {**of_language, **self.environment.variables})
+
+    def interpreter(self) -> Interpreter | None:
+        """The Python that is to wait for programs in each of its sandboxes, if one is."""
+        if self.folder is None:
+            return None
+        open_files = self.environment.execution.open_files
+        return interpreter_of(
+            self.folder, self.root, variables=self.variables(), open_files=open_files
+        )
 
     def spec(self, secret: Secret) -> SandboxSpec:
         """What to ask a driver for."""

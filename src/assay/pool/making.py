@@ -63,9 +63,12 @@ class Maker:
 
     async def _connect(self, sandbox_id: str, secret: Secret, blueprint: Blueprint) -> Agent:
         root, epoch = blueprint.root, self._epochs()
-        return await connect(
+        agent = await connect(
             self._driver, sandbox_id, secret, user=root.user, group=root.group, epoch=epoch
         )
+        if agent.lost is None:  # else whoever takes it from the shelf is told
+            agent.keep_interpreter(blueprint.interpreter())
+        return agent
 
     def _idle(
         self, sandbox: Sandbox, record: SandboxRecord, agent: Agent, blueprint: Blueprint

@@ -25,7 +25,6 @@ from assay.domain.facts import Facts
 from assay.domain.lease import Lease, PortMapping
 from assay.domain.limits import ExecutionLimits, require_within
 from assay.driver.port import ByteStream
-from assay.environments.plan import variables_in
 from assay.environments.served import Blueprint, ServedEnvironment
 from assay.runners import files
 from assay.runners.attachment import Attachment
@@ -157,9 +156,7 @@ class Runner:
         require_within(limits, environment.ceiling)
         root = self.blueprint.root
         if self._variables is None:  # once: for it, files of the image are looked at
-            folder = self.blueprint.folder
-            own = {**({} if folder is None else folder.variables), **environment.variables}
-            self._variables = variables_in(root, own)
+            self._variables = self.blueprint.variables()
         return Command(
             argv=tuple(argv),
             environment={**self._variables, **variables} if variables else self._variables,

@@ -100,6 +100,25 @@ def test_a_limit_without_a_ceiling_is_its_own_ceiling(write: Write) -> None:
     assert lua.ceilings.sandbox.processes == lua.sandbox.processes
 
 
+def test_what_a_python_that_waits_has_imported(write: Write) -> None:
+    assert load(write(GOOD)).preimport is None
+    assert load(write("preimport = []\n" + GOOD)).preimport == ()
+    assert load(write('preimport = ["a", "b.c_2"]\n' + GOOD)).preimport == ("a", "b.c_2")
+
+
+@pytest.mark.parametrize("module", ["", "a b", "-c", "a..b", "a/b", "os; x"])
+def test_what_is_no_modules_name_can_not_be_imported_beforehand(write: Write, module: str) -> None:
+    with pytest.raises(InvalidEnvironment, match="preimport.*wrong form"):
+        load(write(f'preimport = ["{module}"]\n' + GOOD))
+
+
+def test_only_a_program_that_is_given_its_source_can_wait(write: Write) -> None:
+    wrong = GOOD.replace('"{source}", "{args}"]\nlimits', '"-q", "{source}", "{args}"]\nlimits')
+    assert wrong != GOOD
+    with pytest.raises(InvalidEnvironment, match="preimport.*runs something else"):
+        load(write("preimport = []\n" + wrong))
+
+
 WRONG = {
     # case: (in GOOD, instead, what the message says)
     "unknown key": ('title = "L', 'colour = "L', ["colour", "no such key", "title"]),
