@@ -10,6 +10,7 @@
 #define _GNU_SOURCE
 #include "agent.h"
 
+#include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -99,14 +100,20 @@ static void dismiss(struct execution *e)
     e->state = DISMISSED;
     close_watched(&e->control, &e->control_watched);
     e->started = now_ns();
-    group_kill(e);
+}
+
+/* Nobody waits for the end: what it may have started, too, is killed when it is late. */
+static void send_away(struct execution *e)
+{
+    kill(e->pid, SIGKILL);
+    dismiss(e);
 }
 
 /* True when nothing is left of it. */
 static bool bury(struct execution *e, uint64_t now)
 {
     if (!group_empty(e)) {
-        if (now - e->started > 100 * MILLISECOND) {
+        if (now - e->started > 10 * MILLISECOND) {
             e->started = now;
             group_kill(e);
         }
@@ -121,7 +128,7 @@ void interpreter_ended(struct execution *e)
     failures += !e->ready;
     if (failures == FAILURES_MOST)
         say("the interpreter that was to wait for programs ends too early; there will be none");
-    dismiss(e);
+    dismiss(e); /* its number may be another's now */
 }
 
 /* ---- its start ---- */
@@ -191,7 +198,7 @@ bool interpreter_want(const uint8_t *payload, size_t length)
     failures = missed = 0;
     idle_since = now_ns();
     if (e)
-        dismiss(e);
+        send_away(e);
     return true;
 }
 
@@ -234,7 +241,7 @@ struct execution *interpreter_for(const uint8_t *payload, size_t length)
         failures = 0;
         return e;
     }
-    dismiss(e);
+    send_away(e);
     return NULL;
 }
 
@@ -259,8 +266,10 @@ uint64_t interpreter_tick(uint64_t now)
     idle_since = ran && !runs ? now : idle_since;
     ran = runs;
     struct execution *e = in_state(WAITING);
-    if (e && !e->ready && now - e->started >= START_MOST)
+    if (e && !e->ready && now - e->started >= START_MOST) {
+        kill(e->pid, SIGKILL);
         interpreter_ended(e);
+    }
     if (dismissed)
         return now + MILLISECOND;
     if (e)

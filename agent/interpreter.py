@@ -47,6 +47,7 @@ with open("/proc/self/environ", "rb", buffering=0) as file:
 started_with = {name: os.environ[name] for name in os.environ if name in given and name != "HOME"}
 # Python itself sets LC_CTYPE where nothing else says what letters are.
 of_python = {name: os.environ[name] for name in os.environ if name not in given}
+sys.modules.pop("linecache", None)  # from Python 3.13 on, `-c` has imported that
 by_itself = set(sys.modules)
 names = ("__name__", "__doc__", "__package__", "__spec__", "__annotations__", "__builtins__")
 main_as_it_was = {

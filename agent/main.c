@@ -125,6 +125,8 @@ static uint64_t prepare_when_idle(uint64_t now, uint64_t due)
         return UINT64_MAX;
     if (ready && keepers < 0 && now < busy_at + SECOND)
         return busy_at + SECOND;
+    if (running && in_state(DISMISSED)) /* which leaves its slot and its keeper in a moment */
+        return now + MILLISECOND;
     if (running && due > now + 2 * MILLISECOND)
         return now + 2 * MILLISECOND;
     if (running && now < due)

@@ -77,9 +77,10 @@ static struct slot *free_slot(bool with_keeper)
     return stale;
 }
 
+/* That of an interpreter that waits is as good as idle: it serves, or goes and leaves its slot. */
 static int idle_keepers(void)
 {
-    int count = 0;
+    int count = in_state(WAITING) != NULL;
     for (int i = 0; i < SLOTS; i++)
         count += !slots[i].taken && !slots[i].stale && keeper_serves(&slots[i]);
     return count;
