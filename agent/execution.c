@@ -81,7 +81,11 @@ void forget(struct execution *e)
 
 /* ---- start ---- */
 
-struct settings { uint64_t user, stdin_stream, separate_stderr; int rows, columns, arguments; };
+struct settings {
+    uint64_t user, group, stdin_stream, separate_stderr;
+    int rows, columns, arguments;
+    bool has_group;
+};
 
 /* What the agent itself needs to know of a request; the child reads the rest. */
 static bool read_settings(struct execution *e, struct settings *s, const uint8_t *payload,
@@ -94,6 +98,7 @@ static bool read_settings(struct execution *e, struct settings *s, const uint8_t
         switch (field.tag) {
         case F_ARGUMENT: s->arguments++; break;
         case F_USER: fits &= field_number(&field, &s->user); break;
+        case F_GROUP: fits &= s->has_group = field_number(&field, &s->group); break;
         case F_STDIN: fits &= field_number(&field, &s->stdin_stream); break;
         case F_SEPARATE_STDERR: fits &= field_number(&field, &s->separate_stderr); break;
         case F_WALL: fits &= field_number(&field, &e->wall_limit); break;
@@ -153,7 +158,7 @@ static void give_terminal(int number, const struct settings *s)
     char path[32];
     snprintf(path, sizeof path, "/dev/pts/%d", number);
     if (can_change_user)
-        (void)!lchown(path, (uid_t)s->user, (gid_t)s->user);
+        (void)!lchown(path, (uid_t)s->user, (gid_t)(s->has_group ? s->group : s->user));
 }
 
 /* Lets a prepared process have the request; NULL, or the code of FAILED. */

@@ -8,6 +8,7 @@ test` runs them all.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from command_line import Assay
@@ -43,3 +44,21 @@ def test_programs_end_as_the_environment_promises(
     found = assay("env", "test", environment.name, "--json").json
     assert [each for each in found["programs"] if each["complaint"]] == []
     assert len(found["programs"]) == len(environment.programs)
+
+
+def test_packages_that_can_not_be_imported_beforehand_are_named(
+    assay: Assay, tmp_path: Path
+) -> None:
+    folder = tmp_path / "wrong"
+    folder.mkdir()
+    (folder / "hello.py").write_text("print('Hello, world!')\n")
+    (folder / "environment.toml").write_text(
+        'name = "wrong"\ntitle = "Wrong"\nimage = "host"\nextensions = []\nhello = "hello.py"\n'
+        'preimport = ["json", "no_such_thing"]\n'
+        '[[tools]]\npath = "/usr/bin/python3"\npackage = "python3"\n'
+        '[run]\nargv = ["/usr/bin/python3", "{source}", "{args}"]\n'
+        '[[programs]]\nfile = "hello.py"\noutcome = "exited(0)"\n'
+    )
+    found = assay("--environments", str(tmp_path), "env", "test", "wrong", "--json").json
+    assert "preimport" in found["programs"][0]["complaint"]
+    assert "no_such_thing" in found["programs"][0]["complaint"]

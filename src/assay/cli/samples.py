@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from assay.agent.session import open_session
+from assay.agent.session import Session, open_session
 from assay.cli.answers import Kept
 from assay.cli.follow import Sink, follow
 from assay.cli.workspace import put, uploads
+from assay.domain.command import Command, Interpreter
+from assay.domain.errors import EnvironmentUnusable
 from assay.domain.facts import Facts, Measurement
 from assay.domain.limits import SandboxLimits
 from assay.domain.outcome import Outcome
 from assay.driver.guard import Event, SandboxCreated
 from assay.driver.port import Driver, RootFilesystem, SandboxSpec, Secret
-from assay.environments import ExecutionEnvironment, Plan, Program, StepKind, plan_program
+from assay.environments import (
+    ExecutionEnvironment,
+    Plan,
+    Program,
+    StepKind,
+    interpreter_of,
+    plan_program,
+)
 
 _UNCLAIMED_SECONDS: Final = 10
+_WAIT_SECONDS: Final = 20.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,17 +69,22 @@ class Given:
 async def try_program(
     driver: Driver, root: RootFilesystem, environment: ExecutionEnvironment, program: Program
 ) -> Trial:
-    """Run a sample program of an environment, and keep its output."""
+    """Run a sample program of an environment, and keep its output.
+
+    By a Python that waits, where the environment has one in such sandboxes: as in a server's.
+    """
     sink = Kept()
+    plan = plan_program(environment, program, root=root)
     step, facts, outcome = await run_files(
         driver,
         root,
         program.sandbox,
-        plan_program(environment, program, root=root),
+        plan,
         (program.source, *program.files),
         sink,
         stdin=program.stdin,
         until=program.last_step,
+        interpreter=_interpreter(environment, program, plan, root, driver),
     )
     return Trial(step=step, facts=facts, outcome=outcome, output=sink)
 
@@ -83,6 +99,7 @@ async def run_files(
     *,
     stdin: str = "",
     until: StepKind = StepKind.RUN,
+    interpreter: Interpreter | None = None,
 ) -> tuple[StepKind, Facts, Outcome]:
     """Compile and run in a sandbox of its own; the compiler's output goes nowhere if all is well.
 
@@ -96,6 +113,8 @@ async def run_files(
     )
     async with open_session(driver, spec) as session:
         await put(session.agent, uploads(files), root.working_folder)
+        if interpreter is not None:
+            await _let_wait(session, interpreter)
         if plan.compile is not None:
             facts, outcome = await follow(session, plan.compile, sink)
             if until is StepKind.COMPILE or not outcome.success:
@@ -104,6 +123,42 @@ async def run_files(
         source = Given(stdin) if stdin else None
         facts, outcome = await follow(session, program, sink, source=source)
         return StepKind.RUN, facts, outcome
+
+
+def _interpreter(
+    environment: ExecutionEnvironment,
+    program: Program,
+    plan: Plan,
+    root: RootFilesystem,
+    driver: Driver,
+) -> Interpreter | None:
+    if program.sandbox != environment.sandbox or not driver.capabilities.interpreters:
+        return None
+    run = plan.run
+    return interpreter_of(
+        environment, root, variables=run.environment, open_files=run.limits.open_files
+    )
+
+
+async def _let_wait(session: Session, interpreter: Interpreter) -> None:
+    """Raises EnvironmentUnusable where it can't import what it shall, or never waits."""
+    imports = Command(
+        argv=(interpreter.path, "-c", f"import {', '.join(interpreter.packages) or 'sys'}"),
+        environment=interpreter.environment, uid=interpreter.uid, gid=interpreter.gid,
+    )  # fmt: skip
+    completed = await session.run(imports)
+    if not completed.outcome.success:
+        said = completed.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise EnvironmentUnusable(f"what `preimport` names can't be imported: {said}")
+    session.agent.keep_interpreter(interpreter)
+    try:
+        async with asyncio.timeout(_WAIT_SECONDS):
+            await session.agent.interpreter_waits()
+    except TimeoutError:
+        raise EnvironmentUnusable(
+            f"`preimport` asks for a Python that waits, and {interpreter.path} doesn't:"
+            " CPython 3.10 or newer is needed"
+        ) from None
 
 
 def complaint(program: Program, trial: Trial) -> str:
