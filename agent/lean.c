@@ -313,25 +313,25 @@ static void step_listen(char **with)
 
 /* ---- steps in the namespaces ---- */
 
-/* A process that has ended at once keeps its user namespace until it is waited for. `with`: where
+/* A user namespace begins with a process, which waits until it is no longer needed. `with`: where
  * its own /proc is, and the map of its ids. */
 static void step_users(char **with)
 {
     char path[128];
-    struct clone_args how = {.flags = CLONE_NEWUSER | CLONE_VFORK, .exit_signal = SIGCHLD};
-    pid_t ended = (pid_t)syscall(SYS_clone3, &how, sizeof how);
-    if (ended == 0)
-        _exit(0);
-    check(ended > 0, "make", "a user namespace");
+    struct clone_args how = {.flags = CLONE_NEWUSER, .exit_signal = SIGCHLD};
+    pid_t first = (pid_t)syscall(SYS_clone3, &how, sizeof how);
+    while (first == 0)
+        pause();
+    check(first > 0, "make", "a user namespace");
     static const char *const kinds[] = {"uid_map", "gid_map"};
     for (size_t i = 0; i < 2; i++) {
-        snprintf(path, sizeof path, "%s/%d/%s", with[0], ended, kinds[i]);
+        snprintf(path, sizeof path, "%s/%d/%s", with[0], first, kinds[i]);
         write_file(path, with[1]);
     }
-    snprintf(path, sizeof path, "%s/%d/ns/user", with[0], ended);
+    snprintf(path, sizeof path, "%s/%d/ns/user", with[0], first);
     users = open(path, O_RDONLY | O_CLOEXEC);
     check(users >= 0, "open", path);
-    check(waitpid(ended, NULL, 0) == ended, "wait for", "a user namespace");
+    check(kill(first, SIGKILL) == 0 && waitpid(first, NULL, 0) == first, "end", "its process");
 }
 
 static void step_name(char **with)

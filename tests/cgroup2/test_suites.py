@@ -1,6 +1,6 @@
 """A sample of both suites where control groups are of version 2 alone, with each local runtime.
 
-All of it: ./dev uml .venv/bin/assay driver check crun
+All of it: ./dev uml .venv/bin/assay driver check lean
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def reports(machine: ModuleType) -> Mapping[str, Any]:
 @pytest.mark.slow
 @pytest.mark.root
 @pytest.mark.timeout(SECONDS + 20)
-@pytest.mark.parametrize("driver", ["crun", "runc"])
+@pytest.mark.parametrize("driver", ["lean", "crun", "runc"])
 def test_a_sample_of_the_suites_is_green_on_version_2(
     driver: str, reports: Mapping[str, Any]
 ) -> None:

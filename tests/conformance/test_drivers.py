@@ -1,5 +1,5 @@
-"""The published suites against the local drivers: all of both on crun, one case of each group on
-the others, which differ in their program. The fake has its own, among the unit tests."""
+"""The published suites against the local drivers: all of both on lean, one case of each group on
+the others, whose agent is the same. The fake has its own, among the unit tests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ import pytest
 
 from assay.agent.native import program
 from assay.driver.port import Driver
+from assay.drivers.lean import LeanDriver
 from assay.drivers.linux.cgroups_v1 import GroupsV1
+from assay.drivers.linux.driver import LocalDriver
 from assay.drivers.linux.layout import read_layout
 from assay.drivers.oci import CRUN, RUNC, RUNSC, OciDriver, Runtime
 from assay.testing import CONFORMANCE, HOSTILE, Case, Verdict, bare_root, check_case
@@ -43,13 +45,19 @@ async def expect_passed(driver: Driver, case: Case, folder: Path, *, owners: boo
     assert result.verdict is Verdict.PASSED, f"{case.sentence} {result.reason}"
 
 
+def local_driver(runtime: Runtime | None, state: Path) -> LocalDriver:
+    if runtime is None:
+        return LeanDriver(program=program("lean"), state=state, agent=program("agent"), stock=2)
+    return OciDriver(runtime=runtime, state=state, agent=program("agent"))
+
+
 @pytest.fixture
 async def local(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Driver]:
-    runtime: Runtime = request.param
-    if os.geteuid() != 0 or shutil.which(runtime.program) is None:
-        missing = f"{runtime.name} and root are needed"
+    runtime: Runtime | None = request.param
+    if os.geteuid() != 0 or (runtime is not None and shutil.which(runtime.program) is None):
+        missing = f"{runtime.name if runtime else 'nothing'} and root are needed"
         pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
-    driver = OciDriver(runtime=runtime, state=tmp_path / "state", agent=program("agent"))
+    driver = local_driver(runtime, tmp_path / "state")
     yield driver
     assert await driver.list() == []
     await driver.aclose()
@@ -58,24 +66,24 @@ async def local(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 @pytest.mark.root
 @pytest.mark.slow
 @pytest.mark.parametrize("case", [*CONFORMANCE, *HOSTILE], ids=str)
-@pytest.mark.parametrize("local", [CRUN], ids=["crun"], indirect=True)
-async def test_crun_withstands(local: Driver, case: Case, tmp_path: Path) -> None:
+@pytest.mark.parametrize("local", [None], ids=["lean"], indirect=True)
+async def test_lean_withstands(local: Driver, case: Case, tmp_path: Path) -> None:
     await expect_passed(local, case, tmp_path)
 
 
 @pytest.mark.root
 @pytest.mark.slow
 @pytest.mark.parametrize("case", one_of_each_group([*CONFORMANCE, *HOSTILE]), ids=str)
-@pytest.mark.parametrize("local", [RUNC], ids=["runc"], indirect=True)
-async def test_runc_withstands_a_sample(local: Driver, case: Case, tmp_path: Path) -> None:
+@pytest.mark.parametrize("local", [CRUN, RUNC, RUNSC], ids=lambda each: each.name, indirect=True)
+async def test_runtimes_withstand_a_sample(local: Driver, case: Case, tmp_path: Path) -> None:
     await expect_passed(local, case, tmp_path)
 
 
 @pytest.mark.root
 @pytest.mark.slow
 @pytest.mark.parametrize("case", of_files([*CONFORMANCE, *HOSTILE]), ids=str)
-@pytest.mark.parametrize("local", [CRUN], ids=["crun"], indirect=True)
-async def test_crun_withstands_what_is_about_files_where_files_have_owners(
+@pytest.mark.parametrize("local", [None], ids=["lean"], indirect=True)
+async def test_lean_withstands_what_is_about_files_where_files_have_owners(
     local: Driver, case: Case, tmp_path: Path
 ) -> None:
     await expect_passed(local, case, tmp_path, owners=True)
@@ -93,16 +101,8 @@ def only_version_1(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("only_version_1")
 @pytest.mark.parametrize("case", ended_by_freezing(HOSTILE), ids=str)
-@pytest.mark.parametrize("local", [CRUN], ids=["crun"], indirect=True)
-async def test_crun_ends_programs_by_freezing_them_where_groups_are_of_version_1_alone(
+@pytest.mark.parametrize("local", [None], ids=["lean"], indirect=True)
+async def test_lean_ends_programs_by_freezing_them_where_groups_are_of_version_1_alone(
     local: Driver, case: Case, tmp_path: Path
 ) -> None:
-    await expect_passed(local, case, tmp_path)
-
-
-@pytest.mark.root
-@pytest.mark.slow
-@pytest.mark.parametrize("case", one_of_each_group([*CONFORMANCE, *HOSTILE]), ids=str)
-@pytest.mark.parametrize("local", [RUNSC], ids=["runsc"], indirect=True)
-async def test_runsc_withstands_a_sample(local: Driver, case: Case, tmp_path: Path) -> None:
     await expect_passed(local, case, tmp_path)

@@ -21,6 +21,7 @@ SAMPLE = (
     "leakage/locks-of-a-neighbour", "leakage/locks-on-devices", "leakage/reaching-the-agent",
 )  # fmt: skip
 SAMPLES = {
+    "lean": SAMPLE,
     "crun": SAMPLE,
     "runc": (
         "ending/descendant-daemon", "sandboxes/sandboxes-are-apart", "memory/eating-memory",
@@ -44,7 +45,7 @@ def check(user: Ordinary, driver: str) -> tuple[set[str], set[str]]:
     return by["passed"], by["skipped"]
 
 
-@pytest.mark.parametrize("driver", ["crun", "runc"])
+@pytest.mark.parametrize("driver", ["lean", "crun", "runc"])
 def test_suites_are_green_without_control_groups(ordinary: Ordinary, driver: str) -> None:
     passed, skipped = check(ordinary, driver)
 
@@ -54,7 +55,7 @@ def test_suites_are_green_without_control_groups(ordinary: Ordinary, driver: str
 
 
 @pytest.mark.usefixtures("delegated")
-@pytest.mark.parametrize("driver", ["crun", "runc"])
+@pytest.mark.parametrize("driver", ["lean", "crun", "runc"])
 def test_suites_are_green_with_delegated_groups(ordinary: Ordinary, driver: str) -> None:
     passed, skipped = check(ordinary, driver)
 

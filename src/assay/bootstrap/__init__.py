@@ -12,6 +12,7 @@ images.py      the images of this machine, and which of them anybody needs
 from assay.bootstrap.catalogue import Catalogue, Offer, Ready, root_filesystem
 from assay.bootstrap.choice import choose_driver, forget_choice
 from assay.bootstrap.drivers import (
+    OURS,
     PREFERRED,
     driver_names,
     make_driver,
@@ -22,6 +23,7 @@ from assay.bootstrap.images import holding, needed, open_images
 from assay.bootstrap.rootless import prepare_process
 
 __all__ = [
+    "OURS",
     "PREFERRED",
     "Catalogue",
     "Offer",

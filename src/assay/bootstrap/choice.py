@@ -9,7 +9,8 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from assay.bootstrap.drivers import PREFERRED, make_driver
+from assay.agent.native import program
+from assay.bootstrap.drivers import OURS, PREFERRED, make_driver
 from assay.config import Settings
 from assay.domain.errors import AssayError, DriverUnavailable
 
@@ -66,8 +67,11 @@ def _one_line(text: str) -> str:
 
 
 def _key(settings: Settings) -> str:
-    programs = (settings.runtimes.get(name, name) for name in PREFERRED)
-    return " ".join((_BOOT.read_text().strip(), *(_identity(program) for program in programs)))
+    programs = (
+        str(program(OURS)),
+        *(settings.runtimes.get(name, name) for name in PREFERRED if name != OURS),
+    )
+    return " ".join((_BOOT.read_text().strip(), *map(_identity, programs)))
 
 
 def _identity(program: str) -> str:

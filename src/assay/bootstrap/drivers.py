@@ -15,7 +15,9 @@ from assay.domain.errors import UnknownDriver
 from assay.driver.guard import Event, Guard
 from assay.driver.port import Driver
 
-PREFERRED: Final = ("crun", "runc", "runsc")
+OURS: Final = "lean"
+"""Needs no program but those that come with Assay."""
+PREFERRED: Final = (OURS, "crun", "runc", "runsc")
 """Those that isolate. The first that works is the default: the fastest, then what runs anything;
 who wants a kernel for each sandbox, at its price, says so."""
 

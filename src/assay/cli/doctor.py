@@ -14,6 +14,7 @@ from collections.abc import Callable, Set
 import click
 
 from assay.bootstrap import (
+    OURS,
     PREFERRED,
     Catalogue,
     driver_names,
@@ -95,8 +96,8 @@ def _names(settings: Settings, driver: str | None, installed: Set[str]) -> tuple
         return (driver,)
     wanted = (settings.driver,) if settings.driver in driver_names() else ()
     # Nobody needs all of them: what is not there is a fault only if it was asked for.
-    there = [name for name in PREFERRED if name in installed or name in settings.runtimes]
-    return tuple(dict.fromkeys((*wanted, *(there or PREFERRED[:2]))))
+    there = installed | settings.runtimes.keys() | {OURS}
+    return tuple(dict.fromkeys((*wanted, *(name for name in PREFERRED if name in there))))
 
 
 def _environments(

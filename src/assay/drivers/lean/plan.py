@@ -87,7 +87,7 @@ def _preparation(
     yield ("loopback",)
     yield "core", str(CORE_BYTES)
     yield ("session",)
-    yield "input", NOTHING
+    yield "input", f"{_DEV}/null"
     yield from (("groups", each) for each in learners)
     yield ("wait",)
 

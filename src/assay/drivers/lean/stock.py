@@ -151,5 +151,6 @@ class Stock:
         while self._ready:
             with contextlib.suppress(AssayError, OSError):
                 self.give_up(self._ready.popleft())
+        self._remove_abandoned()
         with contextlib.suppress(OSError):
             self._path.rmdir()

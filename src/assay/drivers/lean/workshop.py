@@ -116,7 +116,7 @@ class LeanWorkshop(Workshop[SandboxFolder]):
             shell.wait_until_ready()
             if process is None:
                 raise RuntimeFailed("lean's process ended at once", detail=_NO_PROCESS_DETAIL)
-            self.groups.place(folder.id, shell.pid, first_user)
+            self.groups.place(folder.id, shell.pid, first_user, entered=True)
             folder.note_process(process)
         except BaseException:
             shell.close()

@@ -124,8 +124,10 @@ class Groups(Protocol):
         """All processes of a sandbox that the host knows."""
         ...
 
-    def place(self, sandbox_id: str, pid: int, owner: int) -> None:
+    def place(self, sandbox_id: str, pid: int, owner: int, *, entered: bool = False) -> None:
         """Put process 1 where nobody else has, and make what could not be made before.
+
+        `entered`: it came by all the `entrances`.
 
         Raises ProcessLookupError when it has ended.
         """

@@ -61,7 +61,7 @@ class NoGroups:
     def binds(self, sandbox_id: str) -> list[Bind]:
         return []
 
-    def place(self, sandbox_id: str, pid: int, owner: int) -> None:
+    def place(self, sandbox_id: str, pid: int, owner: int, *, entered: bool = False) -> None:
         """Nowhere to place it."""
 
     def usage(self, sandbox_id: str) -> Usage | None:

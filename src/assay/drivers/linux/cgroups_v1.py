@@ -196,8 +196,10 @@ class GroupsV1:
     def members(self, sandbox_id: str) -> list[int]:
         return members(self._group("pids", sandbox_id))
 
-    def place(self, sandbox_id: str, pid: int, owner: int) -> None:
-        if self.kills_at_once and self._unified is not None:
+    def place(self, sandbox_id: str, pid: int, owner: int, *, entered: bool = False) -> None:
+        if entered:
+            return
+        if self.kills_at_once:
             write(self._group("unified", sandbox_id), cgroup_procs=pid)
         if not self._root:
             for name in self._trees:

@@ -98,7 +98,7 @@ class GroupsV2:
     def learners(self, sandbox_id: str) -> list[str]:
         return [f"{self._group(sandbox_id)}/{LEARNERS}"]
 
-    def place(self, sandbox_id: str, pid: int, owner: int) -> None:
+    def place(self, sandbox_id: str, pid: int, owner: int, *, entered: bool = False) -> None:
         group = self._group(sandbox_id)
         write(group / AGENT, cgroup_procs=pid)
         write(group, cgroup_subtree_control=_ENABLED)

@@ -16,7 +16,7 @@ from assay.domain.errors import SandboxGone
 from assay.domain.limits import MIB, ExecutionLimits, SandboxLimits
 from assay.domain.outcome import OutcomeKind
 from assay.driver.port import SandboxSpec
-from assay.drivers.oci import OciDriver
+from assay.drivers.linux.driver import LocalDriver
 
 pytestmark = pytest.mark.root
 
@@ -24,7 +24,7 @@ PYTHON = "/usr/bin/python3"
 
 
 @pytest.fixture
-async def session(driver: OciDriver, spec: SandboxSpec) -> AsyncIterator[Session]:
+async def session(driver: LocalDriver, spec: SandboxSpec) -> AsyncIterator[Session]:
     limits = SandboxLimits(memory_bytes=128 * MIB, processes=20, disk_bytes=8 * MIB, inodes=100)
     async with open_session(driver, replace(spec, limits=limits)) as opened:
         yield opened
@@ -94,7 +94,7 @@ for name, number, arguments in [
 
 
 async def test_the_second_sandbox_has_the_same_filter_as_the_first(
-    driver: OciDriver, spec: SandboxSpec
+    driver: LocalDriver, spec: SandboxSpec
 ) -> None:
     seen = set()
     for _ in range(3):
@@ -208,7 +208,7 @@ except OSError as error:
 
 
 async def test_memory_is_limited_and_its_end_counted_while_the_agent_lives(
-    driver: OciDriver, session: Session
+    driver: LocalDriver, session: Session
 ) -> None:
     before = await driver.examine(session.sandbox.id)
     done = await session.run(Command(argv=(PYTHON, "-c", "x = b'x' * (300 << 20)")))
@@ -261,7 +261,7 @@ except BlockingIOError:
     assert await python(session, program) in ("20\n", "21\n")
 
 
-async def test_processor_time_is_limited(driver: OciDriver, spec: SandboxSpec) -> None:
+async def test_processor_time_is_limited(driver: LocalDriver, spec: SandboxSpec) -> None:
     half = replace(spec, limits=SandboxLimits(cpus=0.25))
     program = "import time; t = time.monotonic()\nwhile time.monotonic() < t + 1.5: pass"
     async with open_session(driver, half) as session:
@@ -272,7 +272,7 @@ async def test_processor_time_is_limited(driver: OciDriver, spec: SandboxSpec) -
 
 
 async def test_who_takes_the_agents_place_at_the_socket_is_not_talked_to(
-    driver: OciDriver, session: Session
+    driver: LocalDriver, session: Session
 ) -> None:
     program = """
 import os, socket, time
@@ -317,7 +317,7 @@ TOOLS_PATH = "/usr/bin:/bin:/usr/local/go/bin"
 
 @pytest.mark.parametrize("tool", TOOLS)
 async def test_common_tools_work_under_the_filter(
-    crun: OciDriver, spec: SandboxSpec, tool: str
+    lean: LocalDriver, spec: SandboxSpec, tool: str
 ) -> None:
     needed = tool if TOOLS[tool][0] == "sh" else TOOLS[tool][0]
     if shutil.which(needed, path=TOOLS_PATH) is None:
@@ -328,14 +328,14 @@ async def test_common_tools_work_under_the_filter(
         environment={"PATH": TOOLS_PATH, "HOME": "/workspace"},
         limits=ExecutionLimits(wall_seconds=60, cpu_seconds=60, open_files=4096),
     )
-    async with open_session(crun, replace(spec, limits=large)) as session:
+    async with open_session(lean, replace(spec, limits=large)) as session:
         done = await session.run(command)
 
     assert done.outcome.success, (done.outcome, done.stderr[-2000:])
 
 
-async def test_sandboxes_do_not_see_each_other(crun: OciDriver, spec: SandboxSpec) -> None:
-    async with open_session(crun, spec) as first, open_session(crun, spec) as second:
+async def test_sandboxes_do_not_see_each_other(lean: LocalDriver, spec: SandboxSpec) -> None:
+    async with open_session(lean, spec) as first, open_session(lean, spec) as second:
         hide = "open('/dev/shm/mine', 'w'); open('/tmp/mine', 'w'); open('/workspace/mine', 'w')"
         await python(first, hide)
         look = "import os; print(*(os.listdir(f) for f in ('/dev/shm', '/tmp', '/workspace')))"

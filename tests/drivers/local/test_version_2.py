@@ -14,8 +14,8 @@ from assay.domain.facts import Source
 from assay.domain.limits import MIB, ExecutionLimits, SandboxLimits
 from assay.domain.outcome import OutcomeKind
 from assay.driver.port import SandboxSpec
+from assay.drivers.linux.driver import LocalDriver
 from assay.drivers.linux.layout import read_layout
-from assay.drivers.oci import OciDriver
 from assay.testing.workbench import Workbench
 
 pytestmark = [
@@ -28,7 +28,7 @@ ROUNDS = 4
 
 
 @pytest.fixture
-async def session(driver: OciDriver, spec: SandboxSpec) -> AsyncIterator[Session]:
+async def session(driver: LocalDriver, spec: SandboxSpec) -> AsyncIterator[Session]:
     bench = Workbench(driver, spec.root)
     async with open_session(driver, replace(spec, limits=LIMITS)) as opened:
         await bench.install(opened)

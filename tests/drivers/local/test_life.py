@@ -28,16 +28,17 @@ from assay.domain.errors import (
     SandboxGone,
 )
 from assay.driver.port import Mount, SandboxSpec, SandboxState
+from assay.drivers.linux.driver import LocalDriver
 from assay.drivers.linux.folder import new_id
 from assay.drivers.oci import CRUN, OciDriver
 
 pytestmark = pytest.mark.root
 
-Open = Callable[..., AbstractAsyncContextManager[OciDriver]]
+Open = Callable[..., AbstractAsyncContextManager[LocalDriver]]
 
 
 async def test_a_created_sandbox_is_listed_runs_and_is_gone_after_destroy(
-    driver: OciDriver, spec: SandboxSpec
+    driver: LocalDriver, spec: SandboxSpec
 ) -> None:
     sandbox = await driver.create(spec)
 
@@ -58,14 +59,14 @@ async def test_a_created_sandbox_is_listed_runs_and_is_gone_after_destroy(
         await driver.connect(sandbox.id)
 
 
-async def test_probe_makes_a_sandbox_and_says_the_version(driver: OciDriver) -> None:
+async def test_probe_makes_a_sandbox_and_says_the_version(driver: LocalDriver) -> None:
     health = await driver.probe()
 
     assert health.works, health.problems
-    assert health.version[0].isdigit()
+    assert health.version[-1].isdigit()
 
 
-async def test_many_at_once_are_all_different(driver: OciDriver, spec: SandboxSpec) -> None:
+async def test_many_at_once_are_all_different(driver: LocalDriver, spec: SandboxSpec) -> None:
     made = await asyncio.gather(*(driver.create(spec) for _ in range(20)))
 
     assert len({sandbox.id for sandbox in made}) == 20
@@ -74,7 +75,7 @@ async def test_many_at_once_are_all_different(driver: OciDriver, spec: SandboxSp
 
 
 async def test_destroy_can_be_called_often_and_at_once(
-    driver: OciDriver, spec: SandboxSpec
+    driver: LocalDriver, spec: SandboxSpec
 ) -> None:
     sandbox = await driver.create(spec)
 
@@ -85,7 +86,7 @@ async def test_destroy_can_be_called_often_and_at_once(
 
 
 async def test_a_sandbox_killed_from_outside_does_not_run_and_can_be_destroyed(
-    driver: OciDriver, spec: SandboxSpec
+    driver: LocalDriver, spec: SandboxSpec
 ) -> None:
     sandbox = await driver.create(spec)
     os.kill(int(sandbox.facts["process"]), signal.SIGKILL)
@@ -113,7 +114,7 @@ async def test_another_server_finds_connects_and_destroys(
 
 @pytest.mark.parametrize("delay", [0, 0.001, 0.004, 0.008, 0.012, 0.02])
 async def test_a_cancelled_create_leaves_nothing(
-    driver: OciDriver, spec: SandboxSpec, delay: float
+    driver: LocalDriver, spec: SandboxSpec, delay: float
 ) -> None:
     creations = [asyncio.ensure_future(driver.create(spec)) for _ in range(6)]
     await asyncio.sleep(delay)
@@ -159,18 +160,18 @@ async def test_an_agent_that_ends_at_once_is_a_failure(
         await driver.aclose()
 
 
-async def test_network_is_refused(crun: OciDriver, spec: SandboxSpec) -> None:
+async def test_network_is_refused(lean: LocalDriver, spec: SandboxSpec) -> None:
     with pytest.raises(CapabilityMissing):
-        await crun.create(replace(spec, network=True))
+        await lean.create(replace(spec, network=True))
 
 
 async def test_a_root_without_a_needed_folder_is_refused_and_untouched(
-    crun: OciDriver, spec: SandboxSpec
+    lean: LocalDriver, spec: SandboxSpec
 ) -> None:
     (spec.root.path / "workspace").rmdir()
 
     with pytest.raises(RuntimeFailed, match="mkdir"):
-        await crun.create(spec)
+        await lean.create(spec)
     assert not (spec.root.path / "workspace").exists()
 
 
@@ -213,21 +214,21 @@ def mount_later(state: Path) -> Iterator[Callable[[], Path]]:
 
 
 async def test_a_folder_mounted_after_the_first_sandbox_is_seen_in_the_next(
-    crun: OciDriver, spec: SandboxSpec, mount_later: Callable[[], Path]
+    lean: LocalDriver, spec: SandboxSpec, mount_later: Callable[[], Path]
 ) -> None:
-    await crun.create(spec)
+    await lean.create(spec)
     (spec.root.path / "later").mkdir()
     mounts = (*spec.root.mounts, Mount(source=mount_later(), target="/later"))
     shown = replace(spec, root=replace(spec.root, mounts=mounts))
 
-    async with open_session(crun, shown) as session:
+    async with open_session(lean, shown) as session:
         done = await session.run(Command(argv=("/bin/cat", "/later/file")))
 
     assert done.stdout == b"seen"
 
 
 async def test_the_runtime_leaves_no_lock_on_a_sandbox(
-    driver: OciDriver, spec: SandboxSpec
+    driver: LocalDriver, spec: SandboxSpec
 ) -> None:
     sandbox = await driver.create(spec)
     folder = os.open(sandbox.facts["folder"], os.O_RDONLY)
@@ -238,19 +239,19 @@ async def test_the_runtime_leaves_no_lock_on_a_sandbox(
 
 
 async def test_half_made_sandboxes_are_listed_and_can_be_destroyed(
-    crun: OciDriver, spec: SandboxSpec, state: Path
+    lean: LocalDriver, spec: SandboxSpec, state: Path
 ) -> None:
-    sandbox = await crun.create(spec)
+    sandbox = await lean.create(spec)
     folder = Path(sandbox.facts["folder"])
     for name in ("process", "pid", "range", "config.json"):
         (folder / name).unlink()
     empty = new_id()
     folder.with_name(empty).mkdir()
 
-    assert await crun.list() == sorted([sandbox.id, empty])
-    assert await crun.examine(empty) == SandboxState(running=False)
-    await crun.destroy(sandbox.id)
-    await crun.destroy(empty)
+    assert await lean.list() == sorted([sandbox.id, empty])
+    assert await lean.examine(empty) == SandboxState(running=False)
+    await lean.destroy(sandbox.id)
+    await lean.destroy(empty)
 
 
 async def test_a_state_folder_deep_down_and_closed_to_others_works(

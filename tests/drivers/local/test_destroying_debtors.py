@@ -12,12 +12,12 @@ from assay.agent.session import open_session
 from assay.domain.command import Command
 from assay.domain.limits import ExecutionLimits
 from assay.driver.port import SandboxSpec
-from assay.drivers.oci import OciDriver
+from assay.drivers.linux.driver import LocalDriver
 from assay.testing.workbench import LOW
 
 
 async def test_a_sandbox_whose_programs_owe_processor_time_is_gone_at_once(
-    driver: OciDriver, spec: SandboxSpec
+    driver: LocalDriver, spec: SandboxSpec
 ) -> None:
     async with open_session(driver, replace(spec, limits=LOW)) as session:
         probe = program("probe").read_bytes()

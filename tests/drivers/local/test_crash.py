@@ -11,9 +11,10 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
+from local_drivers import named
 
-from assay.agent.native import program
-from assay.drivers.oci import CRUN, RUNC, RUNSC, OciDriver, Runtime
+from assay.drivers.linux.driver import LocalDriver
+from assay.drivers.oci import CRUN, RUNC, RUNSC, Runtime
 
 pytestmark = pytest.mark.root
 
@@ -21,14 +22,17 @@ SERVER = """
 import asyncio, secrets, sys
 from pathlib import Path
 from assay.driver.port import RootFilesystem, SandboxSpec, Secret
+from assay.agent.native import program
+from assay.drivers.lean import LeanDriver
 from assay.drivers.oci import CRUN, RUNC, RUNSC, OciDriver
 
-async def serve(runtime, state, agent, root, first_user):
-    driver = OciDriver(
-        runtime={each.name: each for each in (CRUN, RUNC, RUNSC)}[runtime],
-        state=Path(state), agent=Path(agent),
-        first_user=int(first_user),
-    )
+async def serve(runtime, state, root, first_user):
+    common = {"state": Path(state), "agent": program("agent"), "first_user": int(first_user)}
+    runtimes = {each.name: each for each in (CRUN, RUNC, RUNSC)}
+    if runtime == "lean":
+        driver = LeanDriver(program=program("lean"), stock=3, **common)
+    else:
+        driver = OciDriver(runtime=runtimes[runtime], **common)
     spec = SandboxSpec(
         root=RootFilesystem(digest="x", path=Path(root)), secret=Secret(secrets.token_bytes(32))
     )
@@ -41,16 +45,16 @@ async def serve(runtime, state, agent, root, first_user):
 asyncio.run(serve(*sys.argv[1:]))
 """
 
-Open = Callable[..., AbstractAsyncContextManager[OciDriver]]
+Open = Callable[..., AbstractAsyncContextManager[LocalDriver]]
 
 
-@pytest.mark.parametrize("runtime", [CRUN, RUNC, RUNSC], ids=lambda runtime: runtime.name)
+@pytest.mark.parametrize("runtime", [None, CRUN, RUNC, RUNSC], ids=named)
 async def test_what_a_killed_server_left_can_be_destroyed(
     open_driver: Open,
-    need: Callable[[Runtime], None],
+    need: Callable[[Runtime | None], None],
     state: Path,
     tmp_path: Path,
-    runtime: Runtime,
+    runtime: Runtime | None,
 ) -> None:
     need(runtime)
     tmp_path.chmod(0o755)
@@ -59,7 +63,7 @@ async def test_what_a_killed_server_left_can_be_destroyed(
     found = 0
     for _ in range(8):
         server = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", SERVER, runtime.name, state, program("agent"), tmp_path,
+            sys.executable, "-c", SERVER, named(runtime), state, tmp_path,
             "1000000000", stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         assert server.stdout is not None

@@ -18,9 +18,9 @@ from assay.domain.errors import RuntimeFailed
 from assay.domain.limits import MIB, SandboxLimits
 from assay.domain.outcome import OutcomeKind
 from assay.driver.port import RootFilesystem, SandboxSpec
+from assay.drivers.linux.driver import LocalDriver
 from assay.drivers.linux.kernel import detach, mount, user_namespace
 from assay.drivers.linux.working_folder import find
-from assay.drivers.oci import OciDriver
 
 pytestmark = pytest.mark.root
 
@@ -92,7 +92,7 @@ for name in ("mine.txt", "roots.txt", "secret.txt", "."):
 
 
 async def test_an_images_files_belong_to_whom_they_belong_in_the_image(
-    driver: OciDriver, spec: SandboxSpec, image: Image
+    driver: LocalDriver, spec: SandboxSpec, image: Image
 ) -> None:
     root = image()
     before = fingerprint(root)
@@ -112,10 +112,10 @@ async def test_an_images_files_belong_to_whom_they_belong_in_the_image(
 
 
 async def test_an_image_without_owners_belongs_to_nobody(
-    crun: OciDriver, spec: SandboxSpec, image: Image
+    lean: LocalDriver, spec: SandboxSpec, image: Image
 ) -> None:
     root = image(owners=False)
-    async with open_session(crun, replace(spec, root=root)) as session:
+    async with open_session(lean, replace(spec, root=root)) as session:
         assert "owners" not in session.sandbox.facts
         assert await python(session, root, OWNERS) == "\n".join(
             ["mine.txt 65534 65534 0o644", "roots.txt 65534 65534 0o644",
@@ -124,7 +124,7 @@ async def test_an_image_without_owners_belongs_to_nobody(
 
 
 async def test_where_owners_cannot_be_mapped_sandboxes_are_made_all_the_same_and_say_so(
-    crun: OciDriver, spec: SandboxSpec, image: Image, tmp_path_factory: pytest.TempPathFactory
+    lean: LocalDriver, spec: SandboxSpec, image: Image, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Overlays, as of a container in which Assay runs, are such file systems."""
     root, folder = image(), tmp_path_factory.mktemp("overlay")
@@ -132,13 +132,13 @@ async def test_where_owners_cannot_be_mapped_sandboxes_are_made_all_the_same_and
     mount("image", folder, "overlay", options=f"lowerdir={root.path}:{folder}")
     try:
         hidden = replace(root, path=folder)
-        async with open_session(crun, replace(spec, root=hidden)) as session:
+        async with open_session(lean, replace(spec, root=hidden)) as session:
             assert session.sandbox.facts["owners"] == "hidden"
             assert "secret.txt 65534 65534 0o600" in await python(session, hidden, OWNERS)
             assert await python(session, hidden, "open('new', 'w'); print('fine')") == "fine"
     finally:
         detach(folder)
-    assert (await crun.probe()).problems == ()  # the state folder's file system can do it
+    assert (await lean.probe()).problems == ()  # the state folder's file system can do it
 
 
 ATTEMPTS = """
@@ -167,7 +167,7 @@ attempt("whiteout", lambda: os.mknod("gone", 0o020000, 0))
 
 
 async def test_a_learner_changes_what_is_its_own_and_nothing_else(
-    driver: OciDriver, spec: SandboxSpec, image: Image
+    driver: LocalDriver, spec: SandboxSpec, image: Image
 ) -> None:
     root = image()
     before = fingerprint(root)
@@ -213,7 +213,7 @@ LOOK = "import os; print(sorted(os.listdir()), open('mine.txt').read())"
 
 
 async def test_what_is_changed_in_a_working_folder_is_seen_there_and_nowhere_else(
-    driver: OciDriver, spec: SandboxSpec, image: Image
+    driver: LocalDriver, spec: SandboxSpec, image: Image
 ) -> None:
     root = image()
     before = fingerprint(root)
@@ -231,10 +231,10 @@ async def test_what_is_changed_in_a_working_folder_is_seen_there_and_nowhere_els
 
 
 async def test_files_go_in_and_out_as_the_images_user(
-    crun: OciDriver, spec: SandboxSpec, image: Image
+    lean: LocalDriver, spec: SandboxSpec, image: Image
 ) -> None:
     root = image()
-    async with open_session(crun, replace(spec, root=root)) as session:
+    async with open_session(lean, replace(spec, root=root)) as session:
         await write_file(session.agent, root.working_folder, "put.txt", b"put")
         found = {entry.name: entry for entry in await list_files(session.agent, "/srv/app")}
         assert (found["put.txt"].uid, found["put.txt"].gid) == (APP, STAFF)
@@ -245,10 +245,10 @@ async def test_files_go_in_and_out_as_the_images_user(
 
 
 async def test_set_user_id_bits_of_an_image_are_dead(
-    crun: OciDriver, spec: SandboxSpec, image: Image
+    lean: LocalDriver, spec: SandboxSpec, image: Image
 ) -> None:
     root = image()
-    async with open_session(crun, replace(spec, root=root)) as session:
+    async with open_session(lean, replace(spec, root=root)) as session:
         done = await session.run(
             Command(argv=("/srv/app/setuid", "-u"), uid=APP, working_directory="/")
         )
@@ -261,7 +261,7 @@ async def test_set_user_id_bits_of_an_image_are_dead(
 
 
 async def test_limits_of_bytes_and_inodes_hold_for_an_images_working_folder(
-    driver: OciDriver, spec: SandboxSpec, image: Image
+    driver: LocalDriver, spec: SandboxSpec, image: Image
 ) -> None:
     root = image()
     (root.path / "srv/app/large").write_bytes(bytes(8 * MIB))
@@ -287,16 +287,16 @@ async def test_limits_of_bytes_and_inodes_hold_for_an_images_working_folder(
 
 
 async def test_what_is_copied_up_counts_as_memory_of_the_sandbox(
-    crun: OciDriver, spec: SandboxSpec, image: Image
+    lean: LocalDriver, spec: SandboxSpec, image: Image
 ) -> None:
     root = image()
     (root.path / "srv/app/large").write_bytes(os.urandom(24 * MIB))
     os.chown(root.path / "srv/app/large", APP, STAFF)
     limits = SandboxLimits(memory_bytes=64 * MIB, disk_bytes=32 * MIB)
-    async with open_session(crun, replace(spec, root=root, limits=limits)) as session:
-        before = await crun.examine(session.sandbox.id)
+    async with open_session(lean, replace(spec, root=root, limits=limits)) as session:
+        before = await lean.examine(session.sandbox.id)
         await python(session, root, "open('large', 'r+b').write(b'x')")
-        after = await crun.examine(session.sandbox.id)
+        after = await lean.examine(session.sandbox.id)
         assert before is not None
         assert after is not None
         assert (after.memory_bytes or 0) - (before.memory_bytes or 0) >= 23 * MIB
@@ -322,7 +322,7 @@ async def test_what_is_copied_up_counts_as_memory_of_the_sandbox(
     ],
 )
 async def test_working_folders_of_all_kinds_can_be_written(
-    crun: OciDriver, spec: SandboxSpec, image: Image, folder: str, target: str
+    lean: LocalDriver, spec: SandboxSpec, image: Image, folder: str, target: str
 ) -> None:
     root = image(working_folder=folder)
     (root.path / "srv/empty").mkdir()
@@ -330,7 +330,7 @@ async def test_working_folders_of_all_kinds_can_be_written(
     (root.path / "odd, name:with\\all").mkdir()
     (root.path / "odd, name:with\\all" / "kept").write_text("kept")
     before = fingerprint(root)
-    async with open_session(crun, replace(spec, root=root)) as session:
+    async with open_session(lean, replace(spec, root=root)) as session:
         program = "import os; open('new', 'w').write('new'); print(os.getcwd())"
         assert await python(session, root, program) == target
         mounts = await python(session, root, "print(open('/proc/self/mounts').read())")
@@ -350,7 +350,7 @@ async def test_working_folders_of_all_kinds_can_be_written(
      "/to-etc", "/nowhere", "/file", "/file/x", "relative", "/a/../etc", "/a\0b", "/loop"],
 )  # fmt: skip
 async def test_a_working_folder_that_others_rely_on_is_refused(
-    crun: OciDriver, spec: SandboxSpec, image: Image, folder: str
+    lean: LocalDriver, spec: SandboxSpec, image: Image, folder: str
 ) -> None:
     root = image(working_folder=folder)
     (root.path / "to-etc").symlink_to("../../etc")
@@ -358,8 +358,8 @@ async def test_a_working_folder_that_others_rely_on_is_refused(
     (root.path / "loop").symlink_to("/loop")
     (root.path / "file").write_text("")
     with pytest.raises(RuntimeFailed, match="working folder"):
-        await crun.create(replace(spec, root=root))
-    assert list(await crun.list()) == []
+        await lean.create(replace(spec, root=root))
+    assert list(await lean.list()) == []
 
 
 def test_links_of_an_image_lead_nowhere_on_the_host(tmp_path: Path) -> None:
@@ -376,9 +376,9 @@ def test_links_of_an_image_lead_nowhere_on_the_host(tmp_path: Path) -> None:
 
 
 async def test_a_sandbox_says_on_disk_of_which_image_it_is(
-    crun: OciDriver, spec: SandboxSpec, image: Image
+    lean: LocalDriver, spec: SandboxSpec, image: Image
 ) -> None:
-    async with open_session(crun, replace(spec, root=image(digest="sha256:ab"))) as session:
+    async with open_session(lean, replace(spec, root=image(digest="sha256:ab"))) as session:
         assert (Path(session.sandbox.facts["folder"]) / "image").read_text() == "sha256:ab"
 
 
@@ -402,7 +402,7 @@ async def test_namespaces_of_users_are_made_in_many_threads_and_leave_nothing() 
 
 
 async def test_accounts_without_end_put_no_sandbox_off(
-    driver: OciDriver, spec: SandboxSpec, image: Image
+    driver: LocalDriver, spec: SandboxSpec, image: Image
 ) -> None:
     """A runtime that searches them reads until there is no memory; no group may hold it."""
     root = image()

@@ -16,8 +16,8 @@ from assay.domain.errors import SandboxGone
 from assay.domain.limits import MIB, ExecutionLimits, SandboxLimits
 from assay.domain.outcome import OutcomeKind
 from assay.driver.port import Sandbox, SandboxSpec
+from assay.drivers.linux.driver import LocalDriver
 from assay.drivers.linux.process import title
-from assay.drivers.oci import OciDriver
 
 pytestmark = pytest.mark.root
 
@@ -59,7 +59,7 @@ def group_of(sandbox: Sandbox) -> Path:
 
 
 async def test_a_sandbox_lives_on_its_own_kernel_and_is_gone_after_destroy(
-    runsc: OciDriver, spec: SandboxSpec
+    runsc: LocalDriver, spec: SandboxSpec
 ) -> None:
     async with open_session(runsc, spec) as session:
         told = await session.run(bash("cat /proc/version; id -u"))
@@ -79,7 +79,7 @@ async def test_a_sandbox_lives_on_its_own_kernel_and_is_gone_after_destroy(
 
 
 async def test_not_even_root_can_take_the_agents_place_at_the_socket(
-    runsc: OciDriver, spec: SandboxSpec
+    runsc: LocalDriver, spec: SandboxSpec
 ) -> None:
     async with open_session(runsc, spec) as session:
         for attempt in (
@@ -96,7 +96,9 @@ async def test_not_even_root_can_take_the_agents_place_at_the_socket(
         await (await Agent.connect(stream, spec.secret, epoch=2)).aclose()
 
 
-async def test_the_hosts_own_sockets_cannot_be_reached(runsc: OciDriver, spec: SandboxSpec) -> None:
+async def test_the_hosts_own_sockets_cannot_be_reached(
+    runsc: LocalDriver, spec: SandboxSpec
+) -> None:
     place = spec.root.path / "host-socket"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(place))
@@ -111,7 +113,7 @@ async def test_the_hosts_own_sockets_cannot_be_reached(runsc: OciDriver, spec: S
 
 @pytest.mark.parametrize("victim", ["runsc-sandbox", "runsc-gofer"])
 async def test_a_kernel_or_file_server_that_was_killed_takes_the_sandbox_along(
-    runsc: OciDriver, spec: SandboxSpec, victim: str
+    runsc: LocalDriver, spec: SandboxSpec, victim: str
 ) -> None:
     async with open_session(runsc, spec) as session:
         command = bash("echo ready; sleep 20")
@@ -129,7 +131,7 @@ async def test_a_kernel_or_file_server_that_was_killed_takes_the_sandbox_along(
 
 
 async def test_too_much_memory_is_told_by_the_hosts_counters(
-    runsc: OciDriver, spec: SandboxSpec
+    runsc: LocalDriver, spec: SandboxSpec
 ) -> None:
     limits = SandboxLimits(memory_bytes=64 * MIB)
     async with open_session(runsc, small(spec, limits)) as session:
@@ -140,7 +142,7 @@ async def test_too_much_memory_is_told_by_the_hosts_counters(
 
 
 async def test_a_kernel_that_the_host_refuses_a_process_is_lost_for_that_reason(
-    runsc: OciDriver, spec: SandboxSpec
+    runsc: LocalDriver, spec: SandboxSpec
 ) -> None:
     async with open_session(runsc, spec) as session:
         assert (await session.run(bash("exit 0"))).outcome.success
@@ -156,7 +158,7 @@ async def test_a_kernel_that_the_host_refuses_a_process_is_lost_for_that_reason(
 
 
 async def test_a_learners_processes_are_limited_to_the_number(
-    runsc: OciDriver, spec: SandboxSpec
+    runsc: LocalDriver, spec: SandboxSpec
 ) -> None:
     async with open_session(runsc, small(spec, SandboxLimits(processes=20))) as session:
         # Who forks is one more: it was made before it was the learner's.

@@ -13,8 +13,8 @@ from assay.domain.command import Command
 from assay.domain.limits import MIB, SandboxLimits
 from assay.domain.outcome import OutcomeKind
 from assay.driver.port import SandboxSpec
+from assay.drivers.linux.driver import LocalDriver
 from assay.drivers.linux.spares import Spares
-from assay.drivers.oci import OciDriver
 
 pytestmark = pytest.mark.root
 
@@ -37,7 +37,7 @@ def python(text: str) -> Command:
 
 @needs_version_1
 async def test_the_next_sandbox_gets_the_group_of_one_that_is_gone(
-    driver: OciDriver, spec: SandboxSpec
+    driver: LocalDriver, spec: SandboxSpec
 ) -> None:
     for each in GROUPS.glob("spare-*"):  # others would come first, of whoever left groups behind
         for folder, _, _ in os.walk(each, topdown=False):
@@ -60,7 +60,7 @@ async def test_the_next_sandbox_gets_the_group_of_one_that_is_gone(
 
 @needs_version_1
 async def test_a_group_that_was_out_of_memory_serves_nobody_again(
-    driver: OciDriver, spec: SandboxSpec
+    driver: LocalDriver, spec: SandboxSpec
 ) -> None:
     before = spares().keys()
     async with open_session(driver, spec) as session:
@@ -73,7 +73,7 @@ async def test_a_group_that_was_out_of_memory_serves_nobody_again(
 
 @needs_version_1
 async def test_spare_groups_stay_while_anybody_has_sandboxes(
-    driver: OciDriver, spec: SandboxSpec
+    driver: LocalDriver, spec: SandboxSpec
 ) -> None:
     gone, alive = await driver.create(spec), await driver.create(spec)
     number = (GROUPS / gone.id).stat().st_ino

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -13,12 +14,15 @@ from typing import Protocol
 
 import pytest
 
-from assay.agent.native import program
-from assay.driver.port import Mount, RootFilesystem, SandboxSpec, Secret
-from assay.drivers.linux.process import Process
-from assay.drivers.oci import CRUN, RUNC, RUNSC, OciDriver, Runtime
+sys.path.insert(0, str(Path(__file__).parent))
 
-FIRST_USER = 1_000_000_000
+from local_drivers import FIRST_USER, local_driver, named
+
+from assay.driver.port import Mount, RootFilesystem, SandboxSpec, Secret
+from assay.drivers.linux.driver import LocalDriver
+from assay.drivers.linux.process import Process
+from assay.drivers.oci import CRUN, RUNC, RUNSC, Runtime
+
 LAST_USER = 1_400_000_000
 
 
@@ -29,7 +33,8 @@ def left_over(state: Path) -> list[str]:
     # Find none: it has ended, and only its parent (the machine's process 1) has not noticed yet.
     found = [f"process {path.name}" for path in processes if Process.find(int(path.name))]
     found += [f"user range {link.name}" for link in (state / "users").glob("*")]
-    found += [f"folder {path}" for path in state.glob("*/sandboxes/*")]
+    folders = (path for kind in ("sandboxes", "prepared") for path in state.glob(f"*/{kind}/*"))
+    found += [f"folder {path}" for path in folders]
     groups = Path("/sys/fs/cgroup").glob("*/assay/*/learners")
     found += [f"group {group}" for group in groups if _is_ours(group)]
     mounts = Path("/proc/self/mountinfo").read_text().splitlines()
@@ -77,24 +82,20 @@ def root(tmp_path: Path) -> RootFilesystem:
 
 
 class OpenDriver(Protocol):
-    """Opens a driver on the test's state folder, as another server would."""
+    """Opens a driver on the test's state folder, as another server would; None is `lean`."""
 
     def __call__(
-        self, runtime: Runtime = CRUN, parallel: int = 4
-    ) -> AbstractAsyncContextManager[OciDriver]: ...
+        self, runtime: Runtime | None = CRUN, parallel: int = 4, stock: int = 0
+    ) -> AbstractAsyncContextManager[LocalDriver]: ...
 
 
 @pytest.fixture
 def open_driver(state: Path) -> OpenDriver:
     @asynccontextmanager
-    async def opened(runtime: Runtime = CRUN, parallel: int = 4) -> AsyncIterator[OciDriver]:
-        driver = OciDriver(
-            runtime=runtime,
-            state=state,
-            agent=program("agent"),
-            first_user=FIRST_USER,
-            parallel=parallel,
-        )
+    async def opened(
+        runtime: Runtime | None = CRUN, parallel: int = 4, stock: int = 0
+    ) -> AsyncIterator[LocalDriver]:
+        driver = local_driver(runtime, state, parallel=parallel, stock=stock)
         try:
             yield driver
         finally:
@@ -105,26 +106,32 @@ def open_driver(state: Path) -> OpenDriver:
     return opened
 
 
-@pytest.fixture(params=[CRUN, RUNC], ids=lambda runtime: runtime.name)
+@pytest.fixture(params=[None, CRUN, RUNC], ids=named)
 async def driver(
     request: pytest.FixtureRequest, open_driver: OpenDriver
-) -> AsyncIterator[OciDriver]:
+) -> AsyncIterator[LocalDriver]:
     async with open_driver(request.param) as opened:
         yield opened
 
 
 @pytest.fixture
-async def crun(open_driver: OpenDriver) -> AsyncIterator[OciDriver]:
+async def lean(open_driver: OpenDriver) -> AsyncIterator[LocalDriver]:
+    async with open_driver(None) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def crun(open_driver: OpenDriver) -> AsyncIterator[LocalDriver]:
     async with open_driver() as opened:
         yield opened
 
 
 @pytest.fixture
-def need() -> Callable[[Runtime], None]:
+def need() -> Callable[[Runtime | None], None]:
     """Skips at home what isn't installed; where CI says that all is, fails."""
 
-    def needed(runtime: Runtime) -> None:
-        if shutil.which(runtime.program) is None:
+    def needed(runtime: Runtime | None) -> None:
+        if runtime is not None and shutil.which(runtime.program) is None:
             missing = f"{runtime.program} is not installed: {runtime.remedy}"
             pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
 
@@ -133,8 +140,8 @@ def need() -> Callable[[Runtime], None]:
 
 @pytest.fixture
 async def runsc(
-    open_driver: OpenDriver, need: Callable[[Runtime], None]
-) -> AsyncIterator[OciDriver]:
+    open_driver: OpenDriver, need: Callable[[Runtime | None], None]
+) -> AsyncIterator[LocalDriver]:
     need(RUNSC)
     async with open_driver(RUNSC) as opened:
         yield opened

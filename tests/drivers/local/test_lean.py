@@ -1,0 +1,268 @@
+"""What is `lean`'s own: its helper, what it prepares, and what a sandbox of it is made of."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from local_drivers import local_driver
+
+from assay.agent.client import Agent
+from assay.agent.native import program
+from assay.agent.session import open_session
+from assay.domain.command import Command
+from assay.domain.errors import AssayError, RuntimeFailed
+from assay.driver.port import RootFilesystem, SandboxSpec
+from assay.drivers.lean import LeanDriver
+from assay.drivers.lean.plan import words
+from assay.drivers.linux.driver import LocalDriver
+
+pytestmark = pytest.mark.root
+
+_NS_GET_USERNS = 0xB701
+
+Open = Callable[..., AbstractAsyncContextManager[LocalDriver]]
+
+
+def helper_of(driver: LocalDriver) -> int:
+    assert isinstance(driver, LeanDriver)
+    assert driver.helper is not None
+    return driver.helper
+
+
+async def stocked(driver: LocalDriver, count: int) -> None:
+    assert isinstance(driver, LeanDriver)
+    async with asyncio.timeout(10):
+        while driver.prepared < count:  # noqa: ASYNC110 - by a thread
+            await asyncio.sleep(0.01)
+
+
+async def test_the_helpers_death_ends_no_sandbox_and_the_next_is_made_by_another(
+    lean: LocalDriver, spec: SandboxSpec
+) -> None:
+    async with open_session(lean, spec) as session:
+        killed = helper_of(lean)
+        os.kill(killed, signal.SIGKILL)
+
+        async with open_session(lean, spec) as later:
+            assert (await later.run(Command(argv=("/usr/bin/true",)))).outcome.code == 0
+        assert helper_of(lean) != killed
+        assert (await session.run(Command(argv=("/usr/bin/true",)))).outcome.code == 0
+
+
+async def test_a_helper_that_is_killed_again_and_again_costs_no_sandbox(
+    lean: LocalDriver, spec: SandboxSpec
+) -> None:
+    async def kill_now_and_then() -> None:
+        for _ in range(20):
+            await asyncio.sleep(0.01)
+            with_helper = lean.helper if isinstance(lean, LeanDriver) else None
+            if with_helper is not None:
+                os.kill(with_helper, signal.SIGKILL)
+
+    async def make_some() -> int:
+        made = 0
+        for _ in range(5):
+            try:
+                await lean.create(spec)
+            except RuntimeFailed:  # killed at both attempts
+                continue
+            made += 1
+        return made
+
+    made, _ = await asyncio.gather(make_some(), kill_now_and_then())
+
+    assert len(await lean.list()) == made > 0
+    for sandbox_id in await lean.list():
+        agent = await Agent.connect(await lean.connect(sandbox_id), spec.secret)
+        await agent.aclose()
+
+
+async def test_another_server_adopts_what_a_first_one_has_made(
+    open_driver: Open, spec: SandboxSpec, state: Path
+) -> None:
+    first = local_driver(None, state)
+    sandbox = await first.create(spec)
+    await first.aclose()
+
+    async with open_driver(None) as second:
+        assert await second.list() == [sandbox.id]
+        agent = await Agent.connect(await second.connect(sandbox.id), spec.secret)
+        await agent.aclose()
+
+
+async def test_what_is_prepared_is_used_and_is_in_nobodys_list(
+    open_driver: Open, spec: SandboxSpec, state: Path
+) -> None:
+    async with open_driver(None, stock=3) as driver:
+        await driver.destroy((await driver.create(spec)).id)
+        await stocked(driver, 3)
+        waiting = {path.name for path in (state / "lean/prepared").iterdir()}
+        assert await driver.list() == []
+        async with open_driver(None) as other:
+            assert await other.list() == []
+
+        made = await asyncio.gather(*(driver.create(spec) for _ in range(5)))
+
+        assert waiting < {sandbox.id for sandbox in made}
+        await stocked(driver, 3)
+
+
+async def test_what_a_killed_server_had_prepared_ends_and_is_removed_by_the_next(
+    open_driver: Open, spec: SandboxSpec, state: Path
+) -> None:
+    script = f"""
+import asyncio, os, signal, sys, time
+from pathlib import Path
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from local_drivers import local_driver
+from assay.driver.port import RootFilesystem, SandboxSpec, Secret
+
+async def main():
+    driver = local_driver(None, Path({str(state)!r}), stock=2)
+    root = RootFilesystem(digest="x", path=Path({str(spec.root.path)!r}))
+    await driver.destroy((await driver.create(SandboxSpec(root=root, secret=Secret(b"s" * 32)))).id)
+    while driver.prepared < 2:
+        await asyncio.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
+"""
+    killed = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", script], timeout=30)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(list((state / "lean/prepared").iterdir())) == 2
+
+    async with open_driver(None):
+        pass
+
+    assert not (state / "lean/prepared").exists()
+
+
+async def test_a_creation_that_nobody_waits_for_any_more_leaves_nothing(
+    lean: LocalDriver, spec: SandboxSpec, state: Path
+) -> None:
+    await lean.destroy((await lean.create(spec)).id)
+    os.kill(helper_of(lean), signal.SIGSTOP)
+    try:
+        making = asyncio.create_task(lean.create(spec))
+        await asyncio.sleep(0.2)
+        making.cancel()
+        await asyncio.sleep(0.05)
+    finally:
+        os.kill(helper_of(lean), signal.SIGCONT)
+    with pytest.raises(asyncio.CancelledError):
+        await making
+
+    assert await lean.list() == []
+    assert list((state / "lean/prepared").iterdir()) == []
+
+
+async def test_a_step_that_fails_is_said_and_leaves_nothing(
+    lean: LocalDriver, spec: SandboxSpec
+) -> None:
+    async with open_session(lean, spec) as session:
+        own = Path(f"/proc/{session.sandbox.facts['process']}/root")
+        on_two_overlays = replace(spec, root=RootFilesystem(digest="x", path=own / "usr"))
+        with pytest.raises(AssayError):
+            await lean.create(on_two_overlays)
+        assert await lean.list() == [session.sandbox.id]
+
+
+async def test_process_1_has_nothing_open_but_its_own(lean: LocalDriver, spec: SandboxSpec) -> None:
+    async with open_session(lean, spec) as session:
+        agent = Path("/proc", session.sandbox.facts["process"])
+        await session.run(Command(argv=("/usr/bin/true",)))
+        opened = {int(link.name): str(link.readlink()) for link in (agent / "fd").iterdir()}
+
+        assert opened[0] == "/dev/null"
+        assert (agent / "fd/0").stat().st_dev != Path("/dev/null").stat().st_dev
+        groups = {tree.stat().st_dev for tree in Path("/sys/fs/cgroup").iterdir()}
+        known = groups | {Path(session.sandbox.facts["folder"]).stat().st_dev}
+        strange = [
+            path
+            for number, path in opened.items()
+            if path.startswith("/") and number > 0
+            and (agent / f"fd/{number}").stat().st_dev not in known
+        ]  # fmt: skip
+        assert strange == []
+
+
+async def test_every_namespace_is_its_own(lean: LocalDriver, spec: SandboxSpec) -> None:
+    async with open_session(lean, spec) as session:
+        process = session.sandbox.facts["process"]
+        for kind in ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts"):
+            own = Path("/proc", process, "ns", kind).readlink()
+            assert own != Path("/proc/self/ns", kind).readlink(), kind
+
+
+def owner_of(namespace: Path) -> os.stat_result:
+    """The user namespace that a namespace belongs to."""
+    opened = os.open(namespace, os.O_RDONLY)
+    try:
+        owner = fcntl.ioctl(opened, _NS_GET_USERNS)
+    finally:
+        os.close(opened)
+    try:
+        return os.fstat(owner)
+    finally:
+        os.close(owner)
+
+
+async def test_namespaces_but_that_of_users_belong_to_the_host(
+    lean: LocalDriver, spec: SandboxSpec
+) -> None:
+    """So the sandbox's root could not mount anything even if it had all capabilities there."""
+    async with open_session(lean, spec) as session:
+        spaces = Path("/proc", session.sandbox.facts["process"], "ns")
+        for kind in ("cgroup", "ipc", "mnt", "net", "pid", "uts"):
+            owner = owner_of(spaces / kind)
+            assert os.path.samestat(owner, Path("/proc/self/ns/user").stat()), kind
+
+
+async def test_nothing_of_the_host_is_mounted_there(lean: LocalDriver, spec: SandboxSpec) -> None:
+    async with open_session(lean, spec) as session:
+        table = Path("/proc", session.sandbox.facts["process"], "mountinfo").read_text()
+    kinds = {line.partition(" - ")[2].split()[0] for line in table.splitlines()}
+
+    assert kinds <= {"overlay", "tmpfs", "proc", "devpts", "devtmpfs"}
+    for line in table.splitlines():
+        place = line.split()[4]
+        if place.startswith("/proc/"):
+            assert "ro" in line.split()[5].split(","), line
+
+
+async def test_ten_are_ready_soon_after_they_were_asked_for(
+    open_driver: Open, spec: SandboxSpec
+) -> None:
+    async with open_driver(None, stock=10) as driver:
+        await driver.destroy((await driver.create(spec)).id)
+        await stocked(driver, 10)
+        began = time.monotonic()
+
+        await asyncio.gather(*(driver.create(spec) for _ in range(10)))
+
+        assert time.monotonic() - began < 0.2  # ten times the promise for a hundred
+
+
+def test_a_word_with_a_zero_byte_is_refused() -> None:
+    with pytest.raises(ValueError, match="zero byte"):
+        words([("show", "/a\0/b", "/c")])
+
+
+def test_the_program_by_itself_says_what_it_is_for() -> None:
+    alone = subprocess.run(
+        [program("lean")], stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=5
+    )
+
+    assert alone.returncode == 2
+    assert b"no use by itself" in alone.stderr
