@@ -29,6 +29,7 @@ from assay.bench import (
 from assay.bootstrap import choose_driver
 from assay.bootstrap.subjects import open_subject
 from assay.cli.bench_load import load
+from assay.cli.bench_profile import profile
 from assay.cli.bench_table import progress_bar, show
 from assay.cli.context import Flags
 from assay.cli.exit_status import Status
@@ -44,6 +45,7 @@ Examples:
   assay bench startup --driver crun --driver runc
   assay bench interpreters                   a Python that waits, beside one that starts
   assay bench load                           a server under load: assay bench load --help
+  assay bench profile                        where the microseconds go
   assay bench all --json numbers.json        all but load, and every sample to a file
 
 docs/benchmarks.md says how to read the figures. The exit status is 1 when a promise is not kept.
@@ -117,6 +119,7 @@ def bench() -> None:
 
 
 bench.add_command(load)
+bench.add_command(profile)
 
 
 @bench.command("exec")

@@ -105,7 +105,7 @@ def load(
     **options: Any,
 ) -> int:
     """A server under load: what it serves, how quickly, and what that takes."""
-    _require_client()
+    require_client()
     if server is None:
         flags.settings_for_sandboxes(driver=driver)
     given = {name: value for name, value in options.items() if value is not None}
@@ -121,7 +121,8 @@ def load(
     return 0 if report.kept else Status.FAILED
 
 
-def _require_client() -> None:
+def require_client() -> None:
+    """Raise Unavailable without the client, whose protocol the generator speaks."""
     try:
         import assay_client  # noqa: F401
     except ImportError:

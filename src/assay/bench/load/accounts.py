@@ -75,7 +75,7 @@ def look(server: int | None, generator: int, sandboxes: Path | None, spent: Spen
     return Moment(
         server=spent,
         generator=spent_by(generator),
-        sandboxes=None if sandboxes is None else _group_seconds(sandboxes),
+        sandboxes=None if sandboxes is None else group_seconds(sandboxes),
         machine=machine_seconds(),
         server_bytes=0 if server is None else resident_bytes(server),
         generator_bytes=resident_bytes(generator),
@@ -101,7 +101,7 @@ def _above_sandboxes(pid: int, sandbox_ids: Collection[str]) -> Path | None:
         for index, part in enumerate(parts):
             if part in sandbox_ids:
                 group = mounted.joinpath(*parts[:index])
-                if _group_seconds(group) is not None:
+                if group_seconds(group) is not None:
                     return group
     return None
 
@@ -123,7 +123,8 @@ def _mounted(controllers: str) -> Path | None:
     return None
 
 
-def _group_seconds(group: Path) -> float | None:
+def group_seconds(group: Path) -> float | None:
+    """Processor time of all in a control group so far; None where that is not known."""
     with contextlib.suppress(OSError, ValueError):
         return int((group / "cpuacct.usage").read_text()) / 1e9
     with contextlib.suppress(OSError, ValueError):

@@ -76,11 +76,17 @@ class OwnServer(Target):
     """`assay serve`, started by us; `open_server` makes it."""
 
     def __init__(
-        self, state: Path, port: int, arguments: Sequence[str], driver: str | None
+        self,
+        state: Path,
+        port: int,
+        arguments: Sequence[str],
+        driver: str | None,
+        program: Sequence[str] = ("-m", "assay"),
     ) -> None:
         super().__init__(f"http://127.0.0.1:{port}", secrets.token_urlsafe(24))
         self.state = state
         self.killed = 0
+        self._program = program
         self._arguments = [
             *("--listen", f"127.0.0.1:{port}"),
             *("--allow-host-images", "--log-level", "warning", "--log-format", "text"),
@@ -106,7 +112,8 @@ class OwnServer(Target):
         log = self.state / "server.log"
         with log.open("ab") as errors:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "assay", "--state", self.state, "serve", *self._arguments,
+                sys.executable, *self._program,
+                "--state", self.state, "serve", *self._arguments,
                 stdin=subprocess.DEVNULL, stdout=errors, stderr=errors,
                 env=dict(self.environment), start_new_session=True,
             )  # fmt: skip
@@ -138,6 +145,11 @@ class OwnServer(Target):
         await asyncio.sleep(_SECONDS_TO_RESTART)
         await self.start()
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal, if it runs."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(number)
+
     async def stop(self) -> None:
         """End it, and all its sandboxes."""
         if self._process is None or self._process.returncode is not None:
@@ -164,14 +176,21 @@ class OwnServer(Target):
 
 @contextlib.asynccontextmanager
 async def open_server(
-    environments: Mapping[str, int], *, driver: str | None = None, options: Sequence[str] = ()
+    environments: Mapping[str, int],
+    *,
+    driver: str | None = None,
+    options: Sequence[str] = (),
+    program: Sequence[str] = ("-m", "assay"),
 ) -> AsyncIterator[OwnServer]:
-    """A server of our own with these environments and sizes of their pools, gone at the end."""
+    """A server of our own with these environments and sizes of their pools, gone at the end.
+
+    `program`: what Python runs in place of Assay's commands, with the same arguments.
+    """
     state = Path(tempfile.mkdtemp(prefix="assay-load-"))
     pools = [
         word for name, size in environments.items() for word in ("--environment", f"{name}={size}")
     ]
-    server = OwnServer(state, _free_port(), [*pools, *options], driver)
+    server = OwnServer(state, _free_port(), [*pools, *options], driver, program)
     try:
         try:
             await server.start()
