@@ -34,9 +34,10 @@ static const char FIRST[] =
     "except BaseException:n['leave_out'](n['sys'].excepthook);raise\n"
     "#                                                             "; /* room for arguments in `ps` */
 
+struct word { const uint8_t *at; size_t length; };
+
 struct asked {
-    const uint8_t *program;
-    size_t program_length;
+    struct word words[3]; /* the first arguments */
     uint64_t user, group, open_files, builtin;
     bool has_group, broken;
     int arguments;
@@ -55,9 +56,10 @@ static struct asked read_asked(const uint8_t *payload, size_t length)
     struct field field;
     bool fits = true;
     while (next_field(&reader, &field)) {
-        if (field.tag == F_ARGUMENT && asked.arguments++ == 0) {
-            asked.program = field.value;
-            asked.program_length = field.length;
+        if (field.tag == F_ARGUMENT) {
+            if (asked.arguments < 3)
+                asked.words[asked.arguments] = (struct word){field.value, field.length};
+            asked.arguments++;
         } else if (field.tag == F_USER) {
             fits &= field_number(&field, &asked.user);
         } else if (field.tag == F_GROUP) {
@@ -74,23 +76,38 @@ static struct asked read_asked(const uint8_t *payload, size_t length)
     return asked;
 }
 
-/* A name without a slash may be that of the interpreter, too: it looks in PATH itself. */
-static bool may_name(const struct asked *asked, const struct asked *interpreter)
+static bool is(struct word word, const char *text)
 {
-    const uint8_t *path = interpreter->program;
-    if (asked->program_length > interpreter->program_length || asked->program_length == 0)
+    return word.length == strlen(text) && !memcmp(word.at, text, word.length);
+}
+
+/* The program's name, of a line for bash, too: whether that is as simple as it looks, the
+ * interpreter finds out. */
+static struct word program_of(const struct asked *asked)
+{
+    struct word line = asked->words[2], first = asked->words[0];
+    if (asked->arguments != 3 || !is(first, "/bin/bash") || !is(asked->words[1], "-c"))
+        return first;
+    const uint8_t *space = memchr(line.at, ' ', line.length);
+    return (struct word){line.at, space ? (size_t)(space - line.at) : line.length};
+}
+
+/* A name without a slash may be that of the interpreter, too: it looks in PATH itself. */
+static bool may_name(struct word name, struct word path)
+{
+    if (name.length > path.length || name.length == 0)
         return false;
-    size_t skip = interpreter->program_length - asked->program_length;
-    return (skip == 0 || path[skip - 1] == '/') &&
-           !memcmp(asked->program, path + skip, asked->program_length) &&
-           (skip == 0 || !memchr(asked->program, '/', asked->program_length));
+    size_t skip = path.length - name.length;
+    return (skip == 0 || path.at[skip - 1] == '/') &&
+           !memcmp(name.at, path.at + skip, name.length) &&
+           (skip == 0 || !memchr(name.at, '/', name.length));
 }
 
 static bool fits_request(const uint8_t *payload, size_t length)
 {
     struct asked asked = read_asked(payload, length), own = read_asked(wanted, wanted_length);
     return !asked.broken && asked.user == own.user && asked.group == own.group &&
-           asked.open_files == own.open_files && may_name(&asked, &own);
+           asked.open_files == own.open_files && may_name(program_of(&asked), own.words[0]);
 }
 
 /* ---- its end ---- */
@@ -188,7 +205,7 @@ bool interpreter_want(const uint8_t *payload, size_t length)
     struct asked asked = read_asked(payload, length);
     struct execution *e = in_state(WAITING);
     bool makes_sense = !asked.broken && asked.user != 0 && asked.user < UINT32_MAX &&
-                       asked.program_length > 1 && asked.program[0] == '/';
+                       asked.words[0].length > 1 && asked.words[0].at[0] == '/';
     if (length > WANTED_MOST || (length > 0 && !makes_sense))
         return false;
     if (length == wanted_length && !memcmp(payload, wanted, length))

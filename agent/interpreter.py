@@ -14,6 +14,9 @@ import sys
 CONTROL = 3
 SETTINGS = ("PYTHON", "LD_", "LC_", "LANG", "TZ", "GLIBC_", "MALLOC_", "GCONV_", "HOME", "PATH")
 OF_TERMINALS = ("TERM", "COLUMNS", "LINES")
+SHELL = "/bin/bash"
+OF_SHELLS = ("PWD", "OLDPWD", "SHLVL", "_", "LC_ALL", "ENV", "POSIXLY_CORRECT", "SHELLOPTS")
+PLAIN = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-+=:,./@% "
 HEADER_SIZE = 12
 ARGUMENT, ENVIRONMENT, DIRECTORY, SEPARATE_STDERR = 16, 17, 18, 22
 ARGUMENTS_START, ARGUMENTS_END = 45, 46
@@ -162,6 +165,19 @@ def fits(argv, environment):
     )
 
 
+def as_shell_would(argv, environment):
+    """The command of a line for bash, if it is of plain words: bash becomes such a program itself.
+
+    Returns the arguments, and what bash adds to the environment.
+    """
+    if len(argv) != 3 or argv[:2] != [SHELL, "-c"]:
+        return argv, {}
+    known = any(name in OF_SHELLS or name.startswith("BASH") for name in environment)
+    if known or not all(letter in PLAIN for letter in argv[2]) or not posix.access(SHELL, 1):
+        return argv, {}
+    return argv[2].split(), {"PWD": posix.getcwd(), "SHLVL": "0", "_": interpreter}
+
+
 def take(environment):
     environment = {**of_python, **environment}
     for name in os.environ.keys() - environment.keys():
@@ -265,9 +281,10 @@ def wait():
     except OSError as error:
         fail(b"directory", error.errno)
     code = None
-    if fits(argv, environment):
+    words, more = as_shell_would(argv, environment)
+    if fits(words, environment):
         try:
-            code, main = program(argv, environment)
+            code, main = program(words, {**environment, **more})
         except Exception:
             pass
     if code is None:

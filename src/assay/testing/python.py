@@ -40,7 +40,7 @@ async def python_session(bench: Workbench, **limits: Any) -> Session:
     if not Path(PYTHON).exists():
         raise NotTestable(f"there is no {PYTHON} on this machine (apt-get install python3)")
     spec = bench.spec(**{"memory_bytes": 128 * MIB, **limits})
-    folders = [Path(name) for name in ("/usr", "/lib", "/lib64") if Path(name).is_dir()]
+    folders = [Path(name) for name in ("/usr", "/bin", "/lib", "/lib64") if Path(name).is_dir()]
     mounts = tuple(Mount(source=folder.resolve(), target=str(folder)) for folder in folders)
     return await bench.session_of(replace(spec, root=replace(spec.root, mounts=mounts)))
 

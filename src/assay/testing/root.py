@@ -7,7 +7,7 @@ from pathlib import Path
 from assay.driver.port import RootFilesystem
 
 _FOLDERS = (
-    ".assay", "dev", "etc", "lib", "lib64", "proc", "tmp", "usr/bin", "var/tmp", "workspace",
+    ".assay", "bin", "dev", "etc", "lib", "lib64", "proc", "tmp", "usr/bin", "var/tmp", "workspace",
 )  # fmt: skip
 
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from assay.agent.execution import Completed
 from assay.agent.files import delete_files, list_files, write_file
 from assay.agent.session import Session
-from assay.domain.command import WORKSPACE, TerminalSize
+from assay.domain.command import WORKSPACE, Command, TerminalSize
 from assay.domain.limits import MIB
 from assay.domain.outcome import OutcomeKind
-from assay.testing.case import Group, expect, expect_equal, expect_outcome
+from assay.testing.case import Group, NotTestable, expect, expect_equal, expect_outcome
 from assay.testing.python import (
     VARIABLES,
     interpreter,
@@ -288,6 +289,45 @@ async def what_does_not_fit_starts_anew(bench: Workbench) -> None:
     own = await session.run(python(bench, "which.py"))
     expect_equal(own.stdout, b"True\n", "what a program says that has packages of its own")
     await delete_files(session.agent, WORKSPACE, ".local")
+
+
+@group.case()
+async def lines_for_bash(bench: Workbench) -> None:
+    """A line of plain words is its program, as bash would start it; any other one is bash's."""
+    session = await _waiting(bench, MARK)
+    if not Path("/bin/bash").exists():
+        raise NotTestable("there is no /bin/bash on this machine")
+    await write_file(session.agent, WORKSPACE, "which.py", WAITED.encode())
+    await write_file(session.agent, WORKSPACE, "program.py", _IDENTITY.encode())
+    for waited, line in (
+        (True, "python3 which.py"), (True, "/usr/bin/python3  which.py a=b -x "),
+        (False, "python3 which.py $HOME"), (False, "python3 which.py; true"),
+        (False, "A=b python3 which.py"), (False, "python3 'which.py'"),
+        (False, "python3 which.py | cat"), (False, "python3 which.py # x"),
+        (False, "python3 -B which.py"), (False, "python3 which.py ~"),
+        (False, "exec python3 which.py"),
+    ):  # fmt: skip
+        await let_wait(bench, session)
+        completed = await session.run(_line(bench, line))
+        expect_equal(completed.stdout, b"%s\n" % str(waited).encode(), f"what {line!r} says")
+        if waited is False:  # one for bash is one less before none is started
+            await _expect(bench, session, True, "which.py")
+    said = []
+    for asked in (interpreter(MARK), None):
+        session.agent.keep_interpreter(asked)
+        if asked is not None:
+            await let_wait(bench, session)
+        completed = await session.run(_line(bench, "python3 program.py a --b"))
+        said.append(json.loads(completed.stdout))
+        said[-1].pop("modules")
+        if bench.capabilities.own_kernel:
+            said[-1].pop("in lists")
+    for name, value in said[1].items():
+        expect_equal(said[0][name], value, name)
+
+
+def _line(bench: Workbench, line: str) -> Command:
+    return replace(python(bench), argv=("/bin/bash", "-c", line))
 
 
 @group.case("privilege_separation")
