@@ -86,13 +86,13 @@ async def watcher(bench: Workbench) -> None:
     """While any program runs, no interpreter waits: it can't be seen, stopped or written to."""
     session = await _waiting(bench)
     await write_file(session.agent, WORKSPACE, "watch.py", _WATCHER.encode())
-    command = python(bench, "watch.py", "1.5")
+    command = python(bench, "watch.py", "0.9")
     watching = Started(session=session, command=command, execution=await session.start(command))
     await watching.read(b"watching\n")
     for _ in range(3):
         beside = await run_file(bench, session, WAITED, name="beside.py")
         expect_equal(beside.stdout, b"False\n", "what a program beside another one says")
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.1)
     said = b"".join([chunk.data async for chunk in watching.execution.output()])
     _, outcome = await watching.conclude()
     expect_equal((said, outcome.code), (b"[]\n", 0), "the interpreters that were seen")
