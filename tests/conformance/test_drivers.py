@@ -47,7 +47,7 @@ async def expect_passed(driver: Driver, case: Case, folder: Path, *, owners: boo
 
 def local_driver(runtime: Runtime | None, state: Path) -> LocalDriver:
     if runtime is None:
-        return LeanDriver(program=program("lean"), state=state, agent=program("agent"), stock=2)
+        return LeanDriver(program=program("lean"), state=state, agent=program("agent"))
     return OciDriver(runtime=runtime, state=state, agent=program("agent"))
 
 

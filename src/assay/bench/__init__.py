@@ -12,9 +12,9 @@ are handed drivers and root file systems, and know no technology by name.
 """
 
 from assay.bench.figures import Check, Distribution, Figure, Report, Unit, as_data
-from assay.bench.subject import Bare, Progress, Subject, bare
+from assay.bench.subject import Bare, Progress, Subject, bare, prepared
 
 __all__ = [
     "Bare", "Check", "Distribution", "Figure", "Progress", "Report", "Subject", "Unit",
-    "as_data", "bare",
+    "as_data", "bare", "prepared",
 ]  # fmt: skip

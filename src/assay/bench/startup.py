@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
+from assay.agent.client import Agent
 from assay.agent.native import program
-from assay.agent.session import Session, open_session
+from assay.agent.session import open_session
 from assay.bench import host
 from assay.bench.figures import Check, Distribution, Figure, Report, Unit, at_most_times
 from assay.bench.subject import Progress, Subject
+from assay.driver.port import Sandbox, SandboxSpec
 
 AT_ONCE: Final = (1, 10, 100)
 ROUNDS_AT_ONCE: Final = 3
 _BARE: Final = ("/usr/bin/true",)
-_MOST_IDLE_BYTES: Final = 1.2e6
+_PROMISED_AT_ONCE: Final = 100
+_PROMISED_SECONDS: Final = 0.2
 _MOST_AGENT_BYTES: Final = 0.4e6
 _MOST_PROGRAM_BYTES: Final = 200e3
 
@@ -40,6 +43,9 @@ class _Crowd:
     weighed: bool
     """Whether memory is measured, which takes time and says something about many only."""
     create: list[float] = field(default_factory=list)
+    """All are idle: their agents accept connections."""
+    connect: list[float] = field(default_factory=list)
+    """All of them have answered, too."""
     destroy: list[float] = field(default_factory=list)
     idle_bytes: list[float] = field(default_factory=list)
     """Of each sandbox: what the machine has less when all of them are idle."""
@@ -59,11 +65,16 @@ async def measure(
     figures = [figure for subject in subjects for figure in _figures(subject, times[subject.name])]
     for count in at_once:
         crowds = {
-            subject.name: _Crowd(count=count, weighed=count == max(at_once)) for subject in subjects
+            subject.name: _Crowd(
+                count=count,
+                # What is prepared anew meanwhile would be weighed with them.
+                weighed=count == max(at_once) and not subject.prepared,
+            )
+            for subject in subjects
         }
         await _crowds(subjects, crowds, rounds, progress)
-        for name, crowd in crowds.items():
-            figures += _crowd_figures(name, crowd)
+        for subject in subjects:
+            figures += _crowd_figures(subject, crowds[subject.name])
     return Report(
         name="startup",
         title="From nothing to a sandbox whose agent is ready",
@@ -82,9 +93,17 @@ async def _one_by_one(
     for done in range(-1, repeats):
         # The first round finds nothing in the caches and does not count.
         for subject in subjects:
+            if done >= 0:  # it is not before their first that drivers prepare any
+                await _settled(subjects, 1)
             await _one(subject, times[subject.name] if done >= 0 else _Times())
         progress("one by one", done + 1, repeats)
     return times
+
+
+async def _settled(subjects: Sequence[Subject], count: int) -> None:
+    """Nothing is prepared while something else is measured."""
+    for subject in subjects:
+        await subject.settle(count)
 
 
 async def _one(subject: Subject, times: _Times) -> None:
@@ -107,7 +126,9 @@ def _figures(subject: Subject, times: _Times) -> list[Figure]:
             unit=Unit.SECONDS,
             measured=create,
             beside=bare,
-            checks=() if bare is None else (at_most_times(2, create, bare, beside="alone"),),
+            checks=()
+            if bare is None
+            else (at_most_times(subject.times_alone, create, bare, beside="alone"),),
         ),
         Figure(
             driver=subject.name,
@@ -127,6 +148,7 @@ async def _crowds(
     for done in range(rounds):
         for number, subject in enumerate(subjects):
             crowd = crowds[subject.name]
+            await _settled(subjects, crowd.count)
             await (_weigh(subject, crowd) if crowd.weighed else _crowd(subject, crowd))
             whole = rounds * len(subjects)
             progress(f"{crowd.count} at once", done * len(subjects) + number + 1, whole)
@@ -143,53 +165,62 @@ async def _weigh(subject: Subject, crowd: _Crowd) -> None:
 async def _crowd(subject: Subject, crowd: _Crowd) -> int:
     """Returns what memory was available with all of them idle."""
     idle = 0
+    sandboxes: list[Sandbox] = []
+    specs = [subject.specification() for _ in range(crowd.count)]
     started = time.perf_counter()
-    async with _sessions(subject, crowd.count) as sessions:
+    try:
+        sandboxes += await asyncio.gather(*map(subject.driver.create, specs))
         crowd.create.append(time.perf_counter() - started)
+        agents = await asyncio.gather(*map(partial(_greet, subject), sandboxes, specs))
+        crowd.connect.append(time.perf_counter() - started)
         if crowd.weighed:
             idle = await host.settled_available_bytes()
-            crowd.agent_bytes.append(_agent_bytes(sessions))
+            crowd.agent_bytes.append(_agent_bytes(sandboxes))
+        await asyncio.gather(*(agent.aclose() for agent in agents))
+    finally:
         started = time.perf_counter()
+        await asyncio.gather(*(subject.driver.destroy(each.id) for each in sandboxes))
     crowd.destroy.append(time.perf_counter() - started)
     return idle
 
 
-@contextlib.asynccontextmanager
-async def _sessions(subject: Subject, count: int) -> AsyncIterator[list[Session]]:
-    """As many as that, made at the same time and destroyed at the same time."""
-    stacks = [contextlib.AsyncExitStack() for _ in range(count)]
-
-    async def enter(stack: contextlib.AsyncExitStack) -> Session:
-        session = open_session(subject.driver, subject.specification())
-        return await stack.enter_async_context(session)
-
-    try:
-        yield await asyncio.gather(*map(enter, stacks))
-    finally:
-        await asyncio.gather(*(stack.aclose() for stack in stacks))
+async def _greet(subject: Subject, sandbox: Sandbox, spec: SandboxSpec) -> Agent:
+    return await Agent.connect(await subject.driver.connect(sandbox.id), spec.secret)
 
 
-def _agent_bytes(sessions: Sequence[Session]) -> float:
+def _agent_bytes(sandboxes: Sequence[Sandbox]) -> float:
     """Of each sandbox: its agent with the process that waits for the next program."""
-    processes = host.processes_of([session.sandbox.id for session in sessions])
+    processes = host.processes_of([sandbox.id for sandbox in sandboxes])
     total = sum(host.proportional_bytes(pid) for pids in processes.values() for pid in pids)
-    return total / len(sessions)
+    return total / len(sandboxes)
 
 
-def _crowd_figures(driver: str, crowd: _Crowd) -> list[Figure]:
+def _crowd_figures(subject: Subject, crowd: _Crowd) -> list[Figure]:
     figures = [
-        Figure(driver=driver, name=f"{crowd.count} at once: {what}", unit=Unit.SECONDS,
-               measured=Distribution.of(seconds))
-        for what, seconds in (("all ready", crowd.create), ("all destroyed", crowd.destroy))
+        Figure(driver=subject.name, name=f"{crowd.count} at once: {what}", unit=Unit.SECONDS,
+               measured=Distribution.of(seconds), checks=checks)
+        for what, seconds, checks in (
+            ("all idle", crowd.create, _in_time(subject, crowd)),
+            ("all connected", crowd.connect, ()),
+            ("all destroyed", crowd.destroy, ()),
+        )
     ]  # fmt: skip
     if crowd.weighed:
         figures += [
-            _memory(driver, f"an idle sandbox (of {crowd.count})", crowd.idle_bytes,
-                    _MOST_IDLE_BYTES, "≤ 1.2 MB in all"),
-            _memory(driver, "its agent's part", crowd.agent_bytes,
+            _memory(subject.name, f"an idle sandbox (of {crowd.count})", crowd.idle_bytes,
+                    subject.idle_bytes, f"≤ {subject.idle_bytes / 1e6:.1f} MB in all"),
+            _memory(subject.name, "its agent's part", crowd.agent_bytes,
                     _MOST_AGENT_BYTES, "≤ 0.4 MB"),
         ]  # fmt: skip
     return figures
+
+
+def _in_time(subject: Subject, crowd: _Crowd) -> tuple[Check, ...]:
+    if not subject.prepared or crowd.count != _PROMISED_AT_ONCE:
+        return ()
+    median = Distribution.of(crowd.create).median
+    promise = f"≤ {_PROMISED_SECONDS} s"
+    return (Check(promise=promise, value=median, limit=_PROMISED_SECONDS, unit=Unit.SECONDS),)
 
 
 def _memory(driver: str, name: str, samples: Sequence[float], most: float, promise: str) -> Figure:

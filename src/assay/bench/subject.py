@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import secrets
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +57,8 @@ ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType(
 )
 """Of every program, inside and outside, so that both do the same."""
 
+_SECONDS_TO_PREPARE: Final = 60
+
 UNLIMITED: Final = ExecutionLimits(wall_seconds=None, cpu_seconds=None, output_bytes=None)
 
 
@@ -64,6 +68,21 @@ class Unexpected(AssayError):
     code = "unexpected_outcome"
 
 
+@runtime_checkable
+class Prepares(Protocol):
+    """What a driver may do besides: make sandboxes ahead, but for what they are of."""
+
+    @property
+    def prepared(self) -> int:
+        """How many are ready."""
+        ...
+
+
+def prepared(driver: object) -> Callable[[], int] | None:
+    """How many sandboxes a driver has prepared, for drivers that do such a thing."""
+    return (lambda: driver.prepared) if isinstance(driver, Prepares) else None
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Subject:
     """A driver to measure; `root` must hold what its benchmark starts, in /usr/bin."""
@@ -71,11 +90,23 @@ class Subject:
     driver: Driver
     root: RootFilesystem
     bare: Bare | None = None
+    times_alone: float = 2
+    """Making a sandbox is to take at most so many times as long as the technology alone."""
+    idle_bytes: float = 1.2e6
+    """What an idle sandbox is to cost the machine at most, all in all."""
+    prepared: Callable[[], int] | None = None
+    """Asks how many sandboxes are prepared, where that is part of what is measured."""
 
     @property
     def name(self) -> str:
-        """The driver's name."""
-        return self.driver.name
+        """The driver's name, and how it is used."""
+        return f"{self.driver.name}, prepared" if self.prepared else self.driver.name
+
+    async def settle(self, count: int) -> None:
+        """Wait until so many sandboxes are prepared, where that is done; a minute at most."""
+        deadline = time.monotonic() + _SECONDS_TO_PREPARE
+        while self.prepared and self.prepared() < count and time.monotonic() < deadline:  # noqa: ASYNC110 - by a thread
+            await asyncio.sleep(0.02)
 
     def specification(self, limits: SandboxLimits | None = None) -> SandboxSpec:
         """A new sandbox's, with a secret of its own."""

@@ -22,7 +22,7 @@ PREFERRED: Final = (OURS, "crun", "runc", "runsc")
 who wants a kernel for each sandbox, at its price, says so."""
 
 
-def _oci(settings: Settings, name: str) -> Driver:
+def _oci(settings: Settings, name: str, stock: int) -> Driver:
     from assay.drivers.oci import CRUN, RUNC, RUNSC, OciDriver
 
     runtime = {each.name: each for each in (CRUN, RUNC, RUNSC)}[name]
@@ -30,19 +30,21 @@ def _oci(settings: Settings, name: str) -> Driver:
     return OciDriver(runtime=runtime, state=settings.state, agent=program("agent"))
 
 
-def _lean(settings: Settings, name: str) -> Driver:
+def _lean(settings: Settings, name: str, stock: int) -> Driver:
     from assay.drivers.lean import LeanDriver
 
-    return LeanDriver(program=program("lean"), state=settings.state, agent=program("agent"))
+    return LeanDriver(
+        program=program("lean"), state=settings.state, agent=program("agent"), stock=stock
+    )
 
 
-def _fake(settings: Settings, name: str) -> Driver:
+def _fake(settings: Settings, name: str, stock: int) -> Driver:
     from assay.drivers.fake import FakeDriver
 
     return FakeDriver()
 
 
-_FACTORIES: Final[Mapping[str, Callable[[Settings, str], Driver]]] = {
+_FACTORIES: Final[Mapping[str, Callable[[Settings, str, int], Driver]]] = {
     "lean": _lean,
     "crun": _oci,
     "runc": _oci,
@@ -56,8 +58,10 @@ def driver_names() -> tuple[str, ...]:
     return tuple(_FACTORIES)
 
 
-def make_driver(settings: Settings, name: str) -> Driver:
+def make_driver(settings: Settings, name: str, *, stock: int = 0) -> Driver:
     """A driver without a guard, for who puts one around it or measures without.
+
+    `stock`: how many sandboxes a driver keeps prepared, but for what they are of, if it can.
 
     Raises UnknownDriver, or Unavailable when the agent was not built.
     """
@@ -65,7 +69,7 @@ def make_driver(settings: Settings, name: str) -> Driver:
         close = get_close_matches(name.lower(), _FACTORIES, n=1)
         advice = f"did you mean {close[0]}?" if close else f"there are {', '.join(_FACTORIES)}"
         raise UnknownDriver(f"no driver is called {name!r}; {advice}")
-    return _FACTORIES[name](settings, name)
+    return _FACTORIES[name](settings, name, stock)
 
 
 @contextlib.asynccontextmanager

@@ -45,6 +45,9 @@ from assay.runners.runners import Runners
 from assay.storage.database import Storage
 
 _EPOCHS_A_START: Final = 1 << 24
+_PREPARED: Final = 16
+"""Sandboxes of which all is there but what they are of, where the driver can do that: so many
+fresh ones are there in a few milliseconds each when a pool has run dry."""
 _OTHER_DESCRIPTORS: Final = 256
 _SECONDS_BETWEEN_THREADS: Final = 0.0005
 """Threads that make sandboxes let go of the interpreter so soon when a request wants it. With
@@ -115,7 +118,9 @@ async def running_server(
         admit_again = partial(admit, authenticator, settings, storage)
         await admit_again()
         door = opened.enter_context(Door(settings))
-        driver = driver or make_driver(settings.base, await choose_driver(settings.base))
+        if driver is None:
+            name = await choose_driver(settings.base)
+            driver = make_driver(settings.base, name, stock=_PREPARED)
         ownership = Ownership(settings.base.state, driver.name, server=_name(settings))
         guard = await opened.enter_async_context(
             owned(

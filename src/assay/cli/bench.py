@@ -26,7 +26,7 @@ from assay.bench import (
     startup,
     stream,
 )
-from assay.bootstrap import choose_driver
+from assay.bootstrap import OURS, choose_driver
 from assay.bootstrap.subjects import open_subject
 from assay.cli.bench_load import load
 from assay.cli.bench_profile import profile
@@ -78,6 +78,8 @@ class _Benchmark:
 
     measure: Measure
     repeats: int
+    prepared: bool = False
+    """Also of drivers that prepare sandboxes, when they have."""
 
 
 async def _interpreters(
@@ -89,7 +91,7 @@ async def _interpreters(
 
 
 _EXEC: Final = _Benchmark(measure=_exec, repeats=200)
-_STARTUP: Final = _Benchmark(measure=_startup, repeats=20)
+_STARTUP: Final = _Benchmark(measure=_startup, repeats=20, prepared=True)
 _IMAGES: Final = _Benchmark(measure=_images, repeats=40)
 _INTERPRETERS: Final = _Benchmark(measure=_interpreters, repeats=20)
 _STREAM: Final = _Benchmark(measure=_stream, repeats=10)
@@ -234,21 +236,29 @@ async def _measure(
 ) -> list[Report]:
     reports = []
     with Interrupts().watched():
-        async with _subjects(settings, drivers) as subjects:
+        prepared = any(benchmark.prepared for benchmark, _ in plan)
+        async with _subjects(settings, drivers, prepared=prepared) as subjects:
             for benchmark, repeats in plan:
+                wanted = [each for each in subjects if benchmark.prepared or not each.prepared]
                 with progress_bar() as progress:
-                    reports.append(await benchmark.measure(subjects, repeats, progress))
+                    reports.append(await benchmark.measure(wanted, repeats, progress))
                 if tables:
                     show(reports[-1])
     return reports
 
 
 @contextlib.asynccontextmanager
-async def _subjects(settings: Settings, names: Sequence[str]) -> AsyncIterator[list[Subject]]:
+async def _subjects(
+    settings: Settings, names: Sequence[str], *, prepared: bool
+) -> AsyncIterator[list[Subject]]:
+    chosen = list(dict.fromkeys(names) or (await choose_driver(settings),))
+    stocks = [(name, 0) for name in chosen]
+    if prepared and OURS in chosen:
+        stocks.append((OURS, max(startup.AT_ONCE)))
     async with contextlib.AsyncExitStack() as stack:
         yield [
-            await stack.enter_async_context(open_subject(settings, name))
-            for name in dict.fromkeys(names) or (await choose_driver(settings),)
+            await stack.enter_async_context(open_subject(settings, name, stock=stock))
+            for name, stock in stocks
         ]
 
 
