@@ -22,7 +22,7 @@ def segments(content: bytes) -> list[tuple[int, int]]:
     return [(head[0], head[-1]) for head in heads]
 
 
-@pytest.mark.parametrize("name", ["agent", "probe", "floor"])
+@pytest.mark.parametrize("name", ["agent", "lean", "probe", "floor"])
 def test_a_program_is_small_static_and_of_its_machine(agent_command: list[str], name: str) -> None:
     path = Path(agent_command[-1]).with_name(name)
     content, machine = path.read_bytes(), path.parent.name

@@ -2,6 +2,7 @@
 
     exec      executions.py   starting programs in a warm sandbox
     startup   startup.py      making sandboxes, and what idle ones cost
+    ideas     ideas.py        what each idea for faster sandboxes saves
     images    images.py       the same of images, and what these have in common
     interpreters  interpreters.py  a Python that waits for the next program
     stream    stream.py       output, files, and a keystroke meanwhile

@@ -20,6 +20,7 @@ from assay.bench import (
     Subject,
     as_data,
     executions,
+    ideas,
     images,
     interpreters,
     soak,
@@ -43,6 +44,7 @@ _EPILOG: Final = """\b
 Examples:
   assay bench exec                           against the fastest driver that works
   assay bench startup --driver crun --driver runc
+  assay bench ideas                          what each idea for faster sandboxes saves
   assay bench interpreters                   a Python that waits, beside one that starts
   assay bench load                           a server under load: assay bench load --help
   assay bench profile                        where the microseconds go
@@ -72,6 +74,10 @@ async def _images(subjects: Sequence[Subject], repeats: int, progress: Progress)
     return await images.measure(subjects, repeats=repeats, progress=progress)
 
 
+async def _ideas(subjects: Sequence[Subject], repeats: int, progress: Progress) -> Report:
+    return await ideas.measure(subjects, repeats=repeats, progress=progress)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Benchmark:
     """One sub-command."""
@@ -92,6 +98,7 @@ async def _interpreters(
 
 _EXEC: Final = _Benchmark(measure=_exec, repeats=200)
 _STARTUP: Final = _Benchmark(measure=_startup, repeats=20, prepared=True)
+_IDEAS: Final = _Benchmark(measure=_ideas, repeats=50, prepared=True)
 _IMAGES: Final = _Benchmark(measure=_images, repeats=40)
 _INTERPRETERS: Final = _Benchmark(measure=_interpreters, repeats=20)
 _STREAM: Final = _Benchmark(measure=_stream, repeats=10)
@@ -178,6 +185,16 @@ def interpreters_command(
     return _run(flags.settings_for_sandboxes(), drivers, json_to, [(benchmark, repeats)])
 
 
+@bench.command("ideas")
+@_repeats_option(_IDEAS.repeats, "Of each.")
+@_driver_option
+@_json_option
+@click.pass_obj
+def ideas_command(flags: Flags, repeats: int, drivers: tuple[str, ...], json_to: str | None) -> int:
+    """What each idea for faster sandboxes saves, one at a time."""
+    return _run(flags.settings_for_sandboxes(), drivers, json_to, [(_IDEAS, repeats)])
+
+
 @bench.command("stream")
 @_repeats_option(_STREAM.repeats, "Of each transfer.")
 @_driver_option
@@ -206,7 +223,7 @@ def soak_command(flags: Flags, repeats: int, drivers: tuple[str, ...], json_to: 
 @click.pass_obj
 def all_command(flags: Flags, drivers: tuple[str, ...], json_to: str | None) -> int:
     """Everything, one after the other: a few minutes for each driver."""
-    benchmarks = (_EXEC, _STARTUP, _IMAGES, _INTERPRETERS, _STREAM, _SOAK)
+    benchmarks = (_EXEC, _STARTUP, _IDEAS, _IMAGES, _INTERPRETERS, _STREAM, _SOAK)
     plan = [(one, one.repeats) for one in benchmarks]
     return _run(flags.settings_for_sandboxes(), drivers, json_to, plan)
 
