@@ -52,7 +52,7 @@ ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType(
     {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": WORKSPACE,
-        "LANG": "C.UTF-8",
+        "LC_CTYPE": "C.UTF-8",
     }
 )
 """Of every program, inside and outside, so that both do the same."""

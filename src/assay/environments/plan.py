@@ -20,16 +20,20 @@ DEFAULT_VARIABLES = MappingProxyType(
     {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": WORKSPACE,
-        "LANG": "C.UTF-8",
     }
 )
 """Environment variables of every command; those of the image and the environment come on top."""
+_LANGUAGE = frozenset({"LANG", "LC_ALL", "LC_CTYPE"})
+_TEXT = MappingProxyType({"LC_CTYPE": "C.UTF-8"})
+"""Text is UTF-8. With LANG the C library would look for eleven more files at each start, to find
+in them what it does without (docs/decisions/0059)."""
 
 
 def variables_in(root: RootFilesystem, variables: Mapping[str, str]) -> dict[str, str]:
     """All that a command in this root file system gets, its environment's own being `variables`."""
     own = {"HOME": home_folder(root)}
-    return {**DEFAULT_VARIABLES, **own, **root.environment, **variables}
+    given = {**DEFAULT_VARIABLES, **own, **root.environment, **variables}
+    return given if given.keys() & _LANGUAGE else {**given, **_TEXT}
 
 
 def command_in(

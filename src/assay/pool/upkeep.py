@@ -77,10 +77,15 @@ class Upkeep:
 
     def hint_freed(self) -> None:
         """There is room again: who failed for want of room need not wait any longer."""
-        for shelf in self.shelves.values():
-            if isinstance(shelf.last_error, CapacityExceeded):
-                shelf.retry_at = 0.0
-        self.hint()
+        crowded = [
+            shelf
+            for shelf in self.shelves.values()
+            if isinstance(shelf.last_error, CapacityExceeded)
+        ]
+        for shelf in crowded:
+            shelf.retry_at = 0.0
+        if crowded:
+            self.hint()
 
     async def drain(self) -> None:
         """Make nothing any more. What is half made is destroyed."""

@@ -83,7 +83,7 @@ class Sqlite:
     def require_intact(self) -> None:
         """Raise StorageError if the file was removed or replaced: what we write would be lost."""
         try:
-            found = _identity(self._path.stat())
+            found = _identity(os.stat(self.place))  # noqa: PTH116  # before each transaction
         except OSError as error:
             raise self._cannot("be found any more", error) from error
         if found != self._identity:

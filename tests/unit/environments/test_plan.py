@@ -23,6 +23,7 @@ from assay.environments import (
     plan_program,
     select,
 )
+from assay.environments.plan import variables_in
 from assay.environments.template import fill, problem_with
 from assay.environments.users import home_folder
 
@@ -122,6 +123,16 @@ def test_arguments_arrive_as_they_are(arguments: list[str]) -> None:
     assert fill(["{args}"], {}, arguments) == tuple(arguments)
 
 
+def test_text_is_utf_8_unless_somebody_names_a_language() -> None:
+    root = RootFilesystem(digest="x", path=Path("/nowhere"))
+    assert variables_in(root, {})["LC_CTYPE"] == "C.UTF-8"
+    assert "LANG" not in variables_in(root, {})
+    for name in ("LANG", "LC_ALL", "LC_CTYPE"):
+        found = variables_in(root, {name: "de_DE.ISO-8859-1"})
+        language = {key: value for key, value in found.items() if key.startswith(("LC_", "LANG"))}
+        assert language == {name: "de_DE.ISO-8859-1"}
+
+
 def test_an_images_user_folder_and_variables_hold_beneath_the_environments(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
     (tmp_path / "home/app").mkdir(parents=True)
@@ -135,6 +146,7 @@ def test_an_images_user_folder_and_variables_hold_beneath_the_environments(tmp_p
     assert run.environment["HOME"] == "/home/app"
     assert run.environment["PYTHONUNBUFFERED"] == "1"
     assert run.environment["LANG"] == "de"
+    assert "LC_CTYPE" not in run.environment
     assert run.environment["PATH"] == "/opt/bin:/usr/bin"
 
 

@@ -23,9 +23,15 @@ class Process:
     def find(cls, pid: int) -> Process | None:
         """The process with this number, or None when none runs."""
         try:
-            text = Path(f"/proc/{pid}/stat").read_text()
+            opened = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
         except (FileNotFoundError, ProcessLookupError):
             return None
+        try:
+            text = os.read(opened, 4096).decode(errors="replace")
+        except ProcessLookupError:
+            return None
+        finally:
+            os.close(opened)
         # The second field is the program's name, and may hold anything.
         state, *numbers = text.rpartition(")")[2].split()
         return None if state in "ZX" else cls(pid=pid, started=int(numbers[18]))
