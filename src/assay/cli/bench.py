@@ -234,9 +234,14 @@ def _run(
     json_to: str | None,
     plan: Sequence[tuple[_Benchmark, int]],
 ) -> int:
+    import uvloop
+
     load = os.getloadavg()[0]
+    measuring = _measure(settings, drivers, plan, tables=json_to != _STANDARD_OUTPUT)
     try:
-        reports = asyncio.run(_measure(settings, drivers, plan, tables=json_to != _STANDARD_OUTPUT))
+        # The server's event loop, so that its users' figures are these.
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            reports = runner.run(measuring)
     except asyncio.CancelledError:
         return Status.CANCELLED
     if json_to is not None:

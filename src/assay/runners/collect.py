@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 from assay.agent.execution import Completed
@@ -22,7 +21,8 @@ async def collect(
     """Feed it and take its output, of which more than `most` bytes end it."""
     collected = {"stdout": bytearray(), "stderr": bytearray()}
     left, over, facts = most, False, Facts(lost="nothing is known of its end")
-    async with _feeding(attachment, command, stdin):
+    feeding = asyncio.create_task(_feed(attachment, stdin)) if command.stdin else None
+    try:
         async for event in attachment.events():
             if isinstance(event, Output):
                 collected[event.stream] += event.data[:left]
@@ -33,6 +33,10 @@ async def collect(
                     await attachment.cancel()
             elif isinstance(event, Ended):
                 facts = event.facts
+    finally:
+        if feeding is not None:
+            feeding.cancel()
+            await asyncio.wait((feeding,))
     if over and facts.lost is None:
         facts = replace(facts, killed_by=KilledBy.OUTPUT)
     return Completed(
@@ -42,20 +46,6 @@ async def collect(
         outcome=classify(facts, command.limits),
         first_output_seconds=attachment.first_output_seconds,
     )
-
-
-@contextlib.asynccontextmanager
-async def _feeding(attachment: Attachment, command: Command, stdin: bytes) -> AsyncIterator[None]:
-    """Send standard input meanwhile, in a task of its own if there is any."""
-    if not command.stdin:
-        yield
-        return
-    task = asyncio.create_task(_feed(attachment, stdin))
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait((task,))
 
 
 async def _feed(attachment: Attachment, stdin: bytes) -> None:
