@@ -81,15 +81,32 @@ static bool is(struct word word, const char *text)
     return word.length == strlen(text) && !memcmp(word.at, text, word.length);
 }
 
-/* The program's name, of a line for bash, too: whether that is as simple as it looks, the
- * interpreter finds out. */
-static struct word program_of(const struct asked *asked)
+/* The next word of a line; what is behind it stays in the line. */
+static struct word cut_word(struct word *line)
 {
-    struct word line = asked->words[2], first = asked->words[0];
-    if (asked->arguments != 3 || !is(first, "/bin/bash") || !is(asked->words[1], "-c"))
-        return first;
-    const uint8_t *space = memchr(line.at, ' ', line.length);
-    return (struct word){line.at, space ? (size_t)(space - line.at) : line.length};
+    while (line->length && *line->at == ' ')
+        line->at++, line->length--;
+    const uint8_t *space = memchr(line->at, ' ', line->length);
+    struct word word = {line->at, space ? (size_t)(space - line->at) : line->length};
+    line->at += word.length;
+    line->length -= word.length;
+    return word;
+}
+
+/* The program and the file that it is to run, in a line for bash, too: whether that is as simple as
+ * it looks, the interpreter finds out. */
+static void name_program(const struct asked *asked, struct word *program, struct word *file)
+{
+    struct word line = asked->words[2];
+    bool bash = asked->arguments == 3 && is(asked->words[0], "/bin/bash") &&
+                is(asked->words[1], "-c");
+    *program = bash ? cut_word(&line) : asked->words[0];
+    *file = bash ? cut_word(&line) : asked->words[1];
+}
+
+static bool may_be_source(struct word file)
+{
+    return file.length > 3 && file.at[0] != '-' && !memcmp(file.at + file.length - 3, ".py", 3);
 }
 
 /* A name without a slash may be that of the interpreter, too: it looks in PATH itself. */
@@ -106,8 +123,11 @@ static bool may_name(struct word name, struct word path)
 static bool fits_request(const uint8_t *payload, size_t length)
 {
     struct asked asked = read_asked(payload, length), own = read_asked(wanted, wanted_length);
+    struct word program, file;
+    name_program(&asked, &program, &file);
     return !asked.broken && asked.user == own.user && asked.group == own.group &&
-           asked.open_files == own.open_files && may_name(program_of(&asked), own.words[0]);
+           asked.open_files == own.open_files && may_name(program, own.words[0]) &&
+           may_be_source(file);
 }
 
 /* ---- its end ---- */

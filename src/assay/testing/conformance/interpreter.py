@@ -262,8 +262,8 @@ async def what_does_not_fit_starts_anew(bench: Workbench) -> None:
     await write_file(session.agent, WORKSPACE, "bare/colorsys.py", b"")
     for waited, *arguments in (
         (True, "which.py"), (True, "./which.py"), (True, "/workspace/in/which.py", "-c"),
-        (False, "-B", "which.py"), (False, "-c", WAITED), (False, "-m", "which"),
-        (False, "bare/which.py"),
+        (False, "-B", "which.py"), (False, "-c", WAITED), (False, "bare/which.py"),
+        (False, "-m", "which"),
     ):  # fmt: skip
         await _expect(bench, session, waited, *arguments)
     await _expect(bench, session, True, "which.py", more={"TERM": "dumb"})
@@ -297,13 +297,14 @@ async def lines_for_bash(bench: Workbench) -> None:
         (True, "python3 which.py"), (True, "/usr/bin/python3  which.py a=b -x "),
         (False, "python3 which.py $HOME"), (False, "python3 which.py; true"),
         (False, "A=b python3 which.py"), (False, "python3 'which.py'"),
-        (False, "python3 which.py | cat"), (False, "python3 which.py # x"),
-        (False, "python3 -B which.py"), (False, "python3 which.py ~"),
-        (False, "exec python3 which.py"),
+        (False, "python3 -B which.py"), (False, "python3 which.py | cat"),
+        (False, "python3 which.py # x"), (False, "exec python3 which.py"),
+        (False, "python3 which.py ~"),
     ):  # fmt: skip
         await let_wait(bench, session)
         completed = await session.run(_line(bench, line))
         expect_equal(completed.stdout, b"%s\n" % str(waited).encode(), f"what {line!r} says")
+        await session.run(python(bench, "which.py"))  # after three others, none would wait
     said = []
     for asked in (interpreter(MARK), None):
         session.agent.keep_interpreter(asked)
