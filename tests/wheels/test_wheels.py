@@ -69,7 +69,9 @@ def test_a_wheel_holds_one_machines_programs_and_says_so(
         modes = {info.filename: info.external_attr >> 16 for info in wheel.infolist()}
     programs = {name for name in names if "/native/" in name}
 
-    assert programs == {f"assay/native/{machine}/{name}" for name in ("agent", "lean", "probe", "floor")}
+    assert programs == {
+        f"assay/native/{machine}/{name}" for name in ("agent", "lean", "probe", "floor")
+    }
     assert all(modes[name] & 0o111 for name in programs)
     assert tags == {f"py3-none-{platform}_{machine}" for platform in PLATFORMS}
     assert any(name.endswith("/licenses/LICENSE") for name in names)
