@@ -196,9 +196,9 @@ static void step_mount(char **with)
 
 static void step_directory(char **with)
 {
-    check(mkdir(with[0], 0700) == 0 && chmod(with[0], (mode_t)number(with[1])) == 0, "make",
-          with[0]);
-    own(with[0], with[2], with[3]);
+    check(mkdir(with[0], (mode_t)number(with[1])) == 0, "make", with[0]); /* there is no umask yet */
+    if (strcmp(with[2], "0") || strcmp(with[3], "0"))
+        own(with[0], with[2], with[3]);
 }
 
 static void step_file(char **with)
@@ -216,7 +216,7 @@ static void step_link(char **with)
 static void step_node(char **with)
 {
     dev_t device = makedev((unsigned)number(with[1]), (unsigned)number(with[2]));
-    check(mknod(with[0], S_IFCHR, device) == 0 && chmod(with[0], 0666) == 0, "make", with[0]);
+    check(mknod(with[0], S_IFCHR | 0666, device) == 0, "make", with[0]);
 }
 
 static void step_take(char **with)
@@ -413,9 +413,12 @@ static void step_capabilities(char **with)
     unsigned long kept = number(with[0]);
     struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct data[2] = {0};
-    for (int each = 0; each < CAPABILITIES_MOST; each++)
-        if (!(kept >> each & 1) && prctl(PR_CAPBSET_DROP, each, 0, 0, 0) < 0)
-            check(errno == EINVAL, "give up", "a capability"); /* one that the kernel lacks */
+    for (int each = 0; each < CAPABILITIES_MOST; each++) {
+        if (kept >> each & 1 || prctl(PR_CAPBSET_DROP, each, 0, 0, 0) == 0)
+            continue;
+        check(errno == EINVAL, "give up", "a capability");
+        break; /* the kernel knows no more */
+    }
     for (int half = 0; half < 2; half++)
         data[half].effective = data[half].permitted = (uint32_t)(kept >> 32 * half);
     check(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) == 0 &&
@@ -472,6 +475,7 @@ static void split_words(ssize_t length)
 static _Noreturn void become_agent(char **command)
 {
     static char *const environment[] = {"HOME=/", NULL};
+    umask(022);
     unsigned after = (unsigned)(GIVEN_GROUPS + group_count);
     check(syscall(SYS_close_range, 3u, GIVEN_LISTENER - 1u, CLOSE_RANGE_CLOEXEC) == 0 &&
           syscall(SYS_close_range, after, ~0u, CLOSE_RANGE_CLOEXEC) == 0, "close", "files");
@@ -521,7 +525,7 @@ static _Noreturn void begin(ssize_t length, const int *given)
 {
     server = given[0];
     signal(SIGCHLD, SIG_DFL);
-    umask(022);
+    umask(0);
     check(dup2(given[1], 1) == 1 && dup2(given[1], 2) == 2, "open", "the output");
     tell_number();
     follow_plan(length);

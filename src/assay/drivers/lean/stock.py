@@ -87,13 +87,17 @@ class Stock:
         try:
             yield prepared
         finally:
-            with self._changed:
-                self._at_work -= 1
-                if self._most and self._thread is None and not self._closed:
-                    self._thread = threading.Thread(
-                        target=self._keep, name="assay-preparer", daemon=True
-                    )
-                    self._thread.start()
+            self._done()
+
+    def _done(self) -> None:
+        with self._changed:
+            self._at_work -= 1
+            if self._most and self._thread is None and not self._closed:
+                self._thread = threading.Thread(
+                    target=self._keep, name="assay-preparer", daemon=True
+                )
+                self._thread.start()
+            if not self._at_work:
                 self._changed.notify()
 
     def give_up(self, prepared: Prepared) -> None:

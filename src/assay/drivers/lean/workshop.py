@@ -71,7 +71,7 @@ class LeanWorkshop(Workshop[SandboxFolder]):
         owners = not prepared.shell.hides_owners and keeps_owners(
             spec.root, prepared.first_user, rootless=self.ids.rootless
         )
-        facts = self._facts(folder, spec, prepared.process, owners=owners)
+        facts = self._facts(folder, spec, prepared.process, prepared.first_user, owners=owners)
         return Sandbox(id=sandbox_id, facts=facts)
 
     # --- what is the same for all ----------------------------------------------------------------

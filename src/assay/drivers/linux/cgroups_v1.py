@@ -164,28 +164,37 @@ class GroupsV1:
         self.limit(sandbox_id, limits, owner=0)
 
     def limit(self, sandbox_id: str, limits: SandboxLimits, owner: int) -> None:
-        memory = self._learners("memory", sandbox_id)
+        if self._spares is None or self._spares.limits.get(sandbox_id) != limits:
+            self._limit_memory(self._learners("memory", sandbox_id), limits)
+            write(self._learners("pids", sandbox_id), pids_max=limits.processes + AGENTS_OWN)
+            if self._spares is not None:
+                self._spares.limits[sandbox_id] = limits
+        # A new group's period is PERIOD_US; to write it would take as long again as the quota,
+        # for which the kernel looks at all groups. What was used before may have been changed.
+        quota = f"{max(1000, round(limits.cpus * PERIOD_US))}"
+        file = f"{self._learners('cpu', sandbox_id)}/cpu.cfs_quota_us"
+        if get(file).strip() != quota:
+            put(file, quota)
+
+    def _limit_memory(self, group: str, limits: SandboxLimits) -> None:
         if not kernel.is_at_least(5, 11):
             # Before, a group did not count what is in those below unless told to.
-            above = [str(each) for each in Path(memory).parents[:2]]
-            for folder in (*reversed(above), memory):
+            above = [str(each) for each in Path(group).parents[:2]]
+            for folder in (*reversed(above), group):
                 with contextlib.suppress(OSError):
                     if get(f"{folder}/memory.use_hierarchy").strip() == "0":
                         write(folder, memory_use_hierarchy=1)
-        write(memory, memory_limit_in_bytes=limits.memory_bytes)
+        with contextlib.suppress(OSError):  # in this way a limit can be lowered, and raised
+            put(f"{group}/memory.memsw.limit_in_bytes", "-1")
+        write(group, memory_limit_in_bytes=limits.memory_bytes)
         with contextlib.suppress(OSError):  # without swap, kernels lack one or the other
-            write(memory, memory_swappiness=0)
-            put(f"{memory}/memory.memsw.limit_in_bytes", str(limits.memory_bytes))
+            write(group, memory_swappiness=0)
+            put(f"{group}/memory.memsw.limit_in_bytes", str(limits.memory_bytes))
         # Version 1 counts buffers of sockets apart from all else, and only below a limit. It holds
         # for groups that have one of their own: the agent writes it to those it makes, too.
         with contextlib.suppress(OSError):  # gone from kernels that are built without it
             most = max(_LEAST_SOCKET_MEMORY, limits.memory_bytes // 4)
-            put(f"{memory}/memory.kmem.tcp.limit_in_bytes", str(most))
-        write(self._learners("pids", sandbox_id), pids_max=limits.processes + AGENTS_OWN)
-        quota = max(1000, round(limits.cpus * PERIOD_US))
-        # A new group's period is PERIOD_US; to write it would take as long again as the quota,
-        # for which the kernel looks at all groups.
-        write(self._learners("cpu", sandbox_id), cpu_cfs_quota_us=quota)
+            put(f"{group}/memory.kmem.tcp.limit_in_bytes", str(most))
 
     def binds(self, sandbox_id: str) -> list[Bind]:
         return [

@@ -134,9 +134,12 @@ class Sandboxes(Generic[AnyFolder]):
 
     def take(self, folder: SandboxFolder) -> AnyFolder:
         """Make one that lies elsewhere on this disk one of these; a lock on it stays."""
-        self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
         taken = self.folder(folder.id)
-        folder.path.rename(taken.path)
+        try:
+            folder.path.rename(taken.path)
+        except FileNotFoundError:
+            self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.path.rename(taken.path)
         return taken
 
     @contextlib.contextmanager

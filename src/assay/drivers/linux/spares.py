@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from assay.domain.limits import SandboxLimits
 from assay.drivers.linux.cgroups import AGENT, LEARNERS, get, groups_in, put, tree
 
 PREFIX: Final = "spare-"
@@ -27,7 +28,6 @@ SPARES_MOST: Final = 256
 SLOTS: Final = frozenset({"0.0", "1.0"})
 """The groups of executions that every agent makes; others are not worth their while."""
 _CHARGED_MOST: Final = 1 << 20
-_UNLIMITED: Final = "-1"
 
 
 class Spares:
@@ -42,6 +42,8 @@ class Spares:
         self.trees = trees
         self._memory = trees["memory"]
         self._others = [each for each in trees.values() if each != self._memory]
+        self.limits: dict[str, SandboxLimits] = {}
+        """Of groups by their names, if this process has set them."""
         self._names: deque[str] = deque()
         with contextlib.suppress(OSError):
             self._names.extend(sorted(filter(_is_spare, os.listdir(self._memory))))
@@ -56,6 +58,7 @@ class Spares:
                     continue
                 # Whoever has renamed the first has them all.
                 os.rename(f"{self._memory}/{name}", f"{self._memory}/{sandbox_id}")
+                self._rename_limits(name, sandbox_id)
                 return self._take_others(name, sandbox_id)
         return False
 
@@ -70,18 +73,22 @@ class Spares:
 
     def put(self, sandbox_id: str) -> bool:
         """Keep a sandbox's groups, and say whether; who called removes what isn't kept."""
-        if len(self._names) >= SPARES_MOST:
-            return False
         name = PREFIX + secrets.token_hex(8)
+        self._rename_limits(sandbox_id, name)
         try:
-            if not self._are_as_new(sandbox_id):
-                return False
-            for folder in (*self._others, self._memory):
-                os.rename(f"{folder}/{sandbox_id}", f"{folder}/{name}")
+            if len(self._names) < SPARES_MOST and self._are_as_new(sandbox_id):
+                for folder in (*self._others, self._memory):
+                    os.rename(f"{folder}/{sandbox_id}", f"{folder}/{name}")
+                self._names.append(name)
+                return True
         except OSError:
-            return False
-        self._names.append(name)
-        return True
+            pass
+        self.limits.pop(name, None)
+        return False
+
+    def _rename_limits(self, old: str, new: str) -> None:
+        if (known := self.limits.pop(old, None)) is not None:
+            self.limits[new] = known
 
     def _are_as_new(self, sandbox_id: str) -> bool:
         groups = {name: f"{folder}/{sandbox_id}" for name, folder in self.trees.items()}
@@ -115,6 +122,7 @@ class Spares:
                 groups = groups_in(folder)
                 if all(_is_spare(group.rpartition("/")[2]) for group in groups):
                     self._names.clear()
+                    self.limits.clear()
                     for spare in groups:
                         _remove_tree(spare)
 
@@ -136,9 +144,6 @@ def _memory_is_as_new(whole: Sequence[str]) -> bool:
         return False
     if _charged(whole[-1]) > _CHARGED_MOST:
         put(f"{whole[-1]}/memory.force_empty", "0")
-    for each in whole[-3:-1]:
-        with contextlib.suppress(OSError):  # there is none without swap
-            put(f"{each}/memory.memsw.limit_in_bytes", _UNLIMITED)
     return True
 
 

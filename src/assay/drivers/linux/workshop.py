@@ -133,7 +133,13 @@ class Workshop(ABC, Generic[AnyFolder]):
             self.groups.tidy()
 
     def _facts(
-        self, folder: SandboxFolder, spec: SandboxSpec, process: Process, *, owners: bool
+        self,
+        folder: SandboxFolder,
+        spec: SandboxSpec,
+        process: Process,
+        first_user: int | None,
+        *,
+        owners: bool,
     ) -> dict[str, str]:
         seen = {"owners": "shown" if owners else "hidden"} if spec.root.owners else {}
         return {
@@ -141,7 +147,7 @@ class Workshop(ABC, Generic[AnyFolder]):
             "process": str(process.pid),
             "folder": str(folder.path),
             "group": self.groups.group_of(folder.id),
-            "first_user": str(folder.range()),
+            "first_user": str(first_user),
         }
 
     def _explained(self, error: OSError) -> DiskFull | RuntimeFailed:

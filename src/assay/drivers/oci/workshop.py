@@ -88,7 +88,7 @@ class BundleWorkshop(Workshop[BundleFolder]):
             if isinstance(error, OSError):
                 raise self._explained(error) from error
             raise
-        facts = self._facts(folder, spec, process, owners=owners)
+        facts = self._facts(folder, spec, process, folder.range(), owners=owners)
         facts |= {"runtime": self._runtime.name, "group": self._group_of(folder.id)}
         return Sandbox(id=sandbox_id, facts=facts)
 
