@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -60,8 +59,8 @@ async def serve() -> AsyncIterator[Serve]:
 
 @pytest.fixture(scope="module")
 def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if shutil.which("crun") is None or os.geteuid() != 0:
-        reason = "needs root and crun"
+    if os.geteuid() != 0:
+        reason = "needs root"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
     return tmp_path_factory.mktemp("contract")
 
@@ -69,7 +68,7 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def server(state: Path) -> AsyncIterator[Server]:
     settings = ServerSettings(
-        base=Settings(state=state / "state", images=state / "images", driver="crun"),
+        base=Settings(state=state / "state", images=state / "images", driver="lean"),
         listen=Address(host="127.0.0.1", port=0),
         database=f"sqlite:///{state / 'server.db'}",
         allow_host_images=True,

@@ -16,10 +16,10 @@ from assay.config import read_settings
 
 
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    missing = os.geteuid() != 0 or shutil.which("crun") is None
+    missing = os.geteuid() != 0
     for item in items:
         if missing and not os.environ.get("CI") and item.get_closest_marker("root"):
-            item.add_marker(pytest.mark.skip(reason="needs root and crun"))
+            item.add_marker(pytest.mark.skip(reason="needs root"))
 
 
 @pytest.fixture
@@ -35,6 +35,6 @@ def state() -> Iterator[Path]:
 
 
 @pytest.fixture
-async def crun(state: Path) -> AsyncIterator[Subject]:
-    async with open_subject(read_settings(state=str(state)), "crun") as subject:
+async def lean(state: Path) -> AsyncIterator[Subject]:
+    async with open_subject(read_settings(state=str(state)), "lean") as subject:
         yield subject

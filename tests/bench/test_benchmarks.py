@@ -63,9 +63,9 @@ def assert_roughly_kept(report: Report) -> None:
 
 
 @pytest.mark.root
-async def test_programs_start_about_as_fast_as_promised(crun: Subject) -> None:
+async def test_programs_start_about_as_fast_as_promised(lean: Subject) -> None:
     steps = Steps()
-    report = await executions.measure([crun], repeats=12, progress=steps)
+    report = await executions.measure([lean], repeats=12, progress=steps)
     assert_roughly_kept(report)
     assert len(steps.finished) == 6
     names = [figure.name for figure in report.figures]
@@ -75,8 +75,8 @@ async def test_programs_start_about_as_fast_as_promised(crun: Subject) -> None:
 
 
 @pytest.mark.root
-async def test_a_python_that_waits_is_about_as_fast_as_promised(crun: Subject) -> None:
-    report = await interpreters.measure([crun], repeats=4, progress=Steps())
+async def test_a_python_that_waits_is_about_as_fast_as_promised(lean: Subject) -> None:
+    report = await interpreters.measure([lean], repeats=4, progress=Steps())
     assert_roughly_kept(report)
     first, whole, memory = report.figures[:3]
     assert first.beside is not None
@@ -93,8 +93,8 @@ async def test_where_no_python_can_wait_nothing_is_measured() -> None:
 
 
 @pytest.mark.root
-async def test_sandboxes_are_made_about_as_fast_as_promised(crun: Subject) -> None:
-    report = await startup.measure([crun], repeats=3, progress=Steps(), at_once=(1, 4), rounds=1)
+async def test_sandboxes_are_made_about_as_fast_as_promised(lean: Subject) -> None:
+    report = await startup.measure([lean], repeats=3, progress=Steps(), at_once=(1, 4), rounds=1)
     assert_roughly_kept(report)
     create = report.figures[0]
     assert create.beside is not None
@@ -104,9 +104,9 @@ async def test_sandboxes_are_made_about_as_fast_as_promised(crun: Subject) -> No
 
 
 @pytest.mark.root
-async def test_images_cost_and_share_about_as_promised(crun: Subject) -> None:
+async def test_images_cost_and_share_about_as_promised(lean: Subject) -> None:
     report = await images.measure(
-        [crun], repeats=2, progress=Steps(), images=3, sandboxes=6, system=False
+        [lean], repeats=2, progress=Steps(), images=3, sandboxes=6, system=False
     )
     found = {figure.name: figure for figure in report.figures}
     assert found["create, of one static program"].measured.median > 0.001
@@ -121,9 +121,9 @@ async def test_images_cost_and_share_about_as_promised(crun: Subject) -> None:
 
 
 @pytest.mark.root
-async def test_output_and_files_stream_about_as_fast_as_promised(crun: Subject) -> None:
+async def test_output_and_files_stream_about_as_fast_as_promised(lean: Subject) -> None:
     report = await stream.measure(
-        [crun], repeats=2, progress=Steps(), flood_bytes=32 * MIB, file_bytes=16 * MIB
+        [lean], repeats=2, progress=Steps(), flood_bytes=32 * MIB, file_bytes=16 * MIB
     )
     assert_roughly_kept(report)
     echoes = [figure for figure in report.figures if "keystroke" in figure.name]
@@ -131,8 +131,8 @@ async def test_output_and_files_stream_about_as_fast_as_promised(crun: Subject) 
 
 
 @pytest.mark.root
-async def test_nothing_grows_with_executions(crun: Subject) -> None:
-    report = await soak.measure([crun], repeats=210, progress=Steps(), sandboxes=2, looks=3)
+async def test_nothing_grows_with_executions(lean: Subject) -> None:
+    report = await soak.measure([lean], repeats=210, progress=Steps(), sandboxes=2, looks=3)
     assert_roughly_kept(report)
     counted = {figure.name: figure.measured.median for figure in report.figures}
     a_sandboxs_own = 4  # the agent, two keepers, the prepared process

@@ -1,4 +1,4 @@
-"""Small loads of a real server on crun: that it works, not that the machine is quiet."""
+"""Small loads of a real server on lean: that it works, not that the machine is quiet."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def start(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("ASSAY_")}
     return subprocess.Popen(
         [sys.executable, "-m", "assay", "--state", tmp_path / "state",
-         "bench", "load", *arguments, "--driver", "crun", "--json"],
+         "bench", "load", *arguments, "--driver", "lean", "--json"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         env={**inherited, "TMPDIR": str(tmp_path), "ASSAY_CONFIG": os.devnull},
     )  # fmt: skip

@@ -182,7 +182,7 @@ def test_a_small_profile_of_a_real_server(tmp_path: Path) -> None:
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("ASSAY_")}
     subprocess.run(
         [sys.executable, "-m", "assay", "--state", tmp_path / "state", "bench", "profile",
-         "--driver", "crun", "--count", "10", "--json", target],
+         "--driver", "lean", "--count", "10", "--json", target],
         env={**inherited, "TMPDIR": str(tmp_path), "ASSAY_CONFIG": os.devnull},
         check=True, timeout=100, capture_output=True,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""A pool on crun with its rows in SQLite; also a program that keeps one until it is killed."""
+"""A pool on lean with its rows in SQLite; also a program that keeps one until it is killed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from assay.agent.native import program
 from assay.driver.guard import Guard
-from assay.drivers.oci import CRUN, OciDriver
+from assay.drivers.lean import LeanDriver
 from assay.environments import Blueprint, ServedEnvironment
 from assay.images import host_image
 from assay.pool import Event, Pool
@@ -42,7 +42,7 @@ class RealPool:
 async def opened(state: Path, *, keep: bool = False) -> AsyncIterator[RealPool]:
     """Nothing is left of it in the end, unless its idle sandboxes are kept."""
     events: list[Event] = []
-    driver = Guard(OciDriver(runtime=CRUN, state=state, agent=program("agent")))
+    driver = Guard(LeanDriver(program=program("lean"), state=state, agent=program("agent")))
     storage = await Storage.open(f"sqlite:///{state}/pool.sqlite")
     epoch = await storage.next_epoch()
     connections = count(1)

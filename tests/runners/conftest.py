@@ -14,10 +14,10 @@ from .hosting import Hosting, hosting
 
 @pytest.fixture
 def state() -> Iterator[Path]:
-    if os.geteuid() != 0 or shutil.which("crun") is None:
+    if os.geteuid() != 0:
         if os.environ.get("CI") == "true":
-            pytest.fail("this needs root and crun")
-        pytest.skip("this needs root and crun")
+            pytest.fail("this needs root")
+        pytest.skip("this needs root")
     folder = Path(tempfile.mkdtemp(prefix="assay-runners-"))
     try:
         yield folder

@@ -14,7 +14,7 @@ from assay.agent.native import program
 from assay.agent.session import Session, connect
 from assay.domain.limits import MIB, ExecutionLimits, SandboxLimits
 from assay.driver.port import Sandbox, Secret
-from assay.drivers.oci import CRUN, OciDriver
+from assay.drivers.lean import LeanDriver
 from assay.environments import Blueprint, ServedEnvironment
 from assay.images import host_image
 from assay.runners import Output, Runners
@@ -45,7 +45,7 @@ class Hosting:
     """Runners, and a stock that makes each sandbox when it is asked for."""
 
     def __init__(self, state: Path, storage: Storage, count: int) -> None:
-        self.driver = OciDriver(runtime=CRUN, state=state, agent=program("agent"))
+        self.driver = LeanDriver(program=program("lean"), state=state, agent=program("agent"))
         self.storage = storage
         self.state = state
         self.events: list[object] = []
@@ -67,7 +67,7 @@ class Hosting:
         spec = blueprint.spec(Secret(secrets.token_bytes(32)))
         sandbox = await self.driver.create(spec)
         record = SandboxRecord(
-            id=sandbox.id, driver="crun", environment=name, version=blueprint.version,
+            id=sandbox.id, driver="lean", environment=name, version=blueprint.version,
             secret=spec.secret, created_at=self.storage.clock(), taken=True,
         )  # fmt: skip
         await self.storage.add_sandbox(record)

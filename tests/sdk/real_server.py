@@ -1,4 +1,4 @@
-"""`assay serve` on crun, which can be killed and started again."""
+"""`assay serve` on lean, which can be killed and started again."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Server:
     def start(self) -> None:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("ASSAY_")}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "assay", "--state", self.state, "serve", "--driver", "crun",
+            [sys.executable, "-m", "assay", "--state", self.state, "serve", "--driver", "lean",
              "--listen", f"127.0.0.1:{self.port}", "--log-level", "error", "--destroy-on-exit",
              *("--environment", "python=1", "--environment", "bash=1", "--environment", "c=1")],
             stdout=subprocess.PIPE, start_new_session=True,

@@ -52,7 +52,7 @@ class ServerProcess:
     arguments: tuple[str, ...] = ()
     destroys: bool = True
     """Whether it is started so that stopping it (not killing it) ends all of its sandboxes."""
-    driver: str = "crun"
+    driver: str = "lean"
     port: int = field(default_factory=free_port)
     groups: tuple[Path, ...] = ()
     """Control groups that a server is started in, as systemd does it."""

@@ -22,7 +22,7 @@ from assay.bootstrap import Catalogue
 from assay.cli.demo_server import serve_demo
 from assay.cli.show import console
 from assay.config import Settings
-settings = Settings(state=Path(sys.argv[1]), images=Path(sys.argv[1]), driver="crun")
+settings = Settings(state=Path(sys.argv[1]), images=Path(sys.argv[1]), driver="lean")
 sys.exit(serve_demo(settings, Catalogue(settings), console()))
 """
 
@@ -30,7 +30,7 @@ sys.exit(serve_demo(settings, Catalogue(settings), console()))
 @pytest.fixture
 def state(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path / "state"
-    assert list((tmp_path / "state/crun/sandboxes").iterdir()) == []
+    assert list((tmp_path / "state/lean/sandboxes").iterdir()) == []
     assert list((tmp_path / "state").glob("demo.db*")) == []
 
 

@@ -110,7 +110,7 @@ async def test_a_lease_whose_sandbox_vanished_meanwhile_is_over(server: Make) ->
         await idle_of(client, "bash", 1)
         alive.kill()
         for sandbox_id in alive.sandboxes():
-            process = alive.state / "crun/sandboxes" / sandbox_id / "process"
+            process = alive.state / "lean/sandboxes" / sandbox_id / "process"
             os.kill(int(process.read_text().split()[0]), signal.SIGKILL)
         alive.start()
         await client.pool()  # a request that may be sent twice finds the server again
