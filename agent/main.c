@@ -108,10 +108,14 @@ static int wait_until(uint64_t at)
 }
 
 /* The next process is prepared when nothing runs that it could slow down, or soon after; keepers
- * are looked after when nothing runs, and dismissed when nothing has run for a while. */
+ * are looked after when nothing runs, and dismissed when nothing has run for a while. Nothing is done
+ * before a host is there, which would only have to wait for its first answer. */
 static uint64_t prepare_when_idle(uint64_t now, uint64_t due)
 {
     bool running = false, prepared = false, room = false;
+    uint64_t since;
+    if (!connections_claimed(&since) && !in_state(PREPARED))
+        return UINT64_MAX;
     for (int i = 0; i < SLOTS; i++) {
         running |= executions[i].state >= RUNNING && executions[i].state < ENDED;
         prepared |= executions[i].state == PREPARED;

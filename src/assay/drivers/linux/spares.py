@@ -28,6 +28,9 @@ SPARES_MOST: Final = 256
 SLOTS: Final = frozenset({"0.0", "1.0"})
 """The groups of executions that every agent makes; others are not worth their while."""
 _CHARGED_MOST: Final = 1 << 20
+"""When it is used again."""
+_CHARGED_AT_THE_END: Final = 8 << 20
+"""The kernel frees most of what has just ended by itself, in a moment."""
 
 
 class Spares:
@@ -53,9 +56,7 @@ class Spares:
         while self._names:
             with contextlib.suppress(IndexError, OSError):
                 name = self._names.popleft()
-                if _charged(f"{self._memory}/{name}") > _CHARGED_MOST:
-                    self._remove(name)
-                    continue
+                _empty(f"{self._memory}/{name}", _CHARGED_MOST)
                 # Whoever has renamed the first has them all.
                 os.rename(f"{self._memory}/{name}", f"{self._memory}/{sandbox_id}")
                 self._rename_limits(name, sandbox_id)
@@ -126,10 +127,6 @@ class Spares:
                     for spare in groups:
                         _remove_tree(spare)
 
-    def _remove(self, name: str) -> None:
-        for each in self.trees.values():
-            _remove_tree(f"{each}/{name}")
-
 
 def _is_spare(name: str) -> bool:
     return name.startswith(PREFIX)
@@ -142,8 +139,7 @@ def _main(group: str) -> tuple[str, str, str]:
 def _memory_is_as_new(whole: Sequence[str]) -> bool:
     if any(_oom_killed(each) for each in whole):
         return False
-    if _charged(whole[-1]) > _CHARGED_MOST:
-        put(f"{whole[-1]}/memory.force_empty", "0")
+    _empty(whole[-1], _CHARGED_AT_THE_END)
     return True
 
 
@@ -163,8 +159,10 @@ def _was_refused(group: str) -> bool:
     return False
 
 
-def _charged(group: str) -> int:
-    return int(get(f"{group}/memory.usage_in_bytes"))
+def _empty(group: str, most: int) -> None:
+    """Have what is charged to a group given back, if that is more; it takes 20 ms."""
+    if int(get(f"{group}/memory.usage_in_bytes")) > most:
+        put(f"{group}/memory.force_empty", "0")
 
 
 def _remove_tree(group: str) -> None:
