@@ -73,12 +73,12 @@ async def run_in(
     session: Session,
     blueprint: Blueprint,
     request: RunRequest,
+    made: Plan,
     *,
     waited: float,
     clock: Callable[[], float] = time.perf_counter,
 ) -> RunResult:
-    """Run it in a sandbox that is there for nothing else. Raises FileError for files."""
-    made = planned(blueprint, request)
+    """Run what was planned in a sandbox that is there for nothing else. Raises FileError."""
     most = min(request.output_bytes or OUTPUT_MOST, OUTPUT_MOST)
     started = clock()
     await _put(session, blueprint, request)

@@ -274,13 +274,16 @@ class Runners:
         The answer doesn't wait for that. Raises what `create` does, InvalidInput, LimitOverCeiling
         and FileError.
         """
-        planned(await self._resolve(environment), request)  # before it costs a sandbox
+        expected = await self._resolve(environment)
+        made = planned(expected, request)  # before it costs a sandbox
         started = time.perf_counter()
         claimed = await self._claim(environment, owner, deadline_seconds)
         waited = time.perf_counter() - started
         self._once += 1
         try:
-            result = await run_in(claimed.session, claimed.blueprint, request, waited=waited)
+            if claimed.blueprint is not expected:  # the environment was changed meanwhile
+                made = planned(claimed.blueprint, request)
+            result = await run_in(claimed.session, claimed.blueprint, request, made, waited=waited)
         finally:
             self._once -= 1
             self._discard(claimed.session, claimed.record.id)
