@@ -35,6 +35,11 @@ EMPTY: Final = f"{STAGE}/empty"
 """An overlay that can't be written needs two layers."""
 NOTHING: Final = f"{STAGE}/null"
 _IMAGE: Final = f"{STAGE}/image"
+_BELOW: Final = f"{STAGE}/below"
+_AGENT: Final = f"{STAGE}/agent"
+_FOLDERS: Final = (
+    EMPTY, _IMAGE, ROOT, _BELOW, f"{_BELOW}/dev", f"{_BELOW}/dev/shm", _AGENT, WRITABLE,
+)  # fmt: skip
 _FLAGS: Final = MountFlag.NOSUID | MountFlag.NODEV
 _GROUPS: Final = ("memory", "pids", "cpu", "cpuacct", "freezer", "unified")
 _OWN_INODES: Final = 8
@@ -93,7 +98,8 @@ class Staged:
 
 
 def devices(*, rootless: bool) -> Iterator[Step]:
-    """The stage, with a sandbox's own devices where root makes them, else the host's.
+    """The stage, with folders for what is the same for all, and with a sandbox's own devices where
+    root makes them, else the host's.
 
     Who isn't root can make no devices, only bind those that there are. Nobody in a sandbox can
     change the host's, but locks on them are seen by all.
@@ -106,7 +112,7 @@ def devices(*, rootless: bool) -> Iterator[Step]:
             yield "give", f"{STAGE}/{name}"
         else:
             yield "node", f"{STAGE}/{name}", f"{major}", f"{minor}"
-    yield folder(EMPTY)
+    yield from map(folder, _FOLDERS)
 
 
 def text(flags: MountFlag) -> str:
@@ -129,8 +135,8 @@ def staged(spec: SandboxSpec, agent: Path, first_user: int, *, rootless: bool = 
         place = f"{STAGE}/{number}"
         steps += _show(source, place)
         binds.append(Bind(source=place, target=shown, executable=not source.forbids_programs))
-    steps += _show(look.agent, f"{STAGE}/agent")
-    binds.append(Bind(source=f"{STAGE}/agent", target=AGENT_FOLDER))
+    steps += _cover(look.agent, _AGENT)
+    binds.append(Bind(source=_AGENT, target=AGENT_FOLDER))
     more_steps, more_binds = _writable(spec, look, first_user, rootless=rootless)
     return Staged(steps=steps + more_steps, root=ROOT, binds=binds + more_binds)
 
@@ -210,7 +216,6 @@ def overlay_refused(number: int | None, detail: str) -> RuntimeFailed:
 
 def _bring(root: RootFilesystem, first_user: int, *, rootless: bool) -> Iterator[Step]:
     """Put the image on the stage, for overlays to show."""
-    yield folder(_IMAGE)
     if root.owners and not rootless:
         yield "show_owned", str(root.path), _IMAGE, str(first_user), str(WIDTH)
     else:
@@ -222,13 +227,10 @@ def _show_image(look: _Look, first_user: int) -> Iterator[Step]:
 
     That is its working folder's place, and /dev/shm's where /dev is no mount of the host's.
     """
-    below = f"{STAGE}/below"
-    yield folder(ROOT)
-    yield from (folder(each) for each in (below, f"{below}/dev", f"{below}/dev/shm"))
     if look.place.missing:
-        yield from _folders(below, look.place.target, first_user)
+        yield from _folders(_BELOW, look.place.target, first_user)
     flags = text(_read_only(look.image))
-    yield "overlay", ROOT, flags, f"lowerdir={_IMAGE}:{below}"
+    yield "overlay", ROOT, flags, f"lowerdir={_IMAGE}:{_BELOW}"
 
 
 def _folders(above: str, path: str, owner: int) -> Iterator[Step]:
@@ -239,19 +241,25 @@ def _folders(above: str, path: str, owner: int) -> Iterator[Step]:
 
 def _show(source: _Source, target: str) -> Iterator[Step]:
     """Put a file, or a folder with inodes of the sandbox's own, on the stage: to be read only."""
-    # Here and not only in the bundle: a root file system has no mount options there.
-    flags = text(_read_only(source))
-    if not source.is_folder:
+    if source.is_folder:
+        yield folder(target)
+        yield from _cover(source, target)
+    else:
         yield "file", target
         yield "show", source.path, target
-        yield "flags", target, flags
-        return
-    # An overlay of nothing over it, for the sake of its inodes: locks, watches and flushes belong
-    # to an inode. Through a bind, all sandboxes and the host would have them in common. Its
-    # content, and so the page cache, is still the same for all.
-    yield folder(target)
+        # Here and not only in the bundle: a root file system has no mount options there.
+        yield "flags", target, text(_read_only(source))
+
+
+def _cover(source: _Source, target: str) -> Iterator[Step]:
+    """Show a folder at one that is there, by an overlay of nothing over it.
+
+    That is for the sake of its inodes: locks, watches and flushes belong to an inode. Through a
+    bind, all sandboxes and the host would have them in common. Its content, and so the page
+    cache, is still the same for all.
+    """
     yield "show", source.path, target
-    yield "overlay", target, flags, f"lowerdir={target}:{EMPTY}"
+    yield "overlay", target, text(_read_only(source)), f"lowerdir={target}:{EMPTY}"
 
 
 def _read_only(source: _Source) -> MountFlag:
@@ -265,7 +273,7 @@ def _writable(
     place = look.place
     inodes = spec.limits.inodes + _OWN_INODES + (0 if place.empty else _OVERLAY_INODES)
     options = f"mode=755,size={spec.limits.disk_bytes},nr_inodes={inodes}"
-    steps: list[Step] = [folder(WRITABLE), ("memory", WRITABLE, text(_FLAGS), options)]
+    steps: list[Step] = [("memory", WRITABLE, text(_FLAGS), options)]
     binds = []
     for each in _WRITABLE:
         # Not every image has a /var/tmp of its own; those on other mounts are always there.
