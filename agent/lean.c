@@ -117,7 +117,10 @@ static int find(int folder, const char *path)
 {
     struct open_how how = {.flags = O_PATH | O_CLOEXEC,
                            .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
-    int place = (int)syscall(SYS_openat2, folder, path, &how, sizeof how);
+    int place;
+    do /* the kernel asks to try again when somebody has mounted something, wherever, meanwhile */
+        place = (int)syscall(SYS_openat2, folder, path, &how, sizeof how);
+    while (place < 0 && errno == EAGAIN);
     check(place >= 0, "find", path);
     return place;
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -85,6 +86,7 @@ async def python(session: Session, root: RootFilesystem, program: str, **options
 
 OWNERS = """
 import os
+import threading
 for name in ("mine.txt", "roots.txt", "secret.txt", "."):
     facts = os.lstat(name)
     print(name, facts.st_uid, facts.st_gid, oct(facts.st_mode & 0o7777))
@@ -373,6 +375,27 @@ def test_links_of_an_image_lead_nowhere_on_the_host(tmp_path: Path) -> None:
     (tmp_path / "home").symlink_to("/elsewhere")
     with pytest.raises(RuntimeFailed, match="nowhere"):
         find(tmp_path, "/home")
+
+
+def test_a_link_is_followed_whatever_is_renamed_meanwhile(tmp_path: Path) -> None:
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "up").symlink_to("../../a/../a/b")
+    (tmp_path / "x").mkdir()
+    over = threading.Event()
+
+    def rename() -> None:
+        while not over.is_set():
+            (tmp_path / "x").rename(tmp_path / "y")
+            (tmp_path / "y").rename(tmp_path / "x")
+
+    busy = threading.Thread(target=rename)
+    busy.start()
+    try:
+        for _ in range(5000):
+            os.close(open_folder_in(tmp_path, "up"))
+    finally:
+        over.set()
+        busy.join()
 
 
 async def test_a_sandbox_says_on_disk_of_which_image_it_is(

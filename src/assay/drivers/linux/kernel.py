@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -209,7 +210,9 @@ def open_folder_in(root: Path, path: str) -> int:
     start = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         size = ctypes.sizeof(how)
-        return _descriptor(_OPENAT2, start, os.fsencode(path), ctypes.byref(how), size)
+        while True:
+            with contextlib.suppress(BlockingIOError):  # somebody mounted something meanwhile
+                return _descriptor(_OPENAT2, start, os.fsencode(path), ctypes.byref(how), size)
     finally:
         os.close(start)
 
