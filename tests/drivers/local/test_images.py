@@ -20,7 +20,7 @@ from assay.domain.limits import MIB, SandboxLimits
 from assay.domain.outcome import OutcomeKind
 from assay.driver.port import RootFilesystem, SandboxSpec
 from assay.drivers.linux.driver import LocalDriver
-from assay.drivers.linux.kernel import detach, mount, user_namespace
+from assay.drivers.linux.kernel import detach, mount, open_folder_in, user_namespace
 from assay.drivers.linux.working_folder import find
 
 pytestmark = pytest.mark.root
@@ -86,7 +86,6 @@ async def python(session: Session, root: RootFilesystem, program: str, **options
 
 OWNERS = """
 import os
-import threading
 for name in ("mine.txt", "roots.txt", "secret.txt", "."):
     facts = os.lstat(name)
     print(name, facts.st_uid, facts.st_gid, oct(facts.st_mode & 0o7777))
