@@ -126,9 +126,7 @@ def _figures(subject: Subject, times: _Times) -> list[Figure]:
             unit=Unit.SECONDS,
             measured=create,
             beside=bare,
-            checks=()
-            if bare is None
-            else (at_most_times(subject.times_alone, create, bare, beside="alone"),),
+            checks=_beside_alone(subject, create, bare),
         ),
         Figure(
             driver=subject.name,
@@ -137,6 +135,14 @@ def _figures(subject: Subject, times: _Times) -> list[Figure]:
             measured=Distribution.of(times.destroy),
         ),
     ]
+
+
+def _beside_alone(
+    subject: Subject, create: Distribution, bare: Distribution | None
+) -> tuple[Check, ...]:
+    if bare is None or subject.times_alone is None:
+        return ()
+    return (at_most_times(subject.times_alone, create, bare, beside="alone"),)
 
 
 # --- many at once --------------------------------------------------------------------------------

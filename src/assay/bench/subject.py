@@ -90,8 +90,9 @@ class Subject:
     driver: Driver
     root: RootFilesystem
     bare: Bare | None = None
-    times_alone: float = 2
-    """Making a sandbox is to take at most so many times as long as the technology alone."""
+    times_alone: float | None = 2
+    """Making a sandbox is to take at most so many times as long as the technology alone; None:
+    nothing is promised."""
     idle_bytes: float = 1.2e6
     """What an idle sandbox is to cost the machine at most, all in all."""
     prepared: Callable[[], int] | None = None

@@ -25,7 +25,7 @@ async def open_subject(settings: Settings, name: str, *, stock: int = 0) -> Asyn
             driver=guard,
             root=root,
             bare=bare(driver),
-            times_alone=3 if name == OURS else 2,
+            times_alone=2 if name != OURS else 3 if stock else None,
             idle_bytes=0.8e6 if name == OURS else 1.2e6,
             prepared=prepared(driver) if stock else None,
         )

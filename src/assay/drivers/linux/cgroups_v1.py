@@ -92,6 +92,8 @@ class GroupsV1:
         self._hierarchies = hierarchies
         self._unified = unified
         self._parent = parent
+        self._usual: SandboxLimits | None = None
+        """The limits that the last sandbox had."""
         self._of: Mapping[str, Hierarchy] = {
             name: hierarchy
             for hierarchy in hierarchies
@@ -164,6 +166,7 @@ class GroupsV1:
         self.limit(sandbox_id, limits, owner=0)
 
     def limit(self, sandbox_id: str, limits: SandboxLimits, owner: int) -> None:
+        self._usual = limits
         if self._spares is None or self._spares.limits.get(sandbox_id) != limits:
             self._limit_memory(self._learners("memory", sandbox_id), limits)
             write(self._learners("pids", sandbox_id), pids_max=limits.processes + AGENTS_OWN)

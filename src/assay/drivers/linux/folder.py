@@ -54,7 +54,11 @@ class SandboxFolder:
 
     def note_image(self, digest: str) -> None:
         """Remember what it is made of."""
-        self._image.write_text(digest)
+        note = os.open(self._image, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(note, digest.encode())
+        finally:
+            os.close(note)
 
     def image(self) -> str:
         """The digest of its image; empty when nobody came as far as noting it."""
