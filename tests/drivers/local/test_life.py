@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from local_drivers import local_driver, named
 
 import assay
 from assay.agent.client import Agent
@@ -30,7 +31,7 @@ from assay.domain.errors import (
 from assay.driver.port import Mount, SandboxSpec, SandboxState
 from assay.drivers.linux.driver import LocalDriver
 from assay.drivers.linux.folder import new_id
-from assay.drivers.oci import CRUN, OciDriver
+from assay.drivers.oci import CRUN, RUNC, OciDriver, Runtime
 
 pytestmark = pytest.mark.root
 
@@ -176,6 +177,27 @@ async def test_a_root_without_a_needed_folder_is_refused_and_untouched(
 
 
 @pytest.fixture
+def no_programs(state: Path) -> Iterator[Path]:
+    place = state / "noexec"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "noexec,nosuid,nodev", "x", place], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+@pytest.mark.parametrize("runtime", [None, CRUN, RUNC], ids=named)
+async def test_a_state_folder_may_be_where_no_programs_may_run(
+    no_programs: Path, spec: SandboxSpec, runtime: Runtime | None
+) -> None:
+    driver = local_driver(runtime, no_programs)
+    async with open_session(driver, spec) as session:
+        assert (await session.run(Command(argv=("/usr/bin/true",)))).outcome.code == 0
+    await driver.aclose()
+
+
+@pytest.fixture
 def small_disk(state: Path) -> Iterator[Path]:
     small = state / "small"
     small.mkdir()
@@ -186,10 +208,11 @@ def small_disk(state: Path) -> Iterator[Path]:
         subprocess.run(["umount", small], check=True)
 
 
+@pytest.mark.parametrize("runtime", [None, CRUN], ids=named)
 async def test_a_full_disk_is_said_to_be_full(
-    small_disk: Path, spec: SandboxSpec, open_driver: Open
+    small_disk: Path, spec: SandboxSpec, open_driver: Open, runtime: Runtime | None
 ) -> None:
-    driver = OciDriver(runtime=CRUN, state=small_disk, agent=Path("/bin/true"))
+    driver = local_driver(runtime, small_disk)
     (small_disk / "filler").write_bytes(bytes(390 * 1024))
     try:
         with pytest.raises(DiskFull, match="free some room"):

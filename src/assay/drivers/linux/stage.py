@@ -15,7 +15,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -135,7 +135,8 @@ def staged(spec: SandboxSpec, agent: Path, first_user: int, *, rootless: bool = 
         place = f"{STAGE}/{number}"
         steps += _show(source, place)
         binds.append(Bind(source=place, target=shown, executable=not source.forbids_programs))
-    steps += _cover(look.agent, _AGENT)
+    # It is to run, though a state folder may be where nothing else is (Debian's /run is).
+    steps += _cover(replace(look.agent, forbids_programs=False), _AGENT)
     binds.append(Bind(source=_AGENT, target=AGENT_FOLDER))
     more_steps, more_binds = _writable(spec, look, first_user, rootless=rootless)
     return Staged(steps=steps + more_steps, root=ROOT, binds=binds + more_binds)
