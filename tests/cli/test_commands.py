@@ -90,7 +90,7 @@ def test_a_sample_program_that_ends_otherwise_fails_the_test(
 def test_drivers_are_listed(assay: Assay) -> None:
     del assay.variables["ASSAY_DRIVER"]
     found = assay("driver", "list", "--json").json
-    assert found["default"] == "crun"
+    assert found["default"] == "lean"
     assert {each["name"]: each["works"] for each in found["drivers"]}["crun"]
     assay.variables["ASSAY_CRUN"] = "/nowhere/crun"
     shown = assay("driver", "list").stdout.decode()
@@ -98,7 +98,7 @@ def test_drivers_are_listed(assay: Assay) -> None:
 
 
 @pytest.mark.root
-@pytest.mark.parametrize("driver", ["fake", "crun"])
+@pytest.mark.parametrize("driver", ["fake", "lean"])
 def test_a_driver_is_checked(assay: Assay, driver: str) -> None:
     ended = assay("driver", "check", driver, "--case", "sandboxes/agent-killed", "--json")
     assert (ended.status, ended.stderr) == (0, b"")

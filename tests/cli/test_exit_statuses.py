@@ -149,7 +149,8 @@ def test_a_runtime_that_fails(assay: Assay) -> None:
 @pytest.mark.root
 def test_no_runtime_that_works(assay: Assay, tmp_path: Path) -> None:
     assay.variables |= {
-        "ASSAY_CRUN": "/nowhere/crun", "ASSAY_RUNC": "/bin/false", "ASSAY_RUNSC": "/bin/false",
+        "ASSAY_LEAN": "/nowhere/lean", "ASSAY_CRUN": "/nowhere/crun", "ASSAY_RUNC": "/bin/false",
+        "ASSAY_RUNSC": "/bin/false",
     }  # fmt: skip
     del assay.variables["ASSAY_DRIVER"]
     ended = assay("run", "--", "true")
@@ -161,7 +162,7 @@ def test_no_runtime_that_works(assay: Assay, tmp_path: Path) -> None:
 def test_another_runtime_is_found_when_the_fastest_is_missing(assay: Assay) -> None:
     if shutil.which("runc") is None:
         pytest.skip("needs runc")
-    assay.variables["ASSAY_CRUN"] = "/nowhere/crun"
+    assay.variables |= {"ASSAY_LEAN": "/bin/false", "ASSAY_CRUN": "/nowhere/crun"}
     del assay.variables["ASSAY_DRIVER"]
     ended = assay("run", "--json", "--", "true")
     assert (ended.status, ended.json["driver"]) == (0, "runc")

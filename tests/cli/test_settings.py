@@ -59,7 +59,7 @@ def test_variables_win_over_the_file_and_flags_over_variables(file: Path) -> Non
         ('state = "here"', "state: this must be an absolute path"),
         ('environments = "x"', "environments: this must be a list of absolute paths"),
         ("runtimes = 1", "runtimes: this must be a table"),
-        ('[runtimes]\ndocker = "x"', "runtimes.docker: there are only crun, runc"),
+        ('[runtimes]\ndocker = "x"', "runtimes.docker: there are only lean, crun, runc"),
         ("[runtimes]\ncrun = 1", "runtimes.crun: this must be"),
         ('drivers = "crun"', "drivers: there is no such key; keys:"),
         ("driver =", "this is not TOML"),

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Final
 
 from assay.agent.native import program
@@ -34,8 +35,14 @@ def _lean(settings: Settings, name: str, stock: int) -> Driver:
     from assay.drivers.lean import LeanDriver
 
     return LeanDriver(
-        program=program("lean"), state=settings.state, agent=program("agent"), stock=stock
+        program=lean_program(settings), state=settings.state, agent=program("agent"), stock=stock
     )
+
+
+def lean_program(settings: Settings) -> Path:
+    """The helper that makes sandboxes: ours, or the one that the settings name."""
+    named = settings.runtimes.get(OURS)
+    return Path(named) if named else program(OURS)
 
 
 def _fake(settings: Settings, name: str, stock: int) -> Driver:

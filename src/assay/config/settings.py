@@ -22,6 +22,7 @@ class Settings:
     |                  | ASSAY_IMAGES       | images          | /var/lib/assay/images    |
     | `--environments` | ASSAY_ENVIRONMENTS | environments    | none besides Assay's own |
     | `--driver`       | ASSAY_DRIVER       | driver          | the fastest that works   |
+    |                  | ASSAY_LEAN         | runtimes.lean   | the one of this Assay    |
     |                  | ASSAY_CRUN         | runtimes.crun   | crun, on PATH            |
     |                  | ASSAY_RUNC         | runtimes.runc   | runc, on PATH            |
     |                  | ASSAY_RUNSC        | runtimes.runsc  | runsc, on PATH           |
