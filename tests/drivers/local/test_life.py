@@ -262,19 +262,19 @@ async def test_the_runtime_leaves_no_lock_on_a_sandbox(
 
 
 async def test_half_made_sandboxes_are_listed_and_can_be_destroyed(
-    lean: LocalDriver, spec: SandboxSpec, state: Path
+    driver: LocalDriver, spec: SandboxSpec, state: Path
 ) -> None:
-    sandbox = await lean.create(spec)
+    sandbox = await driver.create(spec)
     folder = Path(sandbox.facts["folder"])
     for name in ("process", "pid", "range", "config.json"):
-        (folder / name).unlink()
+        (folder / name).unlink(missing_ok=True)  # not all drivers note them all
     empty = new_id()
     folder.with_name(empty).mkdir()
 
-    assert await lean.list() == sorted([sandbox.id, empty])
-    assert await lean.examine(empty) == SandboxState(running=False)
-    await lean.destroy(sandbox.id)
-    await lean.destroy(empty)
+    assert await driver.list() == sorted([sandbox.id, empty])
+    assert await driver.examine(empty) == SandboxState(running=False)
+    await driver.destroy(sandbox.id)
+    await driver.destroy(empty)
 
 
 async def test_a_state_folder_deep_down_and_closed_to_others_works(

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -92,8 +92,10 @@ class Shell:
 class Helper:
     """Starts `lean` when it is first needed, and again when it has ended. For several threads."""
 
-    def __init__(self, program: Path) -> None:
+    def __init__(self, program: Path, on_start: Callable[[int], None]) -> None:
+        """`on_start` is told the number of the process, before it starts any other."""
         self._program = program
+        self._on_start = on_start
         self._lock = threading.Lock()
         self._connection: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -142,7 +144,12 @@ class Helper:
                 raise DriverUnavailable(
                     f"{self._program} can't be started; build it: make -C agent", detail=str(error)
                 ) from error
-        ours.send(program)
+        try:
+            self._on_start(self._process.pid)
+            ours.send(program)
+        except OSError:
+            ours.close()
+            raise
         return ours
 
     def close(self) -> None:

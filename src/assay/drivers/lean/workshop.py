@@ -36,7 +36,7 @@ class LeanWorkshop(Workshop[SandboxFolder]):
         super().__init__(
             name="lean", state=state, agent=agent, first_user=first_user, kind=SandboxFolder
         )
-        self.helper = Helper(program)
+        self.helper = Helper(program, lambda pid: self.groups.apart(pid))
         # Without root, which user ids a sandbox has depends on its image.
         self.stock = Stock(
             state / self.name / "prepared",

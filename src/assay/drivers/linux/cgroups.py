@@ -108,6 +108,11 @@ class Groups(Protocol):
         """The files that process 1 is written to before it is in a namespace of groups."""
         ...
 
+    def apart(self, pid: int) -> None:
+        """Take a process, and what it will start, out of the server's group where sandboxes have
+        none of their own: else they would end with the server's."""
+        ...
+
     def learners(self, sandbox_id: str) -> list[str]:
         """The folders on the host that the agent is given."""
         ...

@@ -49,6 +49,9 @@ class NoGroups:
     def entrances(self, sandbox_id: str) -> list[str]:
         return []
 
+    def apart(self, pid: int) -> None:
+        """Nowhere to take it."""
+
     def learners(self, sandbox_id: str) -> list[str]:
         return []
 

@@ -157,6 +157,15 @@ class GroupsV1:
             for name, tree in self._trees.items()
         ]
 
+    def apart(self, pid: int) -> None:
+        for hierarchy in self._hierarchies if self._root else ():
+            # What the server may use of the processors holds for its sandboxes, too.
+            if hierarchy.controllers != "cpuset":
+                group = f"{hierarchy.mounted}/{self._parent}"
+                if group not in self._trees.values():
+                    make_folder(group)
+                    write(group, cgroup_procs=pid)
+
     def learners(self, sandbox_id: str) -> list[str]:
         return [f"{tree}/{sandbox_id}/{LEARNERS}" for tree in self._trees.values()]
 

@@ -95,6 +95,9 @@ class GroupsV2:
     def entrances(self, sandbox_id: str) -> list[str]:
         return [f"{self._group(sandbox_id)}/cgroup.procs"]
 
+    def apart(self, pid: int) -> None:
+        """There is one tree, in which each sandbox has its group."""
+
     def learners(self, sandbox_id: str) -> list[str]:
         return [f"{self._group(sandbox_id)}/{LEARNERS}"]
 
