@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -23,8 +24,8 @@ from assay.agent.session import open_session
 from assay.domain.command import Command
 from assay.domain.errors import AssayError, RuntimeFailed
 from assay.driver.port import RootFilesystem, SandboxSpec
-from assay.drivers.lean import LeanDriver
-from assay.drivers.lean.plan import words
+from assay.drivers.lean import LeanDriver, stock
+from assay.drivers.lean.plan import Preparation, words
 from assay.drivers.linux.driver import LocalDriver
 
 pytestmark = pytest.mark.root
@@ -146,6 +147,58 @@ asyncio.run(main())
         pass
 
     assert not (state / "lean/prepared").exists()
+
+
+async def test_what_was_reserved_for_a_creation_that_never_began_is_used_by_the_next(
+    open_driver: Open, spec: SandboxSpec, state: Path
+) -> None:
+    async with open_driver(None, stock=4, parallel=1) as driver:
+        await driver.destroy((await driver.create(spec)).id)
+        await stocked(driver, 4)
+        waiting = {path.name for path in (state / "lean/prepared").iterdir()}
+
+        tasks = [asyncio.create_task(driver.create(spec)) for _ in range(4)]
+        await asyncio.sleep(0)
+        for task in tasks[1:]:  # these are in the queue of the one thread
+            task.cancel()
+        made = await tasks[0]
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+        later = [await driver.create(spec) for _ in range(3)]
+        assert {sandbox.id for sandbox in (made, *later)} == waiting
+
+
+async def test_one_that_was_killed_while_it_waited_is_made_anew(
+    open_driver: Open, spec: SandboxSpec, state: Path
+) -> None:
+    async with open_driver(None, stock=1) as driver:
+        await driver.destroy((await driver.create(spec)).id)
+        await stocked(driver, 1)
+        (waiting,) = (state / "lean/prepared").iterdir()
+        os.kill(int((waiting / "process").read_text().split()[0]), signal.SIGKILL)
+        await asyncio.sleep(0.1)
+
+        async with open_session(driver, spec) as session:
+            assert (await session.run(Command(argv=("/usr/bin/true",)))).outcome.code == 0
+
+
+async def test_what_can_not_be_prepared_now_is_prepared_later(
+    open_driver: Open, spec: SandboxSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stock, "_SECONDS_AFTER_FAILURE", 0.1)
+    async with open_driver(None, stock=1) as driver:
+        assert isinstance(driver, LeanDriver)
+        preparations = [b"no-such-step\0", b"no-such-step\0"]
+        usual = Preparation.of
+
+        def of(self: Preparation, sandbox_id: str, first_user: int) -> bytes:
+            refused = threading.current_thread().name == "assay-preparer" and preparations
+            return preparations.pop() if refused else usual(self, sandbox_id, first_user)
+
+        monkeypatch.setattr(Preparation, "of", of)
+        await driver.destroy((await driver.create(spec)).id)
+        await stocked(driver, 1)
+        assert preparations == []
 
 
 async def test_a_creation_that_nobody_waits_for_any_more_leaves_nothing(

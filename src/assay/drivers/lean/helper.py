@@ -27,13 +27,17 @@ _READY: Final = "ready"
 _HIDDEN: Final = "hidden"
 
 
-class Refused(Exception):
-    """A step that could not be taken: what `lean` says of it, and the error's number."""
+class Refused(RuntimeFailed):
+    """A step that could not be taken; its `detail` is what `lean` says of it."""
 
     def __init__(self, text: str) -> None:
         number, _, step = text.partition(" ")
         self.number = int(number) if number.isdecimal() else None
-        super().__init__(step if self.number is not None else text)
+        """The error's, for the step."""
+        super().__init__(
+            "lean could not make a sandbox; `assay doctor` looks for the cause",
+            detail=step if self.number is not None else text,
+        )
 
 
 class Shell:
@@ -61,7 +65,7 @@ class Shell:
         """Return when it waits for the rest of its plan. Raises Refused, CreateTimeout."""
         answer = self._answer(time.monotonic() + _SECONDS_TO_STEP)
         if answer != _READY:
-            raise Refused(answer or "0 it ended")
+            raise Refused(answer or "its process ended")
 
     def complete(self, plan: bytes, abandoned: threading.Event) -> None:
         """Send the rest; return when it is the agent. Raises Refused, CreateTimeout."""

@@ -48,12 +48,15 @@ class Stock:
         most: int,
         *,
         prepare: Callable[[str], Prepared],
+        give_up: Callable[[Prepared], None],
         discard: Callable[[SandboxFolder], None],
     ) -> None:
-        """`prepare` makes one of that id; `discard` removes all that belongs to one that ended."""
+        """`prepare` makes one of that id, `give_up` ends one; `discard` removes what is left of one
+        whose process has ended. All may raise AssayError or OSError."""
         self._path = path
         self._most = most
         self._prepare = prepare
+        self._give_up = give_up
         self._discard = discard
         self._ready: deque[Prepared] = deque()
         self._reserved: dict[str, Prepared] = {}
@@ -78,6 +81,13 @@ class Stock:
             self._reserved[prepared.id] = prepared
             return prepared.id
 
+    def release(self, sandbox_id: str) -> None:
+        """Have one back that was reserved, if it is one of ours."""
+        with self._changed:
+            prepared = self._reserved.pop(sandbox_id, None)
+            if prepared is not None:
+                self._ready.append(prepared)
+
     @contextlib.contextmanager
     def at_work(self, sandbox_id: str) -> Iterator[Prepared | None]:
         """The one with this id, if there is one; meanwhile no others are made."""
@@ -99,14 +109,6 @@ class Stock:
                 self._thread.start()
             if not self._at_work:
                 self._changed.notify()
-
-    def give_up(self, prepared: Prepared) -> None:
-        """End one, and remove what belongs to it."""
-        prepared.shell.close()
-        try:
-            self._discard(prepared.folder)
-        finally:
-            os.close(prepared.lock)
 
     def _keep(self) -> None:
         # Whoever waits for a sandbox, or runs in one, goes first.
@@ -154,7 +156,7 @@ class Stock:
             self._thread.join()
         while self._ready:
             with contextlib.suppress(AssayError, OSError):
-                self.give_up(self._ready.popleft())
+                self._give_up(self._ready.popleft())
         self._remove_abandoned()
         with contextlib.suppress(OSError):
             self._path.rmdir()

@@ -42,6 +42,7 @@ class LeanWorkshop(Workshop[SandboxFolder]):
             state / self.name / "prepared",
             0 if self.ids.rootless else stock,
             prepare=self._prepare,
+            give_up=self._give_up,
             discard=self._remove,
         )
 
@@ -53,10 +54,17 @@ class LeanWorkshop(Workshop[SandboxFolder]):
         """The id of the sandbox that is to be made next: of one that is prepared, if any is."""
         return self.stock.reserve()
 
+    def release(self, sandbox_id: str) -> None:
+        """Take back what was reserved: it will not be made."""
+        self.stock.release(sandbox_id)
+
     def make(self, sandbox_id: str, spec: SandboxSpec, abandoned: threading.Event) -> Sandbox:
         """Make a sandbox whose agent accepts connections; on any failure nothing is left."""
         try:
             with self.stock.at_work(sandbox_id) as found:
+                if found is not None and not found.process.runs():  # killed while it waited
+                    self._give_up(found)
+                    found = None
                 prepared = found or self._prepare(sandbox_id, owners=spec.root.owners)
                 try:
                     folder = self._complete(prepared, spec, abandoned)
@@ -64,7 +72,7 @@ class LeanWorkshop(Workshop[SandboxFolder]):
                     self._give_up(prepared)
                     raise
         except Refused as error:
-            raise self._failed(error) from error
+            raise self._meaning(error) from None
         except OSError as error:
             raise self._explained(error) from error
         os.close(prepared.lock)
@@ -152,14 +160,13 @@ class LeanWorkshop(Workshop[SandboxFolder]):
             self._remove(taken if taken.path.exists() else prepared.folder)
         os.close(prepared.lock)
 
-    def _failed(self, error: Refused) -> AssayError:
+    def _meaning(self, error: Refused) -> AssayError:
+        """A better error, where it is known what the refusal means."""
         if error.number in (errno.ENOSPC, errno.EDQUOT) and not self._has_room():
-            return self._disk_full(str(error))
-        if str(error).startswith(_OVERLAY):
-            return overlay_refused(error.number, str(error))
-        return RuntimeFailed(
-            "lean could not make a sandbox; `assay doctor` looks for the cause", detail=str(error)
-        )
+            return self._disk_full(error.detail)
+        if error.detail.startswith(_OVERLAY):
+            return overlay_refused(error.number, error.detail)
+        return error
 
     def close(self) -> None:
         """Let go of everything but the sandboxes."""

@@ -146,10 +146,12 @@ class GroupsV1:
                 make_folder(f"{group}/{AGENT}")
             _hand_over(name, group, owner)
         if not taken:
-            write(
-                f"{self._trees['memory']}/{sandbox_id}/{AGENT}", memory_limit_in_bytes=AGENT_MEMORY
-            )
-            write(f"{self._trees['pids']}/{sandbox_id}/{AGENT}", pids_max=AGENT_PROCESSES)
+            memory, processes = self._group("memory", sandbox_id), self._group("pids", sandbox_id)
+            write(f"{memory}/{AGENT}", memory_limit_in_bytes=AGENT_MEMORY)
+            write(f"{processes}/{AGENT}", pids_max=AGENT_PROCESSES)
+        if self._usual is not None and self._spares is not None:
+            # Most often it is what will be asked for, when there is less time.
+            self.limit(sandbox_id, self._usual, owner)
 
     def entrances(self, sandbox_id: str) -> list[str]:
         return [

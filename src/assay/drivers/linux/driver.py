@@ -66,7 +66,9 @@ class LocalDriver:
         self, work: Future[Sandbox], made: asyncio.Future[Sandbox], sandbox_id: str
     ) -> None:
         """A thread can't be stopped: wait for it, and then remove what it has made."""
-        if not work.cancel():
+        if work.cancel():
+            self._workshop.release(sandbox_id)
+        else:
             with contextlib.suppress(AssayError):
                 await made
             with contextlib.suppress(AssayError):

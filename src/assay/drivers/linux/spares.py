@@ -39,7 +39,8 @@ class Spares:
     def __init__(self, trees: Mapping[str, str], *, empty: bool = False) -> None:
         """`trees`: the folder of all sandboxes, by the hierarchy's name; memory is one of them.
 
-        `empty`: who puts groups here has seen that no process is left.
+        `empty`: who puts groups here has removed one around all of them, so that it is enough to
+        look for processes in one hierarchy.
         """
         self._empty = empty
         self.trees = trees
@@ -96,7 +97,8 @@ class Spares:
         slots = self._slots(groups)
         for name, group in groups.items():
             whole = [*(f"{group}/{LEARNERS}/{slot}" for slot in slots), *_main(group)]
-            if not self._empty and any(_has_processes(each) for each in whole):
+            looked_at = name == "pids" or not self._empty
+            if looked_at and any(_has_processes(each) for each in whole):
                 return False
             if name == "memory" and not _memory_is_as_new(whole):
                 return False

@@ -88,6 +88,9 @@ class Workshop(ABC, Generic[AnyFolder]):
         """The id of the sandbox that is to be made next."""
         return new_id()
 
+    def release(self, sandbox_id: str) -> None:
+        """Take back what was reserved: it will not be made."""
+
     @abstractmethod
     def make(self, sandbox_id: str, spec: SandboxSpec, abandoned: threading.Event) -> Sandbox:
         """Make a sandbox whose agent accepts connections; on any failure nothing is left."""
