@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import signal
@@ -176,15 +177,26 @@ async def test_a_root_without_a_needed_folder_is_refused_and_untouched(
     assert not (spec.root.path / "workspace").exists()
 
 
-@pytest.fixture
-def no_programs(state: Path) -> Iterator[Path]:
-    place = state / "noexec"
+@contextlib.contextmanager
+def file_system(place: Path, options: str) -> Iterator[Path]:
     place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "noexec,nosuid,nodev", "x", place], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "test", place], check=True)
     try:
         yield place
     finally:
         subprocess.run(["umount", place], check=True)
+
+
+@pytest.fixture
+def no_programs(state: Path) -> Iterator[Path]:
+    with file_system(state / "noexec", "noexec,nosuid,nodev") as place:
+        yield place
+
+
+@pytest.fixture
+def small_disk(state: Path) -> Iterator[Path]:
+    with file_system(state / "small", "size=400k") as place:
+        yield place
 
 
 @pytest.mark.parametrize("runtime", [None, CRUN, RUNC], ids=named)
@@ -195,17 +207,6 @@ async def test_a_state_folder_may_be_where_no_programs_may_run(
     async with open_session(driver, spec) as session:
         assert (await session.run(Command(argv=("/usr/bin/true",)))).outcome.code == 0
     await driver.aclose()
-
-
-@pytest.fixture
-def small_disk(state: Path) -> Iterator[Path]:
-    small = state / "small"
-    small.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "small", small], check=True)
-    try:
-        yield small
-    finally:
-        subprocess.run(["umount", small], check=True)
 
 
 @pytest.mark.parametrize("runtime", [None, CRUN], ids=named)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import dataclasses
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from assay.domain.command import Command
 from assay.domain.limits import MIB, SandboxLimits
 from assay.domain.outcome import OutcomeKind
 from assay.driver.port import SandboxSpec
+from assay.drivers.linux.cgroups import AGENTS_OWN, PERIOD_US
 from assay.drivers.linux.driver import LocalDriver
 from assay.drivers.linux.spares import Spares
 
@@ -62,10 +66,10 @@ async def test_the_next_sandbox_gets_the_group_of_one_that_is_gone(
 async def test_a_group_that_was_out_of_memory_serves_nobody_again(
     driver: LocalDriver, spec: SandboxSpec
 ) -> None:
-    before = spares().keys()
     async with open_session(driver, spec) as session:
+        number = (GROUPS / session.sandbox.id).stat().st_ino
         assert (await session.run(python(HOARD))).outcome.kind is OutcomeKind.OUT_OF_MEMORY
-    assert spares().keys() <= before
+    assert number not in spares()
     async with open_session(driver, spec) as session:
         ended = await session.run(python("raise SystemExit(1)"))
         assert ended.outcome.kind is OutcomeKind.EXITED
@@ -85,3 +89,44 @@ async def test_spare_groups_stay_while_anybody_has_sandboxes(
     assert not spares() or any(
         path.is_dir() and not path.name.startswith("spare-") for path in GROUPS.iterdir()
     )
+
+
+@needs_version_1
+async def test_a_group_with_a_process_left_in_it_is_not_used_again(
+    driver: LocalDriver, spec: SandboxSpec
+) -> None:
+    sandbox = await driver.create(spec)
+    number = (GROUPS / sandbox.id).stat().st_ino
+    stray = await asyncio.create_subprocess_exec("sleep", "60")
+    try:
+        group = Path("/sys/fs/cgroup/pids/assay", sandbox.id, "agent/cgroup.procs")
+        group.write_text(str(stray.pid))
+        await driver.destroy(sandbox.id)
+
+        assert number not in spares()
+        assert await stray.wait() == -signal.SIGKILL
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            stray.kill()
+
+
+@needs_version_1
+async def test_limits_are_those_that_were_asked_for_whatever_the_groups_had_before(
+    driver: LocalDriver, spec: SandboxSpec
+) -> None:
+    for megabytes, processes, cpus in (
+        (64, 20, 0.5),
+        (256, 64, 1.0),
+        (64, 20, 0.5),
+        (128, 20, 1.0),
+    ):
+        limits = SandboxLimits(memory_bytes=megabytes * MIB, processes=processes, cpus=cpus)
+        sandbox = await driver.create(dataclasses.replace(spec, limits=limits))
+
+        def limit(tree: str, file: str, name: str = sandbox.id) -> int:
+            return int(Path("/sys/fs/cgroup", tree, "assay", name, "learners", file).read_text())
+
+        assert limit("memory", "memory.limit_in_bytes") == limits.memory_bytes
+        assert limit("pids", "pids.max") == processes + AGENTS_OWN
+        assert limit("cpu", "cpu.cfs_quota_us") == cpus * PERIOD_US
+        await driver.destroy(sandbox.id)
