@@ -237,7 +237,7 @@ ROUTES: Final = (
         method="DELETE",
         path="/runners/{runner_id}/executions/{execution_id}",
         handler=_cancel,
-        summary="Kill what an execution runs, or forget what it would have run",
+        summary="Kill what an execution runs; what it would have run is never started",
         responses={204: None},
         problems=(404,),
     ),

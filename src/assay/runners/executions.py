@@ -94,6 +94,11 @@ class HostedExecution:
 
     # --- its life -----------------------------------------------------------------------------
 
+    @property
+    def was_started(self) -> bool:
+        """Whether there was ever a program."""
+        return self.started_at > 0
+
     async def begin(self, agent: Agent) -> None:
         """Start it."""
         self.execution = await agent.start(self.command, number=self.number, observer=self)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import signal
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -21,7 +22,7 @@ from assay.agent.session import OVERDUE
 from assay.agent.witness import Overdue
 from assay.domain.command import Command, TerminalSize
 from assay.domain.errors import InvalidInput, NotFound, QuotaExceeded, RunnerGone, UnknownExecution
-from assay.domain.facts import Facts
+from assay.domain.facts import Facts, KilledBy
 from assay.domain.lease import Lease, PortMapping
 from assay.domain.limits import ExecutionLimits, require_within
 from assay.driver.port import ByteStream
@@ -250,14 +251,21 @@ class Runner:
             await attachment.abandon()
 
     def cancel(self, execution_id: str) -> None:
-        """Kill what was started; forget what was not. Raises UnknownExecution."""
+        """Kill what was started; what was not never is. Raises UnknownExecution.
+
+        A client of assay.v1 that connects afterwards is told that it was cancelled.
+        """
         hosted = self._hosted.get(execution_id)
         if hosted is None:
             raise UnknownExecution("there is no such execution, or it is over")
-        if hosted.state is State.PREPARED:
-            self.forget(hosted)
-        else:
+        if hosted.state is not State.PREPARED:
             hosted.kill()
+        elif hosted.mode == ASSAY_V1:
+            # A server that comes after this one must not start it.
+            self._backing.storage.remove_execution(hosted.id)
+            hosted.conclude(Facts(signal=signal.SIGKILL, killed_by=KilledBy.CANCEL))
+        else:
+            self.forget(hosted)
 
     async def _start(self, hosted: HostedExecution, agent: Agent) -> Attachment:
         attachment = Attachment(hosted, self._link, resumed=False)
@@ -435,6 +443,8 @@ class Runner:
 
     def on_concluded(self, hosted: HostedExecution) -> None:
         """An execution's outcome is known."""
+        if not hosted.was_started:
+            return
         self._going -= self._is_bounded(hosted)
         self._touch()
         assert hosted.outcome is not None

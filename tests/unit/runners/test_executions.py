@@ -55,6 +55,20 @@ async def test_what_nobody_follows_is_forgotten(server: Server, monkeypatch) -> 
     assert await server.storage.executions() == []
 
 
+async def test_what_is_cancelled_before_its_client_comes_never_runs(server: Server) -> None:
+    runner = await server.runners.create("bash")
+    execution_id = await runner.prepare(runner.command(("say", "x")))
+    runner.cancel(execution_id)
+    attachment = await runner.follow(execution_id)
+    taken = await take(attachment)
+    assert (taken.stdout, taken.ended.outcome.kind) == (b"", "cancelled")
+    await attachment.finish()
+    assert server.driver.sandbox(runner.lease.sandbox_id).executions == {}
+    assert runner.executions() == []
+    assert await server.storage.executions() == []
+    assert server.told(ExecutionEnded) == []
+
+
 async def test_an_end_is_released_only_once_its_row_is_gone(server: Server) -> None:
     runner = await server.runners.create("bash")
     attachment = await begin(runner, "say", "x")
