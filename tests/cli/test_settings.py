@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from assay.config import read_settings
+from assay.domain.devices import Device
 from assay.domain.errors import InvalidInput
 
 
@@ -58,6 +59,8 @@ def test_variables_win_over_the_file_and_flags_over_variables(file: Path) -> Non
         ("driver = 3", "driver: this must be a text"),
         ('state = "here"', "state: this must be an absolute path"),
         ('environments = "x"', "environments: this must be a list of absolute paths"),
+        ('devices = "/dev/ttyUSB0"', "devices: this must be a list of texts"),
+        ('devices = ["/dev/*"]', "devices: '/dev/*' would allow every disk"),
         ("runtimes = 1", "runtimes: this must be a table"),
         ('[runtimes]\ndocker = "x"', "runtimes.docker: there are only lean, crun, runc"),
         ("[runtimes]\ncrun = 1", "runtimes.crun: this must be"),
@@ -72,6 +75,19 @@ def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, text: str, words:
         read_settings(variables={}, configuration=path)
     assert raised.value.message.startswith(f"{path}: ")
     assert words in raised.value.message
+
+
+def test_no_device_is_allowed_unless_the_file_or_the_variable_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "assay.toml"
+    path.write_text('devices = ["/dev/ttyUSB*"]')
+    device = Device(name="/dev/ttyUSB0")
+    assert not read_settings(variables={}, configuration=tmp_path / "none").devices.allow(device)
+    assert read_settings(variables={}, configuration=path).devices.allow(device)
+    named = {"ASSAY_DEVICES": "nvidia.com/gpu=*, /dev/gpiochip0"}
+    settings = read_settings(variables=named, configuration=path)
+    assert settings.devices.patterns == ("nvidia.com/gpu=*", "/dev/gpiochip0")
+    with pytest.raises(InvalidInput, match="ASSAY_DEVICES: '/etc/passwd' is no device"):
+        read_settings(variables={"ASSAY_DEVICES": "/etc/passwd"})
 
 
 def test_a_file_that_is_named_must_be_there() -> None:

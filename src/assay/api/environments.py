@@ -10,6 +10,7 @@ from aiohttp import web
 
 from assay.api.answers import empty, json
 from assay.api.route import Call, Parameter, Route
+from assay.domain.devices import devices_of
 from assay.domain.errors import InvalidInput, NotFound, UnknownEnvironment
 from assay.domain.limits import MIB, ExecutionLimits, SandboxLimits
 from assay.environments import HOST
@@ -72,6 +73,7 @@ class EnvironmentDefinition(msgspec.Struct, rename="camel", kw_only=True):
     execution: ExecutionLimitsAnswer | None = None
     ceiling: ExecutionLimitsAnswer | None = None
     network: bool = False
+    devices: list[str] = []
     exposed_ports: list[int] = []
     pool_size: int = 0
     variables: dict[str, str] = {}
@@ -221,6 +223,7 @@ async def _put(call: Call) -> web.StreamResponse:
         execution=_limits(asked.execution, settings.execution),
         ceiling=_limits(asked.ceiling, settings.ceiling),
         network=asked.network,
+        devices=devices_of(asked.devices),
         exposed_ports=tuple(asked.exposed_ports),
         pool_size=asked.pool_size,
         variables=asked.variables,
@@ -248,6 +251,7 @@ def _in_full(environment: ServedEnvironment) -> EnvironmentAnswer:
         execution=_as_answer(environment.execution),
         ceiling=_as_answer(environment.ceiling),
         network=environment.network,
+        devices=[device.name for device in environment.devices],
         exposed_ports=list(environment.exposed_ports),
         pool_size=environment.pool_size,
         variables=dict(environment.variables),

@@ -27,6 +27,7 @@ STATUS: Final[Mapping[str, int]] = MappingProxyType(
         "limit_over_ceiling": 400,
         "unavailable": 503,
         "environment_unusable": 400,
+        "device_unavailable": 400,
         "image_unavailable": 400,
         "driver_unavailable": 503,
         "capability_missing": 400,

@@ -122,12 +122,13 @@ class Catalogue:
         """Find its image (or `image` instead), with all the tools in it.
 
         An image that is not on this machine is pulled or built only for who gives `on_progress`.
-        Raises EnvironmentUnusable, and what images raise.
+        Raises EnvironmentUnusable, DeviceUnavailable, and what images raise.
         """
         root, found = find_image(self._settings, image or environment.image, on_progress)
         chosen = environment if image is None else replace(environment, image=image)
         chosen = placed(chosen, root, overriding=image is not None)
         require_tools(chosen, root)
+        self._settings.devices.require(chosen.devices)
         return Ready(environment=chosen, root=root, image=found)
 
     def offers(self) -> list[Offer]:

@@ -12,6 +12,7 @@ from typing import Final
 from assay.agent.native import program
 from assay.bootstrap.ownership import Ownership, sweep
 from assay.config import Settings
+from assay.domain.devices import AllowedDevices
 from assay.domain.errors import UnknownDriver
 from assay.driver.guard import Event, Guard
 from assay.driver.port import Driver
@@ -96,7 +97,8 @@ async def guarded(
     settings: Settings, driver: Driver, *, on_event: Callable[[Event], None] | None = None
 ) -> AsyncIterator[Guard]:
     """The same with a driver that was made already, and is closed at the end."""
-    async with owned(driver, Ownership(settings.state, driver.name), on_event=on_event) as guard:
+    ownership = Ownership(settings.state, driver.name)
+    async with owned(driver, ownership, devices=settings.devices, on_event=on_event) as guard:
         yield guard
 
 
@@ -105,10 +107,11 @@ async def owned(
     driver: Driver,
     ownership: Ownership,
     *,
+    devices: AllowedDevices,
     most_sandboxes: int = 1000,
     on_event: Callable[[Event], None] | None = None,
 ) -> AsyncIterator[Guard]:
-    """The same, with whom its sandboxes are to belong to."""
+    """The same, with whom its sandboxes are to belong to, and which devices they may have."""
 
     def observe(event: Event) -> None:
         ownership.observe(event)
@@ -117,7 +120,7 @@ async def owned(
 
     try:
         with ownership:
-            guard = Guard(driver, most_sandboxes=most_sandboxes, on_event=observe)
+            guard = Guard(driver, most_sandboxes=most_sandboxes, devices=devices, on_event=observe)
             try:
                 yield guard
             finally:

@@ -16,9 +16,11 @@ from typing import Final, Protocol
 from assay.bootstrap.catalogue import Catalogue, find_image
 from assay.bootstrap.images import holding
 from assay.config import ConfiguredEnvironment, ServerSettings
+from assay.domain.devices import Device, devices_of
 from assay.domain.errors import AssayError, Forbidden, InvalidInput, UnknownEnvironment
 from assay.domain.limits import ExecutionLimits, SandboxLimits
-from assay.driver.port import RootFilesystem
+from assay.driver.guard import require_devices
+from assay.driver.port import Driver, RootFilesystem
 from assay.environments import HOST, Blueprint, ExecutionEnvironment, Origin, ServedEnvironment
 from assay.environments.served import from_json, to_json
 from assay.images import Image, ignore
@@ -54,10 +56,13 @@ class _Made:
 class ServedEnvironments:
     """Offers environments to the API, and finds what they are made of for the pool."""
 
-    def __init__(self, settings: ServerSettings, catalogue: Catalogue, storage: Storage) -> None:
+    def __init__(
+        self, settings: ServerSettings, catalogue: Catalogue, storage: Storage, driver: Driver
+    ) -> None:
         self._settings = settings
         self._catalogue = catalogue
         self._storage = storage
+        self._driver = driver
         self._stock: Stock | None = None
         self._offered: dict[str, ServedEnvironment] = {}
         self._made: dict[tuple[str, str], asyncio.Task[_Made]] = {}
@@ -72,6 +77,7 @@ class ServedEnvironments:
                 self._offered[record.name] = from_json(record.definition)
         for name, written in self._settings.environments.items():
             self._offered[name] = configured(name, written, self._catalogue)
+            self._require_devices(self._offered[name].devices)
 
     def supply(self, stock: Stock) -> None:
         """Tell the pool of all, now and whenever they change."""
@@ -147,7 +153,8 @@ class ServedEnvironments:
     async def resolve(self, environment: ServedEnvironment) -> Blueprint:
         """Find what its sandboxes are made of; pulls or builds an image that is not here.
 
-        Raises InvalidInput, Unavailable, DiskFull, and their like.
+        Raises InvalidInput, Unavailable (CapabilityMissing, DeviceUnavailable), DiskFull, and
+        their like.
         """
         key = _key(environment)
         if environment.origin is Origin.API:
@@ -159,7 +166,13 @@ class ServedEnvironments:
         except AssayError:
             self._made.pop(key, None)  # next time it may be there
             raise
-        return Blueprint(environment=environment, root=made.root, folder=made.folder)
+        blueprint = Blueprint(environment=environment, root=made.root, folder=made.folder)
+        self._require_devices(blueprint.devices)
+        return blueprint
+
+    def _require_devices(self, devices: tuple[Device, ...]) -> None:
+        self._settings.base.devices.require(devices)
+        require_devices(devices, self._driver.name, self._driver.capabilities)
 
     def _require_allowed(self, environment: ServedEnvironment) -> None:
         """The API's users can't make a server show them its files, unless the operator says so."""
@@ -239,6 +252,7 @@ def configured(
             execution=written.execution.over(folder.run.limits if folder else ExecutionLimits()),
             ceiling=written.ceiling.over(folder.ceilings.run if folder else _UNLIMITED),
             network=written.network,
+            devices=devices_of(written.devices) or (folder.devices if folder else ()),
             exposed_ports=tuple(written.exposed_ports),
             pool_size=written.pool_size,
             variables=dict(written.variables),

@@ -126,11 +126,12 @@ async def running_server(
             owned(
                 driver,
                 ownership,
+                devices=settings.base.devices,
                 most_sandboxes=settings.most_sandboxes,
                 on_event=observer.on_event,
             )
         )
-        environments = ServedEnvironments(settings, Catalogue(settings.base), storage)
+        environments = ServedEnvironments(settings, Catalogue(settings.base), storage, guard)
         opened.push_async_callback(environments.aclose)
         await environments.load()
 

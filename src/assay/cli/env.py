@@ -92,6 +92,7 @@ def _as_data(offer: Offer) -> dict[str, Any]:
         "extensions": list(each.extensions),
         "image": each.image,
         "folder": str(each.folder),
+        "devices": [device.name for device in each.devices],
         "preimport": None if each.preimport is None else list(each.preimport),
         "usable": offer.usable,
         "problem": "" if offer.problem is None else offer.problem.message,

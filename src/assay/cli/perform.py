@@ -66,6 +66,7 @@ async def _in_sandbox(
         root=request.root,
         secret=Secret(secrets.token_bytes(32)),
         limits=request.sandbox,
+        devices=request.environment.devices,
         unclaimed_seconds=UNCLAIMED_SECONDS,
     )
     async with open_session(driver, spec) as session:

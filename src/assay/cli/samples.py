@@ -14,6 +14,7 @@ from assay.cli.answers import Kept
 from assay.cli.follow import Sink, follow
 from assay.cli.workspace import put, uploads
 from assay.domain.command import Command, Interpreter
+from assay.domain.devices import Device
 from assay.domain.errors import EnvironmentUnusable
 from assay.domain.facts import Facts, Measurement
 from assay.domain.limits import SandboxLimits
@@ -82,6 +83,7 @@ async def try_program(
         plan,
         (program.source, *program.files),
         sink,
+        devices=environment.devices,
         stdin=program.stdin,
         until=program.last_step,
         interpreter=_interpreter(environment, program, plan, root, driver),
@@ -97,6 +99,7 @@ async def run_files(
     files: Sequence[Path],
     sink: Sink,
     *,
+    devices: tuple[Device, ...] = (),
     stdin: str = "",
     until: StepKind = StepKind.RUN,
     interpreter: Interpreter | None = None,
@@ -109,6 +112,7 @@ async def run_files(
         root=root,
         secret=Secret(secrets.token_bytes(32)),
         limits=limits,
+        devices=devices,
         unclaimed_seconds=_UNCLAIMED_SECONDS,
     )
     async with open_session(driver, spec) as session:

@@ -80,6 +80,14 @@ class Document:
             raise self._wrong(key, 'a list of absolute paths, such as ["/srv/environments"]')
         return tuple(Path(value) for value in values)
 
+    def texts(self, key: str) -> tuple[str, ...]:
+        """A list of texts."""
+        values = self._take(key)
+        values = [] if values is None else values
+        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+            raise self._wrong(key, 'a list of texts, such as ["/dev/ttyUSB*"]')
+        return tuple(values)
+
     def runtimes(self) -> dict[str, str]:
         """The table of programs, by driver."""
         table = self.table("runtimes")

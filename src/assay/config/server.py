@@ -34,6 +34,7 @@ class ConfiguredEnvironment(msgspec.Struct, forbid_unknown_fields=True, frozen=T
     execution: shape.Execution = shape.Execution()
     ceiling: shape.Execution = shape.Execution()
     network: bool = False
+    devices: list[str] = []
     exposed_ports: list[int] = []
     variables: dict[str, str] = {}
     cpu_shares: int = 0

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from assay.config.document import CONFIGURATION, RUNTIMES, SERVER, Document
+from assay.domain.devices import AllowedDevices
 from assay.domain.errors import InvalidInput
 
 
@@ -22,6 +23,7 @@ class Settings:
     |                  | ASSAY_IMAGES       | images          | /var/lib/assay/images    |
     | `--environments` | ASSAY_ENVIRONMENTS | environments    | none besides Assay's own |
     | `--driver`       | ASSAY_DRIVER       | driver          | the fastest that works   |
+    |                  | ASSAY_DEVICES      | devices         | none                     |
     |                  | ASSAY_LEAN         | runtimes.lean   | the one of this Assay    |
     |                  | ASSAY_CRUN         | runtimes.crun   | crun, on PATH            |
     |                  | ASSAY_RUNC         | runtimes.runc   | runc, on PATH            |
@@ -39,6 +41,8 @@ class Settings:
     """Folders of environments, searched before those that come with Assay."""
     driver: str | None = None
     """The driver to use when none is named; None: find out."""
+    devices: AllowedDevices = field(default_factory=AllowedDevices)
+    """Devices of this machine that environments may have."""
     runtimes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """By driver: the program to call instead of the one on PATH."""
 
@@ -65,11 +69,22 @@ def read_settings(
         images=_path(found_images) if found_images else _default_images(variables),
         environments=folders,
         driver=_first(driver, variables.get("ASSAY_DRIVER"), document.text("driver")),
+        devices=_devices(variables.get("ASSAY_DEVICES", ""), document),
         runtimes=MappingProxyType(runtimes),
     )
     document.table(SERVER)
     document.refuse_unknown()
     return settings
+
+
+def _devices(named: str, document: Document) -> AllowedDevices:
+    written = document.texts("devices")
+    said = tuple(filter(None, (name.strip() for name in named.split(","))))
+    place = "ASSAY_DEVICES" if said else f"{document.file}: devices"
+    try:
+        return AllowedDevices(patterns=said or written)
+    except InvalidInput as error:
+        raise InvalidInput(f"{place}: {error.message}") from error
 
 
 def _runtimes_of(variables: Mapping[str, str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ AssayError
 │   └── LimitOverCeiling         limit_over_ceiling     a request asks for more than is allowed
 ├── Unavailable                  unavailable            it makes sense, but not on this machine
 │   ├── EnvironmentUnusable      environment_unusable   a tool of the environment is missing
+│   │   └── DeviceUnavailable    device_unavailable     a device is not there, or not allowed
 │   ├── ImageUnavailable         image_unavailable      not there, or no answer (retryable)
 │   ├── DriverUnavailable        driver_unavailable     the technology does not work here
 │   └── CapabilityMissing        capability_missing     the driver cannot do what is asked
@@ -114,6 +115,12 @@ class EnvironmentUnusable(Unavailable):
     """A tool that the environment needs is missing."""
 
     code = "environment_unusable"
+
+
+class DeviceUnavailable(EnvironmentUnusable):
+    """A device that the environment asks for is not there, or not one to be given to learners."""
+
+    code = "device_unavailable"
 
 
 class ImageUnavailable(Unavailable):

@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from assay.domain.devices import AllowedDevices, Device
 from assay.domain.errors import (
     AssayError,
+    CapabilityMissing,
     CapacityExceeded,
     CreateTimeout,
     DriverError,
@@ -25,6 +27,7 @@ from assay.driver.port import (
     SandboxState,
 )
 
+NO_DEVICES: Final = AllowedDevices()
 STOP_SECONDS: Final = 5.0
 """For a driver to stop creating when told to; what it makes later is destroyed."""
 
@@ -71,6 +74,8 @@ class Guard:
     - `create` has a deadline and a cap on the number of sandboxes; a sandbox that comes too late,
       or for nobody, is destroyed.
     - `destroy` runs once for all who ask at the same time, and to its end when they are cancelled.
+    - Devices of the host are for sandboxes whose driver can show them, and only those that the
+      operator allows, whoever asks.
     - `connect` to a sandbox that is being destroyed raises SandboxGone.
     - Whatever the driver raises is a DriverError or another AssayError.
     """
@@ -81,6 +86,7 @@ class Guard:
         *,
         most_sandboxes: int = 1000,
         create_seconds: float = 30.0,
+        devices: AllowedDevices = NO_DEVICES,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
         if most_sandboxes < 1 or create_seconds <= 0:
@@ -88,6 +94,7 @@ class Guard:
         self._driver = driver
         self._most = most_sandboxes
         self._create_seconds = create_seconds
+        self._devices = devices
         self._on_event = on_event
         self._sandboxes: set[str] = set()
         self._creating: set[asyncio.Task[Sandbox]] = set()
@@ -108,7 +115,13 @@ class Guard:
         return await self._driver.probe()
 
     async def create(self, spec: SandboxSpec) -> Sandbox:
-        """Make a sandbox. Raises CapacityExceeded, CreateTimeout or another DriverError."""
+        """Make a sandbox.
+
+        Raises CapacityExceeded, CreateTimeout or another DriverError; CapabilityMissing or
+        DeviceUnavailable for devices that it can't have.
+        """
+        require_devices(spec.devices, self.name, self.capabilities)
+        self._devices.require(spec.devices)
         if len(self._sandboxes) + len(self._creating) >= self._most:
             raise CapacityExceeded(
                 f"there are {self._most} sandboxes already, as many as are allowed"
@@ -230,6 +243,15 @@ class Guard:
             asyncio.get_running_loop().call_exception_handler(
                 {"message": f"the observer of {event} failed", "exception": error}
             )
+
+
+def require_devices(devices: Sequence[Device], driver: str, able: Capabilities) -> None:
+    """Raise CapabilityMissing if a driver can't show devices, and there are some to show."""
+    if devices and not able.devices:
+        raise CapabilityMissing(
+            f"the driver {driver} can't show {devices[0].name}, nor any other device, in its"
+            " sandboxes; take a driver that can: `assay driver list`"
+        )
 
 
 def _result(done: asyncio.Task[Sandbox]) -> Sandbox | None:

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
 from assay.domain.command import LEARNER_UID, WORKSPACE
+from assay.domain.devices import Device
 from assay.domain.errors import InvalidInput
 from assay.domain.limits import SandboxLimits
 
@@ -75,6 +76,9 @@ class SandboxSpec:
     secret: Secret
     limits: SandboxLimits = field(default_factory=SandboxLimits)
     network: bool = False
+    devices: tuple[Device, ...] = ()
+    """Of the host, by name, and allowed by its operator. What a name stands for is looked up when
+    the sandbox is made, by who makes it: a remote engine's host has devices of its own."""
     unclaimed_seconds: int = 900
     """The agent ends the sandbox when no host has been connected to it for so long."""
     labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -149,6 +153,7 @@ class Capabilities:
     pause: bool = False
     snapshot: bool = False
     devices: bool = False
+    """Devices of the host can be shown in its sandboxes, for learners to read and write."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
+from assay.domain.devices import Device, devices_of
 from assay.domain.errors import InvalidInput
 from assay.domain.limits import ExecutionLimits, SandboxLimits, require_within
 from assay.domain.outcome import Outcome, OutcomeKind
@@ -74,7 +75,16 @@ def environment_of(text: document.Document, folder: Path) -> ExecutionEnvironmen
         hello=programs[text.hello],
         programs=tuple(programs.values()),
         preimport=None if text.preimport is None else tuple(text.preimport),
+        devices=_devices(text.devices),
     )
+
+
+def _devices(names: list[str]) -> tuple[Device, ...]:
+    try:
+        return devices_of(names)
+    except InvalidInput as error:
+        remedy = f"write {document.HINTS['devices']}"
+        raise Mistake("devices", error.message, remedy) from error
 
 
 def _image(reference: str, folder: Path) -> str:

@@ -117,6 +117,7 @@ class Document(Struct, forbid_unknown_fields=True, frozen=True):
     compile: Step | None = None
     variables: dict[str, str] = {}
     preimport: Annotated[list[Module], Meta(max_length=50)] | None = None
+    devices: list[str] = []
     sandbox: Sandbox = Sandbox()
     ceilings: Ceilings = Ceilings()
 
@@ -140,6 +141,7 @@ TABLES: dict[str, type[Struct]] = {
 
 HINTS = {
     "argv": 'a list such as ["/usr/bin/python3", "{source}", "{args}"], the program first',
+    "devices": 'a list of devices such as ["/dev/ttyUSB0"] or ["nvidia.com/gpu=all"]',
     "disk": 'a size such as "64 MiB"',
     "extensions": 'a list of endings with their dot, such as [".py"]',
     "image": '"host" for the programs of this machine, "debian:12", or "./Dockerfile"',

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from assay.domain.devices import Device
 from assay.domain.limits import ExecutionLimits, SandboxLimits
 from assay.domain.outcome import Outcome
 
@@ -88,3 +89,5 @@ class ExecutionEnvironment:
     programs: tuple[Program, ...]
     preimport: tuple[str, ...] | None = None
     """What the Python has imported that waits in each warm sandbox; None: none waits."""
+    devices: tuple[Device, ...] = ()
+    """Of the host, where its operator allows them."""

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from assay.domain.command import Interpreter
+from assay.domain.devices import Device, require_few
 from assay.domain.errors import InvalidInput
 from assay.domain.limits import ExecutionLimits, SandboxLimits, require_within
 from assay.driver.port import RootFilesystem, SandboxSpec, Secret
@@ -54,6 +55,8 @@ class ServedEnvironment:
     ceiling: ExecutionLimits = _NO_CEILING
     """What a request may ask for at most."""
     network: bool = False
+    devices: tuple[Device, ...] = ()
+    """Of the host; those of the language, unless there are others here."""
     exposed_ports: tuple[int, ...] = ()
     """TCP ports in the sandbox that its runner's owner may connect to."""
     pool_size: int = 0
@@ -78,6 +81,7 @@ class ServedEnvironment:
             raise InvalidInput(f"a pool has 0 to {POOL_MOST} sandboxes, not {self.pool_size}")
         if not 0 <= self.cpu_shares < 2**31:
             raise InvalidInput(f"{self.cpu_shares} is no share of processors")
+        require_few(self.devices)
         _require_ports(self.exposed_ports)
         _require_variables(self.variables)
         require_within(self.execution, self.ceiling)
@@ -90,7 +94,7 @@ class ServedEnvironment:
         sandboxes that are there already.
         """
         image = self.image or f"language {self.language}"
-        made_of = (image, self.sandbox, self.network)
+        made_of = (image, self.sandbox, self.network, self.devices)
         return hashlib.sha256(msgspec.json.encode(made_of)).hexdigest()[:16]
 
 
@@ -129,6 +133,12 @@ class Blueprint:
         of_language = {} if self.folder is None else self.folder.variables
         return variables_in(self.root, {**of_language, **self.environment.variables})
 
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        """What its sandboxes have of the host's: its own, or else its language's."""
+        of_language = () if self.folder is None else self.folder.devices
+        return self.environment.devices or of_language
+
     def interpreter(self) -> Interpreter | None:
         """The Python that is to wait for programs in each of its sandboxes, if one is."""
         if self.folder is None:
@@ -145,6 +155,7 @@ class Blueprint:
             secret=secret,
             limits=self.environment.sandbox,
             network=self.environment.network,
+            devices=self.devices,
             unclaimed_seconds=UNCLAIMED_SECONDS,
             labels={"environment": self.environment.name},
         )

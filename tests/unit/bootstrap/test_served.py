@@ -11,13 +11,17 @@ import pytest
 from assay.bootstrap.catalogue import Catalogue
 from assay.bootstrap.served import ServedEnvironments
 from assay.config import ConfiguredEnvironment, ServerSettings
+from assay.domain.devices import AllowedDevices, devices_of
 from assay.domain.errors import (
+    CapabilityMissing,
+    DeviceUnavailable,
     Forbidden,
     ImageUnavailable,
     InvalidInput,
     UnknownEnvironment,
 )
 from assay.domain.limits import MIB
+from assay.drivers.fake import FakeDriver
 from assay.environments import Origin, ServedEnvironment
 from assay.environments.document import Execution, Sandbox
 from assay.storage.database import Storage
@@ -44,7 +48,7 @@ async def storage(settings: ServerSettings) -> AsyncIterator[Storage]:
 
 
 async def served(settings: ServerSettings, storage: Storage) -> ServedEnvironments:
-    made = ServedEnvironments(settings, Catalogue(settings.base), storage)
+    made = ServedEnvironments(settings, Catalogue(settings.base), storage, FakeDriver())
     await made.load()
     return made
 
@@ -141,6 +145,33 @@ async def test_a_language_of_the_machines_programs_is_such_an_image_too(
     with pytest.raises(Forbidden):
         await offered.put(ServedEnvironment(name="7", language="python"))
     await offered.aclose()
+
+
+async def test_devices_need_an_operator_who_allows_them_and_a_driver_that_shows_them(
+    settings: ServerSettings, storage: Storage
+) -> None:
+    made = await served(settings, storage)
+    environment = ServedEnvironment(
+        name="serial", image="host", devices=devices_of(["/dev/ttyUSB0"])
+    )
+    allowing = replace(settings, allow_host_images=True)
+    made = await served(allowing, storage)
+    with pytest.raises(DeviceUnavailable, match="its operator can allow it"):
+        await made.put(environment)
+    allowed = replace(allowing.base, devices=AllowedDevices(patterns=("/dev/ttyUSB*",)))
+    made = await served(replace(allowing, base=allowed), storage)
+    with pytest.raises(CapabilityMissing, match="the driver fake can't show /dev/ttyUSB0"):
+        await made.put(environment)
+    assert "serial" not in [each.name for each in made.all()]
+
+
+async def test_a_server_does_not_start_with_an_environment_whose_devices_are_not_allowed(
+    settings: ServerSettings, storage: Storage
+) -> None:
+    written = ConfiguredEnvironment(language="python", devices=["/dev/ttyUSB0"])
+    environments = MappingProxyType({"serial": written})
+    with pytest.raises(DeviceUnavailable, match="/dev/ttyUSB0 is not allowed"):
+        await served(replace(settings, environments=environments), storage)
 
 
 async def test_what_cannot_be_had_is_not_offered_and_may_be_tried_again(

@@ -1,13 +1,17 @@
 """Safety around a driver: deadlines, caps, idempotent destroying, nothing left behind."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
+from assay.domain.devices import AllowedDevices, Device
 from assay.domain.errors import (
     AssayError,
+    CapabilityMissing,
     CapacityExceeded,
     CreateTimeout,
+    DeviceUnavailable,
     DiskFull,
     DriverError,
     InvalidInput,
@@ -15,7 +19,7 @@ from assay.domain.errors import (
     SandboxGone,
 )
 from assay.driver.guard import DriverFailed, Guard, SandboxCreated, SandboxDestroyed
-from assay.driver.port import ByteStream, Driver, Sandbox, SandboxSpec
+from assay.driver.port import ByteStream, Capabilities, Driver, Sandbox, SandboxSpec
 from assay.drivers.fake import FakeDriver
 
 
@@ -236,3 +240,29 @@ async def test_a_sandbox_of_an_earlier_server_takes_room_until_it_is_destroyed(s
         await guard.create(spec)
     await guard.destroy(old.id)
     await guard.destroy((await guard.create(spec)).id)
+
+
+class WithDevices(FakeDriver):
+    """A driver that shows devices."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return replace(super().capabilities, devices=True)
+
+
+async def test_a_driver_that_cannot_show_devices_is_not_asked_for_any(spec) -> None:
+    device = Device(name="/dev/ttyUSB0")
+    guard = Guard(FakeDriver(), devices=AllowedDevices(patterns=(device.name,)))
+    with pytest.raises(CapabilityMissing, match="the driver fake can't show /dev/ttyUSB0"):
+        await guard.create(replace(spec, devices=(device,)))
+
+
+async def test_a_device_that_the_operator_does_not_allow_is_shown_to_nobody(spec) -> None:
+    allowed, other = Device(name="/dev/ttyUSB0"), Device(name="/dev/ttyUSB1")
+    guard = Guard(WithDevices(), devices=AllowedDevices(patterns=(allowed.name,)))
+    for devices in ((other,), (allowed, other)):
+        with pytest.raises(DeviceUnavailable, match="/dev/ttyUSB1 is not allowed"):
+            await guard.create(replace(spec, devices=devices))
+    with pytest.raises(DeviceUnavailable):
+        await Guard(WithDevices()).create(replace(spec, devices=(allowed,)))
+    assert await guard.list() == []

@@ -112,6 +112,18 @@ def test_what_is_no_modules_name_can_not_be_imported_beforehand(write: Write, mo
         load(write(f'preimport = ["{module}"]\n' + GOOD))
 
 
+def test_devices_are_named(write: Write) -> None:
+    assert load(write(GOOD)).devices == ()
+    serial = load(write('devices = ["/dev/ttyUSB0", "nvidia.com/gpu=all"]\n' + GOOD))
+    assert [each.name for each in serial.devices] == ["/dev/ttyUSB0", "nvidia.com/gpu=all"]
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "/dev/../etc/passwd", "/dev/tty*", "", "gpu"])
+def test_what_is_no_device_is_refused(write: Write, name: str) -> None:
+    with pytest.raises(InvalidEnvironment, match=r"environment\.toml: devices: .*; write a list of"):
+        load(write(f'devices = ["{name}"]\n' + GOOD))
+
+
 def test_only_a_program_that_is_given_its_source_can_wait(write: Write) -> None:
     wrong = GOOD.replace('"{source}", "{args}"]\nlimits', '"-q", "{source}", "{args}"]\nlimits')
     assert wrong != GOOD

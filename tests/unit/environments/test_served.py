@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from assay.domain.devices import devices_of
 from assay.domain.errors import InvalidInput, LimitOverCeiling
 from assay.domain.limits import MIB, ExecutionLimits, SandboxLimits
 from assay.driver.port import RootFilesystem, Secret
 from assay.environments import Blueprint, Origin, ServedEnvironment
+from assay.environments.loader import bundled_folder, load
 from assay.environments.served import from_json, to_json
 
 PYTHON = ServedEnvironment(
@@ -72,6 +74,7 @@ def test_its_own_limits_must_be_within_its_ceiling() -> None:
         {"language": "c"},
         {"sandbox": SandboxLimits()},
         {"network": True},
+        {"devices": devices_of(["/dev/ttyUSB0"])},
     ],
 )
 def test_the_version_changes_with_what_sandboxes_are_made_of(change: dict[str, object]) -> None:
@@ -106,4 +109,14 @@ def test_a_blueprint_says_what_to_ask_a_driver_for() -> None:
     spec = Blueprint(environment=PYTHON, root=root).spec(secret)
     assert (spec.root, spec.secret, spec.limits) == (root, secret, PYTHON.sandbox)
     assert spec.unclaimed_seconds == 900
-    assert not spec.network
+    assert (spec.network, spec.devices) == (False, ())
+
+
+def test_an_environment_has_its_languages_devices_unless_it_has_others() -> None:
+    root = RootFilesystem(digest="none", path=Path("/"))
+    serial, graphics = devices_of(["/dev/ttyUSB0", "nvidia.com/gpu=all"])
+    folder = replace(load(bundled_folder() / "bash"), devices=(serial,))
+    for own, expected in (((), serial), ((graphics,), graphics)):
+        blueprint = Blueprint(environment=replace(PYTHON, devices=own), root=root, folder=folder)
+        assert blueprint.spec(Secret(bytes(32))).devices == (expected,)
+        assert from_json(to_json(blueprint.environment)) == blueprint.environment

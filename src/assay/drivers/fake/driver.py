@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from assay.domain.errors import AssayError, ConnectionLost, DriverError, SandboxGone
+from assay.driver.guard import require_devices
 from assay.driver.port import (
     ByteStream,
     Capabilities,
@@ -102,6 +103,7 @@ class FakeDriver:
             await asyncio.sleep(faults.seconds)
         if faults.error is not None:
             raise faults.error
+        require_devices(spec.devices, self.name, self.capabilities)
         if not spec.root.path.is_dir():
             raise DriverError(f"the root file system {spec.root.path} is not there")
         self._machine.made += 1

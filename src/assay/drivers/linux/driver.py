@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from assay.domain.errors import AssayError, CapabilityMissing, ConnectionLost, SandboxGone
+from assay.driver.guard import require_devices
 from assay.driver.port import ByteStream, Capabilities, Sandbox, SandboxSpec, SandboxState
 from assay.driver.stream import SocketStream
 from assay.drivers.linux.dial import dial
@@ -48,6 +49,7 @@ class LocalDriver:
         """Make a sandbox whose agent accepts connections."""
         if spec.network:
             raise CapabilityMissing(f"the driver {self.name} makes sandboxes without network only")
+        require_devices(spec.devices, self.name, self.capabilities)
         sandbox_id, abandoned = self._workshop.reserve(), threading.Event()
         self._being_made.add(sandbox_id)
         try:
