@@ -45,7 +45,7 @@ enum field_tag {
     F_VERSION = 1, F_SECRET, F_EPOCH, F_RELEASE, F_CAPABILITY, F_EXECUTION, F_CODE, F_MESSAGE,
     F_HIGHEST,
     F_ARGUMENT = 16, F_ENVIRONMENT, F_DIRECTORY, F_USER, F_GROUP, F_TERMINAL, F_SEPARATE_STDERR,
-    F_STDIN, F_WALL, F_CPU, F_OUTPUT, F_OPEN_FILES, F_BUILTIN,
+    F_STDIN, F_WALL, F_CPU, F_OUTPUT, F_OPEN_FILES, F_BUILTIN, F_LAST,
     F_EXIT_CODE = 32, F_SIGNAL, F_REASON, F_ERRNO, F_STEP, F_WALL_USED, F_CPU_USED, F_PEAK_MEMORY,
     F_OUTPUT_USED, F_OOM_KILLS,
 };
@@ -181,6 +181,7 @@ uint64_t executions_wakeup(void);
 void executions_reap(void);
 void executions_detach(void);
 uint32_t executions_highest(void);
+extern bool another_expected;           /* the host has not said that nothing comes after what runs */
 struct execution *execution_find(uint32_t channel);
 bool execution_prepare(void);           /* these two: false when it should be tried later */
 int keepers_wanted(void);               /* below 0: there are more than needed */

@@ -21,6 +21,7 @@ static const uint64_t MILLISECOND = 1000000ull;
 struct execution executions[SLOTS];
 static int processors = 1;
 static uint32_t highest_channel;
+bool another_expected = true;
 
 void executions_init(void)
 {
@@ -82,7 +83,7 @@ void forget(struct execution *e)
 /* ---- start ---- */
 
 struct settings {
-    uint64_t user, group, stdin_stream, separate_stderr;
+    uint64_t user, group, stdin_stream, separate_stderr, last;
     int rows, columns, arguments;
     bool has_group;
 };
@@ -104,6 +105,7 @@ static bool read_settings(struct execution *e, struct settings *s, const uint8_t
         case F_WALL: fits &= field_number(&field, &e->wall_limit); break;
         case F_CPU: fits &= field_number(&field, &e->cpu_limit); break;
         case F_OUTPUT: fits &= field_number(&field, &e->output_limit); break;
+        case F_LAST: fits &= field_number(&field, &s->last); break;
         case F_TERMINAL:
             fits &= field.length == 4;
             if (field.length == 4) {
@@ -203,6 +205,7 @@ static const char *try_to_start(uint32_t channel, const uint8_t *payload, size_t
     e->channel = channel;
     if (channel > highest_channel)
         highest_channel = channel;
+    another_expected = !settings.last;
     e->user = (uid_t)settings.user;
     e->attached = true;
     e->cpu_check = e->cpu_limit ? e->started + e->cpu_limit / (uint64_t)processors : 0;

@@ -311,7 +311,7 @@ uint64_t interpreter_tick(uint64_t now)
         return now + MILLISECOND;
     if (e)
         return e->ready ? UINT64_MAX : e->started + START_MOST;
-    if (runs || wanted_length == 0 || failures >= FAILURES_MOST || missed >= MISSES_MOST)
+    if (runs || !another_expected || wanted_length == 0 || failures >= FAILURES_MOST || missed >= MISSES_MOST)
         return UINT64_MAX;
     if (now < idle_since + PAUSE)
         return idle_since + PAUSE;

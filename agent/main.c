@@ -114,7 +114,7 @@ static uint64_t prepare_when_idle(uint64_t now, uint64_t due)
 {
     bool running = false, prepared = false, room = false;
     uint64_t since;
-    if (!connections_claimed(&since) && !in_state(PREPARED))
+    if (!another_expected || (!connections_claimed(&since) && !in_state(PREPARED)))
         return UINT64_MAX;
     for (int i = 0; i < SLOTS; i++) {
         running |= executions[i].state >= RUNNING && executions[i].state < ENDED;

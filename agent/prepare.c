@@ -98,15 +98,16 @@ static void dismiss_stale_keepers(void)
     }
 }
 
-/* While nothing runs, one keeper is wanted beside that of the prepared process, so that the next
- * program but one finds its own, too. More of them, from when more programs ran at once, go: each
- * takes one of the processes that the learners may have. */
+/* Once something has run, one keeper is wanted beside that of the prepared process, while nothing
+ * runs: so that the next program but one finds its own, too. (Most sandboxes that have a lease for
+ * one program only never need it.) More of them, from when more programs ran at once, go: each takes
+ * one of the processes that the learners may have. */
 int keepers_wanted(void)
 {
-    int idle = idle_keepers();
-    if (!groups_found() || (idle == 0 && !free_slot(false)))
+    int idle = idle_keepers(), reserve = executions_highest() > 0;
+    if (!groups_found() || (idle < reserve && !free_slot(false)))
         return 0;
-    return idle == 0 ? 1 : 1 - idle;
+    return reserve - idle;
 }
 
 bool keepers_adjust(uint64_t now)

@@ -49,6 +49,20 @@ def test_a_channel_is_forgotten_only_when_it_is_released(agent: RunningAgent) ->
     peer.until(EXIT)
 
 
+def test_nothing_is_prepared_after_the_last_program_but_another_one_runs(
+    agent: RunningAgent,
+) -> None:
+    peer = agent.peer()
+    for channel, last, prepared in ((1, 0, 1), (2, 1, 0), (3, 1, 0), (4, 0, 1)):
+        peer.send(command(channel, "true", last=last))
+        assert peer.until(EXIT, channel).number(32) == 0
+        time.sleep(0.05)  # that nothing comes can't be waited for
+        deadline = time.monotonic() + 5
+        while len(agent.children()) != prepared:
+            assert time.monotonic() < deadline, agent.children()
+            time.sleep(0.01)
+
+
 def test_a_release_before_the_end_is_refused(agent: RunningAgent) -> None:
     peer = agent.peer()
     peer.send(command(1, "sleep", "9") + frame(RELEASE, 1))

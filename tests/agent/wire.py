@@ -54,7 +54,7 @@ def number(value: int) -> bytes:
 
 
 def command(channel: int, *argv: str, user: int = 10001, **fields: bytes | int) -> bytes:
-    tags = {"terminal": 21, "stdin": 23, "wall": 24, "cpu": 25, "output": 26, "builtin": 28}
+    tags = {"terminal": 21, "stdin": 23, "wall": 24, "cpu": 25, "output": 26, "builtin": 28, "last": 29}
     payload = b"".join(field(16, word.encode()) for word in argv)
     payload += field(17, b"PATH=/usr/bin:/bin") + field(18, b"/") + field(19, user)
     payload += b"".join(field(tags[name], value) for name, value in fields.items())
@@ -117,6 +117,11 @@ class RunningAgent(NamedTuple):
     secret_file: Path
     peers: list[Peer]
 
+    def children(self) -> list[int]:
+        """The agent's own processes."""
+        (agent,) = _children(self.process.pid)
+        return _children(agent)
+
     def connect(self) -> Peer:
         """A connection that has said nothing yet."""
         peer = Peer(self.socket)
@@ -130,6 +135,10 @@ class RunningAgent(NamedTuple):
         assert answer is not None
         assert answer.type == READY
         return peer
+
+
+def _children(process: int) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
 def wait_until_it_listens(path: Path) -> None:
@@ -177,7 +186,6 @@ def running_agent(
         # Not by --kill-child: an agent that took on a learner's user for a moment, to kill all that
         # is his, is not told of its parent's end any more.
         with suppress(FileNotFoundError, ProcessLookupError):  # one that has ended
-            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
-            for child in children.split():
-                os.kill(int(child), signal.SIGKILL)
+            for child in _children(process.pid):
+                os.kill(child, signal.SIGKILL)
         process.wait()

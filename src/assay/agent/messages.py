@@ -191,6 +191,8 @@ def exec_frame(channel: int, command: Command, *, builtin: bool = False) -> byte
     if command.stdin:
         parts.append(wire.number(23, 1))
     parts.append(_limits(command.limits))
+    if command.last:
+        parts.append(wire.number(29, 1))
     payload = b"".join(parts)
     if len(payload) > wire.MOST_PAYLOAD:
         raise InvalidInput(

@@ -54,6 +54,8 @@ class Command:
     terminal, and standard error is too unless `separate_stderr`. Without `stdin` the program
     reads end-of-file at once.
 
+    `last` saves what would be prepared for a next program; one that comes all the same starts later.
+
     `working_directory` is the workspace, and "/" with `privileged`, unless it is given; the group
     `gid` has the number of the user, unless it is given. A
     privileged program must not trust what learners can write: HOME (the workspace, where Python
@@ -72,6 +74,7 @@ class Command:
     separate_stderr: bool = False
     stdin: bool = False
     limits: ExecutionLimits = field(default_factory=ExecutionLimits)
+    last: bool = False
 
     def __post_init__(self) -> None:
         if not self.argv or not self.argv[0]:

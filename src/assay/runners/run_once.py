@@ -89,7 +89,8 @@ async def run_in(
     compiled = clock()
     if completed is None or completed.outcome.success:
         step = StepKind.RUN
-        completed = await session.run(made.run, request.stdin, most=most)
+        last = replace(made.run, last=True)
+        completed = await session.run(last, request.stdin, most=most)
     timings = RunTimings(
         wait=waited, files=put - started, compile=compiled - put, run=clock() - compiled,
         first_output=completed.first_output_seconds if step is StepKind.RUN else None,
