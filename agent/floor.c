@@ -11,6 +11,12 @@
  * be made of, or be spared: its namespaces with and without a network; SOURCE shown by an overlay and by
  * a bind; a group of processes below GROUP that is made and removed, or given another name.
  *
+ * floor --crowd COUNT PROGRAM [ARGUMENT…]: starts the program so many times at once, with its number
+ * for each "%" in an argument, and prints the nanoseconds until all have said something or ended well;
+ * kills those that run when its input ends, and prints the nanoseconds until all are gone.
+ *
+ * floor --idle: says something, and waits to be killed, as the least that can be idle.
+ *
  * floor --hello: says hello, as the shortest program in C.
  *
  * floor --work AMOUNT: computes, and prints the nanoseconds that it took by the clock and of the
@@ -110,6 +116,10 @@ int main(int count, char **values)
 {
     if (count == 2 && !strcmp(values[1], "--hello"))
         return puts("Hello, world!") == EOF;
+    if (count >= 2 && !strcmp(values[1], "--idle"))
+        return idle(); /* what follows is a name to be found by */
+    if (count > 3 && !strcmp(values[1], "--crowd"))
+        return crowd(atoi(values[2]), count - 3, values + 3);
     if (count == 3 && !strcmp(values[1], "--work"))
         return work(values[2]);
     if (count == 7 && !strcmp(values[1], "--namespaces"))
@@ -121,6 +131,7 @@ int main(int count, char **values)
     fputs("usage: floor REPEATS|- PROGRAM [ARGUMENT…]\n"
           "       floor --namespaces REPEATS ROOT SOURCE TARGET PROGRAM\n"
           "       floor --ideas REPEATS ROOT SOURCE TARGET PROGRAM [GROUP]\n"
-          "       floor --work AMOUNT\n       floor --hello\n", stderr);
+          "       floor --crowd COUNT PROGRAM [ARGUMENT…]\n"
+          "       floor --work AMOUNT\n       floor --idle\n       floor --hello\n", stderr);
     return 2;
 }
