@@ -25,6 +25,8 @@ from assay.bench import (
     stream,
 )
 from assay.bench.floor import open_floor
+from assay.bench.startup import Plan
+from assay.bench.startup.cycles import PHASES
 from assay.bench.subject import Unexpected
 from assay.domain.errors import Unavailable
 from assay.domain.limits import MIB
@@ -94,13 +96,20 @@ async def test_where_no_python_can_wait_nothing_is_measured() -> None:
 
 @pytest.mark.root
 async def test_sandboxes_are_made_about_as_fast_as_promised(lean: Subject) -> None:
-    report = await startup.measure([lean], repeats=3, progress=Steps(), at_once=(1, 4), rounds=1)
+    plan = Plan(at_once={1: 3, 10: 1}, cycles=1)
+    steps = Steps()
+    report = await startup.measure([lean], plan=plan, progress=steps)
     assert_roughly_kept(report)
-    create = report.figures[0]
+    assert report.remarks == ()
+    assert steps.finished > {"1 at once", "10 at once", "HTTP first reply", "big database file"}
+    found = {figure.name: figure for figure in report.figures}
+    create = found["create to agent ready"]
     assert create.beside is not None
     assert 0.001 < create.beside.median < create.measured.median * TIMES
-    agent = next(figure for figure in report.figures if figure.name == "its agent's part")
-    assert agent.measured.median > 10_000
+    assert found["10 at once: processes of each"].measured.median > 10_000
+    phases = [found[f"hello world: {phase}"].measured.median for phase in PHASES]
+    assert all(seconds > 0 for seconds in phases)
+    assert found["hello world: whole"].measured.median == pytest.approx(sum(phases))
 
 
 @pytest.mark.root

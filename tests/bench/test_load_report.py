@@ -11,9 +11,9 @@ from html.parser import HTMLParser
 import pytest
 from click.testing import CliRunner
 
+from assay.bench.drawing import MISSING
 from assay.bench.figures import Unit
 from assay.bench.load.page import page
-from assay.bench.load.plots import MISSING
 from assay.bench.load.report import (
     Latency,
     LoadReport,

@@ -1,7 +1,7 @@
 """Measures what is promised: every figure beside its floor, taken in the same run.
 
     exec      executions.py   starting programs in a warm sandbox
-    startup   startup.py      making sandboxes, and what idle ones cost
+    startup   startup/        making sandboxes, and what idle ones cost
     ideas     ideas.py        what each idea for faster sandboxes saves
     images    images.py       the same of images, and what these have in common
     interpreters  interpreters.py  a Python that waits for the next program
@@ -12,10 +12,10 @@ Each has a function `measure` that returns a `Report`: numbers (`figures.py`), a
 are handed drivers and root file systems, and know no technology by name.
 """
 
-from assay.bench.figures import Check, Distribution, Figure, Report, Unit, as_data
-from assay.bench.subject import Bare, Progress, Subject, bare, prepared
+from assay.bench.figures import Check, Distribution, Figure, Remark, Report, Unit, as_data
+from assay.bench.subject import Bare, Most, Peer, Progress, Subject, bare, prepared
 
 __all__ = [
-    "Bare", "Check", "Distribution", "Figure", "Progress", "Report", "Subject", "Unit",
-    "as_data", "bare", "prepared",
+    "Bare", "Check", "Distribution", "Figure", "Most", "Peer", "Progress", "Remark", "Report",
+    "Subject", "Unit", "as_data", "bare", "prepared",
 ]  # fmt: skip

@@ -89,6 +89,18 @@ class Figure:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Remark:
+    """What could not be measured, and why."""
+
+    driver: str
+    what: str
+    """Such as "100 at once"; empty: nothing of the driver."""
+    kind: str
+    """In two words, for a table: "resource limit", "failed", "left out"."""
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
     """The figures of one benchmark."""
 
@@ -97,6 +109,7 @@ class Report:
     beside: str
     """What the figures stand beside, such as "floor"."""
     figures: tuple[Figure, ...]
+    remarks: tuple[Remark, ...] = ()
 
     @property
     def kept(self) -> bool:
@@ -122,6 +135,20 @@ def at_most_times(
     )
 
 
+def to_the_fastest(figures: Iterable[Figure]) -> dict[tuple[str, str], float]:
+    """By driver and name of a figure: its median, divided by the least of all of that name."""
+    known = list(figures)
+    least: dict[str, float] = {}
+    for figure in known:
+        median = figure.measured.median
+        least[figure.name] = min(least.get(figure.name, median), median)
+    return {
+        (figure.driver, figure.name): figure.measured.median / least[figure.name]
+        for figure in known
+        if least[figure.name] > 0
+    }
+
+
 def as_data(reports: Sequence[Report]) -> list[dict[str, Any]]:
     """For JSON: base units (seconds, bytes), every sample included."""
     return [
@@ -130,9 +157,27 @@ def as_data(reports: Sequence[Report]) -> list[dict[str, Any]]:
             "title": report.title,
             "beside": report.beside,
             "kept": report.kept,
-            "figures": [_figure(figure) for figure in report.figures],
+            "figures": _figures(report.figures),
+            "remarks": [_remark(remark) for remark in report.remarks],
         }
         for report in reports
+    ]
+
+
+def _remark(remark: Remark) -> dict[str, str]:
+    return {
+        "driver": remark.driver,
+        "what": remark.what,
+        "kind": remark.kind,
+        "reason": remark.reason,
+    }
+
+
+def _figures(figures: Sequence[Figure]) -> list[dict[str, Any]]:
+    ratios = to_the_fastest(figures)
+    return [
+        _figure(figure) | {"to_the_fastest": ratios.get((figure.driver, figure.name))}
+        for figure in figures
     ]
 
 

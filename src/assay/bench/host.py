@@ -15,7 +15,7 @@ from typing import Final
 _PROC: Final = Path("/proc")
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 _STILL_BYTES: Final = 1024 * 1024
-_LOOKS: Final = 20
+_SECONDS_TO_SETTLE: Final = 10.0
 _SECONDS_BETWEEN_LOOKS: Final = 0.5
 
 
@@ -24,13 +24,13 @@ def available_bytes() -> int:
     return _kilobytes(_PROC / "meminfo", "MemAvailable")
 
 
-async def settled_available_bytes() -> int:
+async def settled_available_bytes(seconds: float = _SECONDS_TO_SETTLE) -> int:
     """The same once it stands still, for the kernel frees what has ended seconds later.
 
-    On a machine that never rests: what it is after 10 seconds.
+    On a machine that never rests: what it is after so many seconds.
     """
     available = available_bytes()
-    for _ in range(_LOOKS):
+    for _ in range(round(seconds / _SECONDS_BETWEEN_LOOKS)):
         await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
         before, available = available, available_bytes()
         if abs(available - before) < _STILL_BYTES:
@@ -73,6 +73,20 @@ def processes_of(sandbox_ids: Collection[str]) -> dict[str, list[int]]:
             for owner in _named(found, groups):
                 place = 0 if _is_first(pid) else len(found[owner])
                 found[owner].insert(place, pid)
+    return found
+
+
+def processes_named(names: Collection[str]) -> list[int]:
+    """The host's processes with one of these in their arguments or control groups, but for ours."""
+    found = []
+    for pid in (int(path.name) for path in _PROC.iterdir() if path.name.isdigit()):
+        with contextlib.suppress(OSError):
+            folder = _PROC / str(pid)
+            text = (folder / "cgroup").read_text() + (folder / "cmdline").read_text(
+                errors="replace"
+            )
+            if pid != os.getpid() and any(_named(names, text)):
+                found.append(pid)
     return found
 
 

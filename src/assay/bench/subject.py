@@ -7,7 +7,7 @@ import contextlib
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Protocol, runtime_checkable
@@ -19,7 +19,7 @@ from assay.domain.command import WORKSPACE
 from assay.domain.errors import AssayError
 from assay.domain.limits import ExecutionLimits, SandboxLimits
 from assay.domain.outcome import OutcomeKind
-from assay.driver.port import Driver, RootFilesystem, SandboxSpec, Secret
+from assay.driver.port import Driver, Health, RootFilesystem, SandboxSpec, Secret
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and of how much."""
@@ -84,6 +84,49 @@ def prepared(driver: object) -> Callable[[], int] | None:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Most:
+    """More sandboxes than `count` can't be had here at once, and why."""
+
+    count: int
+    reason: str
+
+
+class Standing(Protocol):
+    """Idle sandboxes of a technology without us."""
+
+    @property
+    def seconds(self) -> float:
+        """Until all were idle."""
+        ...
+
+    @property
+    def names(self) -> Sequence[str]:
+        """One of them is in the arguments or control groups of each of their processes."""
+        ...
+
+    async def end(self) -> float:
+        """End them; seconds until all were gone."""
+        ...
+
+
+class Peer(Protocol):
+    """A technology without us, to compare with."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in tables."""
+        ...
+
+    async def probe(self) -> Health:
+        """Say whether it can be measured here."""
+        ...
+
+    async def start(self, root: RootFilesystem, count: int) -> Standing:
+        """Make so many at once. Raises DriverError, with nothing left."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Subject:
     """A driver to measure; `root` must hold what its benchmark starts, in /usr/bin."""
 
@@ -93,10 +136,16 @@ class Subject:
     times_alone: float | None = 2
     """Making a sandbox is to take at most so many times as long as the technology alone; None:
     nothing is promised."""
-    idle_bytes: float = 1.2e6
-    """What an idle sandbox is to cost the machine at most, all in all."""
+    idle_bytes: float | None = 1.2e6
+    """What an idle sandbox is to cost the machine at most, all in all; None: nothing is said."""
     prepared: Callable[[], int] | None = None
     """Asks how many sandboxes are prepared, where that is part of what is measured."""
+    most: Most | None = None
+    """How many there can be at once; None: as many as are asked for."""
+    leads: bool = False
+    """Many at once are to be idle before those of every other technology."""
+    times_ahead: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    """And so many times faster than those of the drivers with these names."""
 
     @property
     def name(self) -> str:

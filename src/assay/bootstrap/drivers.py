@@ -14,7 +14,7 @@ from assay.bootstrap.ownership import Ownership, sweep
 from assay.config import Settings
 from assay.domain.devices import AllowedDevices
 from assay.domain.errors import UnknownDriver
-from assay.driver.guard import Event, Guard
+from assay.driver.guard import CREATE_SECONDS, Event, Guard
 from assay.driver.port import Driver
 
 OURS: Final = "lean"
@@ -94,11 +94,21 @@ async def open_driver(
 
 @contextlib.asynccontextmanager
 async def guarded(
-    settings: Settings, driver: Driver, *, on_event: Callable[[Event], None] | None = None
+    settings: Settings,
+    driver: Driver,
+    *,
+    create_seconds: float = CREATE_SECONDS,
+    on_event: Callable[[Event], None] | None = None,
 ) -> AsyncIterator[Guard]:
     """The same with a driver that was made already, and is closed at the end."""
     ownership = Ownership(settings.state, driver.name)
-    async with owned(driver, ownership, devices=settings.devices, on_event=on_event) as guard:
+    async with owned(
+        driver,
+        ownership,
+        devices=settings.devices,
+        create_seconds=create_seconds,
+        on_event=on_event,
+    ) as guard:
         yield guard
 
 
@@ -109,6 +119,7 @@ async def owned(
     *,
     devices: AllowedDevices,
     most_sandboxes: int = 1000,
+    create_seconds: float = CREATE_SECONDS,
     on_event: Callable[[Event], None] | None = None,
 ) -> AsyncIterator[Guard]:
     """The same, with whom its sandboxes are to belong to, and which devices they may have."""
@@ -120,7 +131,13 @@ async def owned(
 
     try:
         with ownership:
-            guard = Guard(driver, most_sandboxes=most_sandboxes, devices=devices, on_event=observe)
+            guard = Guard(
+                driver,
+                most_sandboxes=most_sandboxes,
+                create_seconds=create_seconds,
+                devices=devices,
+                on_event=observe,
+            )
             try:
                 yield guard
             finally:

@@ -3,16 +3,63 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
 
-from assay.bench import Subject, bare, prepared
+from assay.agent.native import program
+from assay.bench import Most, Peer, Subject, bare, prepared
 from assay.bootstrap.catalogue import root_filesystem
-from assay.bootstrap.drivers import OURS, guarded, make_driver
+from assay.bootstrap.drivers import OURS, driver_names, guarded, make_driver
 from assay.config import Settings
+from assay.driver.port import Capabilities, Health
+
+_SECONDS_TO_CREATE: Final = 180.0
+"""One of a hundred that were asked for at once waits for ninety-nine others."""
+_LOCAL: Final = ("crun", "runc")
+"""Besides ours: of these it is promised what an idle sandbox costs."""
+_MODELS: Final = ("fake",)
+"""No technologies."""
+_TIMES_AHEAD: Final[Mapping[str, float]] = MappingProxyType({"docker": 40})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Probed:
+    """A driver, and what it says of itself on this machine."""
+
+    name: str
+    capabilities: Capabilities
+    health: Health
+
+
+def measured_names() -> tuple[str, ...]:
+    """Every driver of a technology."""
+    return tuple(name for name in driver_names() if name not in _MODELS)
+
+
+async def probe_driver(settings: Settings, name: str) -> Probed:
+    """Ask a driver whether it works here. Raises UnknownDriver."""
+    driver = make_driver(settings, name)
+    try:
+        health = await driver.probe()
+        return Probed(name=name, capabilities=driver.capabilities, health=health)
+    finally:
+        await driver.aclose()
+
+
+def peers() -> Sequence[Peer]:
+    """Technologies that are no drivers, to compare with."""
+    from assay.drivers.alone import BubblewrapAlone, LxcAlone
+
+    floor = program("floor")
+    return (BubblewrapAlone(floor=floor), LxcAlone(floor=floor))
 
 
 @contextlib.asynccontextmanager
-async def open_subject(settings: Settings, name: str, *, stock: int = 0) -> AsyncIterator[Subject]:
+async def open_subject(
+    settings: Settings, name: str, *, stock: int = 0, most: Most | None = None
+) -> AsyncIterator[Subject]:
     """A driver to measure, guarded and owned as in `assay run`, with the machine's own programs.
 
     With `stock`, as in a server: so many sandboxes are prepared but for what they are of. Raises
@@ -20,12 +67,16 @@ async def open_subject(settings: Settings, name: str, *, stock: int = 0) -> Asyn
     """
     root = root_filesystem(settings, "host")
     driver = make_driver(settings, name, stock=stock)
-    async with guarded(settings, driver) as guard:
+    ours = name == OURS
+    async with guarded(settings, driver, create_seconds=_SECONDS_TO_CREATE) as guard:
         yield Subject(
             driver=guard,
             root=root,
             bare=bare(driver),
-            times_alone=2 if name != OURS else 3 if stock else None,
-            idle_bytes=0.8e6 if name == OURS else 1.2e6,
+            times_alone=3 if ours and stock else None if ours else 2,
+            idle_bytes=0.8e6 if ours else 1.2e6 if name in _LOCAL else None,
             prepared=prepared(driver) if stock else None,
+            most=most,
+            leads=bool(ours and stock),
+            times_ahead=_TIMES_AHEAD if ours and stock else MappingProxyType({}),
         )

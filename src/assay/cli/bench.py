@@ -10,7 +10,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
@@ -18,20 +18,28 @@ from assay.bench import (
     Progress,
     Report,
     Subject,
-    as_data,
     executions,
     ideas,
     images,
     interpreters,
     soak,
-    startup,
     stream,
 )
+from assay.bench.startup import FULL
 from assay.bootstrap import OURS, choose_driver
 from assay.bootstrap.subjects import open_subject
 from assay.cli.bench_load import load
+from assay.cli.bench_output import (
+    STANDARD_OUTPUT,
+    as_document,
+    driver_option,
+    json_option,
+    run_in_servers_loop,
+    write,
+)
 from assay.cli.bench_profile import profile
-from assay.cli.bench_table import progress_bar, show
+from assay.cli.bench_startup import measure_chosen, startup
+from assay.cli.bench_table import progress_bar, show, show_startup
 from assay.cli.context import Flags
 from assay.cli.exit_status import Status
 from assay.cli.interrupts import Interrupts
@@ -39,11 +47,10 @@ from assay.config import Settings
 
 Measure = Callable[[Sequence[Subject], int, Progress], Awaitable[Report]]
 
-_STANDARD_OUTPUT: Final = "-"
 _EPILOG: Final = """\b
 Examples:
   assay bench exec                           against the fastest driver that works
-  assay bench startup --driver crun --driver runc
+  assay bench startup --all                  every technology that works here, in turns
   assay bench ideas                          what each idea for faster sandboxes saves
   assay bench interpreters                   a Python that waits, beside one that starts
   assay bench load                           a server under load: assay bench load --help
@@ -56,10 +63,6 @@ docs/benchmarks.md says how to read the figures. The exit status is 1 when a pro
 
 async def _exec(subjects: Sequence[Subject], repeats: int, progress: Progress) -> Report:
     return await executions.measure(subjects, repeats=repeats, progress=progress)
-
-
-async def _startup(subjects: Sequence[Subject], repeats: int, progress: Progress) -> Report:
-    return await startup.measure(subjects, repeats=repeats, progress=progress)
 
 
 async def _stream(subjects: Sequence[Subject], repeats: int, progress: Progress) -> Report:
@@ -86,6 +89,7 @@ class _Benchmark:
     repeats: int
     prepared: bool = False
     """Also of drivers that prepare sandboxes, when they have."""
+    show: Callable[[Report], None] = show
 
 
 async def _interpreters(
@@ -97,22 +101,12 @@ async def _interpreters(
 
 
 _EXEC: Final = _Benchmark(measure=_exec, repeats=200)
-_STARTUP: Final = _Benchmark(measure=_startup, repeats=20, prepared=True)
+_STARTUP: Final = _Benchmark(measure=measure_chosen, repeats=20, prepared=True, show=show_startup)
 _IDEAS: Final = _Benchmark(measure=_ideas, repeats=50, prepared=True)
 _IMAGES: Final = _Benchmark(measure=_images, repeats=40)
 _INTERPRETERS: Final = _Benchmark(measure=_interpreters, repeats=20)
 _STREAM: Final = _Benchmark(measure=_stream, repeats=10)
 _SOAK: Final = _Benchmark(measure=_soak, repeats=soak.EXECUTIONS)
-
-
-_driver_option = click.option(
-    "--driver", "drivers", multiple=True, metavar="NAME",
-    help="May be repeated: they take turns. [the fastest that works]",
-)  # fmt: skip
-_json_option = click.option(
-    "--json", "json_to", metavar="[FILE]", is_flag=False, flag_value=_STANDARD_OUTPUT,
-    help="Write every sample to FILE, too; without FILE, print it in place of the tables.",
-)  # fmt: skip
 
 
 def _repeats_option(default: int, what: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
@@ -129,34 +123,23 @@ def bench() -> None:
 
 bench.add_command(load)
 bench.add_command(profile)
+bench.add_command(startup)
 
 
 @bench.command("exec")
 @_repeats_option(_EXEC.repeats, "Of each program, inside and outside.")
-@_driver_option
-@_json_option
+@driver_option
+@json_option
 @click.pass_obj
 def exec_command(flags: Flags, repeats: int, drivers: tuple[str, ...], json_to: str | None) -> int:
     """Programs in a warm sandbox: from the caller's call to the exit facts."""
     return _run(flags.settings_for_sandboxes(), drivers, json_to, [(_EXEC, repeats)])
 
 
-@bench.command("startup")
-@_repeats_option(_STARTUP.repeats, "Sandboxes one by one; crowds are made three times.")
-@_driver_option
-@_json_option
-@click.pass_obj
-def startup_command(
-    flags: Flags, repeats: int, drivers: tuple[str, ...], json_to: str | None
-) -> int:
-    """From nothing to a sandbox whose agent is ready; 1, 10, 100 at once, and their memory."""
-    return _run(flags.settings_for_sandboxes(), drivers, json_to, [(_STARTUP, repeats)])
-
-
 @bench.command("images")
 @_repeats_option(_IMAGES.repeats, "Sandboxes of each image, one by one.")
-@_driver_option
-@_json_option
+@driver_option
+@json_option
 @click.pass_obj
 def images_command(
     flags: Flags, repeats: int, drivers: tuple[str, ...], json_to: str | None
@@ -171,8 +154,8 @@ def images_command(
     "--packages", metavar="FOLDER", type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="With pandas in it: pip install --target FOLDER pandas. [this machine's own]",
 )  # fmt: skip
-@_driver_option
-@_json_option
+@driver_option
+@json_option
 @click.pass_obj
 def interpreters_command(
     flags: Flags, repeats: int, packages: Path | None, drivers: tuple[str, ...], json_to: str | None
@@ -187,8 +170,8 @@ def interpreters_command(
 
 @bench.command("ideas")
 @_repeats_option(_IDEAS.repeats, "Of each.")
-@_driver_option
-@_json_option
+@driver_option
+@json_option
 @click.pass_obj
 def ideas_command(flags: Flags, repeats: int, drivers: tuple[str, ...], json_to: str | None) -> int:
     """What each idea for faster sandboxes saves, one at a time."""
@@ -197,8 +180,8 @@ def ideas_command(flags: Flags, repeats: int, drivers: tuple[str, ...], json_to:
 
 @bench.command("stream")
 @_repeats_option(_STREAM.repeats, "Of each transfer.")
-@_driver_option
-@_json_option
+@driver_option
+@json_option
 @click.pass_obj
 def stream_command(
     flags: Flags, repeats: int, drivers: tuple[str, ...], json_to: str | None
@@ -209,8 +192,8 @@ def stream_command(
 
 @bench.command("soak")
 @_repeats_option(_SOAK.repeats, "Executions.")
-@_driver_option
-@_json_option
+@driver_option
+@json_option
 @click.pass_obj
 def soak_command(flags: Flags, repeats: int, drivers: tuple[str, ...], json_to: str | None) -> int:
     """Thousands of executions, good and bad ones: does anything grow?"""
@@ -218,8 +201,8 @@ def soak_command(flags: Flags, repeats: int, drivers: tuple[str, ...], json_to: 
 
 
 @bench.command("all")
-@_driver_option
-@_json_option
+@driver_option
+@json_option
 @click.pass_obj
 def all_command(flags: Flags, drivers: tuple[str, ...], json_to: str | None) -> int:
     """Everything, one after the other: a few minutes for each driver."""
@@ -234,18 +217,15 @@ def _run(
     json_to: str | None,
     plan: Sequence[tuple[_Benchmark, int]],
 ) -> int:
-    import uvloop
-
     load = os.getloadavg()[0]
-    measuring = _measure(settings, drivers, plan, tables=json_to != _STANDARD_OUTPUT)
     try:
-        # The server's event loop, so that its users' figures are these.
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            reports = runner.run(measuring)
+        reports = run_in_servers_loop(
+            _measure(settings, drivers, plan, tables=json_to != STANDARD_OUTPUT)
+        )
     except asyncio.CancelledError:
         return Status.CANCELLED
     if json_to is not None:
-        _write(json_to, json.dumps(_document(reports, load), indent=2))
+        write(json_to, json.dumps(as_document(reports, load), indent=2))
     return 0 if all(report.kept for report in reports) else Status.FAILED
 
 
@@ -265,7 +245,7 @@ async def _measure(
                 with progress_bar() as progress:
                     reports.append(await benchmark.measure(wanted, repeats, progress))
                 if tables:
-                    show(reports[-1])
+                    benchmark.show(reports[-1])
     return reports
 
 
@@ -276,30 +256,9 @@ async def _subjects(
     chosen = list(dict.fromkeys(names) or (await choose_driver(settings),))
     stocks = [(name, 0) for name in chosen]
     if prepared and OURS in chosen:
-        stocks.append((OURS, max(startup.AT_ONCE)))
+        stocks.append((OURS, FULL.largest))
     async with contextlib.AsyncExitStack() as stack:
         yield [
             await stack.enter_async_context(open_subject(settings, name, stock=stock))
             for name, stock in stocks
         ]
-
-
-def _document(reports: Sequence[Report], load: float) -> dict[str, Any]:
-    machine = os.uname()
-    return {
-        "machine": {
-            "kernel": machine.release,
-            "architecture": machine.machine,
-            "processors": os.cpu_count(),
-            "load_before": load,
-        },
-        "kept": all(report.kept for report in reports),
-        "reports": as_data(reports),
-    }
-
-
-def _write(target: str, text: str) -> None:
-    if target == _STANDARD_OUTPUT:
-        click.echo(text)
-    else:
-        Path(target).write_text(f"{text}\n")

@@ -23,8 +23,10 @@ from rich.text import Text
 from assay.bench import Check, Figure, Report
 from assay.bench import Progress as Tell
 from assay.bench.amounts import amount
+from assay.bench.startup.tables import sentences, tables
 
 _WIDTH: Final = 140
+_WIDE: Final = 180
 
 
 def show(report: Report) -> None:
@@ -32,6 +34,21 @@ def show(report: Report) -> None:
     # A file or a pipe has no width; what is wrapped is hard to read and to search.
     width = None if sys.stdout.isatty() else _WIDTH
     Console(width=width).print(_table(report))
+
+
+def show_startup(report: Report) -> None:
+    """Print the tables of technologies, and what could not be measured."""
+    console = Console(width=None if sys.stdout.isatty() else _WIDE)
+    console.print(Text(report.title, style="bold"))
+    for each in tables(report):
+        shown = Table(title=each.name, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        for number, title in enumerate(each.head):
+            shown.add_column(title, justify="right" if number else "left", no_wrap=bool(number))
+        for row in each.rows:
+            shown.add_row(*map(Text, row))
+        console.print(shown)
+    for sentence in sentences(report):
+        console.print(sentence, highlight=False, markup=False)
 
 
 def _table(report: Report) -> Table:

@@ -28,6 +28,8 @@ from assay.driver.port import (
 )
 
 NO_DEVICES: Final = AllowedDevices()
+CREATE_SECONDS: Final = 30.0
+"""For a driver to make a sandbox, unless a guard is told otherwise."""
 STOP_SECONDS: Final = 5.0
 """For a driver to stop creating when told to; what it makes later is destroyed."""
 
@@ -85,7 +87,7 @@ class Guard:
         driver: Driver,
         *,
         most_sandboxes: int = 1000,
-        create_seconds: float = 30.0,
+        create_seconds: float = CREATE_SECONDS,
         devices: AllowedDevices = NO_DEVICES,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:

@@ -7,8 +7,9 @@ from html import escape
 from typing import Any, Final
 
 from assay.bench.amounts import amount
+from assay.bench.drawing import MISSING
 from assay.bench.load.journal import PERCENTILES, summary
-from assay.bench.load.plots import MISSING, pictures
+from assay.bench.load.plots import pictures
 from assay.bench.load.report import LoadReport
 
 _STYLE: Final = """
