@@ -65,6 +65,7 @@ static int server = -1; /* the socket to it */
 static int root = -1;   /* of the sandbox, as long as it is not yet ours */
 static int users = -1;  /* the sandbox's user namespace */
 static int group_count; /* of descriptors that the agent inherits, from GIVEN_GROUPS on */
+static int devices = -1; /* the host's folder of them, which the stage covers */
 static int held[HELD_MOST];
 static int held_count, held_given;
 
@@ -237,6 +238,17 @@ static void step_give(char **with)
     close(held[held_given++]);
 }
 
+/* A device of the host's, at the same place as ever: links are for the server to follow. */
+static void step_reveal(char **with)
+{
+    struct open_how how = {.flags = O_PATH | O_CLOEXEC,
+                           .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
+    int place = (int)syscall(SYS_openat2, devices, with[0], &how, sizeof how);
+    check(place >= 0, "find the device", with[0]);
+    show(path_of(place), with[1]);
+    close(place);
+}
+
 static void step_show(char **with) { show(with[0], with[1]); }
 
 static void step_show_in(char **with)
@@ -283,17 +295,23 @@ static void step_cover(char **with)
     change_flags(with[0], number(with[1]));
 }
 
-/* What a file holds comes as hexadecimal digits: a word can't have a zero byte. */
-static void step_secret(char **with)
+/* Bytes come as hexadecimal digits: a word can't have a zero byte. */
+static size_t read_digits(const char *at, uint8_t *content, size_t most)
 {
-    uint8_t content[256];
     size_t length = 0;
-    int fd = open(with[0], O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0400);
-    check(fd >= 0, "make", with[0]);
-    for (const char *at = with[2]; at[0] && at[1] && length < sizeof content; at += 2) {
+    for (; at[0] && at[1] && length < most; at += 2) {
         char digits[3] = {at[0], at[1]};
         content[length++] = (uint8_t)strtoul(digits, NULL, 16);
     }
+    return length;
+}
+
+static void step_secret(char **with)
+{
+    uint8_t content[256];
+    int fd = open(with[0], O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0400);
+    check(fd >= 0, "make", with[0]);
+    size_t length = read_digits(with[2], content, sizeof content);
     check(write(fd, content, length) == (ssize_t)length, "write", with[0]);
     check(fchown(fd, (uid_t)number(with[1]), (gid_t)number(with[1])) == 0, "give away", with[0]);
     explicit_bzero(content, sizeof content);
@@ -435,6 +453,15 @@ static void step_filter(char **with)
     check(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) == 0, "load", "the filter");
 }
 
+/* Another filter than everybody's. */
+static void step_filter_of(char **with)
+{
+    size_t length = read_digits(with[0], (uint8_t *)filter, sizeof filter);
+    require(length && length % sizeof *filter == 0, "not a filter:", "of this sandbox");
+    program.len = (unsigned short)(length / sizeof *filter);
+    step_filter(with);
+}
+
 /* ---- plans ---- */
 
 static void step_wait(char **with);
@@ -445,14 +472,14 @@ static const struct step { const char *name; int words; void (*take)(char **); }
     {"memory", 3, step_memory},       {"overlay", 3, step_overlay},   {"mount", 4, step_mount},
     {"directory", 4, step_directory}, {"file", 1, step_file},         {"link", 2, step_link},
     {"node", 3, step_node},           {"take", 1, step_take},         {"give", 1, step_give},
-    {"show", 2, step_show},           {"show_in", 3, step_show_in},
+    {"show", 2, step_show},           {"show_in", 3, step_show_in},   {"reveal", 2, step_reveal},
     {"show_owned", 4, step_show_owned}, {"flags", 2, step_flags},     {"cover", 2, step_cover},
     {"secret", 3, step_secret},       {"listen", 2, step_listen},     {"users", 2, step_users},
     {"name", 1, step_name},           {"loopback", 0, step_loopback}, {"core", 1, step_core},
     {"session", 0, step_session},     {"input", 1, step_input},       {"root", 1, step_root},
     {"move", 2, step_move},           {"bind", 2, step_bind},         {"pivot", 0, step_pivot},
     {"become", 0, step_become},       {"capabilities", 1, step_capabilities},
-    {"filter", 0, step_filter},       {"wait", 0, step_wait},
+    {"filter", 0, step_filter},       {"filter_of", 1, step_filter_of}, {"wait", 0, step_wait},
 };
 
 static const struct step *step_of(const char *name)
@@ -530,6 +557,8 @@ static _Noreturn void begin(ssize_t length, const int *given)
     signal(SIGCHLD, SIG_DFL);
     umask(0);
     check(dup2(given[1], 1) == 1 && dup2(given[1], 2) == 2, "open", "the output");
+    devices = open("/dev", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    check(devices >= 0, "open", "/dev");
     tell_number();
     follow_plan(length);
 }

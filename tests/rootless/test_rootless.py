@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from ordinary import Ordinary, delegated_to, ordinary_user, said, until
+from ordinary import CHECKOUT, Ordinary, delegated_to, ordinary_user, said, until
 
 pytestmark = pytest.mark.root
 
@@ -239,3 +240,27 @@ def test_a_state_folder_that_others_can_change_is_refused(ordinary: Ordinary) ->
 
     assert done.returncode != 0
     assert "others can change" in done.stderr
+
+
+def test_a_device_is_shown_that_everybody_may_open_and_no_other(ordinary: Ordinary) -> None:
+    device = Path("/dev", f"assay-test-{os.getpid()}")
+    folder = ordinary.home / "environments/zero"
+    shutil.copytree(CHECKOUT / "environments/bash", folder)
+    text = (folder / "environment.toml").read_text()
+    text = text.replace('name = "bash"', f'name = "zero"\ndevices = ["{device}"]')
+    (folder / "environment.toml").write_text(text)
+    (folder / "use.sh").write_text(f"head -c 3 {device} | od -An -tx1; echo hello >{device}\n")
+    subprocess.run(["chown", "-R", str(ordinary.uid), folder.parent], check=True)
+    command = ("--environments", str(folder.parent), "run", "-e", "zero", str(folder / "use.sh"))
+    os.mknod(device, stat.S_IFCHR | 0o660, os.makedev(1, 5))
+    try:
+        device.chmod(0o660)
+        refused = ordinary.assay(*command, ASSAY_DEVICES=str(device))
+        assert f"chmod o+rw {device}" in refused.stderr
+        device.chmod(0o666)
+        shown = ordinary.assay(*command, ASSAY_DEVICES=str(device))
+        assert (shown.stdout, shown.returncode) == (" 00 00 00\n", 0), shown.stderr
+        assert "is not allowed on this machine" in ordinary.assay(*command).stderr
+    finally:
+        device.unlink()
+        shutil.rmtree(folder.parent)

@@ -6,11 +6,13 @@ ownership.py   whose sandboxes are whose, and removing those of the dead
 trust.py       folders that nobody else can change
 rootless.py    an ordinary user's process becomes root of a user namespace
 catalogue.py   environments, and whether they can be used here
+devices.py     devices of this machine that environments may have
 images.py      the images of this machine, and which of them anybody needs
 """
 
 from assay.bootstrap.catalogue import Catalogue, Offer, Ready, root_filesystem
 from assay.bootstrap.choice import choose_driver, forget_choice
+from assay.bootstrap.devices import look_at_devices
 from assay.bootstrap.drivers import (
     OURS,
     PREFERRED,
@@ -32,6 +34,7 @@ __all__ = [
     "driver_names",
     "forget_choice",
     "holding",
+    "look_at_devices",
     "make_driver",
     "needed",
     "open_driver",

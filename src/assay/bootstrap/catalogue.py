@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from assay.bootstrap.devices import with_variables
 from assay.bootstrap.images import open_images
 from assay.config import Settings
 from assay.domain.errors import (
@@ -129,6 +130,7 @@ class Catalogue:
         chosen = placed(chosen, root, overriding=image is not None)
         require_tools(chosen, root)
         self._settings.devices.require(chosen.devices)
+        root = with_variables(root, chosen.devices)
         return Ready(environment=chosen, root=root, image=found)
 
     def offers(self) -> list[Offer]:

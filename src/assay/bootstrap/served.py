@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from assay.bootstrap.catalogue import Catalogue, find_image
+from assay.bootstrap.devices import with_variables
 from assay.bootstrap.images import holding
 from assay.config import ConfiguredEnvironment, ServerSettings
 from assay.domain.devices import Device, devices_of
@@ -168,7 +169,7 @@ class ServedEnvironments:
             raise
         blueprint = Blueprint(environment=environment, root=made.root, folder=made.folder)
         self._require_devices(blueprint.devices)
-        return blueprint
+        return replace(blueprint, root=with_variables(made.root, blueprint.devices))
 
     def _require_devices(self, devices: tuple[Device, ...]) -> None:
         self._settings.base.devices.require(devices)

@@ -19,6 +19,7 @@ from assay.bootstrap import (
     Catalogue,
     driver_names,
     forget_choice,
+    look_at_devices,
     make_driver,
     prepare_process,
     root_filesystem,
@@ -62,7 +63,10 @@ def doctor(flags: Flags, as_json: bool, driver: str | None, sandboxes: int) -> i
         )
     programs = find_programs(path=os.environ.get("PATH"))
     # Before this process leaves the namespace of the user whom it is to report about.
-    machine = collect(state=settings.state, sandboxes=sandboxes, programs=programs)
+    machine = collect(
+        state=settings.state, sandboxes=sandboxes, programs=programs,
+        devices=look_at_devices(settings),
+    )  # fmt: skip
     with contextlib.suppress(AssayError):  # the findings say why
         prepare_process(settings, driver)
     report = asyncio.run(_examine(settings, driver, machine))

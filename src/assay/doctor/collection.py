@@ -13,6 +13,7 @@ from types import MappingProxyType
 from assay.doctor import parsing
 from assay.doctor.facts import (
     ControlGroups,
+    DeviceFacts,
     Hardening,
     Kernel,
     Limits,
@@ -37,12 +38,14 @@ def collect(
     state: Path,
     sandboxes: int,
     programs: tuple[Program, ...] = (),
+    devices: tuple[DeviceFacts, ...] = (),
     root: Path = Path("/"),
     today: datetime.date | None = None,
 ) -> Machine:
     """Read all facts of the machine whose files are beneath `root`.
 
-    `state` is Assay's folder, which need not exist yet, and `programs` what was found on PATH.
+    `state` is Assay's folder, which need not exist yet, `programs` what was found on PATH, and
+    `devices` what its operator allows.
     """
     files = Files(root)
     return Machine(
@@ -58,6 +61,7 @@ def collect(
         processors=_processors(files),
         kvm=look_at_kvm(files),
         programs=programs,
+        devices=devices,
         sandboxes=sandboxes,
         today=today or datetime.datetime.now(tz=datetime.UTC).date(),
     )

@@ -229,6 +229,17 @@ class Program:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DeviceFacts:
+    """A device that environments may have."""
+
+    name: str
+    problem: str = ""
+    """Why it can't be shown now; "" when it can."""
+    left_out: tuple[str, ...] = ()
+    """What its maker says belongs to it, and is not shown."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Machine:
     """All that the checks look at."""
 
@@ -244,6 +255,8 @@ class Machine:
     processors: Processors = field(default_factory=Processors)
     kvm: Kvm = field(default_factory=Kvm)
     programs: tuple[Program, ...] = ()
+    devices: tuple[DeviceFacts, ...] = ()
+    """Those that the operator allows environments to have."""
     sandboxes: int = 500
     """How many the operator wants at a time."""
     today: datetime.date = datetime.date.min

@@ -23,11 +23,22 @@ _INTERFACE: Final = re.compile(
 )
 _OWN: Final = frozenset(
     f"/dev/{name}"
-    for name in ("null", "zero", "full", "random", "urandom", "tty", "ptmx", "console")
+    for name in (
+        "null",
+        "zero",
+        "full",
+        "random",
+        "urandom",
+        "tty",
+        "ptmx",
+        "console",
+        "stdin",
+        "stdout",
+        "stderr",
+    )
 )
 """Every sandbox has these, of its own."""
-_OWN_FOLDERS: Final = ("/dev/shm/", "/dev/mqueue/", "/dev/fd/")
-_OWN_LINKS: Final = frozenset(("/dev/shm", "/dev/mqueue", "/dev/fd", "/dev/pts", "/dev/pts/ptmx"))
+_OWN_FOLDERS: Final = ("/dev/shm/", "/dev/mqueue/", "/dev/fd/", "/dev/pts/")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,6 +136,9 @@ def _problem(name: str) -> str:
         )
     if name in _OWN:
         return "is there in every sandbox, of its own"
-    if name in _OWN_LINKS or name.startswith(_OWN_FOLDERS):
-        return "is no device of the host's, but a place where programs keep what is theirs"
+    if f"{name}/".startswith(_OWN_FOLDERS):
+        return (
+            "is in a folder that sandboxes have of their own; give the device another name:"
+            " ln -s pts/3 /dev/ttyV0"
+        )
     return ""

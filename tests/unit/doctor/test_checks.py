@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from assay.doctor import examine_machine
 from assay.doctor.checks import SECTIONS
-from assay.doctor.facts import Machine, Package, Program
+from assay.doctor.facts import DeviceFacts, Machine, Package, Program
 from assay.doctor.findings import Finding, Mark
 
 OK, NOTE, UNKNOWN = Mark.OK, Mark.NOTE, Mark.UNKNOWN
@@ -243,6 +243,17 @@ CASES: dict[str, tuple[dict[str, Any], str, Mark, str]] = {
         "mitigations", WARNING, "microcode",
     ),
     "hyper-threading": ({"processors": {"threads_share_cores": True}}, "smt", NOTE, "smt/control"),
+    "a device that can be shown": (
+        {"devices": (DeviceFacts(name="/dev/ttyUSB0"),)}, "devices", OK, "/dev/ttyUSB0",
+    ),
+    "a device that is not there": (
+        {"devices": (DeviceFacts(name="/dev/ttyUSB0", problem="unplugged"),)}, "devices",
+        WARNING, "unplugged",
+    ),
+    "a gpu": (
+        {"devices": (DeviceFacts(name="nvidia.com/gpu=0", left_out=("the hook",)),)}, "devices",
+        NOTE, "without the hook. Unverified",
+    ),
     "no runtimes": ({"programs": ()}, "runtimes", NOTE, "apt-get install crun runc"),
     "runsc on a new kernel": (
         {"programs": (Program(name="runsc", path="/r", version="20261101.0"),)}, "runsc", NOTE,

@@ -12,7 +12,6 @@ from assay.domain.errors import DeviceUnavailable, InvalidInput
         "/dev/ttyUSB0",
         "/dev/gpiochip0",
         "/dev/serial/by-path/pci-0000:00:14.0-usb-0:1:1.0-port0",
-        "/dev/pts/3",
         "/dev/..data",
         "nvidia.com/gpu=all",
         "nvidia.com/gpu=GPU-8f2c:0",
@@ -41,7 +40,19 @@ def test_anything_else_is_none(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["/dev/null", "/dev/tty", "/dev/ptmx", "/dev/shm/x", "/dev/fd/3", "/dev/mqueue/q"]
+    "name",
+    [
+        "/dev/null",
+        "/dev/tty",
+        "/dev/ptmx",
+        "/dev/stdin",
+        "/dev/shm",
+        "/dev/shm/x",
+        "/dev/fd/3",
+        "/dev/mqueue/q",
+        "/dev/pts",
+        "/dev/pts/3",
+    ],
 )
 def test_what_every_sandbox_has_of_its_own_is_none_to_ask_for(name: str) -> None:
     with pytest.raises(InvalidInput):

@@ -8,7 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from assay.doctor.checks import capacity, groups, hardening, kernel, memory, rights, runtimes
+from assay.doctor.checks import (
+    capacity,
+    devices,
+    groups,
+    hardening,
+    kernel,
+    memory,
+    rights,
+    runtimes,
+)
 from assay.doctor.facts import Machine
 from assay.doctor.findings import Finding, Section
 
@@ -21,6 +30,7 @@ SECTIONS: Final[dict[str, tuple[Check, ...]]] = {
     "Memory": memory.CHECKS,
     "Room for sandboxes": capacity.CHECKS,
     "Hardening": hardening.CHECKS,
+    "Devices for environments": devices.CHECKS,
     "Runtimes on this machine": runtimes.CHECKS,
 }
 """All checks, in the order of the report."""

@@ -33,8 +33,11 @@ class _Argument(ctypes.Structure):
 
 
 @cache
-def compiled() -> bytes:
-    """The program for this machine's sandboxes. Raises DriverUnavailable."""
+def compiled(*, devices: bool = False) -> bytes:
+    """The program for this machine's sandboxes, or those with devices of the host.
+
+    Raises DriverUnavailable.
+    """
     try:
         library = ctypes.CDLL("libseccomp.so.2", use_errno=True)
     except OSError:
@@ -42,7 +45,7 @@ def compiled() -> bytes:
             f"the library libseccomp is not on this machine; install it: {REMEDY}"
         ) from None
     library.seccomp_init.restype = ctypes.c_void_p
-    rules = profile(machine())
+    rules = profile(machine(), devices=devices)
     context = ctypes.c_void_p(library.seccomp_init(_refusal(rules["defaultErrnoRet"])))
     try:
         # Before libseccomp 2.5 there is no such thing, and the program looks in a row.

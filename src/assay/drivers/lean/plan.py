@@ -21,6 +21,7 @@ from assay.drivers.linux.confinement import (
     masked_paths,
     network_settings,
 )
+from assay.drivers.linux.devices import folders
 from assay.drivers.linux.kernel import MountFlag
 from assay.drivers.linux.stage import (
     DEVICES,
@@ -32,6 +33,7 @@ from assay.drivers.linux.stage import (
     Step,
     devices,
     folder,
+    node_steps,
     text,
 )
 from assay.drivers.linux.users import extents
@@ -136,9 +138,19 @@ def _within(path: str) -> str:
     return f"{_PROC}{path.removeprefix('/proc')}"
 
 
-def completion(shown: Staged, *, first_user: int, command: Sequence[str]) -> Iterator[Step]:
-    """What is the sandbox's own; ends with its agent."""
+def completion(
+    shown: Staged,
+    *,
+    first_user: int,
+    command: Sequence[str],
+    wide_filter: bytes | None = None,
+) -> Iterator[Step]:
+    """What is the sandbox's own; ends with its agent. `wide_filter` is for one with devices of the
+    host."""
     yield from shown.steps
+    targets = [node.target for node in shown.nodes]
+    yield from (folder(f"{_DEV}{each.removeprefix('/dev')}") for each in folders(targets))
+    yield from node_steps(shown.nodes, [f"{_DEV}{each.removeprefix('/dev')}" for each in targets])
     yield "listen", _LISTENER, str(first_user)
     yield "root", shown.root
     yield "move", _PROC, "/proc"
@@ -148,7 +160,7 @@ def completion(shown: Staged, *, first_user: int, command: Sequence[str]) -> Ite
     yield ("pivot",)
     yield ("become",)
     yield "capabilities", _KEPT
-    yield ("filter",)
+    yield ("filter",) if wide_filter is None else ("filter_of", wide_filter.hex())
     yield "run", *command
 
 

@@ -13,6 +13,7 @@ from typing import Final
 
 from assay.domain.errors import AssayError, RuntimeFailed
 from assay.driver.port import Capabilities, Sandbox, SandboxSpec
+from assay.drivers.lean.filter import compiled
 from assay.drivers.lean.helper import Helper, Refused, open_log
 from assay.drivers.lean.plan import Preparation, completion, words
 from assay.drivers.lean.stock import Prepared, Stock
@@ -48,7 +49,7 @@ class LeanWorkshop(Workshop[SandboxFolder]):
 
     def capabilities(self) -> Capabilities:
         """What can be done here."""
-        return self._counted(Capabilities())
+        return self._counted(Capabilities(devices=True))
 
     def reserve(self) -> str:
         """The id of the sandbox that is to be made next: of one that is prepared, if any is."""
@@ -144,7 +145,10 @@ class LeanWorkshop(Workshop[SandboxFolder]):
         command = agent_command(
             spec.unclaimed_seconds, *(held if groups.limits else instead_of_groups(spec.limits))
         )
-        plan = words(completion(shown, first_user=prepared.first_user, command=command))
+        plan = words(completion(
+            shown, first_user=prepared.first_user, command=command,
+            wide_filter=compiled(devices=True) if shown.nodes else None,
+        ))  # fmt: skip
         prepared.folder.note_image(spec.root.digest)
         groups.limit(prepared.id, spec.limits, prepared.first_user)
         folder = self.sandboxes.take(prepared.folder)

@@ -87,6 +87,8 @@ class Bind:
     writable: bool = False
     executable: bool = True
     """Must be False where the source is mounted noexec: in a user namespace that stays so."""
+    device: bool = False
+    """It is a device, to be opened as one."""
 
 
 @cache

@@ -203,8 +203,13 @@ def open_folder_in(root: Path, path: str) -> int:
 
     Whatever links there are lead nowhere else. Raises OSError.
     """
+    return open_in(root, path, os.O_DIRECTORY)
+
+
+def open_in(root: Path, path: str, flags: int = 0) -> int:
+    """The same of anything."""
     how = _HowToOpen(
-        flags=os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC,
+        flags=os.O_PATH | os.O_CLOEXEC | flags,
         resolve=_RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS,
     )
     start = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)

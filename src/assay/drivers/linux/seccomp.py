@@ -88,7 +88,9 @@ _NETLINK_ROUTE: Final = 0
 _LOW_WORD: Final = 0xFFFFFFFF
 """The kernel reads 32 bits of these arguments, so what is above must not hide them."""
 
-_TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
+_HALF_WORD: Final = 0xFFFF
+
+_TIOCSTI, _TIOCLINUX, _TIOCCONS = 0x5412, 0x541C, 0x541D
 
 _REQUESTS: Final = (
     # terminals: TCGETS to TIOCNXCL, TIOCSCTTY to TIOCOUTQ, TIOCGWINSZ to TIOCMGET, FIONREAD, …
@@ -130,8 +132,12 @@ _TCP_ULP: Final = 31
 _TCP_OPTIONS: Final = tuple(number for number in range(1, 64) if number != _TCP_ULP)
 
 
-def profile(machine: str) -> Rule:
-    """The `linux.seccomp` of a bundle. `machine` is `os.uname().machine`."""
+def profile(machine: str, *, devices: bool = False) -> Rule:
+    """The `linux.seccomp` of a bundle. `machine` is `os.uname().machine`.
+
+    `devices`: there are devices of the host, whose requests nobody can list: any may be made but
+    those that type on terminals or take over consoles.
+    """
     return {
         "defaultAction": "SCMP_ACT_ERRNO",
         "defaultErrnoRet": errno.ENOSYS,
@@ -156,13 +162,29 @@ def profile(machine: str) -> Rule:
             *_socket_options(),
             *(_allow(["prctl"], [each]) for each in _any_of(0, _PRCTLS)),
             _refuse(["prctl"], errno.EPERM, [_masked(0, _LOW_WORD, _PR_SET_SECCOMP)]),
-            *(_allow(["ioctl"], [_masked(1, _LOW_WORD, request)]) for request in _REQUESTS),
-            *(
-                _refuse(["ioctl"], errno.EPERM, [_masked(1, _LOW_WORD, request)])
-                for request in (_TIOCSTI, _TIOCLINUX)
-            ),
+            *(_any_request() if devices else _listed_requests()),
         ],
     }
+
+
+def _listed_requests() -> list[Rule]:
+    return [
+        *(_allow(["ioctl"], [_masked(1, _LOW_WORD, request)]) for request in _REQUESTS),
+        *(
+            _refuse(["ioctl"], errno.EPERM, [_masked(1, _LOW_WORD, request)])
+            for request in (_TIOCSTI, _TIOCLINUX)
+        ),
+    ]
+
+
+def _any_request() -> list[Rule]:
+    """By a request's lower half: terminals have no other ones with these."""
+    refused = {_TIOCSTI, _TIOCLINUX, _TIOCCONS}
+    others = _any_of(1, set(range(_HALF_WORD + 1)) - refused, word=_HALF_WORD)
+    return [
+        *(_allow(["ioctl"], [each]) for each in others),
+        *(_refuse(["ioctl"], errno.EPERM, [_masked(1, _HALF_WORD, each)]) for each in refused),
+    ]
 
 
 def profile_of_own_kernel(machine: str) -> Rule:
@@ -230,15 +252,15 @@ def _socket_options() -> list[Rule]:
     return rules
 
 
-def _any_of(index: int, numbers: Iterable[int]) -> list[Rule]:
-    """The argument's low 32 bits are one of these: as few comparisons as cover no other number."""
+def _any_of(index: int, numbers: Iterable[int], word: int = _LOW_WORD) -> list[Rule]:
+    """The argument's bits in `word` are one of these: as few comparisons as cover no other one."""
     left, found = set(numbers), []
     while left:
         first, width = min(left), 1
         while first % (2 * width) == 0 and left.issuperset(range(first, first + 2 * width)):
             width *= 2
         left.difference_update(range(first, first + width))
-        found.append(_masked(index, _LOW_WORD & ~(width - 1), first))
+        found.append(_masked(index, word & ~(width - 1), first))
     return found
 
 

@@ -22,8 +22,9 @@ from typing import Final
 
 from assay.domain.errors import RuntimeFailed
 from assay.driver.port import Mount, RootFilesystem, SandboxSpec
-from assay.drivers.linux import working_folder
+from assay.drivers.linux import places, working_folder
 from assay.drivers.linux.confinement import AGENT_FOLDER, CONTROL, SECRET, Bind
+from assay.drivers.linux.devices import Node, look_up
 from assay.drivers.linux.kernel import MountFlag
 from assay.drivers.linux.users import WIDTH, host_id
 from assay.drivers.linux.working_folder import WorkingFolder
@@ -61,6 +62,7 @@ Step = tuple[str, ...]
     directory path mode user group     make a folder
     file path                          make an empty file
     node path major minor              make a device that all may use
+    reveal path path                   bind a device of the host's /dev, by its path in there
     take path / give path              hold on to a file / bind it, first taken, first given
     show path path                     bind the first at the second
     show_in path path path             bind the second, looked up in the first, at the third
@@ -95,6 +97,8 @@ class Staged:
     steps: list[Step]
     root: str
     binds: list[Bind]
+    nodes: tuple[Node, ...] = ()
+    """Devices of the host, which are for `node_steps` to put where they shall be."""
 
 
 def devices(*, rootless: bool) -> Iterator[Step]:
@@ -127,9 +131,11 @@ def folder(path: str, mode: int = 0o755, user: int = 0, group: int = 0) -> Step:
 
 def staged(spec: SandboxSpec, agent: Path, first_user: int, *, rootless: bool = False) -> Staged:
     """All that differs from one sandbox to the next, on a stage with devices."""
-    root = spec.root
-    look = _look(root.path, root.mounts, root.working_folder, agent, int(time.monotonic()))
-    steps = [*_bring(spec.root, first_user, rootless=rootless), *_show_image(look, first_user)]
+    root, host = spec.root, look_up(spec.devices, rootless=rootless)
+    mounts = (*root.mounts, *places.missing_of(host.mounts, root))
+    look = _look(root.path, mounts, root.working_folder, agent, int(time.monotonic()))
+    steps = [*_bring(spec.root, first_user, rootless=rootless)]
+    steps += _show_image(look, first_user, places.to_make(root, mounts[len(root.mounts) :]))
     binds = []
     for number, (source, shown) in enumerate(look.mounts):
         place = f"{STAGE}/{number}"
@@ -139,7 +145,17 @@ def staged(spec: SandboxSpec, agent: Path, first_user: int, *, rootless: bool = 
     steps += _cover(replace(look.agent, forbids_programs=False), _AGENT)
     binds.append(Bind(source=_AGENT, target=AGENT_FOLDER))
     more_steps, more_binds = _writable(spec, look, first_user, rootless=rootless)
-    return Staged(steps=steps + more_steps, root=ROOT, binds=binds + more_binds)
+    return Staged(steps=steps + more_steps, root=ROOT, binds=binds + more_binds, nodes=host.nodes)
+
+
+def node_steps(nodes: Sequence[Node], paths: Sequence[str]) -> Iterator[Step]:
+    """Put each of the devices at its path."""
+    for node, path in zip(nodes, paths, strict=True):
+        if node.bound:
+            yield "file", path
+            yield "reveal", node.path, path
+        else:
+            yield "node", path, f"{node.major}", f"{node.minor}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -223,13 +239,21 @@ def _bring(root: RootFilesystem, first_user: int, *, rootless: bool) -> Iterator
         yield "show", str(root.path), _IMAGE
 
 
-def _show_image(look: _Look, first_user: int) -> Iterator[Step]:
+def _show_image(
+    look: _Look, first_user: int, places_to_make: Sequence[places.Place]
+) -> Iterator[Step]:
     """Put an overlay of the image on the stage, with folders for what an image may lack.
 
-    That is its working folder's place, and /dev/shm's where /dev is no mount of the host's.
+    That is its working folder's place, /dev/shm's where /dev is no mount of the host's, and places
+    for what belongs to devices.
     """
     if look.place.missing:
         yield from _folders(_BELOW, look.place.target, first_user)
+    for place in places_to_make:
+        if f"{look.place.target}/".startswith(f"{place.path}/") and look.place.missing:
+            continue
+        path = f"{_BELOW}{place.path}"
+        yield folder(path) if place.is_folder else ("file", path)
     flags = text(_read_only(look.image))
     yield "overlay", ROOT, flags, f"lowerdir={_IMAGE}:{_BELOW}"
 

@@ -49,6 +49,8 @@ class Plan:
     """Whether a kernel of its own runs the agent, which then limits `processes` of a user."""
     processes: int = 0
     unclaimed_seconds: int
+    devices: Sequence[tuple[int, int]] = ()
+    """Of the host, among the `binds`: their numbers."""
     annotations: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -69,17 +71,26 @@ def configuration(plan: Plan) -> dict[str, Any]:
             "uidMappings": _mappings(plan.first_user),
             "gidMappings": _mappings(plan.first_user),
             **({"cgroupsPath": plan.group} if plan.group else {}),
-            "resources": _resources() if plan.group_limits else {},
+            "resources": _resources(plan),
             "sysctl": network_settings(),
-            "seccomp": _seccomp(own_kernel=plan.own_kernel),
+            "seccomp": _seccomp(own_kernel=plan.own_kernel, devices=bool(plan.devices)),
             "maskedPaths": list(masked_paths()),
             "readonlyPaths": list(READ_ONLY),
         },
     }
 
 
-def _resources() -> dict[str, Any]:
-    return {"memory": {"limit": AGENT_MEMORY}, "pids": {"limit": AGENT_PROCESSES}}
+def _resources(plan: Plan) -> dict[str, Any]:
+    limits: dict[str, Any] = {}
+    if plan.group_limits:
+        limits = {"memory": {"limit": AGENT_MEMORY}, "pids": {"limit": AGENT_PROCESSES}}
+    if plan.devices and plan.group:
+        # What isn't said there is what the runtime allows everywhere: null and its like.
+        limits["devices"] = [
+            {"allow": True, "type": "c", "major": major, "minor": minor, "access": "rw"}
+            for major, minor in plan.devices
+        ]
+    return limits
 
 
 def _process(plan: Plan) -> dict[str, Any]:
@@ -117,7 +128,10 @@ def _mount(mount: Mount) -> dict[str, Any]:
 
 
 def _bind(bind: Bind) -> dict[str, Any]:
-    options = ["bind", "nosuid", "nodev", "rw" if bind.writable else "ro"]
+    if bind.device:
+        options = ["bind", "nosuid", "rw"]
+    else:
+        options = ["bind", "nosuid", "nodev", "rw" if bind.writable else "ro"]
     if not bind.executable:
         options.append("noexec")
     return {
@@ -133,5 +147,7 @@ def _mappings(first: int) -> list[dict[str, int]]:
 
 
 @cache
-def _seccomp(*, own_kernel: bool) -> dict[str, Any]:
-    return seccomp.profile_of_own_kernel(machine()) if own_kernel else seccomp.profile(machine())
+def _seccomp(*, own_kernel: bool, devices: bool) -> dict[str, Any]:
+    if own_kernel:
+        return seccomp.profile_of_own_kernel(machine())
+    return seccomp.profile(machine(), devices=devices)

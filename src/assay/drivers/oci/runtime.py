@@ -159,6 +159,7 @@ def _spawn(command: Sequence[str | Path], output: Path, keep: int) -> int:
         os.close(nothing)
 
 
+_OF_THE_HOST: Final = Capabilities(devices=True)
 CRUN = Runtime(
     name="crun",
     program="crun",
@@ -168,8 +169,9 @@ CRUN = Runtime(
     wants_every_hierarchy=False,
     filter_file="seccomp.bpf",
     filter_annotation="run.oci.seccomp_bpf_data",
+    capabilities=_OF_THE_HOST,
 )
-RUNC = Runtime(name="runc", program="runc", package="runc")
+RUNC = Runtime(name="runc", program="runc", package="runc", capabilities=_OF_THE_HOST)
 _GVISOR_BYTES: Final = 128 * MIB
 _GVISOR: Final = Capabilities(
     own_kernel=True,

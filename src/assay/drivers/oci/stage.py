@@ -35,12 +35,14 @@ class _Performer:
         self.owners = True
         self._covered = False
         self._held: list[int] = []
+        self._devices = os.open(STAGE, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        """The host's, which the stage covers."""
 
     def __enter__(self) -> _Performer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for descriptor in self._held:
+        for descriptor in (self._devices, *self._held):
             os.close(descriptor)
         if self._covered:
             kernel.detach(Path(STAGE))
@@ -90,6 +92,9 @@ class _Performer:
             kernel.mount(f"/proc/self/fd/{descriptor}", path, flags=MountFlag.BIND)
         finally:
             os.close(descriptor)
+
+    def _reveal(self, name: str, target: str) -> None:
+        kernel.mount(f"/proc/self/fd/{self._devices}/{name}", target, flags=MountFlag.BIND)
 
     def _show(self, source: str, target: str) -> None:
         kernel.mount(source, target, flags=MountFlag.BIND)

@@ -23,10 +23,11 @@ from assay.domain.errors import (
 from assay.driver.port import Capabilities, Sandbox, SandboxSpec
 from assay.drivers.linux.cgroups import Groups, Start, group_of_kernel
 from assay.drivers.linux.confinement import CONTROL, Bind
+from assay.drivers.linux.devices import Node
 from assay.drivers.linux.dial import dial
 from assay.drivers.linux.folder import new_id
 from assay.drivers.linux.process import Process, title
-from assay.drivers.linux.stage import Staged, devices, keeps_owners, staged
+from assay.drivers.linux.stage import STAGE, Staged, devices, keeps_owners, node_steps, staged
 from assay.drivers.linux.workshop import Workshop
 from assay.drivers.oci.bundle import Plan, configuration
 from assay.drivers.oci.folder import BundleFolder
@@ -154,7 +155,7 @@ class BundleWorkshop(Workshop[BundleFolder]):
             plan = self._plan(shown, folder, spec, first_user)
             folder.configuration.write_text(json.dumps(configuration(plan)))
             self._run(program, folder, lock)
-        if self._runtime.filter_annotation and not self._annotations:
+        if self._runtime.filter_annotation and not self._annotations and not shown.nodes:
             self._annotations = self._compiled_filter(folder)
         rootless = self.ids.rootless
         return shows_owners and keeps_owners(spec.root, first_user, rootless=rootless)
@@ -163,7 +164,8 @@ class BundleWorkshop(Workshop[BundleFolder]):
         return staged(spec, self._installed_agent, first_user, rootless=self.ids.rootless)
 
     def _stage(self, shown: Staged) -> contextlib.AbstractContextManager[bool]:
-        return stage([*devices(rootless=self.ids.rootless), *shown.steps])
+        steps = node_steps(shown.nodes, _places(shown.nodes))
+        return stage([*devices(rootless=self.ids.rootless), *steps, *shown.steps])
 
     def _plan(
         self, shown: Staged, folder: BundleFolder, spec: SandboxSpec, first_user: int
@@ -171,7 +173,7 @@ class BundleWorkshop(Workshop[BundleFolder]):
         start = self._start_of(folder.id)
         return Plan(
             root=shown.root,
-            binds=[*shown.binds, *self._shown_groups(folder.id)],
+            binds=[*shown.binds, *_device_binds(shown.nodes), *self._shown_groups(folder.id)],
             first_user=first_user,
             group=start.group,
             group_limits=start.limited,
@@ -179,7 +181,9 @@ class BundleWorkshop(Workshop[BundleFolder]):
             own_kernel=self._runtime.own_kernel is not None,
             processes=spec.limits.processes,
             unclaimed_seconds=spec.unclaimed_seconds,
-            annotations=self._annotations,
+            devices=[(node.major, node.minor) for node in shown.nodes],
+            # The filter that was compiled is another one where there are devices.
+            annotations={} if shown.nodes else self._annotations,
         )
 
     def _shown_groups(self, sandbox_id: str) -> list[Bind]:
@@ -285,6 +289,17 @@ class BundleWorkshop(Workshop[BundleFolder]):
     def _is_gone(self, folder: BundleFolder) -> bool:
         """Somebody had the runtime delete it, which leaves our folder."""
         return not folder.is_known_to_runtime()
+
+
+def _places(nodes: Sequence[Node]) -> list[str]:
+    return [f"{STAGE}/device-{number}" for number in range(len(nodes))]
+
+
+def _device_binds(nodes: Sequence[Node]) -> list[Bind]:
+    return [
+        Bind(source=place, target=node.target, writable=True, device=True)
+        for node, place in zip(nodes, _places(nodes), strict=True)
+    ]
 
 
 def _ended_at_once(folder: BundleFolder) -> RuntimeFailed:
