@@ -15,7 +15,7 @@ from typing import Final
 _PROC: Final = Path("/proc")
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 _STILL_BYTES: Final = 1024 * 1024
-_SECONDS_TO_SETTLE: Final = 10.0
+_SECONDS_TO_SETTLE: Final = 4.0
 _SECONDS_BETWEEN_LOOKS: Final = 0.5
 
 
@@ -24,13 +24,13 @@ def available_bytes() -> int:
     return _kilobytes(_PROC / "meminfo", "MemAvailable")
 
 
-async def settled_available_bytes(seconds: float = _SECONDS_TO_SETTLE) -> int:
+async def settled_available_bytes() -> int:
     """The same once it stands still, for the kernel frees what has ended seconds later.
 
-    On a machine that never rests: what it is after so many seconds.
+    On a machine that never rests: what it is after four seconds.
     """
     available = available_bytes()
-    for _ in range(round(seconds / _SECONDS_BETWEEN_LOOKS)):
+    for _ in range(round(_SECONDS_TO_SETTLE / _SECONDS_BETWEEN_LOOKS)):
         await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
         before, available = available, available_bytes()
         if abs(available - before) < _STILL_BYTES:

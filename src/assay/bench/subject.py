@@ -91,6 +91,22 @@ class Most:
     reason: str
 
 
+@runtime_checkable
+class Bounded(Protocol):
+    """What a driver may say besides: how many sandboxes this machine bears, and why no more."""
+
+    @property
+    def most_at_once(self) -> tuple[int, str] | None:
+        """None: as many as its memory holds."""
+        ...
+
+
+def most(driver: object) -> Most | None:
+    """How many sandboxes of a driver this machine bears, for drivers that say so."""
+    bound = driver.most_at_once if isinstance(driver, Bounded) else None
+    return None if bound is None else Most(count=bound[0], reason=bound[1])
+
+
 class Standing(Protocol):
     """Idle sandboxes of a technology without us."""
 

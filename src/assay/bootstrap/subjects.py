@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from assay.agent.native import program
-from assay.bench import Most, Peer, Subject, bare, prepared
+from assay.bench import Peer, Subject, bare, most, prepared
 from assay.bootstrap.catalogue import root_filesystem
 from assay.bootstrap.drivers import OURS, driver_names, guarded, make_driver
 from assay.config import Settings
@@ -21,6 +21,7 @@ _LOCAL: Final = ("crun", "runc")
 """Besides ours: of these it is promised what an idle sandbox costs."""
 _MODELS: Final = ("fake",)
 """No technologies."""
+_OTHER_RUNTIMES: Final = ("docker:crun", "docker:runsc")
 _TIMES_AHEAD: Final[Mapping[str, float]] = MappingProxyType({"docker": 40})
 
 
@@ -34,8 +35,9 @@ class Probed:
 
 
 def measured_names() -> tuple[str, ...]:
-    """Every driver of a technology."""
-    return tuple(name for name in driver_names() if name not in _MODELS)
+    """Every driver of a technology, engines with each runtime that makes a difference."""
+    names = [name for name in driver_names() if name not in _MODELS]
+    return (*names, *(each for each in _OTHER_RUNTIMES if each.partition(":")[0] in names))
 
 
 async def probe_driver(settings: Settings, name: str) -> Probed:
@@ -57,9 +59,7 @@ def peers() -> Sequence[Peer]:
 
 
 @contextlib.asynccontextmanager
-async def open_subject(
-    settings: Settings, name: str, *, stock: int = 0, most: Most | None = None
-) -> AsyncIterator[Subject]:
+async def open_subject(settings: Settings, name: str, *, stock: int = 0) -> AsyncIterator[Subject]:
     """A driver to measure, guarded and owned as in `assay run`, with the machine's own programs.
 
     With `stock`, as in a server: so many sandboxes are prepared but for what they are of. Raises
@@ -76,7 +76,7 @@ async def open_subject(
             times_alone=3 if ours and stock else None if ours else 2,
             idle_bytes=0.8e6 if ours else 1.2e6 if name in _LOCAL else None,
             prepared=prepared(driver) if stock else None,
-            most=most,
+            most=most(driver),
             leads=bool(ours and stock),
             times_ahead=_TIMES_AHEAD if ours and stock else MappingProxyType({}),
         )

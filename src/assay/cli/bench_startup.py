@@ -17,7 +17,7 @@ import click
 
 from assay.bench import Progress, Remark, Report, Subject
 from assay.bench.startup import FULL, QUICK, Plan, measure
-from assay.bench.startup.findings import LEFT_OUT
+from assay.bench.startup.findings import FAILED, LEFT_OUT
 from assay.bootstrap import OURS, choose_driver
 from assay.bootstrap.subjects import (
     Probed,
@@ -123,7 +123,8 @@ def startup(
     except asyncio.CancelledError:
         return Status.CANCELLED
     _write_all(wanted, report, probed, load, (time.monotonic() - began) / 60)
-    return 0 if report.kept else Status.FAILED
+    failed = any(remark.kind == FAILED for remark in report.remarks)
+    return 0 if report.kept and not failed else Status.FAILED
 
 
 def _plan(usual: Plan, rounds: Sequence[str], cycles: int | None) -> Plan:

@@ -18,7 +18,6 @@ from assay.bench.subject import Peer, Subject
 from assay.domain.errors import AssayError, DriverError
 from assay.driver.port import RootFilesystem, Sandbox, SandboxSpec
 
-_SECONDS_TO_SETTLE: Final = 4.0
 _NAME: Final = re.compile(r"[0-9a-f]{12,}")
 """What a technology calls a sandbox of its own, among a driver's facts of it."""
 
@@ -128,14 +127,14 @@ class _Scales:
 
     @classmethod
     async def ready(cls, count: int) -> _Scales:
-        return cls(count, await host.settled_available_bytes(_SECONDS_TO_SETTLE))
+        return cls(count, await host.settled_available_bytes())
 
     async def weigh(self) -> None:
-        self._idle = await host.settled_available_bytes(_SECONDS_TO_SETTLE)
+        self._idle = await host.settled_available_bytes()
 
     async def of_each(self) -> float:
         # Others use memory too: halfway between before and after is what there would be without us.
-        after = await host.settled_available_bytes(_SECONDS_TO_SETTLE)
+        after = await host.settled_available_bytes()
         return ((self._before + after) / 2 - self._idle) / self._count
 
 

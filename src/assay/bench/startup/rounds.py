@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 from assay.bench.figures import Remark, Report
@@ -94,6 +95,8 @@ class _Table:
                     work += await self._try_work(entrant)
             if failed:
                 self._dismiss(entrant)
+                if not isinstance(entrant, DriversCrowds):  # nobody has asked for it by name
+                    self.found.remarks[-1] = replace(self.found.remarks[-1], kind=LEFT_OUT)
             self._progress("the first of each", number + 1, len(everybody))
         self._note_limits()
         return expected_seconds(self._plan, trials, work / max(1, len(self._subjects)))
