@@ -54,7 +54,15 @@ def number(value: int) -> bytes:
 
 
 def command(channel: int, *argv: str, user: int = 10001, **fields: bytes | int) -> bytes:
-    tags = {"terminal": 21, "stdin": 23, "wall": 24, "cpu": 25, "output": 26, "builtin": 28, "last": 29}
+    tags = {
+        "terminal": 21,
+        "stdin": 23,
+        "wall": 24,
+        "cpu": 25,
+        "output": 26,
+        "builtin": 28,
+        "last": 29,
+    }
     payload = b"".join(field(16, word.encode()) for word in argv)
     payload += field(17, b"PATH=/usr/bin:/bin") + field(18, b"/") + field(19, user)
     payload += b"".join(field(tags[name], value) for name, value in fields.items())
@@ -138,7 +146,9 @@ class RunningAgent(NamedTuple):
 
 
 def _children(process: int) -> list[int]:
-    return [int(pid) for pid in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    return [
+        int(pid) for pid in Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    ]
 
 
 def wait_until_it_listens(path: Path) -> None:

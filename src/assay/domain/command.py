@@ -54,7 +54,8 @@ class Command:
     terminal, and standard error is too unless `separate_stderr`. Without `stdin` the program
     reads end-of-file at once.
 
-    `last` saves what would be prepared for a next program; one that comes all the same starts later.
+    `last` saves what would be prepared for a next program; one that comes all the same starts
+    later.
 
     `working_directory` is the workspace, and "/" with `privileged`, unless it is given; the group
     `gid` has the number of the user, unless it is given. A
