@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from assay.agent.native import program
-from assay.bench import Distribution, Figure, Most, Remark, Report, Subject, Unit, as_data
+from assay.bench import Distribution, Figure, Most, Remark, Report, Subject, Unit, as_data, most
 from assay.bench.host import processes_named
 from assay.bench.startup import FULL, Plan, measure
 from assay.bench.startup.crowds import Round
@@ -187,6 +187,19 @@ def test_every_capability_that_is_missing_is_said() -> None:
     flags = [each.name for each in fields(Capabilities) if each.type == "bool"]
     none_of_them = Capabilities(**dict.fromkeys(flags, False))
     assert len(lacking(none_of_them)) == len(flags) - 1  # an own kernel is said elsewhere
+
+
+class Small(FakeDriver):
+    """A driver that says how many a machine bears."""
+
+    @property
+    def most_at_once(self) -> tuple[int, str]:
+        return 20, "each takes a part of a core"
+
+
+def test_a_driver_may_say_how_many_a_machine_bears() -> None:
+    assert most(FakeDriver()) is None
+    assert most(Small()) == Most(count=20, reason="each takes a part of a core")
 
 
 # --- with a driver that fails --------------------------------------------------------------------
