@@ -174,7 +174,7 @@ def test_the_page_says_what_each_cannot_do_and_why_one_is_missing() -> None:
             health=Health(works=False, problems=(problem,)),
         ),
     ]  # fmt: skip
-    where = Conditions(processors=2, virtual=True, load=0.25, minutes=3, picture="page.svg")
+    where = Conditions(processors=2, virtual=True, load=0.25, seconds=180, picture="page.svg")
     page = document(a_report(), technologies, where)
     assert "two cores of a virtual machine" in page
     assert "| quick | no | 4.00 ms | 200 ms | 600 kB | yes |" in page

@@ -14,7 +14,8 @@ from typing import Final
 from assay.bench.amounts import amount
 from assay.bench.figures import Figure, Remark, Report
 from assay.bench.startup.findings import ANSWERED, IDLE, WEIGHED, crowds_name
-from assay.bench.startup.tables import amounts, markdown
+from assay.bench.startup.plan import in_words
+from assay.bench.startup.tables import amounts, markdown, technologies
 from assay.bench.startup.workloads import WORKLOADS
 from assay.driver.port import Capabilities, Health
 
@@ -84,13 +85,15 @@ class Conditions:
     """The machine is one of a hypervisor's."""
     load: float
     """Before it began: how many programs wanted a processor."""
-    minutes: float
+    seconds: float
+    """How long all of it took."""
     picture: str = ""
     """The file name of a picture beside the document, if there is one."""
 
 
 def document(report: Report, found: Sequence[Technology], conditions: Conditions) -> str:
     """The whole page, as Markdown."""
+    found = _fastest_first(report, found)
     parts = [
         _INTRODUCTION,
         _where(conditions),
@@ -124,7 +127,7 @@ def _where(conditions: Conditions) -> str:
         conditions.processors, f"{conditions.processors} cores"
     )
     return (
-        f"Measured on {cores} of {machine}, in {conditions.minutes:.0f} minutes; before it began,"
+        f"Measured on {cores} of {machine}, in {in_words(conditions.seconds)}; before it began,"
         f" {conditions.load:.1f} programs wanted a processor.\n"
     )
 
@@ -194,14 +197,16 @@ def _choice(report: Report, found: Sequence[Technology]) -> str:
     ))  # fmt: skip
 
 
-def _these(report: Report, technologies: Sequence[Technology]) -> str:
-    if not technologies:
+def _these(report: Report, found: Sequence[Technology]) -> str:
+    if not found:
         return "  None of these works on the machine that this page was made on.\n"
-    named = ", ".join(
-        f"`{each.name}` ({_cost(report, each.name, crowds_name(1, ANSWERED))} for one)"
-        for each in technologies
-    )
+    named = ", ".join(f"`{each.name}`{_price(report, each.name)}" for each in found)
     return f"  Here, the fastest first: {named}.\n"
+
+
+def _price(report: Report, driver: str) -> str:
+    figure = _figure(report, driver, crowds_name(1, ANSWERED))
+    return f" ({amount(figure.measured.median, figure.unit)} for one)" if figure else ""
 
 
 def _fastest_first(report: Report, found: Sequence[Technology]) -> list[Technology]:
@@ -240,6 +245,18 @@ def _isolation(capabilities: Capabilities) -> str:
 
 
 def _costs(report: Report, driver: str) -> str:
+    """In each way that it was measured."""
+    ways = [name for name in technologies(report) if name.partition(", ")[0] == driver]
+    found = {name: _costs_of(report, name) for name in ways}
+    known = [
+        text if name == driver else f"{name.partition(', ')[2]}: {text}"
+        for name, text in sorted(found.items())
+        if text
+    ]
+    return "; ".join(known) or "what could not be measured, or was not asked for"
+
+
+def _costs_of(report: Report, driver: str) -> str:
     known = [
         f"{_cost(report, driver, crowds_name(count, IDLE))} until {count} "
         f"{'is' if count == 1 else 'are'} idle"
@@ -249,7 +266,7 @@ def _costs(report: Report, driver: str) -> str:
     memory = _memory(report, driver)
     if memory != _NOTHING:
         known.append(f"{memory} of memory for each")
-    return ", ".join(known) or "what could not be measured here"
+    return ", ".join(known)
 
 
 def _state(technology: Technology) -> str:

@@ -122,7 +122,7 @@ def startup(
         report, probed = run_in_servers_loop(_measured(settings, wanted))
     except asyncio.CancelledError:
         return Status.CANCELLED
-    _write_all(wanted, report, probed, load, (time.monotonic() - began) / 60)
+    _write_all(wanted, report, probed, load, time.monotonic() - began)
     failed = any(remark.kind == FAILED for remark in report.remarks)
     return 0 if report.kept and not failed else Status.FAILED
 
@@ -204,7 +204,7 @@ def _reason(probed: Probed) -> str:
 
 
 def _write_all(
-    wanted: _Wanted, report: Report, probed: Sequence[Probed], load: float, minutes: float
+    wanted: _Wanted, report: Report, probed: Sequence[Probed], load: float, seconds: float
 ) -> None:
     from assay.bench.startup.picture import picture
     from assay.bench.startup.tables import markdown
@@ -217,11 +217,11 @@ def _write_all(
     if "svg" in targets:
         write(targets["svg"], picture(report))
     if "document" in targets:
-        _write_document(Path(targets["document"]), report, probed, load, minutes)
+        _write_document(Path(targets["document"]), report, probed, load, seconds)
 
 
 def _write_document(
-    target: Path, report: Report, probed: Sequence[Probed], load: float, minutes: float
+    target: Path, report: Report, probed: Sequence[Probed], load: float, seconds: float
 ) -> None:
     from assay.bench.startup.picture import picture
     from assay.bench.technologies import Conditions, Technology, document
@@ -229,7 +229,7 @@ def _write_document(
     drawing = target.with_suffix(".svg")
     write(str(drawing), picture(report))
     conditions = Conditions(
-        processors=os.cpu_count() or 1, virtual=_is_virtual(), load=load, minutes=minutes,
+        processors=os.cpu_count() or 1, virtual=_is_virtual(), load=load, seconds=seconds,
         picture=drawing.name,
     )  # fmt: skip
     technologies = [
