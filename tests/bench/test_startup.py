@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,7 +17,7 @@ import pytest
 
 from assay.agent.native import program
 from assay.bench import Distribution, Figure, Most, Remark, Report, Subject, Unit, as_data, most
-from assay.bench.host import processes_named
+from assay.bench.host import keepers_of, processes_named
 from assay.bench.startup import FULL, Plan, measure
 from assay.bench.startup.crowds import Round
 from assay.bench.startup.cycles import PHASES
@@ -283,6 +284,23 @@ async def require(peer: BubblewrapAlone | LxcAlone) -> None:
     if not (await peer.probe()).works:
         assert not os.environ.get("CI"), f"CI has {peer.name}"
         pytest.skip(f"no {peer.name}")
+
+
+@pytest.mark.parametrize(("children", "keepers"), [(1, 1), (2, 0)])
+def test_who_keeps_one_process_alone_is_found(children: int, keepers: int) -> None:
+    inner = "sleep 9 & echo $!; " * children + "wait"
+    with subprocess.Popen(
+        ["/bin/sh", "-c", '/bin/sh -c "$1"; true', "sh", inner],
+        stdout=subprocess.PIPE, text=True, start_new_session=True,
+    ) as ours:  # fmt: skip
+        try:
+            assert ours.stdout is not None
+            pids = [int(ours.stdout.readline()) for _ in range(children)]
+            found = keepers_of(pids)
+            assert len(found) == keepers
+            assert not {os.getpid(), ours.pid} & set(found)
+        finally:
+            os.killpg(ours.pid, signal.SIGKILL)
 
 
 async def test_a_tool_that_is_not_there_is_said() -> None:

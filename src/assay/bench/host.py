@@ -8,6 +8,7 @@ import ctypes
 import gc
 import mmap
 import os
+from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
@@ -88,6 +89,25 @@ def processes_named(names: Collection[str]) -> list[int]:
             if pid != os.getpid() and any(_named(names, text)):
                 found.append(pid)
     return found
+
+
+def keepers_of(pids: Collection[int]) -> list[int]:
+    """Processes that each have started one of these and no other, such as a container's shim.
+
+    Neither the machine's process 1 nor ours, nor what we have started: those are there for all.
+    """
+    parents = Counter(parent for pid in pids if (parent := _parent(pid)) > 1)
+    ours = os.getpid()
+    return [pid for pid, count in parents.items()
+            if count == 1 and ours not in (pid, _parent(pid))]  # fmt: skip
+
+
+def _parent(pid: int) -> int:
+    """0 for a process that has ended."""
+    with contextlib.suppress(OSError):
+        status = (_PROC / str(pid) / "status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in status if line.startswith("PPid:"))
+    return 0
 
 
 def _is_first(pid: int) -> bool:

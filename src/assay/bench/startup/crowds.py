@@ -75,7 +75,7 @@ class DriversCrowds:
             idle = time.perf_counter() - began
             agents = await _all_greeted(self.subject, sandboxes, specs)
             answered = time.perf_counter() - began
-            private = _private_bytes(_names(sandboxes, but=self.subject.root.digest))
+            private = _private_bytes(_processes(sandboxes, but=self.subject.root.digest))
             if scales:
                 await scales.weigh()
             await asyncio.gather(*(agent.aclose() for agent in agents))
@@ -106,7 +106,7 @@ class PeersCrowds:
         scales = await _Scales.ready(count) if weigh else None
         standing = await self._peer.start(self._root, count)
         try:
-            private = _private_bytes(standing.names)
+            private = _private_bytes(host.processes_named(standing.names))
             if scales:
                 await scales.weigh()
         finally:
@@ -200,6 +200,17 @@ async def _all_destroyed(subject: Subject, sandboxes: Sequence[Sandbox]) -> None
             raise result
 
 
+def _processes(sandboxes: Sequence[Sandbox], *, but: str) -> set[int]:
+    """Those that bear a sandbox's name, and what each has for itself to look after it."""
+    firsts = [int(each.facts["process"]) for each in sandboxes if _has_process(each)]
+    named = host.processes_named(_names(sandboxes, but=but))
+    return {*named, *host.keepers_of(firsts)}
+
+
+def _has_process(sandbox: Sandbox) -> bool:
+    return sandbox.facts.get("process", "").isdecimal()
+
+
 def _names(sandboxes: Sequence[Sandbox], *, but: str) -> set[str]:
     """Under which their processes are to be found; their image's name is others', too."""
     found = {sandbox.id for sandbox in sandboxes}
@@ -209,5 +220,5 @@ def _names(sandboxes: Sequence[Sandbox], *, but: str) -> set[str]:
     return found
 
 
-def _private_bytes(names: Collection[str]) -> int:
-    return sum(host.proportional_bytes(pid) for pid in host.processes_named(names))
+def _private_bytes(pids: Collection[int]) -> int:
+    return sum(map(host.proportional_bytes, pids))
