@@ -64,7 +64,7 @@ class Pool:
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
         # More at a time are not made sooner, but keep others from the processors.
-        parallel = parallel or max(1, (os.cpu_count() or 1) // 2)
+        parallel = parallel or max(1, len(os.sched_getaffinity(0)) // 2)
         self._storage = storage
         self._on_event = on_event
         self._endings = Endings(
