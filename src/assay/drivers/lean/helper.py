@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from assay.domain.errors import CreateTimeout, DriverUnavailable, RuntimeFailed
-from assay.drivers.lean.filter import compiled
+from assay.drivers.linux.filter import compiled
 
 _MESSAGE_MOST: Final = 4096
 _SECONDS_TO_STEP: Final = 30.0

@@ -13,11 +13,12 @@ from typing import Final
 
 from assay.domain.errors import AssayError, RuntimeFailed
 from assay.driver.port import Capabilities, Sandbox, SandboxSpec
-from assay.drivers.lean.filter import compiled
 from assay.drivers.lean.helper import Helper, Refused, open_log
 from assay.drivers.lean.plan import Preparation, completion, words
 from assay.drivers.lean.stock import Prepared, Stock
+from assay.drivers.linux.cgroups import put
 from assay.drivers.linux.confinement import agent_command, instead_of_groups
+from assay.drivers.linux.filter import compiled
 from assay.drivers.linux.folder import SandboxFolder
 from assay.drivers.linux.process import Process
 from assay.drivers.linux.stage import keeps_owners, overlay_refused, staged
@@ -37,7 +38,7 @@ class LeanWorkshop(Workshop[SandboxFolder]):
         super().__init__(
             name="lean", state=state, agent=agent, first_user=first_user, kind=SandboxFolder
         )
-        self.helper = Helper(program, lambda pid: self.groups.apart(pid))
+        self.helper = Helper(program, self._take_out)
         # Without root, which user ids a sandbox has depends on its image.
         self.stock = Stock(
             state / self.name / "prepared",
@@ -50,6 +51,10 @@ class LeanWorkshop(Workshop[SandboxFolder]):
     def capabilities(self) -> Capabilities:
         """What can be done here."""
         return self._counted(Capabilities(devices=True))
+
+    def _take_out(self, helper: int) -> None:
+        for file in self.groups.exits():
+            put(file, f"{helper}")
 
     def reserve(self) -> str:
         """The id of the sandbox that is to be made next: of one that is prepared, if any is."""

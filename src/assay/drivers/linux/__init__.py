@@ -7,4 +7,6 @@ users.py     user ids of its own                spares.py    groups that are use
 process.py   its process 1                      dial.py      a connection to its agent
 kernel.py    system calls                       health.py    does it work on this machine
 delegation.py  room for groups of version 2     working_folder.py  where an image's is
+launcher.py  threads with mounts of their own   performer.py  takes a stage's steps in one
+program.py   programs, and calling them         filter.py    system calls, for the kernel
 """

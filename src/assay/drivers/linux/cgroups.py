@@ -108,9 +108,10 @@ class Groups(Protocol):
         """The files that process 1 is written to before it is in a namespace of groups."""
         ...
 
-    def apart(self, pid: int) -> None:
-        """Take a process, and what it will start, out of the server's group where sandboxes have
-        none of their own: else they would end with the server's."""
+    def exits(self) -> list[str]:
+        """The files that a process, with all that it will start, is written to so that it is not
+        in the server's group where sandboxes have none of their own: else they would end with
+        the server's."""
         ...
 
     def learners(self, sandbox_id: str) -> list[str]:

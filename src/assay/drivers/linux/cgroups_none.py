@@ -49,8 +49,8 @@ class NoGroups:
     def entrances(self, sandbox_id: str) -> list[str]:
         return []
 
-    def apart(self, pid: int) -> None:
-        """Nowhere to take it."""
+    def exits(self) -> list[str]:
+        return []
 
     def learners(self, sandbox_id: str) -> list[str]:
         return []

@@ -159,14 +159,13 @@ class GroupsV1:
             for name, tree in self._trees.items()
         ]
 
-    def apart(self, pid: int) -> None:
-        for hierarchy in self._hierarchies if self._root else ():
-            # What the server may use of the processors holds for its sandboxes, too.
-            if hierarchy.controllers != "cpuset":
-                group = f"{hierarchy.mounted}/{self._parent}"
-                if group not in self._trees.values():
-                    make_folder(group)
-                    write(group, cgroup_procs=pid)
+    def exits(self) -> list[str]:
+        # What the server may use of the processors holds for its sandboxes, too.
+        left = [each for each in self._hierarchies if self._root and each.controllers != "cpuset"]
+        groups = {f"{each.mounted}/{self._parent}" for each in left} - {*self._trees.values()}
+        for group in groups:
+            make_folder(group)
+        return [f"{group}/cgroup.procs" for group in sorted(groups)]
 
     def learners(self, sandbox_id: str) -> list[str]:
         return [f"{tree}/{sandbox_id}/{LEARNERS}" for tree in self._trees.values()]

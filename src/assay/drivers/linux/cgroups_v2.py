@@ -30,6 +30,7 @@ from assay.drivers.linux.cgroups import (
     Usage,
     bind,
     end,
+    get,
     hand_over,
     make_folder,
     members,
@@ -95,15 +96,17 @@ class GroupsV2:
     def entrances(self, sandbox_id: str) -> list[str]:
         return [f"{self._group(sandbox_id)}/cgroup.procs"]
 
-    def apart(self, pid: int) -> None:
-        """There is one tree, in which each sandbox has its group."""
+    def exits(self) -> list[str]:
+        return []  # there is one tree, in which each sandbox has its group
 
     def learners(self, sandbox_id: str) -> list[str]:
         return [f"{self._group(sandbox_id)}/{LEARNERS}"]
 
     def place(self, sandbox_id: str, pid: int, owner: int, *, entered: bool = False) -> None:
         group = self._group(sandbox_id)
-        write(group / AGENT, cgroup_procs=pid)
+        # With whoever has come along: a group that passes controllers on may hold no processes.
+        for each in {*get(f"{group}/cgroup.procs").split(), str(pid)}:
+            write(group / AGENT, cgroup_procs=each)
         write(group, cgroup_subtree_control=_ENABLED)
         _limit(group / AGENT, memory=AGENT_MEMORY, processes=AGENT_PROCESSES)
         hand_over(group, owner, ("cgroup.procs",))

@@ -179,6 +179,17 @@ def _wait_for(lock: int) -> None:
         time.sleep(0.002)
 
 
+def noted(file: Path) -> Process | None:
+    """The process whose number a program has written to a file, if it still runs."""
+    text = read(file)
+    process = Process.find(int(text)) if text.isdecimal() else None
+    # The number of a process that has ended may be another's by now, but a younger one's.
+    with contextlib.suppress(FileNotFoundError):
+        if process is not None and process.began() <= file.stat().st_mtime + 1.0:
+            return process
+    return None
+
+
 def last_words(log: Path) -> str:
     """The end of a log, without white space around it."""
     return read(log)[-4096:].strip()

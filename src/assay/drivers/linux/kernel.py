@@ -18,6 +18,7 @@ _CLONE_VM = 0x00000100
 _CLONE_VFORK = 0x00004000
 _CLONE_NEWNS = 0x00020000
 _CLONE_NEWUSER = 0x10000000
+_CLONE_NEWNET = 0x40000000
 _WAIT_FOR_ANY_KIND = 0x40000000
 _NS_GET_PARENT = 0xB702
 _PR_SET_DUMPABLE = 4
@@ -78,6 +79,11 @@ def unshare_mounts() -> None:
 def enter_mounts(namespace: int) -> None:
     """Move the calling thread into the mount namespace of this file descriptor."""
     _check(_libc().setns(namespace, _CLONE_NEWNS), "setns")
+
+
+def enter_network(namespace: int) -> None:
+    """Move the calling thread into the network namespace of this file descriptor."""
+    _check(_libc().setns(namespace, _CLONE_NEWNET), "setns")
 
 
 def unshare_users() -> None:

@@ -7,9 +7,11 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from assay.domain.errors import DriverUnavailable
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +65,24 @@ def title(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").partition("\0")[0]
     except (FileNotFoundError, ProcessLookupError):
         return ""
+
+
+def children(parent: Process) -> Iterator[Process]:
+    """The processes that this one has started, and those that their parents left to it.
+
+    Raises DriverUnavailable where the kernel does not tell.
+    """
+    try:
+        text = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        if parent.runs():
+            raise DriverUnavailable(
+                "this kernel does not tell whose child a process is (CONFIG_PROC_CHILDREN)"
+            ) from None
+        return
+    for pid in map(int, text.split()):
+        if (found := Process.find(pid)) is not None:
+            yield found
 
 
 def kill_and_wait(members: Callable[[], Iterable[int]], deadline: float) -> None:

@@ -158,6 +158,19 @@ def node_steps(nodes: Sequence[Node], paths: Sequence[str]) -> Iterator[Step]:
             yield "node", path, f"{node.major}", f"{node.minor}"
 
 
+def node_places(nodes: Sequence[Node]) -> list[str]:
+    """Where on the stage they are put for others to bind."""
+    return [f"{STAGE}/device-{number}" for number in range(len(nodes))]
+
+
+def node_binds(nodes: Sequence[Node]) -> list[Bind]:
+    """What shows them in the sandbox from there."""
+    return [
+        Bind(source=place, target=node.target, writable=True, device=True)
+        for node, place in zip(nodes, node_places(nodes), strict=True)
+    ]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Source:
     """A file or folder of the host."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Final, Generic
 
-from assay.domain.errors import DiskFull, DriverUnavailable, RuntimeFailed
+from assay.domain.errors import AssayError, DiskFull, DriverUnavailable, RuntimeFailed
 from assay.driver.port import Capabilities, Sandbox, SandboxSpec, SandboxState
 from assay.drivers.linux import kernel
 from assay.drivers.linux.cgroups import Groups
@@ -135,6 +137,19 @@ class Workshop(ABC, Generic[AnyFolder]):
         if "groups" in self.__dict__:
             self.groups.tidy()
 
+    @contextlib.contextmanager
+    def _undone(self, sandbox_id: str) -> Iterator[None]:
+        """Whatever was made of a sandbox is removed again when making it fails."""
+        try:
+            yield
+        except BaseException as error:
+            # What can't be removed now stays in the list of sandboxes, for somebody to try again.
+            with contextlib.suppress(AssayError, OSError):
+                self.remove(sandbox_id)
+            if isinstance(error, OSError):
+                raise self._explained(error) from error
+            raise
+
     def _facts(
         self,
         folder: SandboxFolder,
@@ -164,6 +179,15 @@ class Workshop(ABC, Generic[AnyFolder]):
         return RuntimeFailed(
             "the host could not make a sandbox; `assay doctor` looks for the cause",
             detail=str(error),
+        )
+
+    def _failed(self, program: Path, log: str) -> DiskFull | RuntimeFailed:
+        """What it means that a program made no sandbox, which had that to say."""
+        if "No space left" in log and not self._has_room():
+            return self._disk_full(log)
+        return RuntimeFailed(
+            f"{program.name} could not make a sandbox; `assay doctor` looks for the cause",
+            detail=log,
         )
 
     def _disk_full(self, detail: str) -> DiskFull:

@@ -3,8 +3,7 @@
 `driver.py` has the port's methods and `workshop.py` does, step by step, what they ask for. The
 other files are what these are made of, beside what all drivers of this machine share (`linux`):
 
-    runtime.py   which program, as data             launcher.py  threads with mounts of their own
-    bundle.py    what the runtime is told           stage.py     what is mounted for one sandbox
+    runtime.py   which program, as data             bundle.py    what the runtime is told
     folder.py    what is on disk
 """
 

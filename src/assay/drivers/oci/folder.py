@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from assay.drivers.linux.folder import SandboxFolder, last_words, read
+from assay.drivers.linux.folder import SandboxFolder, last_words, noted
 from assay.drivers.linux.process import Process
 
 
@@ -26,12 +26,7 @@ class BundleFolder(SandboxFolder):
 
     def half_made(self) -> Process | None:
         """Process 1 by the runtime's own note, of a server that did not come as far as its own."""
-        text = read(self.pid)
-        process = Process.find(int(text)) if text.isdecimal() else None
-        # The number of a process that has ended may be another's by now, but a younger one's.
-        if process is not None and process.began() <= self.pid.stat().st_mtime + 1.0:
-            return process
-        return None
+        return noted(self.pid)
 
     def is_known_to_runtime(self) -> bool:
         """Whether nobody has had the runtime delete it."""

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
-import select
-import shutil
-import signal
 import subprocess
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -17,8 +12,7 @@ from typing import Final
 from assay.domain.errors import RuntimeMissing
 from assay.domain.limits import MIB, SandboxLimits
 from assay.driver.port import Capabilities, Cleanup
-
-_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+from assay.drivers.linux.program import find
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,13 +86,7 @@ class Runtime:
 
     def find(self) -> Path:
         """The program's path. Raises RuntimeMissing."""
-        # Many users' PATH lacks the folders where distributions keep such programs.
-        found = shutil.which(self.program) or shutil.which(self.program, path=_PATH)
-        if found is None:
-            raise RuntimeMissing(
-                f"the program {self.program} is not on this machine; install it: {self.remedy}"
-            )
-        return Path(found)
+        return find(self.program, self.remedy)
 
     def able(self) -> Capabilities:
         """What the version on this machine can do."""
@@ -117,46 +105,6 @@ class Runtime:
         )
         words = answer.stdout.split("\n", 1)[0].split()
         return words[-1] if words else ""
-
-
-def call(command: Sequence[str | Path], *, output: Path, keep: int, seconds: float) -> int | None:
-    """Run a program and return its status, or None when it took too long and was killed.
-
-    It keeps the file descriptor `keep`, and nothing else of ours: a NOTIFY_SOCKET in the
-    environment, say, would find its way into the sandbox. Nor is any stream /dev/null: crun gives
-    its standard streams to the sandbox's root, and it is the host's /dev/null that would be given.
-    """
-    pid = _spawn(command, output, keep)
-    ended = os.pidfd_open(pid)
-    try:
-        waiting = select.poll()
-        waiting.register(ended, select.POLLIN)
-        in_time = waiting.poll(seconds * 1000)
-        if not in_time:
-            os.killpg(pid, signal.SIGKILL)
-    finally:
-        os.close(ended)
-    _, status = os.waitpid(pid, 0)
-    return os.waitstatus_to_exitcode(status) if in_time else None
-
-
-def _spawn(command: Sequence[str | Path], output: Path, keep: int) -> int:
-    nothing, end = os.pipe()
-    os.close(end)
-    try:
-        with output.open("ab") as log:
-            # As number 3: what runsc leaves behind gets other descriptors by numbers from 3 on, and
-            # with a number above those it would keep this one for good.
-            places = {0: nothing, 1: log.fileno(), 2: log.fileno(), 3: keep}
-            return os.posix_spawn(
-                command[0],
-                [str(word) for word in command],
-                {"PATH": _PATH},
-                file_actions=[(os.POSIX_SPAWN_DUP2, ours, its) for its, ours in places.items()],
-                setsid=True,
-            )
-    finally:
-        os.close(nothing)
 
 
 _OF_THE_HOST: Final = Capabilities(devices=True)

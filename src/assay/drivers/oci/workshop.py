@@ -7,37 +7,39 @@ import contextlib
 import json
 import subprocess
 import threading
-import time
 from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Final
 
 from assay.domain.errors import (
-    AssayError,
     CreateTimeout,
-    DiskFull,
     DriverUnavailable,
-    RuntimeFailed,
 )
 from assay.driver.port import Capabilities, Sandbox, SandboxSpec
 from assay.drivers.linux.cgroups import Groups, Start, group_of_kernel
 from assay.drivers.linux.confinement import CONTROL, Bind
-from assay.drivers.linux.devices import Node
-from assay.drivers.linux.dial import dial
+from assay.drivers.linux.dial import ended_at_once, wait_until_listening
 from assay.drivers.linux.folder import new_id
+from assay.drivers.linux.launcher import Launcher, close_folder, hide
+from assay.drivers.linux.performer import stage
 from assay.drivers.linux.process import Process, title
-from assay.drivers.linux.stage import STAGE, Staged, devices, keeps_owners, node_steps, staged
+from assay.drivers.linux.program import call
+from assay.drivers.linux.stage import (
+    Staged,
+    devices,
+    keeps_owners,
+    node_binds,
+    node_places,
+    node_steps,
+    staged,
+)
 from assay.drivers.linux.workshop import Workshop
 from assay.drivers.oci.bundle import Plan, configuration
 from assay.drivers.oci.folder import BundleFolder
-from assay.drivers.oci.launcher import Launcher, close_folder, hide
-from assay.drivers.oci.runtime import Runtime, call
-from assay.drivers.oci.stage import stage
+from assay.drivers.oci.runtime import Runtime
 
 _SECONDS_TO_START: Final = 30.0
-_SECONDS_TO_LISTEN: Final = 10.0
-_SECONDS_BETWEEN_LOOKS: Final = 0.0005
 
 
 class BundleWorkshop(Workshop[BundleFolder]):
@@ -77,18 +79,10 @@ class BundleWorkshop(Workshop[BundleFolder]):
     def make(self, sandbox_id: str, spec: SandboxSpec, abandoned: threading.Event) -> Sandbox:
         """Make a sandbox and wait until its agent listens; on any failure nothing is left."""
         program, groups = self._runtime.find(), self.groups
-        try:
-            with self.sandboxes.making(sandbox_id) as (folder, lock):
-                process, owners = self._start(program, groups, folder, lock, spec)
-                self._wait_until_listening(process, folder, abandoned)
-                self._protect(process, sandbox_id)
-        except BaseException as error:
-            # What can't be removed now stays in the list of sandboxes, for somebody to try again.
-            with contextlib.suppress(AssayError, OSError):
-                self.remove(sandbox_id)
-            if isinstance(error, OSError):
-                raise self._explained(error) from error
-            raise
+        with self._undone(sandbox_id), self.sandboxes.making(sandbox_id) as (folder, lock):
+            process, owners = self._start(program, groups, folder, lock, spec)
+            wait_until_listening(process, folder, abandoned)
+            self._protect(process, sandbox_id)
         facts = self._facts(folder, spec, process, folder.range(), owners=owners)
         facts |= {"runtime": self._runtime.name, "group": self._group_of(folder.id)}
         return Sandbox(id=sandbox_id, facts=facts)
@@ -105,13 +99,13 @@ class BundleWorkshop(Workshop[BundleFolder]):
         ).result()
         process = self._find_process(groups, folder)
         if process is None:
-            raise _ended_at_once(folder)
+            raise ended_at_once(folder)
         try:
             if self._runtime.own_kernel is None:
                 groups.place(folder.id, process.pid, first_user)
                 groups.limit(folder.id, spec.limits, first_user)
         except ProcessLookupError:
-            raise _ended_at_once(folder) from None
+            raise ended_at_once(folder) from None
         folder.note_process(process)
         return process, owners
 
@@ -164,7 +158,7 @@ class BundleWorkshop(Workshop[BundleFolder]):
         return staged(spec, self._installed_agent, first_user, rootless=self.ids.rootless)
 
     def _stage(self, shown: Staged) -> contextlib.AbstractContextManager[bool]:
-        steps = node_steps(shown.nodes, _places(shown.nodes))
+        steps = node_steps(shown.nodes, node_places(shown.nodes))
         return stage([*devices(rootless=self.ids.rootless), *steps, *shown.steps])
 
     def _plan(
@@ -173,7 +167,7 @@ class BundleWorkshop(Workshop[BundleFolder]):
         start = self._start_of(folder.id)
         return Plan(
             root=shown.root,
-            binds=[*shown.binds, *_device_binds(shown.nodes), *self._shown_groups(folder.id)],
+            binds=[*shown.binds, *node_binds(shown.nodes), *self._shown_groups(folder.id)],
             first_user=first_user,
             group=start.group,
             group_limits=start.limited,
@@ -211,30 +205,6 @@ class BundleWorkshop(Workshop[BundleFolder]):
             )
         if status != 0:
             raise self._failed(program, folder.log())
-
-    def _failed(self, program: Path, log: str) -> DiskFull | RuntimeFailed:
-        if "No space left" in log and not self._has_room():
-            return self._disk_full(log)
-        return RuntimeFailed(
-            f"{program.name} could not make a sandbox; `assay doctor` looks for the cause",
-            detail=log,
-        )
-
-    def _wait_until_listening(
-        self, process: Process, folder: BundleFolder, abandoned: threading.Event
-    ) -> None:
-        deadline = time.monotonic() + _SECONDS_TO_LISTEN
-        while True:
-            try:
-                dial(process).close()
-            except (FileNotFoundError, ConnectionRefusedError):
-                if not process.runs():
-                    raise _ended_at_once(folder) from None
-            else:
-                return
-            if abandoned.is_set() or time.monotonic() > deadline:
-                raise CreateTimeout("the agent does not listen", detail=folder.log())
-            time.sleep(_SECONDS_BETWEEN_LOOKS)
 
     def _protect(self, process: Process, sandbox_id: str) -> None:
         """The agent has its groups open by now; nobody else in the sandbox, not even its root, may
@@ -289,18 +259,3 @@ class BundleWorkshop(Workshop[BundleFolder]):
     def _is_gone(self, folder: BundleFolder) -> bool:
         """Somebody had the runtime delete it, which leaves our folder."""
         return not folder.is_known_to_runtime()
-
-
-def _places(nodes: Sequence[Node]) -> list[str]:
-    return [f"{STAGE}/device-{number}" for number in range(len(nodes))]
-
-
-def _device_binds(nodes: Sequence[Node]) -> list[Bind]:
-    return [
-        Bind(source=place, target=node.target, writable=True, device=True)
-        for node, place in zip(nodes, _places(nodes), strict=True)
-    ]
-
-
-def _ended_at_once(folder: BundleFolder) -> RuntimeFailed:
-    return RuntimeFailed("the agent ended as soon as it was started", detail=folder.log())

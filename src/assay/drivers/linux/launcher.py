@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from assay.drivers.linux import kernel
+from assay.drivers.linux.confinement import network_settings
 from assay.drivers.linux.kernel import MountFlag
 
 Result = TypeVar("Result")
@@ -84,19 +85,33 @@ def close_folder(pid: int, target: str) -> None:
         os.close(folder)
 
 
+def limit_network(pid: int) -> None:
+    """Set what confines the network namespace of a process, from outside.
+
+    For a launcher's thread, which comes back to its own namespace.
+    """
+    with _namespace_of(pid, "net", kernel.enter_network):
+        for name, value in network_settings().items():
+            Path("/proc/sys", *name.split(".")).write_text(value)
+
+
+def _mounts_of(pid: int) -> contextlib.AbstractContextManager[None]:
+    return _namespace_of(pid, "mnt", kernel.enter_mounts)
+
+
 @contextlib.contextmanager
-def _mounts_of(pid: int) -> Iterator[None]:
-    own = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+def _namespace_of(pid: int, kind: str, enter: Callable[[int], None]) -> Iterator[None]:
+    own = os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        other = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        other = os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            kernel.enter_mounts(other)
+            enter(other)
         finally:
             os.close(other)
         try:
             yield
         finally:
-            kernel.enter_mounts(own)
+            enter(own)
     finally:
         os.close(own)
 
