@@ -264,6 +264,10 @@ bool connections_claimed(uint64_t *since);
 void connections_say_waits(void);
 bool connection_uses(const uint8_t *ring);
 
+/* ---- filter.c ---- */
+
+bool filter_load(const char *path);
+
 /* ---- main.c ---- */
 
 enum watch { WATCH_LISTENER, WATCH_SIGNALS, WATCH_CONNECTION, WATCH_OUTPUT, WATCH_INPUT,

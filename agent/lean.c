@@ -12,7 +12,9 @@
  * limited is the driver's to say. All steps are taken as the user who runs the server, in that
  * order; the last ones give up what a sandbox may not have. On "wait" the process says that it is
  * ready and waits for the rest of its plan: what comes before it is the same for all sandboxes.
- * When the agent runs, the socket closes; anything else that is said on it is what went wrong. */
+ * When the agent runs, the socket closes; anything else that is said on it is what went wrong.
+ *
+ *   lean enter FILE... -- PROGRAM ARGUMENT...   is for the driver "lxc": a program in groups */
 #define _GNU_SOURCE
 #include "agent.h"
 
@@ -598,9 +600,26 @@ static bool read_filter(void)
     return length > 0 && length % (ssize_t)sizeof *filter == 0;
 }
 
-int main(void)
+/* Starts a program in control groups from its first instruction on, by the files of theirs. */
+static int enter_and_run(char **argument)
+{
+    for (; *argument && strcmp(*argument, "--") != 0; argument++) {
+        int file = open(*argument, O_WRONLY | O_CLOEXEC);
+        if (file < 0 || write(file, "0", 1) != 1)
+            break;
+        close(file);
+    }
+    if (*argument && !strcmp(*argument, "--") && *++argument)
+        execv(*argument, argument);
+    fprintf(stderr, "lean: %s: %s\n", *argument ? *argument : "enter", strerror(errno));
+    return 127;
+}
+
+int main(int count_of_words, char **argument)
 {
     int given[GIVEN_DESCRIPTORS], count;
+    if (count_of_words > 1 && !strcmp(argument[1], "enter"))
+        return enter_and_run(argument + 2);
     signal(SIGCHLD, SIG_IGN); /* nobody waits for sandboxes that have ended */
     if (!read_filter()) {
         fputs("lean: makes sandboxes for a server, which starts it; it has no use by itself\n",

@@ -234,7 +234,11 @@ static void protect_itself(void)
     can_change_user = geteuid() == 0 && setgroups(0, NULL) == 0;
 }
 
-struct arguments { const char *socket, *secret, *groups; int groups_given; uint64_t unclaimed; };
+struct arguments {
+    const char *socket, *secret, *groups, *filter;
+    int groups_given;
+    uint64_t unclaimed;
+};
 
 uint64_t processes_most, data_most;
 
@@ -251,6 +255,8 @@ static bool read_arguments(int count, char **values, struct arguments *arguments
             arguments->groups = values[i + 1];
         else if (!strcmp(values[i], "--cgroups"))
             arguments->groups_given = atoi(values[i + 1]);
+        else if (!strcmp(values[i], "--filter"))
+            arguments->filter = values[i + 1];
         else if (!strcmp(values[i], "--unclaimed"))
             arguments->unclaimed = strtoull(values[i + 1], NULL, 10) * SECOND;
         else if (!strcmp(values[i], "--processes"))
@@ -271,10 +277,12 @@ int main(int count, char **values)
         return bridge_run(values[2]);
     if (!read_arguments(count, values, &arguments)) {
         fputs("usage: agent --socket PATH --secret-file PATH [--cgroup DIR] [--cgroups N]\n"
-              "             [--unclaimed S] [--processes N] [--data BYTES]\n"
+              "             [--unclaimed S] [--processes N] [--data BYTES] [--filter FILE]\n"
               "       agent bridge SOCKET\n", stderr);
         return 2;
     }
+    if (arguments.filter && !filter_load(arguments.filter))
+        die(arguments.filter);
     protect_itself();
     int signals = block_signals();
     poller = epoll_create1(EPOLL_CLOEXEC);
