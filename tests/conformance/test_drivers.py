@@ -17,8 +17,12 @@ from assay.drivers.lean import LeanDriver
 from assay.drivers.linux.cgroups_v1 import GroupsV1
 from assay.drivers.linux.driver import LocalDriver
 from assay.drivers.linux.layout import read_layout
+from assay.drivers.lxc import LxcDriver
 from assay.drivers.oci import CRUN, RUNC, RUNSC, OciDriver, Runtime
 from assay.testing import CONFORMANCE, HOSTILE, Case, Verdict, bare_root, check_case
+
+LXC = Runtime(name="lxc", program="lxc-start", package="lxc")
+"""Is none, but has a name, a program and a package."""
 
 
 def one_of_each_group(cases: Iterable[Case]) -> list[Case]:
@@ -46,6 +50,8 @@ async def expect_passed(driver: Driver, case: Case, folder: Path, *, owners: boo
 
 
 def local_driver(runtime: Runtime | None, state: Path) -> LocalDriver:
+    if runtime is LXC:
+        return LxcDriver(lean=program("lean"), state=state, agent=program("agent"))
     if runtime is None:
         return LeanDriver(program=program("lean"), state=state, agent=program("agent"))
     return OciDriver(runtime=runtime, state=state, agent=program("agent"))
@@ -76,6 +82,14 @@ async def test_lean_withstands(local: Driver, case: Case, tmp_path: Path) -> Non
 @pytest.mark.parametrize("case", one_of_each_group([*CONFORMANCE, *HOSTILE]), ids=str)
 @pytest.mark.parametrize("local", [CRUN, RUNC, RUNSC], ids=lambda each: each.name, indirect=True)
 async def test_runtimes_withstand_a_sample(local: Driver, case: Case, tmp_path: Path) -> None:
+    await expect_passed(local, case, tmp_path)
+
+
+@pytest.mark.root
+@pytest.mark.slow
+@pytest.mark.parametrize("case", one_of_each_group(HOSTILE), ids=str)
+@pytest.mark.parametrize("local", [LXC], ids=["lxc"], indirect=True)
+async def test_lxc_withstands_a_sample(local: Driver, case: Case, tmp_path: Path) -> None:
     await expect_passed(local, case, tmp_path)
 
 

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from assay.bootstrap.drivers import OURS, PREFERRED, lean_program, make_driver
+from assay.bootstrap.drivers import OURS, PREFERRED, lean_program, make_driver, program_named
 from assay.config import Settings
 from assay.domain.errors import AssayError, DriverUnavailable
 
@@ -68,7 +68,7 @@ def _one_line(text: str) -> str:
 def _key(settings: Settings) -> str:
     programs = (
         str(lean_program(settings)),
-        *(settings.runtimes.get(name, name) for name in PREFERRED if name != OURS),
+        *(program_named(settings, name) for name in PREFERRED if name != OURS),
     )
     return " ".join((_BOOT.read_text().strip(), *map(_identity, programs)))
 

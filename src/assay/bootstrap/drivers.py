@@ -19,7 +19,7 @@ from assay.driver.port import Driver
 
 OURS: Final = "lean"
 """Needs no program but those that come with Assay."""
-PREFERRED: Final = (OURS, "crun", "runc", "runsc")
+PREFERRED: Final = (OURS, "crun", "runc", "lxc", "runsc")
 """Those that isolate. The first that works is the default: the fastest, then what runs anything;
 who wants a kernel for each sandbox, at its price, says so."""
 
@@ -28,7 +28,7 @@ def _oci(settings: Settings, name: str, stock: int) -> Driver:
     from assay.drivers.oci import CRUN, RUNC, RUNSC, OciDriver
 
     runtime = {each.name: each for each in (CRUN, RUNC, RUNSC)}[name]
-    runtime = replace(runtime, program=settings.runtimes.get(name, runtime.program))
+    runtime = replace(runtime, program=program_named(settings, name))
     return OciDriver(runtime=runtime, state=settings.state, agent=program("agent"))
 
 
@@ -40,10 +40,26 @@ def _lean(settings: Settings, name: str, stock: int) -> Driver:
     )
 
 
+def program_named(settings: Settings, name: str) -> str:
+    """The program that a driver calls: a name on PATH, or the one that the settings name."""
+    return settings.runtimes.get(name, "lxc-start" if name == "lxc" else name)
+
+
 def lean_program(settings: Settings) -> Path:
     """The helper that makes sandboxes: ours, or the one that the settings name."""
     named = settings.runtimes.get(OURS)
     return Path(named) if named else program(OURS)
+
+
+def _lxc(settings: Settings, name: str, stock: int) -> Driver:
+    from assay.drivers.lxc import LxcDriver
+
+    return LxcDriver(
+        program=program_named(settings, name),
+        lean=lean_program(settings),
+        state=settings.state,
+        agent=program("agent"),
+    )
 
 
 def _fake(settings: Settings, name: str, stock: int) -> Driver:
@@ -57,6 +73,7 @@ _FACTORIES: Final[Mapping[str, Callable[[Settings, str, int], Driver]]] = {
     "crun": _oci,
     "runc": _oci,
     "runsc": _oci,
+    "lxc": _lxc,
     "fake": _fake,
 }
 

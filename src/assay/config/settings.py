@@ -28,6 +28,7 @@ class Settings:
     |                  | ASSAY_CRUN         | runtimes.crun   | crun, on PATH            |
     |                  | ASSAY_RUNC         | runtimes.runc   | runc, on PATH            |
     |                  | ASSAY_RUNSC        | runtimes.runsc  | runsc, on PATH           |
+    |                  | ASSAY_LXC          | runtimes.lxc    | lxc-start, on PATH       |
 
     Who isn't root has $XDG_RUNTIME_DIR/assay in the place of /run/assay, and
     $XDG_DATA_HOME/assay/images (~/.local/share/assay/images) in that of /var/lib/assay/images.

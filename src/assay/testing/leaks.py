@@ -119,11 +119,16 @@ def processes_of(sandbox: Sandbox) -> list[int]:
 
 
 def programs_of(sandbox: Sandbox) -> list[int]:
-    """Those of them that run as another user than the sandbox's oldest process, the agent."""
+    """Those of them that run as another user than the agent: the sandbox's oldest process.
+
+    A technology may have processes of its own in the same groups; those are in other namespaces.
+    """
     owners = {}
+    named = sandbox.facts.get("process", "")
     for pid in processes_of(sandbox):
         with contextlib.suppress(OSError):  # gone meanwhile
-            owners[pid] = (_started(pid), pid, _owner(pid))
+            if not named or _namespace(pid, "pid") == _namespace(int(named), "pid"):
+                owners[pid] = (_started(pid), pid, _owner(pid))
     if not owners:
         return []
     agents = min(owners.values())[2]

@@ -16,12 +16,12 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from local_drivers import FIRST_USER, local_driver, named
+from local_drivers import FIRST_USER, LXC, Technology, local_driver, named, program_of
 
 from assay.driver.port import Mount, RootFilesystem, SandboxSpec, Secret
 from assay.drivers.linux.driver import LocalDriver
 from assay.drivers.linux.process import Process
-from assay.drivers.oci import CRUN, RUNC, RUNSC, Runtime
+from assay.drivers.oci import CRUN, RUNC, RUNSC
 
 LAST_USER = 1_400_000_000
 
@@ -85,7 +85,7 @@ class OpenDriver(Protocol):
     """Opens a driver on the test's state folder, as another server would; None is `lean`."""
 
     def __call__(
-        self, runtime: Runtime | None = CRUN, parallel: int = 4, stock: int = 0
+        self, runtime: Technology = CRUN, parallel: int = 4, stock: int = 0
     ) -> AbstractAsyncContextManager[LocalDriver]: ...
 
 
@@ -93,7 +93,7 @@ class OpenDriver(Protocol):
 def open_driver(state: Path) -> OpenDriver:
     @asynccontextmanager
     async def opened(
-        runtime: Runtime | None = CRUN, parallel: int = 4, stock: int = 0
+        runtime: Technology = CRUN, parallel: int = 4, stock: int = 0
     ) -> AsyncIterator[LocalDriver]:
         driver = local_driver(runtime, state, parallel=parallel, stock=stock)
         try:
@@ -106,10 +106,11 @@ def open_driver(state: Path) -> OpenDriver:
     return opened
 
 
-@pytest.fixture(params=[None, CRUN, RUNC], ids=named)
+@pytest.fixture(params=[None, CRUN, RUNC, LXC], ids=named)
 async def driver(
-    request: pytest.FixtureRequest, open_driver: OpenDriver
+    request: pytest.FixtureRequest, open_driver: OpenDriver, need: Callable[[Technology], None]
 ) -> AsyncIterator[LocalDriver]:
+    need(request.param)
     async with open_driver(request.param) as opened:
         yield opened
 
@@ -127,12 +128,13 @@ async def crun(open_driver: OpenDriver) -> AsyncIterator[LocalDriver]:
 
 
 @pytest.fixture
-def need() -> Callable[[Runtime | None], None]:
+def need() -> Callable[[Technology], None]:
     """Skips at home what isn't installed; where CI says that all is, fails."""
 
-    def needed(runtime: Runtime | None) -> None:
-        if runtime is not None and shutil.which(runtime.program) is None:
-            missing = f"{runtime.program} is not installed: {runtime.remedy}"
+    def needed(technology: Technology) -> None:
+        program, remedy = program_of(technology)
+        if program and shutil.which(program) is None:
+            missing = f"{program} is not installed: {remedy}"
             pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
 
     return needed
@@ -140,10 +142,19 @@ def need() -> Callable[[Runtime | None], None]:
 
 @pytest.fixture
 async def runsc(
-    open_driver: OpenDriver, need: Callable[[Runtime | None], None]
+    open_driver: OpenDriver, need: Callable[[Technology], None]
 ) -> AsyncIterator[LocalDriver]:
     need(RUNSC)
     async with open_driver(RUNSC) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def lxc(
+    open_driver: OpenDriver, need: Callable[[Technology], None]
+) -> AsyncIterator[LocalDriver]:
+    need(LXC)
+    async with open_driver(LXC) as opened:
         yield opened
 
 

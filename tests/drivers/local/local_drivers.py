@@ -1,26 +1,43 @@
-"""The local drivers, by the runtime that they use: None is `lean`, which uses none."""
+"""The local drivers, by what they use: a runtime, LXC, or None: `lean`, which uses none."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final, Literal
 
 from assay.agent.native import program
 from assay.drivers.lean import LeanDriver
 from assay.drivers.linux.driver import LocalDriver
+from assay.drivers.lxc import LxcDriver
 from assay.drivers.oci import OciDriver, Runtime
 
 FIRST_USER = 1_000_000_000
 
+LXC: Final = "lxc"
+Technology = Runtime | Literal["lxc"] | None
 
-def named(runtime: Runtime | None) -> str:
-    return runtime.name if runtime is not None else "lean"
+
+def named(technology: Technology) -> str:
+    return technology.name if isinstance(technology, Runtime) else technology or "lean"
+
+
+def program_of(technology: Technology) -> tuple[str, str]:
+    """What has to be on PATH, if anything, and the command that installs it."""
+    if isinstance(technology, Runtime):
+        return technology.program, technology.remedy
+    return ("lxc-start", "apt-get install lxc") if technology == LXC else ("", "")
 
 
 def local_driver(
-    runtime: Runtime | None, state: Path, *, parallel: int = 4, stock: int = 0
+    runtime: Technology, state: Path, *, parallel: int = 4, stock: int = 0
 ) -> LocalDriver:
     agent = program("agent")
-    if runtime is not None:
+    if runtime == LXC:
+        return LxcDriver(
+            lean=program("lean"), state=state, agent=agent, first_user=FIRST_USER,
+            parallel=parallel,
+        )  # fmt: skip
+    if isinstance(runtime, Runtime):
         return OciDriver(
             runtime=runtime, state=state, agent=agent, first_user=FIRST_USER, parallel=parallel
         )

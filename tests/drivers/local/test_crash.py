@@ -11,10 +11,10 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
-from local_drivers import named
+from local_drivers import LXC, Technology, named
 
 from assay.drivers.linux.driver import LocalDriver
-from assay.drivers.oci import CRUN, RUNC, RUNSC, Runtime
+from assay.drivers.oci import CRUN, RUNC, RUNSC
 
 pytestmark = pytest.mark.root
 
@@ -24,6 +24,7 @@ from pathlib import Path
 from assay.driver.port import RootFilesystem, SandboxSpec, Secret
 from assay.agent.native import program
 from assay.drivers.lean import LeanDriver
+from assay.drivers.lxc import LxcDriver
 from assay.drivers.oci import CRUN, RUNC, RUNSC, OciDriver
 
 async def serve(runtime, state, root, first_user):
@@ -31,6 +32,8 @@ async def serve(runtime, state, root, first_user):
     runtimes = {each.name: each for each in (CRUN, RUNC, RUNSC)}
     if runtime == "lean":
         driver = LeanDriver(program=program("lean"), stock=3, **common)
+    elif runtime == "lxc":
+        driver = LxcDriver(lean=program("lean"), **common)
     else:
         driver = OciDriver(runtime=runtimes[runtime], **common)
     spec = SandboxSpec(
@@ -48,13 +51,13 @@ asyncio.run(serve(*sys.argv[1:]))
 Open = Callable[..., AbstractAsyncContextManager[LocalDriver]]
 
 
-@pytest.mark.parametrize("runtime", [None, CRUN, RUNC, RUNSC], ids=named)
+@pytest.mark.parametrize("runtime", [None, CRUN, RUNC, RUNSC, LXC], ids=named)
 async def test_what_a_killed_server_left_can_be_destroyed(
     open_driver: Open,
-    need: Callable[[Runtime | None], None],
+    need: Callable[[Technology], None],
     state: Path,
     tmp_path: Path,
-    runtime: Runtime | None,
+    runtime: Technology,
 ) -> None:
     need(runtime)
     tmp_path.chmod(0o755)

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from local_drivers import local_driver, named
+from local_drivers import LXC, Technology, local_driver, named
 
 import assay
 from assay.agent.client import Agent
@@ -32,7 +32,7 @@ from assay.domain.errors import (
 from assay.driver.port import Mount, SandboxSpec, SandboxState
 from assay.drivers.linux.driver import LocalDriver
 from assay.drivers.linux.folder import new_id
-from assay.drivers.oci import CRUN, RUNC, OciDriver, Runtime
+from assay.drivers.oci import CRUN, RUNC, OciDriver
 
 pytestmark = pytest.mark.root
 
@@ -199,20 +199,22 @@ def small_disk(state: Path) -> Iterator[Path]:
         yield place
 
 
-@pytest.mark.parametrize("runtime", [None, CRUN, RUNC], ids=named)
+@pytest.mark.parametrize("runtime", [None, CRUN, RUNC, LXC], ids=named)
 async def test_a_state_folder_may_be_where_no_programs_may_run(
-    no_programs: Path, spec: SandboxSpec, runtime: Runtime | None
+    no_programs: Path, spec: SandboxSpec, runtime: Technology, need: Callable[[Technology], None]
 ) -> None:
+    need(runtime)
     driver = local_driver(runtime, no_programs)
     async with open_session(driver, spec) as session:
         assert (await session.run(Command(argv=("/usr/bin/true",)))).outcome.code == 0
     await driver.aclose()
 
 
-@pytest.mark.parametrize("runtime", [None, CRUN], ids=named)
+@pytest.mark.parametrize("runtime", [None, CRUN, LXC], ids=named)
 async def test_a_full_disk_is_said_to_be_full(
-    small_disk: Path, spec: SandboxSpec, open_driver: Open, runtime: Runtime | None
+    small_disk: Path, spec: SandboxSpec, runtime: Technology, need: Callable[[Technology], None]
 ) -> None:
+    need(runtime)
     driver = local_driver(runtime, small_disk)
     (small_disk / "filler").write_bytes(bytes(390 * 1024))
     try:
@@ -267,7 +269,7 @@ async def test_half_made_sandboxes_are_listed_and_can_be_destroyed(
 ) -> None:
     sandbox = await driver.create(spec)
     folder = Path(sandbox.facts["folder"])
-    for name in ("process", "pid", "range", "config.json"):
+    for name in ("process", "pid", "range", "config.json", "monitor"):
         (folder / name).unlink(missing_ok=True)  # not all drivers note them all
     empty = new_id()
     folder.with_name(empty).mkdir()
