@@ -40,7 +40,7 @@ def as_document(reports: Sequence[Report], load: float) -> dict[str, Any]:
         "machine": {
             "kernel": machine.release,
             "architecture": machine.machine,
-            "processors": os.cpu_count(),
+            "processors": len(os.sched_getaffinity(0)),
             "load_before": load,
         },
         "kept": all(report.kept for report in reports),

@@ -229,7 +229,7 @@ def _write_document(
     drawing = target.with_suffix(".svg")
     write(str(drawing), picture(report))
     conditions = Conditions(
-        processors=os.cpu_count() or 1, virtual=_is_virtual(), load=load, seconds=seconds,
+        processors=len(os.sched_getaffinity(0)), virtual=_is_virtual(), load=load, seconds=seconds,
         picture=drawing.name,
     )  # fmt: skip
     technologies = [

@@ -68,7 +68,7 @@ def _of_one(plan: Plan, trial: Trial, work_seconds: float) -> float:
     seconds = 0.0
     amounts = plan.amounts_for(trial.most)
     for count in amounts:
-        create = trial.create * max(1.0, count / (os.cpu_count() or 1))
+        create = trial.create * max(1.0, count / len(os.sched_getaffinity(0)))
         destroy = trial.destroy * max(1.0, count / _REMOVED_AT_ONCE)
         weigh = _SECONDS_TO_WEIGH if count == amounts[-1] else 0.0
         seconds += plan.rounds_of(count) * (create + destroy + weigh)
