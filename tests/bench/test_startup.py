@@ -18,6 +18,7 @@ import pytest
 from assay.agent.native import program
 from assay.bench import Distribution, Figure, Most, Remark, Report, Subject, Unit, as_data, most
 from assay.bench.host import keepers_of, processes_named
+from assay.bench.sample_images import closure
 from assay.bench.startup import FULL, Plan, measure
 from assay.bench.startup.crowds import Round
 from assay.bench.startup.cycles import PHASES
@@ -201,6 +202,13 @@ class Small(FakeDriver):
 def test_a_driver_may_say_how_many_a_machine_bears() -> None:
     assert most(FakeDriver()) is None
     assert most(Small()) == Most(count=20, reason="each takes a part of a core")
+
+
+def test_a_package_comes_with_all_that_it_needs() -> None:
+    known = "python3\tpython3.11 (>= 3.11.2-1~), libc6:any | libc6.1\nlibc6\tgcc-base\n"
+    known += "gcc-base\t\npython3.11\tlibc6, python3, not-here\nvim\tlibc6\n"
+    assert closure(["python3"], known) == {"python3", "python3.11", "libc6", "gcc-base"}
+    assert closure(["unknown"], known) == set()
 
 
 # --- with a driver that fails --------------------------------------------------------------------

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import json
+import re
 import subprocess
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,6 +17,9 @@ from typing import Any, Final
 from assay.images.manifest import this_architecture
 
 _QUERY: Final = ("dpkg-query", "--show", "--showformat", "${Essential} ${Package}\n")
+_DEPENDENCIES: Final = (
+    "dpkg-query", "--show", "--showformat", "${Package}\t${Pre-Depends}, ${Depends}\n",
+)  # fmt: skip
 _OF_INDEX: Final = "application/vnd.oci.image.manifest.v1+json"
 _OF_CONFIGURATION: Final = "application/vnd.oci.image.config.v1+json"
 _OF_LAYER: Final = "application/vnd.oci.image.layer.v1.tar+gzip"
@@ -74,14 +78,19 @@ def file_of_machine(path: str, at: str | None = None) -> Item:
     return Item(path=at or path, content=source.read_bytes(), mode=mode)
 
 
-def essential_system() -> list[Item] | None:
-    """The packages that every Debian or Ubuntu has, as installed here; None elsewhere."""
+def essential_system(*more: str) -> list[Item] | None:
+    """The packages that every Debian or Ubuntu has, as installed here; None elsewhere.
+
+    With `more` packages, and what they depend on.
+    """
     try:
         listed = _output(*_QUERY)
+        needed = closure(more, _output(*_DEPENDENCIES)) if more else set()
     except (OSError, subprocess.CalledProcessError):
         return None
     packages = [line.split()[1] for line in listed.splitlines() if line.startswith("yes ")]
-    paths = set(_output("dpkg-query", "--listfiles", *packages, "libc6", "base-files").splitlines())
+    wanted = sorted({*packages, *needed, "libc6", "base-files"})
+    paths = set(_output("dpkg-query", "--listfiles", *wanted).splitlines())
     found = {"/bin/sh": Item(path="/usr/bin/sh", link="dash")} if packages else {}
     for path in sorted(paths):
         if path.startswith("/") and not path.startswith(("/etc", "/usr/share", "/var", "/.")):
@@ -89,6 +98,22 @@ def essential_system() -> list[Item] | None:
             if Path(real).exists() and real != "/":
                 found[real] = file_of_machine(real)
     return [*_merged_links(), *found.values()] if found else None
+
+
+def closure(packages: Iterable[str], known: str) -> set[str]:
+    """Packages with all that they need, of lines "package TAB dependencies" of what is here."""
+    needs = {
+        name: [word.strip().split()[0].partition(":")[0]
+               for word in re.split("[,|]", said) if word.strip()]
+        for name, _, said in (line.partition("\t") for line in known.splitlines())
+    }  # fmt: skip
+    found: set[str] = set()
+    open_ones = [each for each in packages if each in needs]
+    while open_ones:
+        package = open_ones.pop()
+        found.add(package)
+        open_ones += [each for each in needs[package] if each in needs and each not in found]
+    return found
 
 
 def _merged(path: str) -> str:

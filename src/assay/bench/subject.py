@@ -158,6 +158,8 @@ class Subject:
     """Asks how many sandboxes are prepared, where that is part of what is measured."""
     most: Most | None = None
     """How many there can be at once; None: as many as are asked for."""
+    image: str = ""
+    """What its sandboxes are of, if not the machine's own programs as everybody else's are."""
     leads: bool = False
     """Many at once are to be idle before those of every other technology."""
     times_ahead: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))

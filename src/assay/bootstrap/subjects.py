@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
 from assay.agent.native import program
 from assay.bench import Peer, Subject, bare, most, prepared
+from assay.bench.sample_images import essential_system, write_layout
 from assay.bootstrap.catalogue import root_filesystem
 from assay.bootstrap.drivers import OURS, driver_names, guarded, make_driver
 from assay.config import Settings
-from assay.driver.port import Capabilities, Health
+from assay.domain.errors import Unavailable
+from assay.driver.port import Capabilities, Health, RootFilesystem
+from assay.images import Images
 
 _SECONDS_TO_CREATE: Final = 180.0
 """One of a hundred that were asked for at once waits for ninety-nine others."""
@@ -22,6 +27,10 @@ _LOCAL: Final = ("crun", "runc")
 _MODELS: Final = ("fake",)
 """No technologies."""
 _OTHER_RUNTIMES: Final = ("docker:crun", "docker:runsc")
+_SMALL: Final = (
+    "its sandboxes are of this machine's Debian packages that Python needs, and those that every"
+    " system has: all of /usr would be copied into a disk first"
+)
 _TIMES_AHEAD: Final[Mapping[str, float]] = MappingProxyType({"docker": 40})
 
 
@@ -58,6 +67,17 @@ def peers() -> Sequence[Peer]:
     return (BubblewrapAlone(floor=floor), LxcAlone(floor=floor))
 
 
+@contextlib.contextmanager
+def _small() -> Iterator[RootFilesystem]:
+    """The root of an image that is copied in seconds. Raises Unavailable where there is none."""
+    system = essential_system("python3")
+    if system is None:
+        raise Unavailable("an image of this machine's packages needs Debian or Ubuntu")
+    with tempfile.TemporaryDirectory(prefix="assay-bench-images-") as folder:
+        reference = write_layout(Path(folder, "layout"), [system])
+        yield Images(Path(folder, "store")).get(reference).root
+
+
 @contextlib.asynccontextmanager
 async def open_subject(settings: Settings, name: str, *, stock: int = 0) -> AsyncIterator[Subject]:
     """A driver to measure, guarded and owned as in `assay run`, with the machine's own programs.
@@ -65,13 +85,17 @@ async def open_subject(settings: Settings, name: str, *, stock: int = 0) -> Asyn
     With `stock`, as in a server: so many sandboxes are prepared but for what they are of. Raises
     UnknownDriver, Unavailable or DiskFull.
     """
-    root = root_filesystem(settings, "host")
     driver = make_driver(settings, name, stock=stock)
+    in_place = getattr(driver.capabilities, "images_in_place", True)
     ours = name == OURS
-    async with guarded(settings, driver, create_seconds=_SECONDS_TO_CREATE) as guard:
+    async with contextlib.AsyncExitStack() as stack:
+        guard = await stack.enter_async_context(
+            guarded(settings, driver, create_seconds=_SECONDS_TO_CREATE)
+        )
         yield Subject(
             driver=guard,
-            root=root,
+            root=root_filesystem(settings, "host") if in_place else stack.enter_context(_small()),
+            image="" if in_place else _SMALL,
             bare=bare(driver),
             times_alone=3 if ours and stock else None if ours else 2,
             idle_bytes=0.8e6 if ours else 1.2e6 if name in _LOCAL else None,

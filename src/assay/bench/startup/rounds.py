@@ -12,7 +12,14 @@ from typing import Final
 from assay.bench.figures import Remark, Report
 from assay.bench.startup.crowds import DriversCrowds, Entrant, PeersCrowds
 from assay.bench.startup.cycles import live
-from assay.bench.startup.findings import FAILED, LEFT_OUT, RESOURCE_LIMIT, Findings, report
+from assay.bench.startup.findings import (
+    ANOTHER_IMAGE,
+    FAILED,
+    LEFT_OUT,
+    RESOURCE_LIMIT,
+    Findings,
+    report,
+)
 from assay.bench.startup.plan import Plan, Trial, expected_seconds, in_words
 from assay.bench.startup.workloads import WORKLOADS, Workload
 from assay.bench.subject import Peer, Progress, Subject
@@ -98,7 +105,7 @@ class _Table:
                 if not isinstance(entrant, DriversCrowds):  # nobody has asked for it by name
                     self.found.remarks[-1] = replace(self.found.remarks[-1], kind=LEFT_OUT)
             self._progress("the first of each", number + 1, len(everybody))
-        self._note_limits()
+        self._note_differences()
         return expected_seconds(self._plan, trials, work / max(1, len(self._subjects)))
 
     async def _try_work(self, entrant: Entrant) -> float:
@@ -117,8 +124,10 @@ class _Table:
         self.entrants.remove(entrant)
         self._subjects = [each for each in self._subjects if each.name != entrant.name]
 
-    def _note_limits(self) -> None:
+    def _note_differences(self) -> None:
         for subject in self._subjects:
+            if subject.image:
+                self.found.remark(subject.name, "image", ANOTHER_IMAGE, subject.image)
             for count in self._plan.at_once:
                 if subject.most is not None and count > subject.most.count:
                     self.found.remark(
