@@ -288,11 +288,12 @@ int main(int count, char **values)
     poller = epoll_create1(EPOLL_CLOEXEC);
     if (signals < 0 || poller < 0)
         die("epoll");
+    /* First: where it is a pipe, the sandbox is still being made until it says something. */
+    read_secret(arguments.secret, secret);
     if ((arguments.groups && !groups_find(arguments.groups)) ||
         !groups_inherit(GIVEN_GROUPS, arguments.groups_given))
         die("control groups");
     executions_init();
-    read_secret(arguments.secret, secret);
     int listener = is_given(GIVEN_LISTENER) ? GIVEN_LISTENER : listen_at(arguments.socket);
     connections_init(listener, secret);
     explicit_bzero(secret, sizeof secret);

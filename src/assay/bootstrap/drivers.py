@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
@@ -62,6 +63,19 @@ def _lxc(settings: Settings, name: str, stock: int) -> Driver:
     )
 
 
+def _engine(settings: Settings, name: str, stock: int) -> Driver:
+    from assay.drivers.engine import DOCKER, PODMAN, EngineDriver
+
+    engine, _, runtime = name.partition(_OF)
+    return EngineDriver(
+        product={each.name: each for each in (DOCKER, PODMAN)}[engine],
+        runtime=runtime,
+        endpoint=settings.runtimes.get(engine, ""),
+        state=settings.state,
+        agent=program("agent"),
+    )
+
+
 def _fake(settings: Settings, name: str, stock: int) -> Driver:
     from assay.drivers.fake import FakeDriver
 
@@ -74,13 +88,27 @@ _FACTORIES: Final[Mapping[str, Callable[[Settings, str, int], Driver]]] = {
     "runc": _oci,
     "runsc": _oci,
     "lxc": _lxc,
+    "docker": _engine,
+    "podman": _engine,
     "fake": _fake,
 }
+_ENGINES: Final = ("docker", "podman")
+_OF: Final = ":"
+"""Between an engine's name and that of one of its runtimes."""
+_RUNTIME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def driver_names() -> tuple[str, ...]:
-    """Every name that `--driver` takes."""
+    """Every name that `--driver` takes; an engine's may be followed by one of its runtimes."""
     return tuple(_FACTORIES)
+
+
+def is_driver(name: str) -> bool:
+    """Whether there is a driver of this name: `crun`, `docker`, or `docker:crun`, say."""
+    engine, separator, runtime = name.partition(_OF)
+    if separator:
+        return engine in _ENGINES and _RUNTIME.fullmatch(runtime) is not None
+    return name in _FACTORIES
 
 
 def make_driver(settings: Settings, name: str, *, stock: int = 0) -> Driver:
@@ -90,11 +118,11 @@ def make_driver(settings: Settings, name: str, *, stock: int = 0) -> Driver:
 
     Raises UnknownDriver, or Unavailable when the agent was not built.
     """
-    if name not in _FACTORIES:
+    if not is_driver(name):
         close = get_close_matches(name.lower(), _FACTORIES, n=1)
         advice = f"did you mean {close[0]}?" if close else f"there are {', '.join(_FACTORIES)}"
         raise UnknownDriver(f"no driver is called {name!r}; {advice}")
-    return _FACTORIES[name](settings, name, stock)
+    return _FACTORIES[name.partition(_OF)[0]](settings, name, stock)
 
 
 @contextlib.asynccontextmanager

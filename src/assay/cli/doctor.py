@@ -19,6 +19,7 @@ from assay.bootstrap import (
     Catalogue,
     driver_names,
     forget_choice,
+    is_driver,
     look_at_devices,
     make_driver,
     prepare_process,
@@ -57,7 +58,7 @@ def doctor(flags: Flags, as_json: bool, driver: str | None, sandboxes: int) -> i
     It makes a sandbox with each driver and runs `true` in it. Exit status 0 if one works, else 1.
     """
     settings = flags.settings()
-    if driver is not None and driver not in driver_names():
+    if driver is not None and not is_driver(driver):
         raise UnknownDriver(
             f"no driver is called {driver!r}; there are {', '.join(driver_names())}"
         )
@@ -98,7 +99,7 @@ async def _examine(settings: Settings, driver: str | None, machine: Machine) -> 
 def _names(settings: Settings, driver: str | None, installed: Set[str]) -> tuple[str, ...]:
     if driver is not None:
         return (driver,)
-    wanted = (settings.driver,) if settings.driver in driver_names() else ()
+    wanted = (settings.driver,) if settings.driver and is_driver(settings.driver) else ()
     # Nobody needs all of them: what is not there is a fault only if it was asked for.
     there = installed | settings.runtimes.keys() | {OURS}
     return tuple(dict.fromkeys((*wanted, *(name for name in PREFERRED if name in there))))

@@ -12,8 +12,8 @@ from assay.domain.errors import InvalidInput
 CONFIGURATION: Final = Path("/etc/assay/assay.toml")
 """Read when it is there; ASSAY_CONFIG names another file, which must be there."""
 
-RUNTIMES: Final = ("lean", "crun", "runc", "runsc", "lxc")
-"""Programs whose place can be set."""
+RUNTIMES: Final = ("lean", "crun", "runc", "runsc", "lxc", "docker", "podman")
+"""Programs, and engines, whose place can be set."""
 
 SERVER: Final = "server"
 """The table of `assay serve`, which other commands leave alone."""
@@ -96,7 +96,7 @@ class Document:
                 known = ", ".join(RUNTIMES)
                 raise InvalidInput(f"{self._file}: runtimes.{name}: there are only {known}")
             if not isinstance(program, str) or not program:
-                raise self._wrong(f"runtimes.{name}", "a program's name or path")
+                raise self._wrong(f"runtimes.{name}", "a program's name or path, or an address")
         return dict(table)
 
     def refuse_unknown(self) -> None:

@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from typing import Final
 
 from assay.config.document import CONFIGURATION, RUNTIMES, SERVER, Document
 from assay.domain.devices import AllowedDevices
 from assay.domain.errors import InvalidInput
+
+_ADDRESSES: Final = {"docker": "DOCKER_HOST", "podman": "CONTAINER_HOST"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,6 +32,8 @@ class Settings:
     |                  | ASSAY_RUNC         | runtimes.runc   | runc, on PATH            |
     |                  | ASSAY_RUNSC        | runtimes.runsc  | runsc, on PATH           |
     |                  | ASSAY_LXC          | runtimes.lxc    | lxc-start, on PATH       |
+    |                  | ASSAY_DOCKER       | runtimes.docker | DOCKER_HOST, or its own  |
+    |                  | ASSAY_PODMAN       | runtimes.podman | CONTAINER_HOST, likewise |
 
     Who isn't root has $XDG_RUNTIME_DIR/assay in the place of /run/assay, and
     $XDG_DATA_HOME/assay/images (~/.local/share/assay/images) in that of /var/lib/assay/images.
@@ -45,7 +50,7 @@ class Settings:
     devices: AllowedDevices = field(default_factory=AllowedDevices)
     """Devices of this machine that environments may have."""
     runtimes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    """By driver: the program to call instead of the one on PATH."""
+    """By driver: the program to call instead of the one on PATH, or where its engine listens."""
 
 
 def read_settings(
@@ -64,7 +69,7 @@ def read_settings(
     named = tuple(filter(None, variables.get("ASSAY_ENVIRONMENTS", "").split(os.pathsep)))
     written = document.paths("environments")
     folders = _paths(environments) or _paths(named) or written
-    runtimes = {**document.runtimes(), **_runtimes_of(variables)}
+    runtimes = {**_engines_of(variables), **document.runtimes(), **_runtimes_of(variables)}
     settings = Settings(
         state=_path(found_state) if found_state else default_state(variables),
         images=_path(found_images) if found_images else _default_images(variables),
@@ -91,6 +96,11 @@ def _devices(named: str, document: Document) -> AllowedDevices:
 def _runtimes_of(variables: Mapping[str, str]) -> dict[str, str]:
     found = {name: variables.get(f"ASSAY_{name.upper()}", "") for name in RUNTIMES}
     return {name: program for name, program in found.items() if program}
+
+
+def _engines_of(variables: Mapping[str, str]) -> dict[str, str]:
+    """Where engines listen by the variables of their own."""
+    return {name: variables[key] for name, key in _ADDRESSES.items() if variables.get(key)}
 
 
 def default_state(variables: Mapping[str, str]) -> Path:

@@ -127,6 +127,9 @@ class Capabilities:
     missed, and a program that makes many of them ends at its wall time only."""
     own_devices: bool = True
     """Its /dev/null and the like are not the host's, whose locks everybody would see."""
+    own_users: bool = True
+    """What the kernel counts for a user (queued signals, descriptors in flight) it counts for each
+    sandbox. Otherwise they have their users in common, and one can take all that there is."""
     network_off: bool = True
     network_on: bool = False
     own_kernel: bool = False

@@ -23,6 +23,7 @@ _WAIT_FOR_ANY_KIND = 0x40000000
 _NS_GET_PARENT = 0xB702
 _PR_SET_DUMPABLE = 4
 _SETRESUID = {"x86_64": 117, "aarch64": 147}
+_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _MNT_DETACH = 2
 _UMOUNT_NOFOLLOW = 8
 
@@ -30,6 +31,7 @@ _UMOUNT_NOFOLLOW = 8
 _OPEN_TREE, _MOVE_MOUNT, _OPENAT2, _MOUNT_SETATTR = 428, 429, 437, 442
 _AT_FDCWD = -100
 _AT_EMPTY_PATH = 0x1000
+_AT_RECURSIVE = 0x8000
 _OPEN_TREE_CLONE = 1
 _MOVE_MOUNT_F_EMPTY_PATH = 4
 _MOUNT_ATTR_IDMAP = 0x00100000
@@ -196,6 +198,30 @@ def mount_owned(source: Path, target: Path, owners: int) -> None:
         _descriptor(_MOVE_MOUNT, tree, b"", _AT_FDCWD, place, _MOVE_MOUNT_F_EMPTY_PATH)
     finally:
         os.close(tree)
+
+
+def copy_mounts(source: Path) -> int:
+    """A descriptor of a copy of a tree of mounts, for whatever mount namespace."""
+    flags = _OPEN_TREE_CLONE | _AT_RECURSIVE | os.O_CLOEXEC
+    return _descriptor(_OPEN_TREE, _AT_FDCWD, os.fsencode(source), flags)
+
+
+def attach_mounts(mounts: int, target: Path) -> None:
+    """Put such a copy at a path of the calling thread's mount namespace."""
+    place = os.fsencode(target)
+    _descriptor(_MOVE_MOUNT, mounts, b"", _AT_FDCWD, place, _MOVE_MOUNT_F_EMPTY_PATH)
+
+
+def change_root(root: Path) -> None:
+    """Make a mounted folder the root of the calling thread's mount namespace.
+
+    That is the root, too, of all processes there whose root was the namespace's; what was mounted
+    at the old one is gone.
+    """
+    os.chdir(root)
+    number = ctypes.c_long(_PIVOT_ROOT[os.uname().machine])
+    _check(_libc().syscall(number, b".", b"."), f"pivot_root {root}")
+    _check(_libc().umount2(b".", _MNT_DETACH), f"leave the root before {root}")
 
 
 class _HowToOpen(ctypes.Structure):

@@ -65,7 +65,7 @@ def hide(pid: int, targets: Iterable[Path]) -> None:
 
     For a launcher's thread, which comes back to its own namespace.
     """
-    with _mounts_of(pid):
+    with mounts_of(pid):
         for target in targets:
             kernel.detach(target)
 
@@ -77,7 +77,7 @@ def close_folder(pid: int, target: str) -> None:
     """
     folder = os.open(f"/proc/{pid}/root{target}", os.O_PATH | os.O_CLOEXEC)
     try:
-        with _mounts_of(pid):
+        with mounts_of(pid):
             os.fchdir(folder)
             flags = MountFlag.NOSUID | MountFlag.NODEV | MountFlag.RDONLY
             kernel.mount("none", Path(), flags=MountFlag.REMOUNT | MountFlag.BIND | flags)
@@ -95,7 +95,8 @@ def limit_network(pid: int) -> None:
             Path("/proc/sys", *name.split(".")).write_text(value)
 
 
-def _mounts_of(pid: int) -> contextlib.AbstractContextManager[None]:
+def mounts_of(pid: int) -> contextlib.AbstractContextManager[None]:
+    """Be in the mount namespace of a process; for a launcher's thread."""
     return _namespace_of(pid, "mnt", kernel.enter_mounts)
 
 

@@ -86,7 +86,7 @@ def _from_one_on(extents: Sequence[tuple[int, int, int]]) -> int:
 
 def host_id(first: int, user: int) -> int:
     """Who the user of a sandbox is for us, where the sandbox's root is `first`."""
-    if first > WIDTH:
+    if first == 0 or first > WIDTH:  # 0: there is no user namespace
         return first + user
     return 1 + (first - 1 + user) % WIDTH
 

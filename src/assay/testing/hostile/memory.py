@@ -38,6 +38,8 @@ _OBJECTS = (
     "pty", "aio", "pagetables", "mappings", "locks", "dentries", "posix-timers", "signals",
     "shmfile", "locked", "tcp", "udp",
 )  # fmt: skip
+_OF_USERS = frozenset(("rights", "posix-timers", "signals"))
+"""What the kernel counts for a user, and not for a group."""
 _HOST_SLACK = 300 * MIB
 _HOARDS_SECONDS = 1.2
 
@@ -80,6 +82,7 @@ def _add_hoard(kind: str) -> None:
         run,
         "memory_limit",
         "process_limit",
+        *(("own_users",) if kind in _OF_USERS else ()),
     )
 
 

@@ -1,0 +1,214 @@
+"""Requests to a container engine, by the version of its API that all of today's know."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+from assay.domain.errors import CreateTimeout, DiskFull, DriverUnavailable, RuntimeFailed
+from assay.drivers.engine.product import Product
+
+API: Final = "v1.41"
+_SECONDS: Final = 30.0
+_MOST_BYTES: Final = 16 * 1024 * 1024
+"""Of an answer; a list of 1,000 containers has 2 MB."""
+_NOT_MODIFIED: Final = 304
+_NOT_FOUND: Final = 404
+_FULL: Final = ("no space left on device", "disk quota exceeded")
+
+Parameters = Mapping[str, str | int]
+
+
+class NotThere(RuntimeFailed):
+    """The engine does not know the container or image of that name."""
+
+
+class Engine:
+    """One engine at a UNIX socket, asked from the calling thread; a connection for each request.
+
+    `seconds` is how long it may take to answer. What it says is taken for input: its size is
+    limited, and so is the time; nothing of it is a path or a command.
+    """
+
+    def __init__(self, product: Product, socket_path: Path, *, seconds: float = _SECONDS) -> None:
+        self.product = product
+        self.socket_path = socket_path
+        self._seconds = seconds
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        parameters: Parameters | None = None,
+    ) -> Any:
+        """The engine's answer, parsed. `body` is data, or bytes of an archive.
+
+        Raises NotThere, DiskFull, RuntimeFailed, DriverUnavailable where nobody listens, or
+        CreateTimeout when there is no answer in time.
+        """
+        target = f"/{API}{path}"
+        if parameters:
+            target += f"?{urlencode(parameters)}"
+        if isinstance(body, bytes):
+            content, kind = body, "application/x-tar"
+        else:
+            content = b"" if body is None else json.dumps(body).encode()
+            kind = "application/json"
+        with self._explained(method, path):
+            status, answer = self._exchange(method, target, content, kind)
+        if status >= 400:
+            raise self._refusal(status, answer)
+        return _parsed(answer) if status != _NOT_MODIFIED else None
+
+    def _exchange(self, method: str, target: str, content: bytes, kind: str) -> tuple[int, bytes]:
+        connection = _Connection(self.socket_path, self._seconds)
+        try:
+            headers = {"Content-Type": kind, "Connection": "close"}
+            connection.request(method, target, content, headers)
+            response = connection.getresponse()
+            answer = response.read(_MOST_BYTES + 1)
+        finally:
+            connection.close()
+        if len(answer) > _MOST_BYTES or response.length:
+            raise ValueError("its answer is too long, or not whole")
+        return response.status, answer
+
+    @contextlib.contextmanager
+    def _explained(self, method: str, path: str) -> Iterator[None]:
+        name, place = self.product.name, self.socket_path
+        try:
+            yield
+        except (FileNotFoundError, ConnectionRefusedError) as error:
+            raise DriverUnavailable(
+                f"no {name} listens at {place}: {self.product.remedy}, or say where it does in"
+                f" {self.product.variable}",
+                detail=str(error),
+            ) from error
+        except PermissionError as error:
+            raise DriverUnavailable(f"{place} is closed to this user; try sudo") from error
+        except TimeoutError as error:
+            raise CreateTimeout(
+                f"{name} at {place} did not answer in {self._seconds:g} s; it may hang:"
+                f" {self.product.start.replace(' start ', ' restart ')}",
+                detail=f"{method} {path}",
+            ) from error
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise DriverUnavailable(
+                f"{name} at {place} broke off; it may have been stopped",
+                detail=f"{method} {path}: {error!r}",
+            ) from error
+
+    def _refusal(self, status: int, answer: bytes) -> RuntimeFailed | DiskFull:
+        said = _message(answer)
+        if any(words in said.lower() for words in _FULL):
+            return DiskFull(f"{self.product.name} has no room left on its disk", detail=said)
+        kind = NotThere if status == _NOT_FOUND else RuntimeFailed
+        return kind(
+            f"{self.product.name} could not do it; `assay doctor` looks for the cause",
+            detail=f"{status}: {said}",
+        )
+
+    # --- what is asked for -----------------------------------------------------------------------
+
+    def version(self) -> Mapping[str, Any]:
+        """Its versions."""
+        return _object(self.ask("GET", "/version"))
+
+    def runtimes(self) -> frozenset[str]:
+        """The names of the OCI runtimes that it is configured with; empty if it doesn't say."""
+        found = _object(self.ask("GET", "/info")).get("Runtimes")
+        return frozenset(found) if isinstance(found, dict) else frozenset()
+
+    def has_image(self, name: str) -> bool:
+        """Whether it has an image of this name."""
+        try:
+            self.ask("GET", f"/images/{quote(name, safe='')}/json")
+        except NotThere:
+            return False
+        return True
+
+    def import_image(self, name: str, archive: bytes) -> None:
+        """Make an image of the files of an archive."""
+        # Podman 4 takes no notice of `tag`.
+        parameters = {"fromSrc": "-", "repo": name}
+        self.ask("POST", "/images/create", archive, parameters=parameters)
+
+    def create(self, name: str, configuration: Mapping[str, Any]) -> None:
+        """Make a container."""
+        self.ask("POST", "/containers/create", configuration, parameters={"name": name})
+
+    def start(self, name: str) -> None:
+        """Start it."""
+        self.ask("POST", f"/containers/{quote(name)}/start")
+
+    def inspect(self, name: str) -> Mapping[str, Any]:
+        """All that the engine knows of a container."""
+        return _object(self.ask("GET", f"/containers/{quote(name)}/json"))
+
+    def remove(self, name: str) -> None:
+        """End a container and remove it. One that is not there is no error."""
+        with contextlib.suppress(NotThere):
+            self.ask("DELETE", f"/containers/{quote(name)}", parameters={"force": 1, "v": 1})
+
+    def named(self, label: str, value: str) -> list[str]:
+        """The names of all containers with a label, running or not."""
+        filters = json.dumps({"label": [f"{label}={value}"]})
+        found = self.ask("GET", "/containers/json", parameters={"all": 1, "filters": filters})
+        names = (each.get("Names") or [""] for each in found or () if isinstance(each, dict))
+        return [str(first[0]).removeprefix("/") for first in names]
+
+    def words(self, name: str) -> str:
+        """The end of what a container's process 1 has said."""
+        parameters = {"stdout": 1, "stderr": 1, "tail": 20}
+        try:
+            said = self.ask("GET", f"/containers/{quote(name)}/logs", parameters=parameters)
+        except (RuntimeFailed, DriverUnavailable, CreateTimeout, DiskFull):
+            return ""
+        return said[-4096:] if isinstance(said, str) else ""
+
+
+class _Connection(http.client.HTTPConnection):
+    """HTTP over a UNIX socket."""
+
+    def __init__(self, path: Path, seconds: float) -> None:
+        super().__init__("engine", timeout=seconds)
+        self._path = path
+
+    def connect(self) -> None:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.settimeout(self.timeout)
+            connection.connect(str(self._path))
+        except BaseException:
+            connection.close()
+            raise
+        self.sock = connection
+
+
+def _parsed(answer: bytes) -> Any:
+    """Data, where it is any; else text."""
+    if not answer:
+        return None
+    try:
+        return json.loads(answer)
+    except ValueError:
+        return answer.decode(errors="replace")
+
+
+def _message(answer: bytes) -> str:
+    said = _parsed(answer)
+    if isinstance(said, dict):
+        said = said.get("message") or said.get("cause")
+    return str(said)[:500]
+
+
+def _object(answer: Any) -> Mapping[str, Any]:
+    return answer if isinstance(answer, dict) else {}

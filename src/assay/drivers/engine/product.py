@@ -1,0 +1,53 @@
+"""Engines as data: where each listens, and how to get it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+_UNIX: Final = "unix://"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Product:
+    """An engine that speaks Docker's API, version 1.41."""
+
+    name: str
+    """The driver's name, too."""
+    variable: str
+    """Of the environment, that says where it listens."""
+    usual: str
+    """Where it listens if that says nothing."""
+    package: str
+    """Debian's package of it."""
+    start: str
+    """The command that starts it."""
+    runtimes: str
+    """Where its OCI runtimes are configured."""
+    keeps_to_group: bool = True
+    """Whether a group that it is given for a container holds that and nothing else. Podman puts a
+    process of its own beside it, which must not end before it has seen the container's end."""
+    filter_in_file: bool = False
+    """Whether it reads the filter of system calls in a file, rather than be told what it is."""
+
+    @property
+    def remedy(self) -> str:
+        """The command that installs and starts it."""
+        return f"apt-get install {self.package} && {self.start}"
+
+    def configure(self, runtime: str) -> str:
+        """How to make a runtime known to it."""
+        return f"name {runtime}'s program in {self.runtimes}, and start {self.name} anew"
+
+
+DOCKER: Final = Product(
+    name="docker", variable="DOCKER_HOST", usual=f"{_UNIX}/var/run/docker.sock",
+    package="docker.io", start="systemctl start docker",
+    runtimes='/etc/docker/daemon.json, "runtimes"',
+)  # fmt: skip
+PODMAN: Final = Product(
+    name="podman", variable="CONTAINER_HOST", usual=f"{_UNIX}/run/podman/podman.sock",
+    package="podman", start="systemctl start podman.socket",
+    runtimes="/etc/containers/containers.conf, [engine.runtimes]",
+    keeps_to_group=False, filter_in_file=True,
+)  # fmt: skip

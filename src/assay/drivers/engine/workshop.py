@@ -1,0 +1,237 @@
+"""Makes and removes sandboxes by an engine of this machine, step by step, in the calling thread."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Iterator
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Final
+
+from assay.domain.errors import AssayError, DriverUnavailable, RuntimeFailed
+from assay.driver.port import Capabilities, Sandbox, SandboxSpec
+from assay.drivers.engine.container import STATE, Plan, configuration, profile
+from assay.drivers.engine.engine import Engine, NotThere
+from assay.drivers.engine.interior import furnish, open_gate
+from assay.drivers.engine.seed import Seed, seed
+from assay.drivers.linux.cgroups import PARENT
+from assay.drivers.linux.dial import wait_until_listening
+from assay.drivers.linux.folder import SandboxFolder, is_id
+from assay.drivers.linux.launcher import Launcher, hide
+from assay.drivers.linux.performer import stage
+from assay.drivers.linux.process import Process
+from assay.drivers.linux.stage import devices, staged
+from assay.drivers.linux.workshop import Workshop
+
+ROOT: Final = 0
+"""Containers have no user namespace: their root is the machine's, without its capabilities."""
+_ATTEMPTS_TO_REMOVE: Final = 40
+_SECONDS_BETWEEN_ATTEMPTS: Final = 0.25
+
+
+class EngineWorkshop(Workshop[SandboxFolder]):
+    """The engine makes a container around the agent; what is in it, and its groups, we do."""
+
+    def __init__(
+        self, *, name: str, engine: Engine, runtime: str, state: Path, agent: Path
+    ) -> None:
+        super().__init__(name=name, state=state, agent=agent, first_user=ROOT, kind=SandboxFolder)
+        self.engine = engine
+        self.runtime = runtime
+        self.mark = hashlib.sha256(f"{state}\0{name}".encode()).hexdigest()[:16]
+        """Of all containers of this driver and state folder."""
+        self._seeding = threading.Lock()
+
+    @cached_property
+    def _launcher(self) -> Launcher:
+        # One thread will do: the engine takes a hundred times as long as this.
+        return Launcher(partial(self.groups.view, whole=True), 1)
+
+    @cached_property
+    def _seed(self) -> Seed:
+        return seed(self._agent)
+
+    @cached_property
+    def _parent(self) -> str:
+        """Above a container's group, where the engine makes groups itself, as we do.
+
+        One that has systemd make them wants a slice's name there, and is left to its own.
+        """
+        if not self.engine.product.keeps_to_group:
+            return ""
+        info = self.engine.ask("GET", "/info")
+        driver = info.get("CgroupDriver") if isinstance(info, dict) else None
+        return f"/{PARENT}" if driver == "cgroupfs" else ""
+
+    def capabilities(self) -> Capabilities:
+        """What can be done here."""
+        return self._counted(Capabilities(own_users=False))
+
+    def close(self) -> None:
+        """Let go of everything but the sandboxes."""
+        if "_launcher" in self.__dict__:
+            self._launcher.close()
+        super().close()
+
+    # --- making ----------------------------------------------------------------------------------
+
+    def make(self, sandbox_id: str, spec: SandboxSpec, abandoned: threading.Event) -> Sandbox:
+        """Make a sandbox whose agent accepts connections; on any failure nothing is left."""
+        if self.ids.rootless:
+            raise DriverUnavailable(f"the driver {self.name} needs root; try sudo")
+        with (
+            self._undone(sandbox_id),
+            self.sandboxes.making(sandbox_id) as (folder, _),
+            self._with_its_words(sandbox_id),
+        ):
+            process = self._start(folder, spec)
+            self._open(process, folder, spec)
+            wait_until_listening(process, folder, abandoned)
+            self._protect(process, sandbox_id)
+        facts = self._facts(folder, spec, process, ROOT, owners=True)
+        return Sandbox(id=sandbox_id, facts=facts | {"container": sandbox_id})
+
+    @contextlib.contextmanager
+    def _with_its_words(self, sandbox_id: str) -> Iterator[None]:
+        """What the agent had to say belongs to an error's detail."""
+        try:
+            yield
+        except RuntimeFailed as error:
+            words = self.engine.words(sandbox_id)
+            raise RuntimeFailed(error.message, detail=f"{error.detail}\n{words}".strip()) from error
+
+    def _start(self, folder: SandboxFolder, spec: SandboxSpec) -> Process:
+        folder.note_image(spec.root.digest)
+        self.groups.make(folder.id, ROOT)
+        self.groups.limit(folder.id, spec.limits, ROOT)
+        body = configuration(self._plan(folder.id, spec))
+        try:
+            self.engine.create(folder.id, body)
+        except NotThere:  # somebody has removed the image meanwhile, or we are the first
+            self._plant()
+            self.engine.create(folder.id, body)
+        self.engine.start(folder.id)
+        process = self._process_of(folder.id)
+        folder.note_process(process)
+        return process
+
+    def _plan(self, sandbox_id: str, spec: SandboxSpec) -> Plan:
+        return Plan(
+            image=self._seed.name,
+            runtime=self.runtime,
+            parent=f"{self._parent}/{sandbox_id}" if self._parent else "",
+            filter=self._filter,
+            unclaimed_seconds=spec.unclaimed_seconds,
+            labels={STATE: self.mark},
+        )
+
+    @cached_property
+    def _filter(self) -> str:
+        """The profile, or the path of a file with it, which its content names."""
+        content = profile()
+        if not self.engine.product.filter_in_file:
+            return content
+        named = hashlib.sha256(content.encode()).hexdigest()[:16]
+        file = self._state / "filters" / f"{named}.json"
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        draft = file.with_name(f".{named}-{os.getpid()}-{threading.get_ident()}")
+        draft.write_text(content)
+        draft.replace(file)
+        return str(file)
+
+    def _plant(self) -> None:
+        with self._seeding:
+            if not self.engine.has_image(self._seed.name):
+                self.engine.import_image(self._seed.name, self._seed.archive)
+
+    def _process_of(self, sandbox_id: str) -> Process:
+        """Process 1, if it is what the engine says: on this machine, alone in a namespace."""
+        state = self.engine.inspect(sandbox_id).get("State")
+        pid = state.get("Pid") if isinstance(state, dict) else None
+        process = Process.find(pid) if isinstance(pid, int) and pid > 1 else None
+        if process is None:
+            raise RuntimeFailed("the agent ended as soon as it was started")
+        if not _is_first_of_its_own(process.pid):
+            raise RuntimeFailed(
+                "the container's process is none of this machine's kernel; this driver needs an"
+                " engine here, and a runtime that uses this kernel (runc, crun)"
+            )
+        return process
+
+    def _open(self, process: Process, folder: SandboxFolder, spec: SandboxSpec) -> None:
+        gate = open_gate(process)
+        try:
+            self.groups.place(folder.id, process.pid, ROOT)
+            self._launcher.submit(lambda: self._furnish(process, folder, spec)).result()
+            os.write(gate, spec.secret.reveal())
+        except ProcessLookupError:
+            raise RuntimeFailed("the agent ended before it began") from None
+        finally:
+            os.close(gate)
+
+    def _furnish(self, process: Process, folder: SandboxFolder, spec: SandboxSpec) -> None:
+        shown = staged(spec, self._installed_agent, ROOT, rootless=False)
+        with stage([*devices(rootless=False), *shown.steps]):
+            binds = [*shown.binds, *self.groups.binds(folder.id)]
+            furnish(process, Path(shown.root), binds)
+
+    def _protect(self, process: Process, sandbox_id: str) -> None:
+        """The agent has its groups open by now; nobody else in the sandbox may reach them."""
+        targets = [Path(bind.target) for bind in self.groups.binds(sandbox_id)]
+        self._launcher.submit(lambda: hide(process.pid, targets)).result()
+
+    # --- removing --------------------------------------------------------------------------------
+
+    def strays(self) -> list[str]:
+        """The engine's containers of this driver, with a folder or (of a create that was given up,
+        and done by the engine later) without. None of them where it doesn't answer.
+        """
+        with contextlib.suppress(AssayError):
+            return [name for name in self.engine.named(STATE, self.mark) if is_id(name)]
+        return []
+
+    def remove(self, sandbox_id: str) -> None:
+        """Remove all that belongs to a sandbox, whatever there is of it; the folder goes last."""
+        with self.sandboxes.locked(sandbox_id) as folder:
+            if folder is not None:
+                self._remove(folder)
+            else:
+                self._remove_container(sandbox_id)
+
+    def _remove(self, folder: SandboxFolder) -> None:
+        try:
+            self._remove_container(folder.id)
+        finally:
+            # Even where the engine is gone or hangs, nothing of the sandbox goes on.
+            self.groups.remove(folder.id, folder.process())
+        folder.remove()
+
+    def _remove_container(self, name: str) -> None:
+        for attempt in range(1, _ATTEMPTS_TO_REMOVE + 1):
+            try:
+                self.engine.remove(name)
+                return
+            except RuntimeFailed:  # somebody else is at it, say
+                if attempt == _ATTEMPTS_TO_REMOVE:
+                    raise
+            time.sleep(_SECONDS_BETWEEN_ATTEMPTS)
+
+
+def _is_first_of_its_own(pid: int) -> bool:
+    """Whether a process is number 1 of another namespace of processes, and has mounts of its own.
+
+    An engine that is elsewhere tells numbers that are somebody else's here.
+    """
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+        own = Path("/proc/self/ns/mnt").readlink() != Path(f"/proc/{pid}/ns/mnt").readlink()
+    except OSError:
+        return False
+    numbers = next(
+        (line.split()[1:] for line in status.splitlines() if line.startswith("NSpid:")), []
+    )
+    return own and len(numbers) > 1 and numbers[-1] == "1"

@@ -1,0 +1,71 @@
+"""Engines of the tests' own, and a check after each test that nothing of a sandbox is left."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from engine_daemon import PROGRAMS, Daemon, running
+
+from assay.driver.port import RootFilesystem, SandboxSpec, Secret
+from assay.testing import bare_root
+
+
+def need(name: str) -> None:
+    """Skip at home what isn't installed; where CI says that all is, fail."""
+    missing = [each for each in (PROGRAMS[name], "crun", "ip") if shutil.which(each) is None]
+    if missing or os.geteuid() != 0:
+        reason = f"{name} needs root and {', '.join(missing) or 'nothing else'}"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def docker() -> Iterator[Daemon]:
+    need("docker")
+    with running("docker") as daemon:
+        yield daemon
+
+
+@pytest.fixture(scope="session")
+def podman() -> Iterator[Daemon]:
+    need("podman")
+    with running("podman") as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def own_docker() -> Iterator[Daemon]:
+    """One that a test may break."""
+    need("docker")
+    with running("docker", megabytes=64) as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def state() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="assay-engine-"))
+    try:
+        yield folder
+        assert list(folder.glob("*/sandboxes/*")) == []
+        assert str(folder) not in Path("/proc/self/mountinfo").read_text()
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> RootFilesystem:
+    return bare_root(tmp_path)
+
+
+@pytest.fixture
+def spec(root: RootFilesystem) -> SandboxSpec:
+    return SandboxSpec(root=root, secret=Secret(secrets.token_bytes(32)))
