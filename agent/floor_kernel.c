@@ -39,7 +39,7 @@ static _Noreturn void become(const char *root, const char *source, const char *t
     int bad = read(ready, &byte, 1) != 1 ||
               mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
               mount(root, root, NULL, MS_BIND, NULL) < 0 || chdir(root) < 0 ||
-              mount(source, target, NULL, MS_BIND, NULL) < 0 ||
+              mount(source, target, NULL, MS_BIND | MS_REC, NULL) < 0 ||
               mount("proc", "proc", "proc", 0, NULL) < 0 ||
               mount("tmp", "tmp", "tmpfs", 0, NULL) < 0 ||
               syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0;

@@ -6,11 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from assay.doctor.facts import DeviceFacts, Machine
-from assay.doctor.findings import Finding, note, ok, warning
-
-_UNVERIFIED: Final = "nvidia.com/"
-"""Devices that nobody has tried Assay with."""
-
+from assay.doctor.findings import Finding, ok, warning
 
 def allowed(machine: Machine) -> Iterator[Finding]:
     """Each of them, whether it is there and can be shown."""
@@ -27,8 +23,6 @@ def _one(device: DeviceFacts) -> Finding:
     said = f"{device.name}: can be shown in sandboxes"
     if device.left_out:
         said += f", without {'; '.join(device.left_out)}"
-    if device.name.startswith(_UNVERIFIED):
-        return note("devices", f"{said}. Unverified: Assay has not been tried with such a GPU yet")
     return ok("devices", said)
 
 

@@ -35,7 +35,8 @@ def missing_of(mounts: Sequence[Mount], root: RootFilesystem) -> Iterator[Mount]
         elif not _is_same(covering[-1], mount):
             if not _in(covering[-1], target).exists():
                 raise DeviceUnavailable(
-                    f"a device brings {target}, for which this image has no place"
+                    f"a device brings {target}, for which this image has no place:"
+                    " let its specification name a folder that is there as containerPath"
                 )
             yield mount
 
