@@ -41,6 +41,7 @@ from assay.driver.port import (
 from assay.drivers.alone import BubblewrapAlone, LxcAlone
 from assay.drivers.alone.crowd import Crowd
 from assay.drivers.fake import FakeDriver
+from assay.drivers.fake.process import Process
 
 ROOT = RootFilesystem(digest="none", path=Path("/"))
 QUICKEST = Plan(at_once={1: 2, 3: 1}, cycles=1)
@@ -100,11 +101,13 @@ def test_who_can_have_twenty_is_asked_for_twenty_instead_of_a_hundred() -> None:
 
 
 def test_the_whole_table_of_ten_technologies_is_expected_within_twenty_minutes() -> None:
-    docker, podman = Trial(create=0.3, destroy=0.1), Trial(create=0.12, destroy=0.2)
-    local, gvisor = Trial(create=0.03, destroy=0.01), Trial(create=0.25, destroy=1.5)
-    machine = Trial(create=0.6, destroy=0.1, most=20)
+    docker = Trial(create=0.3, destroy=0.1, work=2.0)
+    podman = Trial(create=0.12, destroy=0.2, work=2.0)
+    local = Trial(create=0.03, destroy=0.01, work=0.6)
+    gvisor = Trial(create=0.25, destroy=1.5, work=8.0)
+    machine = Trial(create=0.6, destroy=0.1, most=20, work=60.0)
     everybody = [*[local] * 4, gvisor, *[docker] * 3, podman, machine]
-    seconds = expected_seconds(FULL, everybody, work_seconds=1.0)
+    seconds = expected_seconds(FULL, everybody)
     assert 120 < seconds < 20 * 60
     assert in_words(seconds) == f"about {seconds / 60:.0f} minutes"
     assert in_words(20) == "less than a minute"
@@ -255,6 +258,19 @@ async def test_more_than_one_can_have_is_a_limit_of_resources() -> None:
     limit = [each for each in found.remarks if each.kind == "resource limit"]
     assert [(each.what, each.reason) for each in limit] == [("3 at once", "too hot")]
     assert "2 at once: all idle" in {each.name for each in found.figures}
+
+
+async def test_who_is_slow_lives_fewer_times_and_that_is_said() -> None:
+    async def python(process: Process) -> None:
+        await process.sleep(0.01)
+
+    driver = FakeDriver({"python3": python})
+    plan = replace(QUICKEST, cycles=3, seconds_for_lives=0.001)
+    found = await measure([Subject(driver=driver, root=ROOT)], plan=plan, progress=quiet)
+    hello = next(each for each in found.figures if each.name == "hello world: whole")
+    assert len(hello.measured.samples) == 1
+    fewer = {each.what: each.reason for each in found.remarks if each.kind == "fewer rounds"}
+    assert fewer["hello world"].startswith("1 of 3")
 
 
 # --- technologies without us ----------------------------------------------------------------------

@@ -16,8 +16,8 @@ from typing import Final
 _PROC: Final = Path("/proc")
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 _STILL_BYTES: Final = 1024 * 1024
-_SECONDS_TO_SETTLE: Final = 4.0
-_SECONDS_BETWEEN_LOOKS: Final = 0.5
+_SECONDS_TO_SETTLE: Final = 3.0
+_SECONDS_BETWEEN_LOOKS: Final = 0.3
 
 
 def available_bytes() -> int:
@@ -28,7 +28,7 @@ def available_bytes() -> int:
 async def settled_available_bytes() -> int:
     """The same once it stands still, for the kernel frees what has ended seconds later.
 
-    On a machine that never rests: what it is after four seconds.
+    On a machine that never rests: what it is after three seconds.
     """
     available = available_bytes()
     for _ in range(round(_SECONDS_TO_SETTLE / _SECONDS_BETWEEN_LOOKS)):

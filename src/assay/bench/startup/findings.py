@@ -33,6 +33,7 @@ WHOLE: Final = "whole"
 RESOURCE_LIMIT: Final = "resource limit"
 FAILED: Final = "failed"
 LEFT_OUT: Final = "left out"
+FEWER: Final = "fewer rounds"
 ANOTHER_IMAGE: Final = "another image"
 _PROMISED_AT_ONCE: Final = 100
 _PROMISED_SECONDS: Final = 0.2

@@ -22,6 +22,8 @@ class Plan:
     """Sandboxes requested at once -> rounds."""
     cycles: int
     """Lives with each of the workloads."""
+    seconds_for_lives: float = 120.0
+    """Of one technology, with all works: who is slower than that lives fewer times."""
 
     @property
     def largest(self) -> int:
@@ -52,19 +54,19 @@ class Trial:
     create: float
     destroy: float
     most: int | None = None
-    cycles: bool = True
-    """Whether lives are measured of it, too."""
+    work: float = 0.0
+    """A life with each of the workloads; 0 for who has none."""
 
 
-def expected_seconds(plan: Plan, trials: Sequence[Trial], work_seconds: float) -> float:
-    """About how long all of it takes; `work_seconds` for one round of all workloads.
+def expected_seconds(plan: Plan, trials: Sequence[Trial]) -> float:
+    """About how long all of it takes.
 
     Many at once take their time from one another on as many processors as there are.
     """
-    return sum(_of_one(plan, trial, work_seconds) for trial in trials)
+    return sum(_of_one(plan, trial) for trial in trials)
 
 
-def _of_one(plan: Plan, trial: Trial, work_seconds: float) -> float:
+def _of_one(plan: Plan, trial: Trial) -> float:
     seconds = 0.0
     amounts = plan.amounts_for(trial.most)
     for count in amounts:
@@ -72,9 +74,7 @@ def _of_one(plan: Plan, trial: Trial, work_seconds: float) -> float:
         destroy = trial.destroy * max(1.0, count / _REMOVED_AT_ONCE)
         weigh = _SECONDS_TO_WEIGH if count == amounts[-1] else 0.0
         seconds += plan.rounds_of(count) * (create + destroy + weigh)
-    if trial.cycles:
-        seconds += plan.cycles * (work_seconds + 4 * (trial.create + trial.destroy))
-    return seconds
+    return seconds + min(plan.cycles * trial.work, plan.seconds_for_lives + trial.work)
 
 
 def in_words(seconds: float) -> str:

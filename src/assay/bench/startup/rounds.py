@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -15,6 +15,7 @@ from assay.bench.startup.cycles import live
 from assay.bench.startup.findings import (
     ANOTHER_IMAGE,
     FAILED,
+    FEWER,
     LEFT_OUT,
     RESOURCE_LIMIT,
     Findings,
@@ -87,26 +88,25 @@ class _Table:
 
     async def try_each(self) -> float:
         """The first sandbox finds nothing in the caches, and does not count; seconds for all."""
-        trials, work = [], 0.0
+        trials = []
         everybody = list(self.entrants)
         for number, entrant in enumerate(everybody):
             with self._noting(entrant.name, "") as failed:
                 async with asyncio.timeout(_SECONDS_FOR_A_ROUND):
                     first = await entrant.round(1, weigh=False)
-                    trials.append(
-                        Trial(
-                            create=first.answered or first.idle, destroy=first.gone,
-                            most=entrant.most, cycles=isinstance(entrant, DriversCrowds),
-                        )
-                    )  # fmt: skip
-                    work += await self._try_work(entrant)
+                trials.append(
+                    Trial(
+                        create=first.answered or first.idle, destroy=first.gone,
+                        most=entrant.most, work=await self._try_work(entrant),
+                    )
+                )  # fmt: skip
             if failed:
                 self._dismiss(entrant)
                 if not isinstance(entrant, DriversCrowds):  # nobody has asked for it by name
                     self.found.remarks[-1] = replace(self.found.remarks[-1], kind=LEFT_OUT)
             self._progress("the first of each", number + 1, len(everybody))
         self._note_differences()
-        return expected_seconds(self._plan, trials, work / max(1, len(self._subjects)))
+        return expected_seconds(self._plan, trials)
 
     async def _try_work(self, entrant: Entrant) -> float:
         if not isinstance(entrant, DriversCrowds):
@@ -114,7 +114,8 @@ class _Table:
         began = time.perf_counter()
         for workload in WORKLOADS:
             with self._noting(entrant.name, workload.name) as failed:
-                await live(entrant.subject, workload)
+                async with asyncio.timeout(_SECONDS_FOR_A_ROUND):
+                    await live(entrant.subject, workload)
             if failed:
                 self._unable.add((entrant.name, workload.name))
         return time.perf_counter() - began
@@ -171,17 +172,30 @@ class _Table:
             each for each in self._subjects if (each.name, workload.name) not in self._unable
         ]
         failures = dict.fromkeys((each.name for each in everybody), 0)
+        spent = dict.fromkeys(failures, 0.0)
+        most = self._plan.seconds_for_lives / len(WORKLOADS)
         for done in range(self._plan.cycles):
             for number, subject in enumerate(everybody):
-                if failures[subject.name] < _FAILURES_MOST:
+                began = time.perf_counter()
+                if failures[subject.name] < _FAILURES_MOST and spent[subject.name] < most:
                     with self._noting(subject.name, workload.name) as failed:
                         await self._life(subject, workload)
                     failures[subject.name] += bool(failed)
+                spent[subject.name] += time.perf_counter() - began
                 self._progress(
                     workload.name,
                     done * len(everybody) + number + 1,
                     self._plan.cycles * len(everybody),
                 )
+        slow = {name: seconds for name, seconds in spent.items() if seconds >= most}
+        self._note_fewer(workload, slow)
+
+    def _note_fewer(self, workload: Workload, spent: Mapping[str, float]) -> None:
+        for name, seconds in spent.items():
+            lived = len(self.found.cycles.get((name, workload.name), ()))
+            if 0 < lived < self._plan.cycles:
+                reason = f"{lived} of {self._plan.cycles}, as they took {seconds:.0f} s"
+                self.found.remark(name, workload.name, FEWER, reason)
 
     async def _life(self, subject: Subject, workload: Workload) -> None:
         await self._settled(1)
