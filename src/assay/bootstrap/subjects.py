@@ -26,7 +26,7 @@ _LOCAL: Final = ("crun", "runc")
 """Besides ours: of these it is promised what an idle sandbox costs."""
 _MODELS: Final = ("fake",)
 """No technologies."""
-_OTHER_RUNTIMES: Final = ("docker:crun", "docker:runsc")
+_OTHER_RUNTIMES: Final = ("docker:crun", "docker:runsc", "docker:io.containerd.kata.v2")
 _SMALL: Final = (
     "its sandboxes are of this machine's Debian packages that Python needs, and those that every"
     " system has: all of /usr would be copied into a disk first"
