@@ -8,6 +8,7 @@ from typing import Final
 from assay.doctor.facts import DeviceFacts, Machine
 from assay.doctor.findings import Finding, ok, warning
 
+
 def allowed(machine: Machine) -> Iterator[Finding]:
     """Each of them, whether it is there and can be shown."""
     if not machine.devices:
