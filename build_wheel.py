@@ -13,7 +13,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-PROGRAMS = ("agent", "floor", "lean", "probe")
+PROGRAMS = ("agent", "floor", "guest", "lean", "probe")
 PLATFORMS = ("manylinux_2_17", "manylinux2014", "musllinux_1_1")
 
 

@@ -76,6 +76,19 @@ def _engine(settings: Settings, name: str, stock: int) -> Driver:
     )
 
 
+def _qemu(settings: Settings, name: str, stock: int) -> Driver:
+    from assay.drivers.microvm import MicroVmDriver, Qemu
+
+    return MicroVmDriver(
+        monitor=Qemu(settings.runtimes.get(name, "")),
+        state=settings.state,
+        disks=settings.images / "disks",
+        agent=program("agent"),
+        guest=program("guest"),
+        kernel=settings.guest_kernel,
+    )
+
+
 def _fake(settings: Settings, name: str, stock: int) -> Driver:
     from assay.drivers.fake import FakeDriver
 
@@ -90,6 +103,7 @@ _FACTORIES: Final[Mapping[str, Callable[[Settings, str, int], Driver]]] = {
     "lxc": _lxc,
     "docker": _engine,
     "podman": _engine,
+    "qemu": _qemu,
     "fake": _fake,
 }
 _ENGINES: Final = ("docker", "podman")

@@ -34,6 +34,8 @@ class Settings:
     |                  | ASSAY_LXC          | runtimes.lxc    | lxc-start, on PATH       |
     |                  | ASSAY_DOCKER       | runtimes.docker | DOCKER_HOST, or its own  |
     |                  | ASSAY_PODMAN       | runtimes.podman | CONTAINER_HOST, likewise |
+    |                  | ASSAY_QEMU         | runtimes.qemu   | qemu-system-…, on PATH   |
+    |                  | ASSAY_GUEST_KERNEL | guest_kernel    | the newest in /boot      |
 
     Who isn't root has $XDG_RUNTIME_DIR/assay in the place of /run/assay, and
     $XDG_DATA_HOME/assay/images (~/.local/share/assay/images) in that of /var/lib/assay/images.
@@ -51,6 +53,8 @@ class Settings:
     """Devices of this machine that environments may have."""
     runtimes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """By driver: the program to call instead of the one on PATH, or where its engine listens."""
+    guest_kernel: str = ""
+    """The kernel that virtual machines run, /somewhere/vmlinuz-RELEASE; "": find one."""
 
 
 def read_settings(
@@ -77,6 +81,8 @@ def read_settings(
         driver=_first(driver, variables.get("ASSAY_DRIVER"), document.text("driver")),
         devices=_devices(variables.get("ASSAY_DEVICES", ""), document),
         runtimes=MappingProxyType(runtimes),
+        guest_kernel=_first(variables.get("ASSAY_GUEST_KERNEL"), document.text("guest_kernel"))
+        or "",
     )
     document.table(SERVER)
     document.refuse_unknown()

@@ -60,7 +60,8 @@ async def try_driver(
 ) -> DriverReport:
     """Make a driver, a sandbox of `root` with it, and run `true`. Never raises.
 
-    Without a root file system it goes by what the driver says of itself.
+    Without a root file system, or where it would have to be copied first, it goes by what the
+    driver says of itself.
     """
     try:
         driver = make(name)
@@ -80,7 +81,7 @@ async def try_driver(
 
 async def _tried(driver: Driver, root: RootFilesystem | None) -> DriverReport:
     health = await driver.probe()
-    if not health.works or root is None:
+    if not health.works or root is None or not driver.capabilities.images_in_place:
         return _report(driver, health, health.works)
     try:
         timings = await _run_true(driver, root)

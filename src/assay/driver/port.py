@@ -153,6 +153,9 @@ class Capabilities:
     """A socket's file can be looked at like any other; otherwise that may end its sandbox."""
     interpreters: bool = True
     """A Python can wait in its sandboxes for the next program (an environment's `preimport`)."""
+    images_in_place: bool = True
+    """An image is shown as it lies on the host. Otherwise the first sandbox of each waits until it
+    has been copied, which for `host`, all of /usr, takes minutes."""
     pause: bool = False
     snapshot: bool = False
     devices: bool = False

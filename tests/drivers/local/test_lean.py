@@ -25,8 +25,9 @@ from assay.domain.command import Command
 from assay.domain.errors import AssayError, RuntimeFailed
 from assay.driver.port import RootFilesystem, SandboxSpec
 from assay.drivers.lean import LeanDriver, stock
-from assay.drivers.lean.plan import Preparation, words
+from assay.drivers.lean.plan import Preparation
 from assay.drivers.linux.driver import LocalDriver
+from assay.drivers.linux.stage import words
 
 pytestmark = pytest.mark.root
 

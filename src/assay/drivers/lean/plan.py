@@ -6,7 +6,6 @@ The steps and what they take are those of `agent/lean.c`, which takes them in th
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -24,9 +23,9 @@ from assay.drivers.linux.confinement import (
 from assay.drivers.linux.devices import folders
 from assay.drivers.linux.kernel import MountFlag
 from assay.drivers.linux.stage import (
-    DEVICES,
     EMPTY,
     NOTHING,
+    OWN_DEVICES,
     STAGE,
     WRITABLE,
     Staged,
@@ -34,20 +33,17 @@ from assay.drivers.linux.stage import (
     devices,
     folder,
     node_steps,
+    own_devices,
     text,
+    words,
 )
 from assay.drivers.linux.users import extents
 
 _SEALED: Final = text(MountFlag.RDONLY | MountFlag.NOSUID | MountFlag.NODEV | MountFlag.NOEXEC)
 _NOWHERE: Final = f"{STAGE}/nothing"
 _PROC: Final = f"{STAGE}/its-proc"
-_DEV: Final = f"{STAGE}/its-dev"
 _LISTENER: Final = f"{WRITABLE}/control/{Path(SOCKET).name}"
 _KEPT: Final = str(sum(1 << number for number in CAPABILITIES.values()))
-_LINKS: Final = {
-    "fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1",
-    "stderr": "/proc/self/fd/2", "ptmx": "pts/ptmx",
-}  # fmt: skip
 
 _FIRST_USER, _IDS = "\1", "\2"
 """What stands in a preparation for what differs from one to the next; no path has it in it."""
@@ -83,35 +79,15 @@ def _preparation(
     yield "put", "/proc/self/oom_score_adj", str(OOM_SCORE)
     yield ("apart",)
     yield from devices(rootless=rootless)
-    yield from _own_devices(rootless=rootless)
+    yield from own_devices(rootless=rootless)
     yield from _own_processes()
     yield "name", HOST_NAME
     yield ("loopback",)
     yield "core", str(CORE_BYTES)
     yield ("session",)
-    yield "input", f"{_DEV}/null"
+    yield "input", f"{OWN_DEVICES}/null"
     yield from (("groups", each) for each in learners)
     yield ("wait",)
-
-
-def _own_devices(*, rootless: bool) -> Iterator[Step]:
-    """The sandbox's /dev, with devices as on the stage."""
-    mounts = {mount.target: mount for mount in MOUNTS}
-    dev, terminals = mounts["/dev"], mounts["/dev/pts"]
-    yield folder(_DEV)
-    yield "mount", _DEV, dev.kind, text(dev.flags), ",".join(dev.options)
-    yield folder(f"{_DEV}/pts")
-    yield folder(f"{_DEV}/shm")
-    for name, (major, minor) in DEVICES.items():
-        if rootless:
-            yield "file", f"{_DEV}/{name}"
-            yield "show", f"{STAGE}/{name}", f"{_DEV}/{name}"
-        else:
-            yield "node", f"{_DEV}/{name}", f"{major}", f"{minor}"
-    for name, target in _LINKS.items():
-        yield "link", f"{_DEV}/{name}", target
-    options = ",".join(terminals.options)
-    yield "mount", f"{_DEV}/pts", terminals.kind, text(terminals.flags), options
 
 
 def _own_processes() -> Iterator[Step]:
@@ -154,7 +130,7 @@ def completion(
     yield "listen", _LISTENER, str(first_user)
     yield "root", shown.root
     yield "move", _PROC, "/proc"
-    yield "move", _DEV, "/dev"
+    yield "move", OWN_DEVICES, "/dev"
     for bind in shown.binds:  # which have on the stage the flags that they shall have
         yield "bind", bind.source, bind.target
     yield ("pivot",)
@@ -162,12 +138,3 @@ def completion(
     yield "capabilities", _KEPT
     yield ("filter",) if wide_filter is None else ("filter_of", wide_filter.hex())
     yield "run", *command
-
-
-def words(steps: Iterable[Step]) -> bytes:
-    """The plan as it is sent. Raises ValueError for a word with a zero byte."""
-    texts = list(chain.from_iterable(steps))
-    plan = "\0".join(texts)
-    if plan.count("\0") != len(texts) - 1:
-        raise ValueError("a path or option has a zero byte")
-    return plan.encode(errors="surrogateescape") + b"\0"

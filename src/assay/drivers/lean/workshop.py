@@ -14,14 +14,14 @@ from typing import Final
 from assay.domain.errors import AssayError, RuntimeFailed
 from assay.driver.port import Capabilities, Sandbox, SandboxSpec
 from assay.drivers.lean.helper import Helper, Refused, open_log
-from assay.drivers.lean.plan import Preparation, completion, words
+from assay.drivers.lean.plan import Preparation, completion
 from assay.drivers.lean.stock import Prepared, Stock
 from assay.drivers.linux.cgroups import put
 from assay.drivers.linux.confinement import agent_command, instead_of_groups
 from assay.drivers.linux.filter import compiled
 from assay.drivers.linux.folder import SandboxFolder
 from assay.drivers.linux.process import Process
-from assay.drivers.linux.stage import keeps_owners, overlay_refused, staged
+from assay.drivers.linux.stage import keeps_owners, overlay_refused, staged, words
 from assay.drivers.linux.workshop import Workshop
 
 _MARK: Final = "\3"

@@ -34,12 +34,13 @@ CORE_BYTES: Final = 1
 OOM_SCORE: Final = 500
 """When the host itself runs out of memory, sandboxes go before what serves them."""
 
-_MASKED: Final = """
-    acpi asound buddyinfo bus cmdline config.gz diskstats driver fs interrupts iomem ioports irq
-    kallsyms kcore key-users keys kmsg kpagecgroup kpagecount kpageflags latency_stats mdstat
-    modules mtrr pagetypeinfo partitions pressure sched_debug schedstat scsi slabinfo softirqs swaps
-    sysrq-trigger timer_list vmallocinfo zoneinfo
-"""
+MASKED: Final = (
+    "acpi", "asound", "buddyinfo", "bus", "cmdline", "config.gz", "diskstats", "driver", "fs",
+    "interrupts", "iomem", "ioports", "irq", "kallsyms", "kcore", "key-users", "keys", "kmsg",
+    "kpagecgroup", "kpagecount", "kpageflags", "latency_stats", "mdstat", "modules", "mtrr",
+    "pagetypeinfo", "partitions", "pressure", "sched_debug", "schedstat", "scsi", "slabinfo",
+    "softirqs", "swaps", "sysrq-trigger", "timer_list", "vmallocinfo", "zoneinfo",
+)  # fmt: skip
 """Of /proc: what would tell of the host, its disks, keys and neighbours, or could reach them."""
 READ_ONLY: Final = ("/proc/sys",)
 
@@ -105,7 +106,7 @@ def network_settings() -> dict[str, str]:
 @cache
 def masked_paths() -> tuple[str, ...]:
     """What there is to mask. A folder costs a file system (10 KB), so empty ones are left out."""
-    paths = (Path("/proc", name) for name in _MASKED.split())
+    paths = (Path("/proc", name) for name in MASKED)
     return tuple(str(path) for path in paths if path.exists() and not _is_empty(path))
 
 

@@ -14,16 +14,17 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
 from assay.domain.errors import RuntimeFailed
 from assay.driver.port import Mount, RootFilesystem, SandboxSpec
 from assay.drivers.linux import places, working_folder
-from assay.drivers.linux.confinement import AGENT_FOLDER, CONTROL, SECRET, Bind
+from assay.drivers.linux.confinement import AGENT_FOLDER, CONTROL, MOUNTS, SECRET, Bind
 from assay.drivers.linux.devices import Node, look_up
 from assay.drivers.linux.kernel import MountFlag
 from assay.drivers.linux.users import WIDTH, host_id
@@ -38,6 +39,12 @@ NOTHING: Final = f"{STAGE}/null"
 _IMAGE: Final = f"{STAGE}/image"
 _BELOW: Final = f"{STAGE}/below"
 _AGENT: Final = f"{STAGE}/agent"
+OWN_DEVICES: Final = f"{STAGE}/its-dev"
+"""Where `own_devices` makes them."""
+_LINKS: Final = {
+    "fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1",
+    "stderr": "/proc/self/fd/2", "ptmx": "pts/ptmx",
+}  # fmt: skip
 _FOLDERS: Final = (
     EMPTY, _IMAGE, ROOT, _BELOW, f"{_BELOW}/dev", f"{_BELOW}/dev/shm", _AGENT, WRITABLE,
 )  # fmt: skip
@@ -117,6 +124,35 @@ def devices(*, rootless: bool) -> Iterator[Step]:
         else:
             yield "node", f"{STAGE}/{name}", f"{major}", f"{minor}"
     yield from map(folder, _FOLDERS)
+
+
+def own_devices(*, rootless: bool) -> Iterator[Step]:
+    """The sandbox's /dev, with devices as on the stage."""
+    mounts = {mount.target: mount for mount in MOUNTS}
+    dev, terminals = mounts["/dev"], mounts["/dev/pts"]
+    yield folder(OWN_DEVICES)
+    yield "mount", OWN_DEVICES, dev.kind, text(dev.flags), ",".join(dev.options)
+    yield folder(f"{OWN_DEVICES}/pts")
+    yield folder(f"{OWN_DEVICES}/shm")
+    for name, (major, minor) in DEVICES.items():
+        if rootless:
+            yield "file", f"{OWN_DEVICES}/{name}"
+            yield "show", f"{STAGE}/{name}", f"{OWN_DEVICES}/{name}"
+        else:
+            yield "node", f"{OWN_DEVICES}/{name}", f"{major}", f"{minor}"
+    for name, target in _LINKS.items():
+        yield "link", f"{OWN_DEVICES}/{name}", target
+    options = ",".join(terminals.options)
+    yield "mount", f"{OWN_DEVICES}/pts", terminals.kind, text(terminals.flags), options
+
+
+def words(steps: Iterable[Step]) -> bytes:
+    """The plan as it is sent. Raises ValueError for a word with a zero byte."""
+    texts = list(chain.from_iterable(steps))
+    plan = "\0".join(texts)
+    if plan.count("\0") != len(texts) - 1:
+        raise ValueError("a path or option has a zero byte")
+    return plan.encode(errors="surrogateescape") + b"\0"
 
 
 def text(flags: MountFlag) -> str:
