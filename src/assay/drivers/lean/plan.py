@@ -125,8 +125,10 @@ def completion(
     host."""
     yield from shown.steps
     targets = [node.target for node in shown.nodes]
-    yield from (folder(f"{_DEV}{each.removeprefix('/dev')}") for each in folders(targets))
-    yield from node_steps(shown.nodes, [f"{_DEV}{each.removeprefix('/dev')}" for each in targets])
+    yield from (folder(f"{OWN_DEVICES}{each.removeprefix('/dev')}") for each in folders(targets))
+    yield from node_steps(
+        shown.nodes, [f"{OWN_DEVICES}{each.removeprefix('/dev')}" for each in targets]
+    )
     yield "listen", _LISTENER, str(first_user)
     yield "root", shown.root
     yield "move", _PROC, "/proc"
