@@ -21,15 +21,17 @@ SAMPLE = (
     "processes/bomb-exec-left-behind", "memory/eating-memory", "memory/hoard-rights",
     "leakage/locks-of-a-neighbour", "leakage/locks-on-devices", "leakage/reaching-the-agent",
 )  # fmt: skip
+SHORT_SAMPLE = (
+    "ending/descendant-daemon", "sandboxes/sandboxes-are-apart", "memory/eating-memory",
+    "leakage/locks-on-devices",
+)  # fmt: skip
 SAMPLES = {
     "lean": SAMPLE,
     "crun": SAMPLE,
-    "runc": (
-        "ending/descendant-daemon", "sandboxes/sandboxes-are-apart", "memory/eating-memory",
-        "leakage/locks-on-devices",
-    ),
-}  # fmt: skip
-"""The agent is the same; what is runc's alone is how it starts it."""
+    "runc": SHORT_SAMPLE,
+    "lxc": SHORT_SAMPLE,
+}
+"""The agent is the same; what is runc's alone, or LXC's, is how it starts it."""
 NEEDS_ROOT = {"leakage/locks-on-devices"}
 NEEDS_GROUPS = {"memory/eating-memory", "memory/hoard-rights"}
 
@@ -46,7 +48,7 @@ def check(user: Ordinary, driver: str) -> tuple[set[str], set[str]]:
     return by["passed"], by["skipped"]
 
 
-@pytest.mark.parametrize("driver", ["lean", "crun", "runc"])
+@pytest.mark.parametrize("driver", ["lean", "crun", "runc", "lxc"])
 def test_suites_are_green_without_control_groups(ordinary: Ordinary, driver: str) -> None:
     passed, skipped = check(ordinary, driver)
 
@@ -56,7 +58,7 @@ def test_suites_are_green_without_control_groups(ordinary: Ordinary, driver: str
 
 
 @pytest.mark.usefixtures("delegated")
-@pytest.mark.parametrize("driver", ["lean", "crun", "runc"])
+@pytest.mark.parametrize("driver", ["lean", "crun", "runc", "lxc"])
 def test_suites_are_green_with_delegated_groups(ordinary: Ordinary, driver: str) -> None:
     passed, skipped = check(ordinary, driver)
 

@@ -88,31 +88,36 @@ def close_folder(pid: int, target: str) -> None:
 def limit_network(pid: int) -> None:
     """Set what confines the network namespace of a process, from outside.
 
-    For a launcher's thread, which comes back to its own namespace.
+    In a thread that ends with that: without root, nobody gets back into the host's namespace.
     """
-    with _namespace_of(pid, "net", kernel.enter_network):
+
+    def limit() -> None:
+        namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            kernel.enter_network(namespace)
+        finally:
+            os.close(namespace)
         for name, value in network_settings().items():
             Path("/proc/sys", *name.split(".")).write_text(value)
 
-
-def mounts_of(pid: int) -> contextlib.AbstractContextManager[None]:
-    """Be in the mount namespace of a process; for a launcher's thread."""
-    return _namespace_of(pid, "mnt", kernel.enter_mounts)
+    with ThreadPoolExecutor(1, thread_name_prefix="assay-network") as once:
+        once.submit(limit).result()
 
 
 @contextlib.contextmanager
-def _namespace_of(pid: int, kind: str, enter: Callable[[int], None]) -> Iterator[None]:
-    own = os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
+def mounts_of(pid: int) -> Iterator[None]:
+    """Be in the mount namespace of a process; for a launcher's thread."""
+    own = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        other = os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
+        other = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            enter(other)
+            kernel.enter_mounts(other)
         finally:
             os.close(other)
         try:
             yield
         finally:
-            enter(own)
+            kernel.enter_mounts(own)
     finally:
         os.close(own)
 

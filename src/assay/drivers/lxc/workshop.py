@@ -34,8 +34,9 @@ REMEDY: Final = "apt-get install lxc"
 _SECONDS_TO_START: Final = 30.0
 _SECONDS_TO_END: Final = 5.0
 _FILTER: Final = "control/filter"
-_NOTHING: Final = MappingProxyType[str, str]({})
-"""LXC's environment: with a PATH it would find newuidmap, and have that ask for root's ids."""
+_ENVIRONMENT: Final = MappingProxyType({"XDG_RUNTIME_DIR": LXC})
+"""LXC's own. There it keeps a lock for each container, being no root of the machine's; with a PATH
+it would find newuidmap, and have that ask for root's ids."""
 
 
 class LxcWorkshop(Workshop[LxcFolder]):
@@ -152,7 +153,7 @@ class LxcWorkshop(Workshop[LxcFolder]):
         # If we are killed, whoever cleans up waits for the lock, and so until it is started.
         status = call(
             self._in_groups(folder, [program, "-d", *self._named(folder), "-p", folder.monitor]),
-            output=folder.lxc_log, keep=lock, seconds=_SECONDS_TO_START, environment=_NOTHING,
+            output=folder.lxc_log, keep=lock, seconds=_SECONDS_TO_START, environment=_ENVIRONMENT,
         )  # fmt: skip
         if status is None:
             raise CreateTimeout(
@@ -191,12 +192,8 @@ class LxcWorkshop(Workshop[LxcFolder]):
         """The agent has its groups open by now; nobody else in the sandbox, not even its root, may
         reach them, raise a limit there, or leave the group that its execution ends with."""
         targets = [Path(bind.target) for bind in self.groups.binds(sandbox_id)]
-
-        def protect() -> None:
-            hide(process.pid, targets)
-            limit_network(process.pid)
-
-        self._launcher.submit(protect).result()
+        self._launcher.submit(lambda: hide(process.pid, targets)).result()
+        limit_network(process.pid)
 
     def _remove(self, folder: SandboxFolder) -> None:
         # It would try to end the sandbox as well, and would have to be waited for.
@@ -231,7 +228,8 @@ class LxcWorkshop(Workshop[LxcFolder]):
         with self._stage(folder, spec, first_user, argv):
             ended = subprocess.run(
                 self._in_groups(folder, [stopwatch, "1", program, "-F", *self._named(folder)]),
-                capture_output=True, text=True, timeout=_SECONDS_TO_START, check=False, env={},
+                env=_ENVIRONMENT, capture_output=True, text=True, timeout=_SECONDS_TO_START,
+                check=False,
             )  # fmt: skip
         if ended.returncode != 0:
             raise self._failed(program, f"{folder.log()}\n{ended.stderr}")
