@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import time
 from pathlib import PurePosixPath
 from typing import Any
@@ -139,19 +141,27 @@ async def _test_all(
     environments: list[ExecutionEnvironment],
     progress: _Progress,
 ) -> list[dict[str, Any]]:
-    results = []
+    """As many programs at a time as there are processors: most of them wait for a limit."""
     name = await choose_driver(settings)
+    turns = asyncio.Semaphore(len(os.sched_getaffinity(0)))
     async with open_driver(settings, name) as driver:
-        for environment in environments:
-            for program in environment.programs:
-                if _runs_out(program) and not driver.capabilities.oom_facts:
-                    progress.leave_out(f"{environment.name}/{program.source.name}", name)
-                    continue
+
+        async def test(environment: ExecutionEnvironment, program: Program) -> dict[str, Any]:
+            async with turns:
                 progress.begins(environment, program)
                 result = await _test(settings, driver, catalogue, environment, program)
-                results.append(result)
                 progress.ended(result)
-    return results
+                return result
+
+        async with asyncio.TaskGroup() as group:
+            tasks = []
+            for environment in environments:
+                for program in environment.programs:
+                    if _runs_out(program) and not driver.capabilities.oom_facts:
+                        progress.leave_out(f"{environment.name}/{program.source.name}", name)
+                    else:
+                        tasks.append(group.create_task(test(environment, program)))
+    return [task.result() for task in tasks]
 
 
 def _runs_out(program: Program) -> bool:
