@@ -3,6 +3,7 @@ the others, whose agent is the same. The fake has its own, among the unit tests.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import AsyncIterator, Iterable
@@ -10,16 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from assay.agent.native import program
-from assay.driver.port import Driver
 from assay.drivers.lean import LeanDriver
 from assay.drivers.linux.cgroups_v1 import GroupsV1
 from assay.drivers.linux.driver import LocalDriver
 from assay.drivers.linux.layout import read_layout
 from assay.drivers.lxc import LxcDriver
 from assay.drivers.oci import CRUN, RUNC, RUNSC, OciDriver, Runtime
-from assay.testing import CONFORMANCE, HOSTILE, Case, Verdict, bare_root, check_case
+from assay.testing import CONFORMANCE, HOSTILE, Case, Runner, Verdict, bare_root, open_runner
 
 LXC = Runtime(name="lxc", program="lxc-start", package="lxc")
 """Is none, but has a name, a program and a package."""
@@ -41,9 +42,8 @@ def ended_by_freezing(cases: Iterable[Case]) -> list[Case]:
     return [case for case in cases if case.name in {f"processes/{name}" for name in wanted}]
 
 
-async def expect_passed(driver: Driver, case: Case, folder: Path, *, owners: bool = False) -> None:
-    root = replace(bare_root(folder), owners=owners)
-    result = await check_case(driver, case, root=root)
+async def expect_passed(runner: Runner, case: Case) -> None:
+    result = await runner.run(case)
     if result.verdict is Verdict.SKIPPED:
         pytest.skip(result.reason)
     assert result.verdict is Verdict.PASSED, f"{case.sentence} {result.reason}"
@@ -57,50 +57,75 @@ def local_driver(runtime: Runtime | None, state: Path) -> LocalDriver:
     return OciDriver(runtime=runtime, state=state, agent=program("agent"))
 
 
-@pytest.fixture
-async def local(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Driver]:
-    runtime: Runtime | None = request.param
+together = pytest.mark.asyncio(loop_scope="module")
+"""In the event loop of the fixture that they have in common."""
+
+
+@contextlib.asynccontextmanager
+async def opened(
+    runtime: Runtime | None, folder: Path, *, owners: bool = False
+) -> AsyncIterator[Runner]:
+    """All cases on one driver and one workbench, as in `assay driver check`."""
     if os.geteuid() != 0 or (runtime is not None and shutil.which(runtime.program) is None):
         missing = f"{runtime.name if runtime else 'nothing'} and root are needed"
         pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
-    driver = local_driver(runtime, tmp_path / "state")
-    yield driver
+    root = replace(bare_root(folder / "root"), owners=owners)
+    driver = local_driver(runtime, folder / "state")
+    async with open_runner(driver, root=root) as runner:
+        yield runner
     assert await driver.list() == []
     await driver.aclose()
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def local(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Runner]:
+    async with opened(request.param, tmp_path_factory.mktemp("local")) as runner:
+        yield runner
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def with_owners(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Runner]:
+    async with opened(None, tmp_path_factory.mktemp("owners"), owners=True) as runner:
+        yield runner
+
+
+@together
 @pytest.mark.root
 @pytest.mark.slow
 @pytest.mark.parametrize("case", [*CONFORMANCE, *HOSTILE], ids=str)
 @pytest.mark.parametrize("local", [None], ids=["lean"], indirect=True)
-async def test_lean_withstands(local: Driver, case: Case, tmp_path: Path) -> None:
-    await expect_passed(local, case, tmp_path)
+async def test_lean_withstands(local: Runner, case: Case) -> None:
+    await expect_passed(local, case)
 
 
+@together
 @pytest.mark.root
 @pytest.mark.slow
 @pytest.mark.parametrize("case", one_of_each_group([*CONFORMANCE, *HOSTILE]), ids=str)
 @pytest.mark.parametrize("local", [CRUN, RUNC, RUNSC], ids=lambda each: each.name, indirect=True)
-async def test_runtimes_withstand_a_sample(local: Driver, case: Case, tmp_path: Path) -> None:
-    await expect_passed(local, case, tmp_path)
+async def test_runtimes_withstand_a_sample(local: Runner, case: Case) -> None:
+    await expect_passed(local, case)
 
 
+@together
 @pytest.mark.root
 @pytest.mark.slow
 @pytest.mark.parametrize("case", one_of_each_group(HOSTILE), ids=str)
 @pytest.mark.parametrize("local", [LXC], ids=["lxc"], indirect=True)
-async def test_lxc_withstands_a_sample(local: Driver, case: Case, tmp_path: Path) -> None:
-    await expect_passed(local, case, tmp_path)
+async def test_lxc_withstands_a_sample(local: Runner, case: Case) -> None:
+    await expect_passed(local, case)
 
 
+@together
 @pytest.mark.root
 @pytest.mark.slow
 @pytest.mark.parametrize("case", of_files([*CONFORMANCE, *HOSTILE]), ids=str)
-@pytest.mark.parametrize("local", [None], ids=["lean"], indirect=True)
 async def test_lean_withstands_what_is_about_files_where_files_have_owners(
-    local: Driver, case: Case, tmp_path: Path
+    with_owners: Runner, case: Case
 ) -> None:
-    await expect_passed(local, case, tmp_path, owners=True)
+    await expect_passed(with_owners, case)
 
 
 @pytest.fixture
@@ -115,8 +140,8 @@ def only_version_1(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("only_version_1")
 @pytest.mark.parametrize("case", ended_by_freezing(HOSTILE), ids=str)
-@pytest.mark.parametrize("local", [None], ids=["lean"], indirect=True)
 async def test_lean_ends_programs_by_freezing_them_where_groups_are_of_version_1_alone(
-    local: Driver, case: Case, tmp_path: Path
+    case: Case, tmp_path: Path
 ) -> None:
-    await expect_passed(local, case, tmp_path)
+    async with opened(None, tmp_path) as runner:
+        await expect_passed(runner, case)

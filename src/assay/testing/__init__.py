@@ -17,7 +17,7 @@ from assay.testing.case import Case, Failure, Group
 from assay.testing.conformance import CONFORMANCE
 from assay.testing.hostile import HOSTILE
 from assay.testing.root import bare_root
-from assay.testing.runner import Report, Result, Verdict, check, check_case
+from assay.testing.runner import Report, Result, Runner, Verdict, check, check_case, open_runner
 
 __all__ = [
     "CONFORMANCE",
@@ -27,8 +27,10 @@ __all__ = [
     "Group",
     "Report",
     "Result",
+    "Runner",
     "Verdict",
     "bare_root",
     "check",
     "check_case",
+    "open_runner",
 ]

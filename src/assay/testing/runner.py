@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -94,8 +95,7 @@ async def check(
 ) -> Report:
     """Run cases one after the other. Never raises because of what a driver does."""
     results = []
-    async with open_workbench(driver, root) as bench:
-        runner = _Runner(bench)
+    async with open_runner(driver, root=root) as runner:
         for case in cases:
             if on_progress:
                 on_progress(case, None)
@@ -103,7 +103,7 @@ async def check(
             results.append(result)
             if on_progress:
                 on_progress(case, result)
-    return Report(driver=driver.name, results=tuple(results), slowness=bench.slowness)
+    return Report(driver=driver.name, results=tuple(results), slowness=runner.slowness)
 
 
 async def check_case(driver: Driver, case: Case, *, root: RootFilesystem) -> Result:
@@ -112,12 +112,27 @@ async def check_case(driver: Driver, case: Case, *, root: RootFilesystem) -> Res
     return report.results[0]
 
 
-class _Runner:
+@contextlib.asynccontextmanager
+async def open_runner(driver: Driver, *, root: RootFilesystem) -> AsyncIterator[Runner]:
+    """For who runs one case at a time, such as pytest, and has all in the same place."""
+    async with open_workbench(driver, root) as bench:
+        yield Runner(bench)
+
+
+class Runner:
+    """Runs cases one after the other, with one neighbour for all of them."""
+
     def __init__(self, bench: Workbench) -> None:
         self._bench = bench
         self._neighbour: Neighbour | None = None
 
+    @property
+    def slowness(self) -> float:
+        """How many times slower than an ordinary machine this one is."""
+        return self._bench.slowness
+
     async def run(self, case: Case) -> Result:
+        """Run a case. Never raises because of what the driver does."""
         missing = case.missing(self._bench.capabilities)
         if missing:
             return Result(case=case, verdict=Verdict.SKIPPED, reason=f"lacks {', '.join(missing)}")
