@@ -308,8 +308,10 @@ int main(void)
     listen_for_agent();
     pid_t sandbox = start_sandbox(given);
     await_sandbox(given[0]);
-    if (!ports)
+    if (!ports) {
+        fputs("guest: ready\n", stderr); /* nobody is connected yet whom it could be told */
         host = accept_host(host);
+    }
     say_all(host, "ready", 5);
     size_t length = become_somebody(host);
     finish_sandbox(given[0], length, host);

@@ -76,11 +76,12 @@ def _engine(settings: Settings, name: str, stock: int) -> Driver:
     )
 
 
-def _qemu(settings: Settings, name: str, stock: int) -> Driver:
-    from assay.drivers.microvm import MicroVmDriver, Qemu
+def _machines(settings: Settings, name: str, stock: int) -> Driver:
+    from assay.drivers.microvm import Firecracker, MicroVmDriver, Qemu
 
+    program_of_it = settings.runtimes.get(name, "")
     return MicroVmDriver(
-        monitor=Qemu(settings.runtimes.get(name, "")),
+        monitor=Qemu(program_of_it) if name == "qemu" else Firecracker(program_of_it),
         state=settings.state,
         disks=settings.images / "disks",
         agent=program("agent"),
@@ -103,7 +104,8 @@ _FACTORIES: Final[Mapping[str, Callable[[Settings, str, int], Driver]]] = {
     "lxc": _lxc,
     "docker": _engine,
     "podman": _engine,
-    "qemu": _qemu,
+    "qemu": _machines,
+    "firecracker": _machines,
     "fake": _fake,
 }
 _ENGINES: Final = ("docker", "podman")

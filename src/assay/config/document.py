@@ -12,7 +12,17 @@ from assay.domain.errors import InvalidInput
 CONFIGURATION: Final = Path("/etc/assay/assay.toml")
 """Read when it is there; ASSAY_CONFIG names another file, which must be there."""
 
-RUNTIMES: Final = ("lean", "crun", "runc", "runsc", "lxc", "docker", "podman", "qemu")
+RUNTIMES: Final = (
+    "lean",
+    "crun",
+    "runc",
+    "runsc",
+    "lxc",
+    "docker",
+    "podman",
+    "qemu",
+    "firecracker",
+)
 """Programs, and engines, whose place can be set."""
 
 SERVER: Final = "server"

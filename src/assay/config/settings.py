@@ -35,6 +35,7 @@ class Settings:
     |                  | ASSAY_DOCKER       | runtimes.docker | DOCKER_HOST, or its own  |
     |                  | ASSAY_PODMAN       | runtimes.podman | CONTAINER_HOST, likewise |
     |                  | ASSAY_QEMU         | runtimes.qemu   | qemu-system-…, on PATH   |
+    |                  | ASSAY_FIRECRACKER  | runtimes.firecracker | firecracker, on PATH |
     |                  | ASSAY_GUEST_KERNEL | guest_kernel    | the newest in /boot      |
 
     Who isn't root has $XDG_RUNTIME_DIR/assay in the place of /run/assay, and

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 from typing import Final
 
-from assay.domain.errors import AssayError, ConnectionLost
+from assay.domain.errors import AssayError
 from assay.driver.port import ByteStream, Health, Problem
 from assay.drivers.linux import health
 from assay.drivers.linux.driver import LocalDriver
 from assay.drivers.linux.users import FIRST
-from assay.drivers.microvm.link import open_link
 from assay.drivers.microvm.machine import Monitor
 from assay.drivers.microvm.workshop import MachineWorkshop
 
@@ -70,14 +68,6 @@ class MicroVmDriver(LocalDriver):
 
     async def connect(self, sandbox_id: str) -> ByteStream:
         """Open a byte stream to the agent. Raises SandboxGone when there is none."""
-        deadline = time.monotonic() + _SECONDS_TO_CONNECT
-        while True:
-            self._agent_of(sandbox_id)
-            folder = self._machines.sandboxes.folder(sandbox_id)
-            dialled = folder.dial()
-            if dialled is not None:
-                left = max(1.0, deadline - time.monotonic())
-                return await open_link(*dialled, folder.token(), left)
-            if time.monotonic() > deadline:
-                raise ConnectionLost("all ways to the agent are in use")
-            await asyncio.sleep(0.02)
+        self._agent_of(sandbox_id)
+        folder = self._machines.sandboxes.folder(sandbox_id)
+        return await self._monitor.open(folder, _SECONDS_TO_CONNECT)

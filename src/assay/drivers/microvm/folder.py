@@ -11,7 +11,7 @@ import contextlib
 import fcntl
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from assay.domain.errors import SandboxGone
@@ -50,6 +50,31 @@ class MachineFolder(SandboxFolder):
                 (self.path / f"taken.{number}").touch(0o600)
             yield listeners
 
+    @contextlib.contextmanager
+    def first(self, ports: Sequence[socket.socket]) -> Iterator[socket.socket | None]:
+        """A connection to the first of its ports, if there are any, for who has just made them."""
+        dialled = self.dial() if ports else None
+        if dialled is None:
+            yield None
+            return
+        connection, lock = dialled
+        try:
+            with connection:
+                yield connection
+        finally:
+            os.close(lock)
+
+    def connected(self, name: str) -> socket.socket:
+        """Connect to a socket in it. Raises OSError."""
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            with self._reached() as reached:
+                connection.connect(f"{reached}/{name}")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
     def clear(self) -> None:
         """Remove the sockets, of a machine that is no more."""
         for path in (*self.path.glob("port.*"), *self.path.glob("taken.*")):
@@ -65,7 +90,7 @@ class MachineFolder(SandboxFolder):
                 lock = os.open(self.path / f"taken.{number}", os.O_RDONLY | os.O_CLOEXEC)
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    return self._connected(number), lock
+                    return self.connected(f"port.{number}"), lock
                 except BlockingIOError:
                     os.close(lock)
                 except BaseException:
@@ -74,17 +99,6 @@ class MachineFolder(SandboxFolder):
         except OSError as error:
             raise SandboxGone("the machine no longer listens", detail=str(error)) from error
         return None
-
-    def _connected(self, number: int) -> socket.socket:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            connection.setblocking(False)
-            with self._reached() as reached:
-                connection.connect(f"{reached}/port.{number}")
-        except BaseException:
-            connection.close()
-            raise
-        return connection
 
     @contextlib.contextmanager
     def _reached(self) -> Iterator[str]:

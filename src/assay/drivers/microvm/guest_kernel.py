@@ -5,6 +5,9 @@ from __future__ import annotations
 import gzip
 import lzma
 import re
+import shutil
+import subprocess
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -63,6 +66,32 @@ def find_kernel(configured: str, root: Path = Path("/")) -> GuestKernel:
 
 def _preference(image: Path) -> tuple[bool, list[int]]:
     return "cloud" in image.name, [int(number) for number in re.findall(r"\d+", image.name)]
+
+
+def program_of(image: bytes) -> bytes:
+    """The kernel as a program (ELF), out of the image that boot loaders take; as it is otherwise.
+
+    Raises RuntimeMissing where what it is packed with is not on this machine.
+    """
+    if image.startswith(b"\x7fELF") or image[0x202:0x206] != b"HdrS":
+        return image
+    begin = (image[0x1F1] + 1) * 512 + int.from_bytes(image[0x248:0x24C], "little")
+    packed = image[begin : begin + int.from_bytes(image[0x24C:0x250], "little")]
+    if packed.startswith(b"\x1f\x8b"):
+        return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(packed)
+    if packed.startswith(b"\xfd7zXZ"):
+        return lzma.LZMADecompressor().decompress(packed)
+    name = "lz4" if packed.startswith(b"\x02\x21\x4c\x18") else "zstd"
+    if shutil.which(name) is None:
+        raise RuntimeMissing(
+            f"the kernel is packed with {name}; install it: apt-get install {name}"
+        )
+    unpacked = subprocess.run(
+        [name, "-d", "-c"], input=packed, capture_output=True, check=False, timeout=60
+    ).stdout
+    if not unpacked.startswith(b"\x7fELF"):
+        raise RuntimeMissing("the kernel is packed in a way that is not known here")
+    return unpacked
 
 
 def _dependencies(folder: Path) -> dict[str, tuple[str, list[str]]]:

@@ -6,10 +6,12 @@ import asyncio
 import os
 import secrets
 import socket
+import time
 from typing import Final
 
 from assay.domain.errors import ConnectionLost
 from assay.driver.stream import SocketStream
+from assay.drivers.microvm.folder import MachineFolder
 
 NONCE_BYTES: Final = 16
 _HEAD: Final = 4
@@ -87,6 +89,16 @@ class LinkStream:
         lock, self._lock = self._lock, -1
         if lock >= 0:
             os.close(lock)
+
+
+async def open_port(folder: MachineFolder, seconds: float) -> LinkStream:
+    """A stream over the first port that nobody else has. Raises SandboxGone or ConnectionLost."""
+    deadline = time.monotonic() + seconds
+    while (dialled := folder.dial()) is None:
+        if time.monotonic() > deadline:
+            raise ConnectionLost("all ways to the agent are in use")
+        await asyncio.sleep(0.02)
+    return await open_link(*dialled, folder.token(), max(1.0, deadline - time.monotonic()))
 
 
 async def open_link(

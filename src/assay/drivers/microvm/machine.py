@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import IO, Final, Protocol
 
 from assay.domain.limits import MIB, SandboxLimits
-from assay.driver.port import Problem
+from assay.driver.port import ByteStream, Problem
+from assay.drivers.microvm.folder import MachineFolder
 from assay.drivers.microvm.identity import Watch
 
 KERNEL_BYTES: Final = 96 * MIB
@@ -52,8 +53,9 @@ class Place:
 
     ports: Sequence[socket.socket]
     """Sockets that listen; what connects there comes out at one of the machine's ports."""
-    host: socket.socket
-    """A connection to the first of them, made before the machine is there."""
+    host: socket.socket | None
+    """A connection to the first of them, made before the machine is there; None: there are none."""
+    folder: MachineFolder
     log: IO[bytes]
     user: int
     enter: Callable[[int], None]
@@ -122,7 +124,21 @@ class Monitor(Protocol):
         ...
 
     def restore(self, kept: Kept, place: Place) -> Running:
-        """Go on with a kept machine, in a process of its own. Raises RuntimeMissing or OSError."""
+        """Go on with a kept machine, in a process of its own.
+
+        Raises RuntimeMissing, RuntimeFailed or OSError.
+        """
+        ...
+
+    def meet(self, place: Place, running: Running) -> socket.socket:
+        """The connection on which a restored machine is told who it is.
+
+        Raises RuntimeFailed or CreateTimeout.
+        """
+        ...
+
+    async def open(self, folder: MachineFolder, seconds: float) -> ByteStream:
+        """A stream to the agent. Raises SandboxGone or ConnectionLost."""
         ...
 
 
@@ -155,14 +171,21 @@ def confined(command: Sequence[str | Path], place: Place, file_bytes: int) -> li
 
 
 def launch(
-    command: Sequence[str | Path], place: Place, keep: Sequence[int], file_bytes: int = MIB
+    command: Sequence[str | Path],
+    place: Place,
+    keep: Sequence[int],
+    file_bytes: int = MIB,
+    *,
+    jailed: bool = False,
 ) -> Running:
     """Start a monitor; it gets the descriptors `keep` under their own numbers.
 
     It can write files, its log above all, up to `file_bytes`; beyond that it gets an error, and no
-    signal, as Python ignores that one.
+    signal, as Python ignores that one. `jailed`: the command itself gives up its rights.
     """
     whole = confined(command, place, file_bytes)
+    if jailed:
+        whole = ["unshare", "--net", "--ipc", "--uts", "--", *map(str, command)]
     with open("/dev/null", "rb") as nothing:  # noqa: PTH123 - a device
         log = place.log.fileno()
         places = [(nothing.fileno(), 0), (log, 1), (log, 2), *((each, each) for each in keep)]

@@ -16,9 +16,11 @@ from typing import IO, Final
 
 from assay.domain.errors import RuntimeMissing
 from assay.domain.limits import MIB
-from assay.driver.port import Problem
+from assay.driver.port import ByteStream, Problem
 from assay.drivers.linux.confinement import machine as architecture
+from assay.drivers.microvm.folder import MachineFolder
 from assay.drivers.microvm.identity import READY, hear
+from assay.drivers.microvm.link import open_port
 from assay.drivers.microvm.machine import Kept, Machine, Place, Running, launch
 from assay.drivers.microvm.qmp import Control
 
@@ -123,7 +125,7 @@ class Qemu:
             process, ours = self._start(machine, place, ram.fileno(), kept=False)
             stack.enter_context(ours)
             stack.callback(process.end)
-            hear(place.host, READY, place.watch, process.has_ended, _SECONDS_TO_BOOT)
+            hear(self.meet(place, process), READY, place.watch, process.has_ended, _SECONDS_TO_BOOT)
             Control(ours, _SECONDS_TO_KEEP).keep(kept.fileno(), _SECONDS_TO_KEEP)
             os.chown(memory, 0, 0)
 
@@ -138,6 +140,15 @@ class Qemu:
                 process.end()
                 raise
         return process
+
+    def meet(self, place: Place, running: Running) -> socket.socket:
+        """It was connected before the machine was there."""
+        assert place.host is not None  # since we have ports
+        return place.host
+
+    async def open(self, folder: MachineFolder, seconds: float) -> ByteStream:
+        """A stream to the agent, over a port that nobody else has."""
+        return await open_port(folder, seconds)
 
     def _start(
         self, machine: Machine, place: Place, memory: int, *, kept: bool

@@ -117,7 +117,7 @@ class Templates:
 
     def _initrd(self, spec: SandboxSpec, agent: Path) -> bytes:
         kernel = find_kernel(self._kernel)
-        modules = kernel.modules(vsock=False)
+        modules = kernel.modules(vsock=not self._monitor.ports)
         names = [name for name, _ in modules]
         entries: dict[str, Entry] = {name: folder() for name in plan.FOLDERS}
         for path in sorted(agent.rglob("*")):

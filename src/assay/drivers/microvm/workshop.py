@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 import threading
 from collections.abc import Iterator
@@ -111,18 +110,20 @@ class MachineWorkshop(Workshop[MachineFolder]):
 
     @contextlib.contextmanager
     def _place(self, folder: MachineFolder, user: int, watch: Watch) -> Iterator[Place]:
-        with folder.listening(self.monitor.ports) as ports, folder.agent_log.open("ab") as log:
-            dialled = folder.dial()
-            assert dialled is not None  # nobody else knows of it
-            host, lock = dialled
-            try:
-                with host:
-                    enter = partial(self._enter, folder.id)
-                    yield Place(
-                        ports=ports, host=host, log=log, user=user, enter=enter, watch=watch
-                    )
-            finally:
-                os.close(lock)
+        with (
+            folder.listening(self.monitor.ports) as ports,
+            folder.first(ports) as host,
+            folder.agent_log.open("ab") as log,
+        ):
+            yield Place(
+                ports=ports,
+                host=host,
+                folder=folder,
+                log=log,
+                user=user,
+                enter=partial(self._enter, folder.id),
+                watch=watch,
+            )
 
     def _enter(self, sandbox_id: str, pid: int) -> None:
         for group in self.groups.learners(sandbox_id):
@@ -140,9 +141,10 @@ class MachineWorkshop(Workshop[MachineFolder]):
                 if process is None:
                     raise RuntimeFailed("the monitor ended at once", detail=folder.log())
                 folder.note_process(process)
-                place.host.setblocking(True)
-                place.host.sendall(identity(token, words(plan.completion(spec))))
-                hear(place.host, STARTED, watch, running.has_ended, _SECONDS_TO_START)
+                host = self.monitor.meet(place, running)
+                host.setblocking(True)
+                host.sendall(identity(token, words(plan.completion(spec))))
+                hear(host, STARTED, watch, running.has_ended, _SECONDS_TO_START)
             except BaseException:
                 running.end()
                 raise
