@@ -28,6 +28,7 @@ from assay.bench.startup.plan import Trial, expected_seconds, in_words
 from assay.bench.startup.tables import markdown, sentences, tables
 from assay.bench.technologies import Conditions, Technology, document, lacking
 from assay.bootstrap.catalogue import root_filesystem
+from assay.bootstrap.subjects import measured_names
 from assay.config import read_settings
 from assay.domain.errors import DriverError, RuntimeFailed, RuntimeMissing
 from assay.driver.port import (
@@ -186,6 +187,13 @@ def test_the_page_says_what_each_cannot_do_and_why_one_is_missing() -> None:
     assert "memory is limited for each process only" in page
     assert "it does not work; no such socket; apt-get install it" in page
     assert "(page.svg)" in page
+
+
+def test_the_page_of_the_repository_knows_every_driver() -> None:
+    page = Path(__file__).parents[2] / "docs/technologies.md"
+    text = page.read_text()
+    assert [name for name in measured_names() if f"### {name}\n" not in text] == []
+    assert page.with_suffix(".svg").read_text().startswith("<svg")
 
 
 def test_every_capability_that_is_missing_is_said() -> None:

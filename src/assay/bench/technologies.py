@@ -60,6 +60,7 @@ _LACKS: Final[Mapping[str, str]] = MappingProxyType({
     "terminal_keys": "Ctrl-C and the like may do nothing in a terminal",
     "socket_files": "looking at a socket's file can end its sandbox",
     "interpreters": "no Python can wait for the next program",
+    "images_in_place": "the first sandbox of an image waits until that has been copied",
     "pause": "no pause",
     "snapshot": "no snapshots",
     "devices": "no devices of the host, such as GPUs",

@@ -86,7 +86,7 @@ async def open_subject(settings: Settings, name: str, *, stock: int = 0) -> Asyn
     UnknownDriver, Unavailable or DiskFull.
     """
     driver = make_driver(settings, name, stock=stock)
-    in_place = getattr(driver.capabilities, "images_in_place", True)
+    in_place = driver.capabilities.images_in_place
     ours = name == OURS
     async with contextlib.AsyncExitStack() as stack:
         guard = await stack.enter_async_context(
