@@ -125,7 +125,7 @@ def test_ratios_are_to_the_fastest_of_the_same_row() -> None:
 
 def test_there_is_no_silent_gap() -> None:
     remarks = [
-        Remark(driver="small", what="100 at once", kind="resource limit", reason="a | b\nc"),
+        Remark(driver="small", what="100 at once", kind="resource limit", reason="a | b\n\x1b[2Jc"),
         Remark(driver="absent", what="", kind="left out", reason="not installed"),
     ]
     found = a_report(figure("small", "1 at once: all idle", 1.0), remarks=remarks)
@@ -133,9 +133,9 @@ def test_there_is_no_silent_gap() -> None:
     assert rows["small"][4] == "resource limit"
     assert rows["absent"][1:] == ("left out", "–", "–", "left out", "–", "–")
     assert "absent: left out: not installed" in sentences(found)
-    assert "a \\| b c" in markdown(found)
+    assert "a \\| b [2Jc" in markdown(found)
     (data,) = json.loads(json.dumps(as_data([found])))
-    assert data["remarks"][0]["reason"] == "a | b\nc"
+    assert data["remarks"][0]["reason"] == "a | b\n\x1b[2Jc"
     slow = next(each for each in data["figures"] if each["driver"] == "slow")
     assert slow["to_the_fastest"] == pytest.approx(75)
 
@@ -183,6 +183,8 @@ def test_the_page_says_what_each_cannot_do_and_why_one_is_missing() -> None:
     where = Conditions(processors=2, virtual=True, load=0.25, seconds=180, picture="page.svg")
     page = document(a_report(), technologies, where)
     assert "two cores of a virtual machine" in page
+    assert "3 of 1, 1 of 100 at once" in page
+    assert "Others were at work" not in page
     assert "| quick | no | 4.00 ms | 200 ms | 600 kB | yes |" in page
     assert "memory is limited for each process only" in page
     assert "it does not work; no such socket; apt-get install it" in page

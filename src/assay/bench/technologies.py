@@ -15,7 +15,7 @@ from assay.bench.amounts import amount
 from assay.bench.figures import Figure, Remark, Report
 from assay.bench.startup.findings import ANSWERED, IDLE, WEIGHED, crowds_name
 from assay.bench.startup.plan import in_words
-from assay.bench.startup.tables import amounts, markdown, technologies
+from assay.bench.startup.tables import amounts, markdown, printable, technologies
 from assay.bench.startup.workloads import WORKLOADS
 from assay.driver.port import Capabilities, Health
 
@@ -29,6 +29,10 @@ This page is made by `assay bench startup --all --document docs/technologies.md`
 drivers say of themselves and of one run in which all took turns. Make your own: machines differ,
 and the order of technologies rarely does. [SECURITY.md](../SECURITY.md) says what holds a program
 in each, [benchmarks.md](benchmarks.md#startup-making-sandboxes) how it is measured.
+"""
+_BUSY: Final = """\
+Others were at work on it all the while: everything took longer than it must, some things more than
+others. Compare the rows with one another, not with other pages.
 """
 _CHOICE: Final = """\
 ## Which to choose
@@ -61,6 +65,7 @@ _LACKS: Final[Mapping[str, str]] = MappingProxyType({
     "socket_files": "looking at a socket's file can end its sandbox",
     "interpreters": "no Python can wait for the next program",
     "images_in_place": "the first sandbox of an image waits until that has been copied",
+    "own_users": "all its sandboxes have the same users of the host",
     "pause": "no pause",
     "snapshot": "no snapshots",
     "devices": "no devices of the host, such as GPUs",
@@ -97,7 +102,7 @@ def document(report: Report, found: Sequence[Technology], conditions: Conditions
     found = _fastest_first(report, found)
     parts = [
         _INTRODUCTION,
-        _where(conditions),
+        _where(report, conditions),
         _overview(report, found),
         _CHOICE,
         _choice(report, found),
@@ -122,15 +127,25 @@ def lacking(capabilities: Capabilities) -> tuple[str, ...]:
     return tuple(_LACKS.get(name, f"no {name.replace('_', ' ')}") for name in missing)
 
 
-def _where(conditions: Conditions) -> str:
+def _where(report: Report, conditions: Conditions) -> str:
     machine = "a virtual machine" if conditions.virtual else "a machine"
     cores = {1: "one core", 2: "two cores"}.get(
         conditions.processors, f"{conditions.processors} cores"
     )
-    return (
-        f"Measured on {cores} of {machine}, in {in_words(conditions.seconds)}; before it began,"
-        f" {conditions.load:.1f} programs wanted a processor.\n"
+    rounds = (f"{len(each)} of {count}" for count, each in _rounds(report))
+    text = (
+        f"Measured on {cores} of {machine}, in {in_words(conditions.seconds)}; rounds:"
+        f" {', '.join(rounds)} at once. Before it began, {conditions.load:.1f} programs wanted"
+        " a processor.\n"
     )
+    return text if conditions.load < conditions.processors else f"{text}{_BUSY}"
+
+
+def _rounds(report: Report) -> Iterator[tuple[int, tuple[float, ...]]]:
+    for count in amounts(report):
+        name = crowds_name(count, IDLE)
+        samples = [each.measured.samples for each in report.figures if each.name == name]
+        yield count, max(samples, key=len)
 
 
 # --- all at a glance ------------------------------------------------------------------------------
@@ -275,14 +290,15 @@ def _state(technology: Technology) -> str:
     known = _BUILD.sub(r"\1", health.version)
     version = f" ({known})" if known else ""
     return f"**here**: {'it works' if health.works else 'it does not work'}{version}" + "".join(
-        f"; {'; '.join(filter(None, (each.summary, each.remedy)))}" for each in health.problems
+        f"; {printable('; '.join(filter(None, (each.summary, each.remedy))))}"
+        for each in health.problems
     )
 
 
 def _troubles(report: Report, driver: str) -> Iterator[str]:
     for remark in report.remarks:
         if remark.driver == driver and remark.what:
-            yield f"**{remark.kind}**, {remark.what}: {remark.reason}"
+            yield f"**{remark.kind}**, {remark.what}: {printable(remark.reason)}"
 
 
 def _workloads() -> str:

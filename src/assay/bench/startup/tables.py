@@ -199,7 +199,12 @@ def sentences(report: Report) -> tuple[str, ...]:
 
 def _sentence(remark: Remark) -> str:
     what = f", {remark.what}" if remark.what else ""
-    return f"{remark.driver}{what}: {remark.kind}: {remark.reason}"
+    return f"{remark.driver}{what}: {remark.kind}: {printable(remark.reason)}"
+
+
+def printable(text: str) -> str:
+    """What others say, without what would move a cursor."""
+    return " ".join("".join(each if each.isprintable() else " " for each in text).split())
 
 
 def markdown(report: Report) -> str:
