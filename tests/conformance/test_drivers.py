@@ -14,11 +14,14 @@ import pytest
 import pytest_asyncio
 
 from assay.agent.native import program
+from assay.domain.errors import RuntimeMissing
 from assay.drivers.lean import LeanDriver
 from assay.drivers.linux.cgroups_v1 import GroupsV1
 from assay.drivers.linux.driver import LocalDriver
 from assay.drivers.linux.layout import read_layout
 from assay.drivers.lxc import LxcDriver
+from assay.drivers.microvm import MicroVmDriver, Qemu
+from assay.drivers.microvm.guest_kernel import find_kernel
 from assay.drivers.oci import CRUN, RUNC, RUNSC, OciDriver, Runtime
 from assay.testing import CONFORMANCE, HOSTILE, Case, Runner, Verdict, bare_root, open_runner
 
@@ -116,6 +119,52 @@ async def test_runtimes_withstand_a_sample(local: Runner, case: Case) -> None:
 @pytest.mark.parametrize("local", [LXC], ids=["lxc"], indirect=True)
 async def test_lxc_withstands_a_sample(local: Runner, case: Case) -> None:
     await expect_passed(local, case)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def machines(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Runner]:
+    """By QEMU, which translates where there is no KVM: slowly."""
+    if lacking := machines_lack():
+        pytest.fail(lacking) if os.environ.get("CI") else pytest.skip(lacking)
+    folder = tmp_path_factory.mktemp("machines")
+    driver = MicroVmDriver(
+        monitor=Qemu(),
+        state=folder / "state",
+        disks=folder / "disks",
+        agent=program("agent"),
+        guest=program("guest"),
+    )
+    async with open_runner(driver, root=bare_root(folder / "root")) as runner:
+        yield runner
+    assert await driver.list() == []
+    await driver.aclose()
+
+
+def machines_lack() -> str:
+    if os.geteuid() != 0 or shutil.which("mkfs.erofs", path="/usr/sbin:/usr/bin") is None:
+        return "erofs-utils and root are needed"
+    try:
+        Qemu().find()
+        find_kernel("")
+    except RuntimeMissing as error:
+        return error.message
+    return ""
+
+
+def of_machines(cases: Iterable[Case]) -> list[Case]:
+    """A few quick ones, of what is another's there: kernel, groups, streams."""
+    wanted = (
+        "starting/privileged-is-root", "reattachment/highest-epoch-wins", "kernel/forbidden-calls",
+    )  # fmt: skip
+    return [case for case in cases if case.name in wanted]
+
+
+@together
+@pytest.mark.root
+@pytest.mark.slow
+@pytest.mark.parametrize("case", of_machines([*CONFORMANCE, *HOSTILE]), ids=str)
+async def test_machines_withstand_a_sample(machines: Runner, case: Case) -> None:
+    await expect_passed(machines, case)
 
 
 @together
