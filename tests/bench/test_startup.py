@@ -26,6 +26,7 @@ from assay.bench.startup.findings import Findings, report
 from assay.bench.startup.picture import picture
 from assay.bench.startup.plan import Trial, expected_seconds, in_words
 from assay.bench.startup.tables import markdown, sentences, tables
+from assay.bench.subject import explained
 from assay.bench.technologies import Conditions, Technology, document, lacking
 from assay.bootstrap.catalogue import root_filesystem
 from assay.bootstrap.subjects import measured_names
@@ -187,8 +188,19 @@ def test_the_page_says_what_each_cannot_do_and_why_one_is_missing() -> None:
     assert "Others were at work" not in page
     assert "| quick | no | 4.00 ms | 200 ms | 600 kB | yes |" in page
     assert "memory is limited for each process only" in page
-    assert "it does not work; no such socket; apt-get install it" in page
+    assert "it does not work; no such socket: apt-get install it" in page
     assert "(page.svg)" in page
+
+
+def test_what_mends_a_problem_is_said_once() -> None:
+    named = Problem(
+        summary="it is not here; install it: apt-get install it", remedy="apt-get install it"
+    )
+    apart = Problem(summary="it is not here", remedy="apt-get install it")
+    assert explained([named, named]) == named.summary
+    assert explained([apart]) == "it is not here: apt-get install it"
+    assert explained([Problem(summary="so it is")]) == "so it is"
+    assert explained([]) == "it does not say why"
 
 
 def test_the_page_of_the_repository_knows_every_driver() -> None:

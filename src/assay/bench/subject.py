@@ -19,7 +19,7 @@ from assay.domain.command import WORKSPACE
 from assay.domain.errors import AssayError
 from assay.domain.limits import ExecutionLimits, SandboxLimits
 from assay.domain.outcome import OutcomeKind
-from assay.driver.port import Driver, Health, RootFilesystem, SandboxSpec, Secret
+from assay.driver.port import Driver, Health, Problem, RootFilesystem, SandboxSpec, Secret
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and of how much."""
@@ -89,6 +89,15 @@ class Most:
 
     count: int
     reason: str
+
+
+def explained(problems: Sequence[Problem]) -> str:
+    """What is wrong and what mends it, each said once."""
+    texts = (
+        each.summary if each.remedy in each.summary else f"{each.summary}: {each.remedy}"
+        for each in problems
+    )
+    return "; ".join(dict.fromkeys(texts)) or "it does not say why"
 
 
 @runtime_checkable

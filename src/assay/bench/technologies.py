@@ -17,6 +17,7 @@ from assay.bench.startup.findings import ANSWERED, IDLE, WEIGHED, crowds_name
 from assay.bench.startup.plan import in_words
 from assay.bench.startup.tables import amounts, markdown, printable, technologies
 from assay.bench.startup.workloads import WORKLOADS
+from assay.bench.subject import explained
 from assay.driver.port import Capabilities, Health
 
 _NOTHING: Final = "–"
@@ -289,10 +290,9 @@ def _state(technology: Technology) -> str:
     health = technology.health
     known = _BUILD.sub(r"\1", health.version)
     version = f" ({known})" if known else ""
-    return f"**here**: {'it works' if health.works else 'it does not work'}{version}" + "".join(
-        f"; {printable('; '.join(filter(None, (each.summary, each.remedy))))}"
-        for each in health.problems
-    )
+    works = f"{'it works' if health.works else 'it does not work'}{version}"
+    problems = f"; {printable(explained(health.problems))}" if health.problems else ""
+    return f"**here**: {works}{problems}"
 
 
 def _troubles(report: Report, driver: str) -> Iterator[str]:

@@ -18,6 +18,7 @@ import click
 from assay.bench import Progress, Remark, Report, Subject
 from assay.bench.startup import FULL, QUICK, Plan, measure
 from assay.bench.startup.findings import FAILED, LEFT_OUT
+from assay.bench.subject import explained
 from assay.bootstrap import OURS, choose_driver
 from assay.bootstrap.subjects import (
     Probed,
@@ -175,7 +176,7 @@ async def subjects_of(
 ) -> AsyncIterator[tuple[list[Subject], list[Remark]]]:
     """Those that work, open, and why the others don't. Raises DriverUnavailable if none does."""
     remarks = [
-        Remark(driver=each.name, what="", kind=LEFT_OUT, reason=_reason(each))
+        Remark(driver=each.name, what="", kind=LEFT_OUT, reason=explained(each.health.problems))
         for each in probed
         if not each.health.works
     ]
@@ -191,13 +192,6 @@ async def subjects_of(
                 f"{'; '.join(f'{each.driver}: {each.reason}' for each in remarks)}"
             )
         yield subjects, remarks
-
-
-def _reason(probed: Probed) -> str:
-    problems = (
-        ": ".join(filter(None, (each.summary, each.remedy))) for each in probed.health.problems
-    )
-    return "; ".join(problems) or "it does not say why"
 
 
 # --- what is written ------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from assay.bench.startup.findings import (
 )
 from assay.bench.startup.plan import Plan, Trial, expected_seconds, in_words
 from assay.bench.startup.workloads import WORKLOADS, Workload
-from assay.bench.subject import Peer, Progress, Subject
+from assay.bench.subject import Peer, Progress, Subject, explained
 from assay.domain.errors import AssayError
 
 _BARE: Final = ("/usr/bin/true",)
@@ -77,10 +77,7 @@ class _Table:
             if health.works and root is not None:
                 self.entrants.append(PeersCrowds(peer, root))
                 continue
-            reason = "; ".join(
-                ": ".join(filter(None, (each.summary, each.remedy))) for each in health.problems
-            )
-            self.found.remark(peer.name, "", LEFT_OUT, reason)
+            self.found.remark(peer.name, "", LEFT_OUT, explained(health.problems))
 
     def amounts(self, entrant: Entrant) -> tuple[int, ...]:
         """How many sandboxes at once it is asked for."""
