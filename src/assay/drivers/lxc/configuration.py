@@ -48,6 +48,8 @@ class Plan:
     first_user: int
     command: Sequence[str]
     """Process 1; words without spaces."""
+    monitored: bool = False
+    """Whether LXC's monitor stays, and the sandbox ends when that does."""
 
 
 def configuration(plan: Plan) -> str:
@@ -62,8 +64,8 @@ def _settings(plan: Plan) -> Iterator[tuple[str, str]]:
     yield "rootfs.options", "ro"
     for inside, outside, count in extents(plan.first_user):
         yield from (("idmap", f"{kind} {inside} {outside} {count}") for kind in "ug")
-    # LXC's own process would stay among its starter's mounts, which are those of many sandboxes.
-    yield "monitor.unshare", "1"
+    if not plan.monitored:
+        yield "monitor.signal.pdeath", "0"
     yield from (("net.0.type", "empty"), ("net.0.flags", "up"))  # which is the loopback
     yield from (("mount.entry", entry) for entry in _mounts(plan.binds))
     # No devices, terminals or console of LXC's.

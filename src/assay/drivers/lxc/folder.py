@@ -1,7 +1,7 @@
 """What else there is in a sandbox's folder where LXC has made it:
 
 config     what LXC was told
-monitor    the number of LXC's process beside the sandbox, written by that
+monitor    the number of LXC's process beside the sandbox, written by that; most often it has ended
 lxc.log    its last words, and those of lxc-start
 """
 
@@ -23,7 +23,7 @@ class LxcFolder(SandboxFolder):
         self.lxc_log = path / "lxc.log"
 
     def half_made(self) -> Process | None:
-        """The monitor: the kernel ends process 1 when it ends."""
+        """LXC's monitor. Where there are no groups to find the rest by, that ends with it."""
         return noted(self.monitor)
 
     def log(self) -> str:

@@ -40,10 +40,9 @@ it would find newuidmap, and have that ask for root's ids."""
 
 
 class LxcWorkshop(Workshop[LxcFolder]):
-    """Makes each with a `lxc-start` of its own, which stays beside it as its monitor.
+    """Makes each with a `lxc-start` of its own, and ends LXC's monitor as soon as it runs.
 
-    The monitor is in the agent's group, and the kernel ends the sandbox with it: either's end is
-    the other's, whoever kills them.
+    It stays where no groups say which processes are a sandbox's: then the kernel ends that with it.
     """
 
     def __init__(
@@ -126,6 +125,7 @@ class LxcWorkshop(Workshop[LxcFolder]):
             binds=[*shown.binds, *steps.node_binds(shown.nodes), *binds],
             first_user=first_user,
             command=argv or self._agent_of(spec),
+            monitored=not self.groups.limits,
         )
         folder.configuration.write_text(configuration(plan))
         nodes = steps.node_steps(shown.nodes, steps.node_places(shown.nodes))
@@ -178,7 +178,7 @@ class LxcWorkshop(Workshop[LxcFolder]):
         """Process 1, the only one that the monitor has started, in its place and limited."""
         monitor = folder.half_made()
         process = next(children(monitor), None) if monitor is not None else None
-        if process is None:
+        if monitor is None or process is None:
             raise ended_at_once(folder)
         try:
             self.groups.place(folder.id, process.pid, first_user, entered=True)
@@ -186,6 +186,8 @@ class LxcWorkshop(Workshop[LxcFolder]):
         except ProcessLookupError:
             raise ended_at_once(folder) from None
         folder.note_process(process)
+        if self.groups.limits:
+            _end(monitor)
         return process
 
     def _protect(self, process: Process, sandbox_id: str) -> None:
@@ -196,11 +198,8 @@ class LxcWorkshop(Workshop[LxcFolder]):
         limit_network(process.pid)
 
     def _remove(self, folder: SandboxFolder) -> None:
-        # It would try to end the sandbox as well, and would have to be waited for.
-        monitor = folder.half_made()
-        if monitor is not None:
-            soon = time.monotonic() + _SECONDS_TO_END
-            kill_and_wait(lambda: [monitor.pid] if monitor.runs() else [], soon)
+        if (monitor := folder.half_made()) is not None:
+            _end(monitor)
         super()._remove(folder)
 
     def time_alone(self, spec: SandboxSpec, argv: Sequence[str], stopwatch: Path) -> int:
@@ -234,3 +233,8 @@ class LxcWorkshop(Workshop[LxcFolder]):
         if ended.returncode != 0:
             raise self._failed(program, f"{folder.log()}\n{ended.stderr}")
         return int(ended.stdout)
+
+
+def _end(monitor: Process) -> None:
+    soon = time.monotonic() + _SECONDS_TO_END
+    kill_and_wait(lambda: [monitor.pid] if monitor.runs() else [], soon)
