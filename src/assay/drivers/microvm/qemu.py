@@ -38,6 +38,9 @@ _SEALED: Final = (
     "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
 )
 _TRANSLATED_MIB: Final = 128
+_HEAD_BYTES: Final = 64 * 1024
+"""Of kernel and initial RAM disk, for a machine that is restored: QEMU wants to see some, holds all
+that it is given in memory, and nobody reads it again."""
 _IDLE_FOR_EACH: Final = 10
 """Machines that do nothing, for each processor."""
 
@@ -158,8 +161,9 @@ class Qemu:
         with ExitStack() as stack:
             stack.enter_context(its)
             disk: IO[bytes] = stack.enter_context(machine.disk.open("rb"))
-            kernel = stack.enter_context(_readable(machine.kernel))
-            initrd = stack.enter_context(_readable(machine.initrd))
+            most = _HEAD_BYTES if kept else None
+            kernel = stack.enter_context(_readable(machine.kernel, most))
+            initrd = stack.enter_context(_readable(machine.initrd, most))
             command = [
                 self.find(), *_ALWAYS, *_SEALED,
                 *self._board(machine), *_memory(machine, memory, shared=not kept),
@@ -203,15 +207,17 @@ def _by_number(opened: IO[bytes]) -> str:
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[IO[bytes]]:
-    """A file for who may read none of root's: some systems keep their kernel to root."""
+def _readable(path: Path, most: int | None) -> Iterator[IO[bytes]]:
+    """A file, or its beginning, for who may read none of root's: some kernels are root's alone."""
     with path.open("rb") as opened:
-        if os.fstat(opened.fileno()).st_mode & stat.S_IROTH:
+        if most is None and os.fstat(opened.fileno()).st_mode & stat.S_IROTH:
             yield opened
             return
         copied = os.memfd_create(path.name, os.MFD_CLOEXEC)
         with os.fdopen(copied, "w+b") as copy:
-            shutil.copyfileobj(opened, copy)
+            head = opened.read(most)
+            # Of a program (ELF) QEMU wants to see every part that it names.
+            copy.write(head + opened.read() if head.startswith(b"\x7fELF") else head)
             copy.flush()
             yield copy
 
