@@ -136,9 +136,10 @@ class Daemon:
         self._namespaces = []
         for path in ("docker", "libpod_parent"):
             for hierarchy in Path("/sys/fs/cgroup").iterdir():
-                for group in sorted(hierarchy.glob(f"{path}/**/"), reverse=True):
+                # Those of another engine that is running are in use, and stay.
+                for folder, _, _ in os.walk(hierarchy / path, topdown=False):
                     with contextlib.suppress(OSError):
-                        group.rmdir()
+                        Path(folder).rmdir()
 
 
 def _names(folder: Path) -> list[int]:
@@ -230,6 +231,8 @@ def main(arguments: list[str]) -> int:
         print((__doc__ or "").strip(), file=sys.stderr)
         return 2
     name, *command = arguments
+    for number in (signal.SIGTERM, signal.SIGHUP):  # the engine is not to be left
+        signal.signal(number, lambda *_: sys.exit(1))
     with running(name, megabytes=2048) as daemon:
         environment = {**os.environ, VARIABLES[name]: daemon.endpoint}
         return subprocess.run(command, env=environment, check=False).returncode

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from assay.driver.port import Problem
+
 _UNIX: Final = "unix://"
 
 
@@ -38,6 +40,21 @@ class Product:
     def configure(self, runtime: str) -> str:
         """How to make a runtime known to it."""
         return f"name {runtime}'s program in {self.runtimes}, and start {self.name} anew"
+
+
+def own_kernel(runtime: str) -> Problem | None:
+    """Why there are no sandboxes with a runtime whose containers this kernel does not see into."""
+    if "runsc" in runtime:
+        return Problem(
+            summary=f"{runtime} has a kernel of its own, into which this driver can't reach",
+            remedy="take gVisor without an engine: --driver runsc",
+        )
+    if "kata" in runtime:
+        return Problem(
+            summary=f"{runtime} has a kernel of its own, into which this driver can't reach; Kata"
+            " would need /dev/kvm with hardware virtualisation and containerd-shim-kata-v2, too",
+        )
+    return None
 
 
 DOCKER: Final = Product(

@@ -17,6 +17,7 @@ from assay.driver.port import Capabilities, Sandbox, SandboxSpec
 from assay.drivers.engine.container import STATE, Plan, configuration, profile
 from assay.drivers.engine.engine import Engine, NotThere
 from assay.drivers.engine.interior import furnish, open_gate
+from assay.drivers.engine.product import own_kernel
 from assay.drivers.engine.seed import Seed, seed
 from assay.drivers.linux.cgroups import PARENT
 from assay.drivers.linux.dial import wait_until_listening
@@ -83,6 +84,8 @@ class EngineWorkshop(Workshop[SandboxFolder]):
         """Make a sandbox whose agent accepts connections; on any failure nothing is left."""
         if self.ids.rootless:
             raise DriverUnavailable(f"the driver {self.name} needs root; try sudo")
+        if (problem := own_kernel(self.runtime)) is not None:
+            raise DriverUnavailable(problem.summary, detail=problem.remedy)
         with (
             self._undone(sandbox_id),
             self.sandboxes.making(sandbox_id) as (folder, _),

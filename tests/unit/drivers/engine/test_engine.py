@@ -164,3 +164,18 @@ def test_an_engines_own_variable_says_where_it_listens_if_no_other_does() -> Non
 def test_an_engine_of_another_machine_is_refused(endpoint: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="no socket of this machine"):
         EngineDriver(product=DOCKER, endpoint=endpoint, state=tmp_path, agent=tmp_path)
+
+
+@pytest.mark.parametrize("runtime", ["runsc", "runsc-kvm", "io.containerd.kata.v2", "kata-qemu"])
+async def test_a_runtime_with_a_kernel_of_its_own_is_refused_with_its_reason(
+    runtime: str, tmp_path: Path
+) -> None:
+    with answering(tmp_path, said(200, b"{}")) as engine:
+        endpoint = f"unix://{engine.socket_path}"
+        driver = EngineDriver(
+            product=DOCKER, runtime=runtime, endpoint=endpoint, state=tmp_path, agent=tmp_path
+        )
+        health = await driver.probe()
+        await driver.aclose()
+    assert not health.works
+    assert "has a kernel of its own" in health.problems[0].summary
