@@ -5,10 +5,15 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from sample import Running
 
 MACHINE = Path(__file__).with_name("machine.py")
 
@@ -25,3 +30,17 @@ def machine() -> ModuleType:
     if why := module.missing():
         pytest.fail(why) if os.environ.get("CI") else pytest.skip(why)
     return module
+
+
+@pytest.fixture(scope="session", autouse=True)
+def sample_of_suites(
+    request: pytest.FixtureRequest, machine: ModuleType
+) -> Iterator[Callable[[float], str]]:
+    """The sample runs from the first test of this folder on, as the other tests mostly wait."""
+    wanted = any(item.path.name == "test_suites.py" for item in request.session.items)
+    running = Running() if wanted else None
+    try:
+        yield running.said if running else lambda _: ""
+    finally:
+        if running:
+            running.end()
