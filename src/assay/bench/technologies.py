@@ -160,6 +160,7 @@ def _overview(report: Report, found: Sequence[Technology]) -> str:
     rows = [head, ("---", "---", "---:", "---:", "---:", "---")]
     for each in found:
         own = "yes" if each.capabilities.own_kernel else "no"
+        own = own if each.health.works else _NOTHING  # what it would be, nobody has seen
         rows.append((
             each.name, own, _cost(report, each.name, crowds_name(one, IDLE)),
             _cost(report, each.name, crowds_name(many, IDLE)), _memory(report, each.name),
@@ -238,6 +239,8 @@ def _fastest_first(report: Report, found: Sequence[Technology]) -> list[Technolo
 
 
 def _paragraph(report: Report, technology: Technology) -> str:
+    if not technology.health.works:
+        return f"### {technology.name}\n\n- {_state(technology)}. It is unverified here.\n"
     return "\n".join((
         f"### {technology.name}\n",
         *(f"- {line}" for line in (
