@@ -70,6 +70,7 @@ def _confinement(plan: Plan) -> dict[str, Any]:
         **({"CgroupParent": plan.parent} if plan.parent else {}),
         "CgroupnsMode": "private",
         "IpcMode": "private",
+        "UsernsMode": "host",
         "NetworkMode": "none",
         "ReadonlyRootfs": True,
         "CapDrop": ["ALL"],
