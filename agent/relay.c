@@ -21,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PORTS_MOST = 8, CHUNK = 32768, NONCE_SIZE = 16, HEAD = 4, LOOKS_MOST = 500,
+enum { PORTS_MOST = 16, CHUNK = 32768, NONCE_SIZE = 16, HEAD = 4, LOOKS_MOST = 500,
        DEVICES_MOST = 8 };
 
 struct port {

@@ -116,7 +116,9 @@ def _shown(spec: SandboxSpec, agent: Path) -> Staged:
     """As on the host, with the places of the machine: its disk holds the image with its mounts,
     and there is nobody else whose users those of the image could be mistaken for."""
     root = replace(spec.root, mounts=(), owners=False)
-    shown = staged(replace(spec, root=root), agent, 0)
+    # There is no file of the agent's socket, for which there is room otherwise.
+    limits = replace(spec.limits, inodes=max(1, spec.limits.inodes - 1))
+    shown = staged(replace(spec, root=root, limits=limits), agent, 0)
     places = {str(root.path): _IMAGE, str(agent): _AGENT}
     steps = [tuple(places.get(word, word) for word in step) for step in shown.steps]
     return replace(shown, steps=steps)

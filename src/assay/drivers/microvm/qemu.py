@@ -49,7 +49,7 @@ class Qemu:
     """QEMU's program for this machine's architecture, on PATH or at a path."""
 
     name = "qemu"
-    ports = 6
+    ports = 12
 
     def __init__(self, program: str = "") -> None:
         self._program = program or f"qemu-system-{architecture()}"
