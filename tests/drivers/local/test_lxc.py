@@ -117,6 +117,21 @@ async def test_nothing_of_lxc_stays_beside_a_sandbox(lxc: LocalDriver, spec: San
         assert (await session.run(Command(argv=("/usr/bin/true",)))).outcome.code == 0
 
 
+async def test_a_sandbox_is_in_no_group_of_the_servers_though_it_is_the_first(
+    lxc: LocalDriver, spec: SandboxSpec
+) -> None:
+    for group in Path("/sys/fs/cgroup").glob("*/assay"):
+        with contextlib.suppress(OSError):  # others' sandboxes may be in it
+            group.rmdir()
+
+    sandbox = await lxc.create(spec)
+
+    lines = Path("/proc", sandbox.facts["process"], "cgroup").read_text().splitlines()
+    groups = {names: group for _, names, group in (line.split(":", 2) for line in lines)}
+    groups.pop("cpuset", None)
+    assert [names for names, group in groups.items() if not group.startswith("/assay")] == []
+
+
 async def test_whatever_of_lxc_is_killed_while_it_starts_nothing_is_left(
     lxc: LocalDriver, spec: SandboxSpec, state: Path
 ) -> None:

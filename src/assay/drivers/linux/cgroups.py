@@ -111,7 +111,7 @@ class Groups(Protocol):
     def exits(self) -> list[str]:
         """The files that a process, with all that it will start, is written to so that it is not
         in the server's group where sandboxes have none of their own: else they would end with
-        the server's."""
+        the server's. Whoever writes them makes their groups."""
         ...
 
     def learners(self, sandbox_id: str) -> list[str]:

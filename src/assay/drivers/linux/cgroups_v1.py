@@ -163,8 +163,6 @@ class GroupsV1:
         # What the server may use of the processors holds for its sandboxes, too.
         left = [each for each in self._hierarchies if self._root and each.controllers != "cpuset"]
         groups = {f"{each.mounted}/{self._parent}" for each in left} - {*self._trees.values()}
-        for group in groups:
-            make_folder(group)
         return [f"{group}/cgroup.procs" for group in sorted(groups)]
 
     def learners(self, sandbox_id: str) -> list[str]:

@@ -16,6 +16,7 @@ from typing import Final
 from assay.domain.errors import CreateTimeout
 from assay.driver.port import Capabilities, Sandbox, SandboxSpec
 from assay.drivers.linux import stage as steps
+from assay.drivers.linux.cgroups import make_folder
 from assay.drivers.linux.confinement import CONTROL, GROUPS, Bind, agent_command, instead_of_groups
 from assay.drivers.linux.dial import ended_at_once, wait_until_listening
 from assay.drivers.linux.filter import compiled
@@ -33,6 +34,9 @@ from assay.drivers.lxc.hidden import beside, hide_groups
 REMEDY: Final = "apt-get install lxc"
 _SECONDS_TO_START: Final = 30.0
 _SECONDS_TO_END: Final = 5.0
+_NOT_ENTERED: Final = 127
+_TRIES: Final = 3
+"""Another server that ends may have removed a group just now that nobody was in."""
 _FILTER: Final = "control/filter"
 _ENVIRONMENT: Final = MappingProxyType({"XDG_RUNTIME_DIR": LXC})
 """LXC's own. There it keeps a lock for each container, being no root of the machine's; with a PATH
@@ -150,11 +154,15 @@ class LxcWorkshop(Workshop[LxcFolder]):
         return taken, binds
 
     def _start(self, program: Path, folder: LxcFolder, lock: int) -> None:
-        # If we are killed, whoever cleans up waits for the lock, and so until it is started.
-        status = call(
-            self._in_groups(folder, [program, "-d", *self._named(folder), "-p", folder.monitor]),
-            output=folder.lxc_log, keep=lock, seconds=_SECONDS_TO_START, environment=_ENVIRONMENT,
-        )  # fmt: skip
+        command = [program, "-d", *self._named(folder), "-p", folder.monitor]
+        for _ in range(_TRIES):
+            # If we are killed, whoever cleans up waits for the lock, and so until it is started.
+            status = call(
+                self._in_groups(folder, command), output=folder.lxc_log, keep=lock,
+                seconds=_SECONDS_TO_START, environment=_ENVIRONMENT,
+            )  # fmt: skip
+            if status != _NOT_ENTERED:
+                break
         if status is None:
             raise CreateTimeout(
                 f"{program.name} did not start a sandbox in {_SECONDS_TO_START:.0f} s",
@@ -165,8 +173,11 @@ class LxcWorkshop(Workshop[LxcFolder]):
 
     def _in_groups(self, folder: LxcFolder, command: Sequence[str | Path]) -> list[str | Path]:
         """LXC, and so all that it starts, is in the sandbox's groups from the first."""
-        files = (*self.groups.entrances(folder.id), *self.groups.exits())
-        return [self._lean, "enter", *map(beside, files), "--", *command]
+        exits = [beside(file) for file in self.groups.exits()]
+        for file in exits:
+            make_folder(Path(file).parent)
+        entrances = map(beside, self.groups.entrances(folder.id))
+        return [self._lean, "enter", *entrances, *exits, "--", *command]
 
     def _named(self, folder: LxcFolder) -> list[str | Path]:
         return [
