@@ -379,8 +379,10 @@ async def test_technologies_alone_leave_nothing(
 async def test_lxc_that_can_not_start_leaves_nothing(state: Path) -> None:
     peer = LxcAlone(floor=FLOOR)
     await require(peer)
+    before = set(Path("/sys/fs/cgroup").glob("*/lxc.*assay-*"))
     with pytest.raises(DriverError):
         await peer.start(RootFilesystem(digest="none", path=state / "not-there"), 2)
+    assert set(Path("/sys/fs/cgroup").glob("*/lxc.*assay-*")) <= before
     assert list(Path(tempfile.gettempdir()).glob("assay-lxc-*")) == []
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import secrets
 import shutil
 import tempfile
@@ -14,6 +16,7 @@ from assay.driver.port import Health, Problem, RootFilesystem
 from assay.drivers.alone.crowd import Crowd
 
 _SHOWN: Final = ".assay"
+_GROUPS: Final = "/sys/fs/cgroup"
 _MISSING: Final = Problem(summary="LXC is not installed", remedy="apt-get install lxc")
 _CONFIGURATION: Final = """\
 lxc.rootfs.path = dir:{root}
@@ -104,6 +107,7 @@ class Standing:
         """End those that came to run, and remove what there is of all."""
         await self._stop_each()
         shutil.rmtree(self._folder, ignore_errors=True)
+        await asyncio.to_thread(_remove_groups, self.names[0])
 
     async def _stop_each(self) -> None:
         for number in range(self._count):
@@ -113,3 +117,11 @@ class Standing:
                 stderr=asyncio.subprocess.DEVNULL,
             )  # fmt: skip
             await ended.wait()
+
+
+def _remove_groups(name: str) -> None:
+    """Of containers that could not be started, `lxc-start` leaves the monitors' groups."""
+    found = [folder for folder, _, _ in os.walk(_GROUPS) if name in Path(folder).name]
+    for folder in sorted(found, reverse=True):
+        with contextlib.suppress(OSError):
+            Path(folder).rmdir()
