@@ -135,9 +135,10 @@ const size_t own_step_count = sizeof own_steps / sizeof *own_steps;
 
 static void take_entropy(const uint8_t *bytes)
 {
-    struct { struct rand_pool_info head; uint8_t bytes[ENTROPY_SIZE]; } given = {
-        .head = {.entropy_count = ENTROPY_SIZE * 8, .buf_size = ENTROPY_SIZE}};
-    memcpy(given.head.buf, bytes, ENTROPY_SIZE);
+    /* The kernel's struct rand_pool_info, whose end has no length in C. */
+    struct { int bits, size; uint8_t bytes[ENTROPY_SIZE]; } given = {
+        .bits = ENTROPY_SIZE * 8, .size = ENTROPY_SIZE};
+    memcpy(given.bytes, bytes, ENTROPY_SIZE);
     int fd = open("/devices/urandom", O_WRONLY | O_CLOEXEC);
     check(fd >= 0 && ioctl(fd, RNDADDENTROPY, &given) == 0 && ioctl(fd, RNDRESEEDCRNG, 0) == 0,
           "take", "random bytes");

@@ -62,7 +62,7 @@ def test_variables_win_over_the_file_and_flags_over_variables(file: Path) -> Non
         ('devices = "/dev/ttyUSB0"', "devices: this must be a list of texts"),
         ('devices = ["/dev/*"]', "devices: '/dev/*' would allow every disk"),
         ("runtimes = 1", "runtimes: this must be a table"),
-        ('[runtimes]\ndocker = "x"', "runtimes.docker: there are only lean, crun, runc"),
+        ('[runtimes]\nkata = "x"', "runtimes.kata: there are only lean, crun, runc"),
         ("[runtimes]\ncrun = 1", "runtimes.crun: this must be"),
         ('drivers = "crun"', "drivers: there is no such key; keys:"),
         ("driver =", "this is not TOML"),

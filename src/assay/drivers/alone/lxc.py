@@ -65,10 +65,15 @@ class LxcAlone:
     def _configuration(self, root: RootFilesystem) -> str:
         shown = [(mount.source, mount.target.lstrip("/")) for mount in root.mounts]
         shown.append((self._floor.parent, _SHOWN))
-        lines = [f"lxc.mount.entry = {source} {target} none bind,ro 0 0\n"
+        lines = [f"lxc.mount.entry = {_word(source)} {_word(target)} none bind,ro 0 0\n"
                  for source, target in shown]  # fmt: skip
         whole = _CONFIGURATION.format(root=root.path, shown=_SHOWN, program=self._floor.name)
         return "".join((whole, *lines))
+
+
+def _word(path: Path | str) -> str:
+    """As fstab has it."""
+    return str(path).replace("\\", r"\134").replace(" ", r"\040")
 
 
 class Standing:
