@@ -45,7 +45,7 @@ class Disks:
         disk = self._folder / f"{_name(root)}.erofs"
         if not disk.is_file():
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with _locked(self._folder):
+            with locked(self._folder):
                 if not disk.is_file():  # nobody has made it while we waited
                     self._make(root, disk)
         os.utime(disk)
@@ -80,7 +80,8 @@ def _name(root: RootFilesystem) -> str:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other servers of this machine out of a folder."""
     lock = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -29,7 +29,7 @@ from assay.driver.port import SandboxSpec
 from assay.drivers.linux.filter import compiled
 from assay.drivers.linux.stage import words
 from assay.drivers.microvm import plan
-from assay.drivers.microvm.disk import Disks
+from assay.drivers.microvm.disk import Disks, locked
 from assay.drivers.microvm.guest_kernel import find_kernel
 from assay.drivers.microvm.initrd import Entry, archive, device, file, folder
 from assay.drivers.microvm.machine import Kept, Machine, Monitor, Place, size
@@ -105,7 +105,7 @@ class Templates:
             processors=processors,
         )
         self._folder.mkdir(mode=0o711, parents=True, exist_ok=True)
-        with _locked(self._folder):
+        with locked(self._folder):
             kept = _read(machine)
             if kept is None:
                 shutil.rmtree(folder_of_it, ignore_errors=True)
@@ -225,13 +225,3 @@ def _copy(source: int, target: int | None) -> int:
                     os.pwrite(target, part, at)
             at += len(part)
     return total
-
-
-@contextlib.contextmanager
-def _locked(home: Path) -> Iterator[None]:
-    lock = os.open(home, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
