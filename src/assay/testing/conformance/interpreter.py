@@ -167,7 +167,7 @@ async def everything_is_fresh(bench: Workbench) -> None:
     source = (
         "import os, random, secrets, ssl, uuid\n"
         "print(random.random(), hash('x'), os.getpid(), secrets.token_hex(),"
-        " ssl.RAND_bytes(8), uuid.uuid4(), sep='|')"
+        " ssl.RAND_bytes(8).hex(), uuid.uuid4(), sep='|')"
     )
     for _ in range(3):
         await let_wait(bench, session)
