@@ -223,10 +223,10 @@ class Agent:
         loop = asyncio.get_running_loop()
         started = loop.time()
         answered = loop.create_future()
-        self._next_ping()
-        number = self._pings
-        self._pinged[number] = answered
+        number = self._pings + 1
+        self._pinged[number] = answered  # before it is sent: that can fail on the spot
         try:
+            self._next_ping()
             await answered
         finally:
             self._pinged.pop(number, None)

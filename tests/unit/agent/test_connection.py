@@ -1,6 +1,7 @@
 """Opening a connection, keeping it, and every way of losing it."""
 
 import asyncio
+import socket
 import time
 
 import pytest
@@ -19,6 +20,7 @@ from assay.domain.errors import (
     ProtocolViolation,
 )
 from assay.driver.port import Secret
+from assay.driver.stream import SocketStream
 from assay.drivers.fake import run_in_virtual_time
 from assay.drivers.fake.stream import MemoryStream, stream_pair
 
@@ -311,6 +313,16 @@ def test_a_silent_agent_is_lost_after_thirty_seconds() -> None:
         await agent.aclose()
 
     run_in_virtual_time(main())
+
+
+async def test_a_ping_that_cannot_even_be_sent_is_answered_by_the_loss() -> None:
+    ours, theirs = socket.socketpair()
+    theirs.sendall(ready())
+    agent = await Agent.connect(SocketStream(ours), Secret(bytes(32)))
+    theirs.close()  # and nobody here has had a turn to hear of it
+    with pytest.raises(ConnectionLost):
+        await asyncio.wait_for(agent.ping(), 5)
+    await agent.aclose()
 
 
 def test_an_agent_that_takes_nothing_is_not_pinged_over_and_over() -> None:
