@@ -30,8 +30,10 @@ mkdir -p $unit
 for group in {TOP} {TOP}/system.slice; do
     echo "+memory +pids +cpu" > $group/cgroup.subtree_control
 done
-echo $$ > $unit/cgroup.procs
+mkdir $unit/server
+echo $$ > $unit/server/cgroup.procs
 {CHECK}
+cat $unit/cgroup.subtree_control
 ls -d {TOP}/assay || true
 """
 
@@ -61,7 +63,8 @@ def test_in_a_container_that_looks_like_the_top_of_the_tree(machine: ModuleType)
 @pytest.mark.slow
 @pytest.mark.root
 def test_in_a_unit_that_systemd_has_given_away(machine: ModuleType) -> None:
-    status, own = said(machine, UNIT)
+    status, own, passed_on = said(machine, UNIT)
 
     assert status == "0"
     assert own == "0::/system.slice/assay.service/server"
+    assert {"cpu", "memory", "pids"} <= set(passed_on.split())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -123,3 +124,13 @@ def test_the_demo_shows_programs_and_their_costs(assay: Assay) -> None:
     for words in ("python/hello.py", "bash/hello.sh", "timed_out(cpu)", "out_of_memory",
                   "How to go on:", "3 2 1 go"):  # fmt: skip
         assert words in shown
+
+
+@pytest.mark.root
+def test_whatever_umask_it_is_given_users_of_sandboxes_get_through(assay: Assay) -> None:
+    before = os.umask(0o077)
+    try:
+        ended = assay("--state", assay.folder / "new", "run", "--", "true")
+    finally:
+        os.umask(before)
+    assert (ended.status, ended.stderr) == (0, b"")

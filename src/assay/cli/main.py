@@ -9,6 +9,9 @@ import sys
 def main() -> int:
     """Run the command line of this process and return its exit status."""
     _open_standard_streams()
+    # Users of sandboxes must get through the folders that are made for them, whatever umask we were
+    # given. What is nobody else's business is made with a mode of its own.
+    os.umask(0o022)
     try:
         from assay.cli.app import run_app
 

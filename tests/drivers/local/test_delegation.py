@@ -41,6 +41,22 @@ def test_a_unit_that_systemd_gave_away_holds_the_group(tmp_path: Path) -> None:
     assert place == "system.slice/assay.service/assay"
 
 
+def test_a_service_in_the_units_own_group_leaves_that_to_its_successor(tmp_path: Path) -> None:
+    unit = delegated(tmp_path / "system.slice/assay.service")
+
+    assert make_room(tmp_path, "/system.slice/assay.service", "assay") == "assay"
+    assert not (unit / "server").exists()
+
+
+def test_what_is_never_started_again_is_moved_within_its_unit(tmp_path: Path) -> None:
+    unit = delegated(tmp_path / "system.slice/run-1.scope")
+
+    place = make_room(tmp_path, "/system.slice/run-1.scope", "assay")
+
+    assert place == "system.slice/run-1.scope/assay"
+    assert unit.is_dir()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give it to somebody")
 def test_a_unit_that_was_given_to_somebody_else_is_left_alone(tmp_path: Path) -> None:
     os.chown(delegated(tmp_path / "user.slice/user@1.service"), 1, 1)

@@ -2,7 +2,9 @@
 
 A group that passes memory on to groups below it may have no processes of its own. Only the very top
 of the tree may; inside of a container, what looks like the top is an ordinary group. And of the
-groups that systemd makes, only those of units that it has delegated (`Delegate=yes`) are free.
+groups that systemd makes, only those of units that it has delegated (`Delegate=yes`) are free; where
+it starts a service in such a group itself, not in one below, it couldn't do so again
+(docs/decisions/0047-hardening-that-sandboxes-survive.md).
 """
 
 from __future__ import annotations
@@ -26,9 +28,13 @@ def make_room(mounted: Path, own: str, parent: str) -> str:
 
     `own` is the group that we are in, `parent` the wanted name. Raises DriverUnavailable.
     """
-    unit = _delegated_unit(mounted, PurePosixPath(own.lstrip("/")))
+    is_top = not (mounted / "cgroup.type").exists()  # the real top has no type
+    process = PurePosixPath(own.lstrip("/"))
+    unit = _delegated_unit(mounted, process)
+    if is_top and unit == process and process.suffix == ".service":
+        unit = None
     above = mounted / unit if unit else mounted
-    if unit or (above / "cgroup.type").exists():  # the real top has no type
+    if unit or not is_top:
         _clear(above)
     return str(unit / parent) if unit else parent
 
