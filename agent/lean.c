@@ -11,7 +11,8 @@
  * for all sandboxes.
  * When the agent runs, the socket closes; anything else that is said on it is what went wrong.
  *
- *   lean enter FILE... -- PROGRAM ARGUMENT...   is for the driver "lxc": a program in groups */
+ *   lean enter FILE... -- PROGRAM ARGUMENT...   is for the driver "lxc": a program in groups
+ *   lean follow PIPE      is for container engines: it waits for its plan, and follows that */
 #define _GNU_SOURCE
 #include "plan.h"
 
@@ -31,11 +32,14 @@ enum { GIVEN_DESCRIPTORS = 3,
        NAMESPACES = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET };
 
 static char plan[PLAN_MOST];
-static int server = -1; /* the socket to it */
+static int server = -1; /* the socket to it, if there is one */
 
 void complain(const char *text, size_t length)
 {
-    (void)!send(server, text, length, MSG_NOSIGNAL);
+    if (server < 0)
+        fprintf(stderr, "lean: %.*s\n", (int)length, text);
+    else
+        (void)!send(server, text, length, MSG_NOSIGNAL);
 }
 
 /* The server may be gone by then: this process is the only one in its namespaces, and ends. */
@@ -122,11 +126,26 @@ static int enter_and_run(char **argument)
     return 127;
 }
 
+/* In a container that somebody else has made. Who gives up making a sandbox writes nothing. */
+static int follow(const char *path)
+{
+    int pipe = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    check(pipe >= 0, "open", path);
+    size_t length = 0;
+    for (ssize_t more; (more = read(pipe, plan + length, sizeof plan - length)) > 0;)
+        length += (size_t)more;
+    if (length == 0)
+        return 0;
+    follow_plan(plan, (ssize_t)length);
+}
+
 int main(int count_of_words, char **argument)
 {
     int given[GIVEN_DESCRIPTORS], count;
     if (count_of_words > 1 && !strcmp(argument[1], "enter"))
         return enter_and_run(argument + 2);
+    if (count_of_words == 3 && !strcmp(argument[1], "follow"))
+        return follow(argument[2]);
     signal(SIGCHLD, SIG_IGN); /* nobody waits for sandboxes that have ended */
     if (!read_filter()) {
         fputs("lean: makes sandboxes for a server, which starts it; it has no use by itself\n",

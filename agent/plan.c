@@ -342,6 +342,13 @@ static void step_users(char **with)
     check(kill(first, SIGKILL) == 0 && waitpid(first, NULL, 0) == first, "end", "its process");
 }
 
+/* One that somebody else has made, whose file is shown here. */
+static void step_users_of(char **with)
+{
+    users = open(with[0], O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    check(users >= 0, "open", with[0]);
+}
+
 static void step_name(char **with)
 {
     check(sethostname(with[0], strlen(with[0])) == 0, "take the name", with[0]);
@@ -470,6 +477,7 @@ static const struct step steps[] = {
     {"show", 2, step_show},           {"show_in", 3, step_show_in},   {"reveal", 2, step_reveal},
     {"show_owned", 4, step_show_owned}, {"flags", 2, step_flags},     {"cover", 2, step_cover},
     {"secret", 3, step_secret},       {"listen", 2, step_listen},     {"users", 2, step_users},
+    {"users_of", 1, step_users_of},
     {"name", 1, step_name},           {"loopback", 0, step_loopback}, {"core", 1, step_core},
     {"session", 0, step_session},     {"input", 1, step_input},       {"root", 1, step_root},
     {"move", 2, step_move},           {"bind", 2, step_bind},         {"pivot", 0, step_pivot},

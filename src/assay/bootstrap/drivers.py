@@ -73,6 +73,7 @@ def _engine(settings: Settings, name: str, stock: int) -> Driver:
         endpoint=settings.runtimes.get(engine, ""),
         state=settings.state,
         agent=program("agent"),
+        lean=lean_program(settings),
     )
 
 

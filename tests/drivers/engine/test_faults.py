@@ -39,7 +39,7 @@ async def opened(
 ) -> AsyncIterator[EngineDriver]:
     driver = EngineDriver(
         product=DOCKER, endpoint=daemon.endpoint, state=state, agent=program("agent"),
-        seconds=seconds,
+        lean=program("lean"), seconds=seconds,
     )  # fmt: skip
     try:
         yield driver
@@ -103,9 +103,9 @@ async def test_a_container_that_nobody_knows_of_is_listed_and_can_be_destroyed(
 ) -> None:
     async with opened(docker, state) as driver:
         await make_one(driver, spec)
-        engine, image = Engine(DOCKER, docker.socket), seed(program("agent")).name
+        engine, image = Engine(DOCKER, docker.socket), seed(program("lean")).name
         stray = new_id()
-        body = {"Image": image, "Entrypoint": ["/.assay/agent"], "Labels": {STATE: driver.mark}}
+        body = {"Image": image, "Entrypoint": ["/lean"], "Labels": {STATE: driver.mark}}
         engine.create(stray, body)
         assert await driver.list() == [stray]
         assert await driver.examine(stray) is None
@@ -118,7 +118,7 @@ async def test_an_image_that_somebody_has_removed_is_made_again(
 ) -> None:
     async with opened(docker, state) as driver:
         await make_one(driver, spec)
-        image = seed(program("agent")).name
+        image = seed(program("lean")).name
         Engine(DOCKER, docker.socket).ask("DELETE", f"/images/{image}", parameters={"force": 1})
         await make_one(driver, spec)
 

@@ -32,7 +32,7 @@ async def expect_passed(
 ) -> None:
     driver = EngineDriver(
         product=product, runtime=runtime, endpoint=daemon.endpoint, state=state,
-        agent=program("agent"),
+        agent=program("agent"), lean=program("lean"),
     )  # fmt: skip
     try:
         result = await check_case(driver, case, root=bare_root(folder))

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import resource
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from assay.drivers.linux import seccomp
+from assay.drivers.engine.seed import COMMAND
 from assay.drivers.linux.confinement import (
     AGENT_ENVIRONMENT,
     AGENT_MEMORY,
     AGENT_PROCESSES,
-    CAPABILITIES,
     CORE_BYTES,
-    GROUPS,
     HOST_NAME,
     OOM_SCORE,
-    agent_command,
-    machine,
     network_settings,
 )
+from assay.drivers.linux.devices import Node
 
 STATE: Final = "assay.state"
 """The label that says whose a container is: a hash of the driver's folder."""
+OPENS_ALL: Final = "DAC_OVERRIDE"
+"""Its root opens, in its sandbox's folders, the user namespace in which it is to have others."""
 _LOG: Final = {"Type": "json-file", "Config": {"max-size": "64k", "max-file": "1"}}
 
 
@@ -39,22 +37,20 @@ class Plan:
     """"": the engine's default."""
     parent: str
     """The control group to put the container's in; "": wherever the engine does."""
-    filter: str
-    """Of system calls: a profile, or where one is."""
-    unclaimed_seconds: int
+    devices: Sequence[Node]
+    """Of the host. What the engine makes of them is covered; but its group lets them through."""
     labels: Mapping[str, str]
 
 
 def configuration(plan: Plan) -> dict[str, Any]:
     """The body of a request to create it."""
-    command = agent_command(plan.unclaimed_seconds, "--cgroup", GROUPS)
     return {
         "Image": plan.image,
         "Hostname": HOST_NAME,
         "User": "0:0",
         "WorkingDir": "/",
-        "Entrypoint": command[:1],
-        "Cmd": command[1:],
+        "Entrypoint": list(COMMAND[:1]),
+        "Cmd": list(COMMAND[1:]),
         "Env": list(AGENT_ENVIRONMENT),
         "Labels": dict(plan.labels),
         # An engine that is stopped need not wait for the agent, which hears nothing else.
@@ -70,17 +66,19 @@ def _confinement(plan: Plan) -> dict[str, Any]:
         **({"CgroupParent": plan.parent} if plan.parent else {}),
         "CgroupnsMode": "private",
         "IpcMode": "private",
+        # It enters one of its own, which no engine can give it; and loads the filter after that.
         "UsernsMode": "host",
         "NetworkMode": "none",
         "ReadonlyRootfs": True,
         "CapDrop": ["ALL"],
-        "CapAdd": list(CAPABILITIES),
-        "SecurityOpt": ["no-new-privileges", f"seccomp={plan.filter}"],
+        "CapAdd": [OPENS_ALL],
+        "SecurityOpt": ["no-new-privileges", "seccomp=unconfined"],
         "Sysctls": network_settings(),
         "Memory": AGENT_MEMORY,
         "MemorySwap": AGENT_MEMORY,
         "PidsLimit": AGENT_PROCESSES,
         "OomScoreAdj": OOM_SCORE,
+        "Devices": list(map(_device, plan.devices)),
         "Ulimits": [_ulimit(name, most) for name, most in _ulimits().items()],
         "LogConfig": _LOG,
         "RestartPolicy": {"Name": "no"},
@@ -102,12 +100,15 @@ def _ulimits() -> dict[str, int]:
     }
 
 
+def _device(node: Node) -> dict[str, str]:
+    # Podman takes no notice of rules without one (DeviceCgroupRules).
+    return {
+        "PathOnHost": f"/dev/{node.path}",
+        "PathInContainer": node.target,
+        "CgroupPermissions": "rw",
+    }
+
+
 def _ulimit(name: str, most: int) -> dict[str, str | int]:
     # Podman 4 takes one for the other, so both are the same.
     return {"Name": name, "Soft": most, "Hard": most}
-
-
-@cache
-def profile() -> str:
-    """The filter of system calls that every sandbox has."""
-    return json.dumps(seccomp.profile(machine()))

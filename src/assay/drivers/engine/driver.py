@@ -24,7 +24,8 @@ class EngineDriver(LocalDriver):
     `endpoint` is where, such as unix:///var/run/docker.sock; "": where it usually is. `runtime` is
     one of those that the engine is configured with; "": its default. `state` is a folder of its own
     on this machine, that several servers may share; `agent` is the static program that becomes
-    process 1; `parallel` sandboxes are made at a time, others wait. Needs root.
+    process 1, `lean` the one that it is until then. `parallel` sandboxes are made at a time, others
+    wait. Needs root.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class EngineDriver(LocalDriver):
         endpoint: str = "",
         state: Path,
         agent: Path,
+        lean: Path,
         parallel: int = 8,
         seconds: float = 20.0,
     ) -> None:
@@ -47,6 +49,7 @@ class EngineDriver(LocalDriver):
             runtime=runtime,
             state=state.absolute(),
             agent=agent,
+            lean=lean,
         )
         super().__init__(self._containers, parallel)
 

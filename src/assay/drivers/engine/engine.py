@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import re
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,6 +22,8 @@ _MOST_BYTES: Final = 16 * 1024 * 1024
 _NOT_MODIFIED: Final = 304
 _NOT_FOUND: Final = 404
 _FULL: Final = ("no space left on device", "disk quota exceeded")
+_HEADER: Final = re.compile(r"[\0-\2]\0{3}.{4}", re.DOTALL)
+"""Before each piece of a container's words: of which stream, and how long it is."""
 
 Parameters = Mapping[str, str | int]
 
@@ -172,7 +175,7 @@ class Engine:
             said = self.ask("GET", f"/containers/{quote(name)}/logs", parameters=parameters)
         except (RuntimeFailed, DriverUnavailable, CreateTimeout, DiskFull):
             return ""
-        return said[-4096:] if isinstance(said, str) else ""
+        return _HEADER.sub("", said)[-4096:] if isinstance(said, str) else ""
 
 
 class _Connection(http.client.HTTPConnection):

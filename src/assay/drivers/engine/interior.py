@@ -1,9 +1,10 @@
 """Turns what an engine has made into the sandbox that every other driver makes.
 
-The engine's container begins with an image that holds the agent alone, which waits at a pipe. Its
+The engine's container begins with an image that holds one program, which waits at a pipe. Its
 mount namespace is given what the stage shows (`linux/stage.py`), as its root: processes whose root
 was the old one have the new one from then on. What the engine mounted there (its /etc/hosts, /sys,
-/dev/shm, …) is gone with it, but for /proc and /dev, which are the container's own.
+/dev/shm, …) is gone with it, but for /proc and /dev, which are the container's own. The plan for
+the program is the rest: to be root of a user namespace, and nobody outside, and to run the agent.
 """
 
 from __future__ import annotations
@@ -17,13 +18,25 @@ from pathlib import Path
 from typing import Final
 
 from assay.domain.errors import CreateTimeout, RuntimeFailed
-from assay.drivers.engine.seed import NEXT_ROOT
+from assay.drivers.engine.seed import GATE, NEXT_ROOT
 from assay.drivers.linux import kernel
-from assay.drivers.linux.confinement import MOUNTS, READ_ONLY, SECRET, Bind, masked_paths
+from assay.drivers.linux.confinement import (
+    CAPABILITIES,
+    CONTROL,
+    MOUNTS,
+    READ_ONLY,
+    Bind,
+    masked_paths,
+)
+from assay.drivers.linux.devices import folders
+from assay.drivers.linux.filter import compiled
 from assay.drivers.linux.kernel import MountFlag
 from assay.drivers.linux.launcher import mounts_of
 from assay.drivers.linux.process import Process
+from assay.drivers.linux.stage import words
 
+USERS: Final = f"{CONTROL}/users"
+"""The sandbox's user namespace, until it is entered."""
 _SECONDS_TO_WAIT: Final = 10.0
 _SECONDS_BETWEEN_LOOKS: Final = 0.002
 _PROC: Final = "/proc"
@@ -32,11 +45,11 @@ _TERMINALS: Final = "/dev/pts"
 
 
 def open_gate(agent: Process) -> int:
-    """A descriptor to write the secret to, once the agent waits for it.
+    """A descriptor to write the plan to, once process 1 waits for it.
 
-    Whoever closes it without that ends the agent. Raises RuntimeFailed or CreateTimeout.
+    Whoever closes it without that ends the process. Raises RuntimeFailed or CreateTimeout.
     """
-    gate = f"/proc/{agent.pid}/root{SECRET}"
+    gate = f"/proc/{agent.pid}/root{GATE}"
     deadline = time.monotonic() + _SECONDS_TO_WAIT
     while True:
         try:
@@ -49,7 +62,22 @@ def open_gate(agent: Process) -> int:
         time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
-def furnish(agent: Process, root: Path, binds: Sequence[Bind]) -> None:
+def plan(command: Sequence[str], *, devices: bool) -> bytes:
+    """What process 1 is to do in its new root. Nobody but the agent has run in it when that begins
+    to hold it."""
+    kept = sum(1 << number for number in CAPABILITIES.values())
+    return words(
+        [
+            ("users_of", USERS),
+            ("become",),
+            ("capabilities", str(kept)),
+            ("filter_of", compiled(devices=devices).hex()),
+            ("run", *command),
+        ]
+    )
+
+
+def furnish(agent: Process, root: Path, binds: Sequence[Bind], first_user: int) -> None:
     """Make `root`, with the binds shown in it, the root of the agent's mount namespace.
 
     For a launcher's thread, while the stage is there. Raises OSError.
@@ -62,12 +90,20 @@ def furnish(agent: Process, root: Path, binds: Sequence[Bind]) -> None:
         devices = [(_copy(Path(bind.source), held), bind) for bind in binds if bind not in inside]
         superfluous = _mounted_below(agent, _DEV)
         held.enter_context(mounts_of(agent.pid))
-        _become_root(new_root, superfluous)
+        _become_root(new_root, superfluous, first_user)
         _cover()
         for mounts, bind in devices:
-            with contextlib.suppress(FileExistsError):
-                Path(bind.target).mkdir()
+            _make_place(bind)
             kernel.attach_mounts(mounts, Path(bind.target))
+
+
+def _make_place(bind: Bind) -> None:
+    for each in folders([bind.target]):
+        Path(each).mkdir(exist_ok=True)
+    if bind.device:
+        Path(bind.target).touch()
+    else:
+        Path(bind.target).mkdir(exist_ok=True)
 
 
 def _show(root: Path, bind: Bind) -> None:
@@ -96,7 +132,7 @@ def _copy(source: Path, held: contextlib.ExitStack) -> int:
     return mounts
 
 
-def _become_root(mounts: int, superfluous: Sequence[Path]) -> None:
+def _become_root(mounts: int, superfluous: Sequence[Path], first_user: int) -> None:
     """In the agent's mount namespace, where the host's /proc is not to be seen."""
     root = Path(NEXT_ROOT)
     kernel.attach_mounts(mounts, root)
@@ -106,8 +142,10 @@ def _become_root(mounts: int, superfluous: Sequence[Path]) -> None:
         kernel.mount(kept, f"{NEXT_ROOT}{kept}", flags=MountFlag.MOVE)
     kernel.change_root(root)
     for mount in MOUNTS:
-        # Its options are of the file system, which is this container's alone.
-        options = ",".join(each for each in mount.options if each != "newinstance")
+        # Its options are of the file system, which is this container's alone. Whoever mounts it
+        # counts groups as the host does: the sandbox's first is another there.
+        changed = {"newinstance": "", "gid=0": f"gid={first_user}"}
+        options = ",".join(filter(None, (changed.get(each, each) for each in mount.options)))
         kernel.mount(mount.kind, mount.target, mount.kind, MountFlag.REMOUNT | mount.flags, options)
 
 

@@ -29,8 +29,6 @@ class Product:
     keeps_to_group: bool = True
     """Whether a group that it is given for a container holds that and nothing else. Podman puts a
     process of its own beside it, which must not end before it has seen the container's end."""
-    filter_in_file: bool = False
-    """Whether it reads the filter of system calls in a file, rather than be told what it is."""
 
     @property
     def remedy(self) -> str:
@@ -66,5 +64,5 @@ PODMAN: Final = Product(
     name="podman", variable="CONTAINER_HOST", usual=f"{_UNIX}/run/podman/podman.sock",
     package="podman", start="systemctl start podman.socket",
     runtimes="/etc/containers/containers.conf, [engine.runtimes]",
-    keeps_to_group=False, filter_in_file=True,
+    keeps_to_group=False,
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The one image that an engine needs: the agent, and a pipe for it to wait at.
+"""The one image that an engine needs: a program that follows plans, and a pipe to wait at for one.
 
 What a container starts with matters for a moment only: then it is given the root of its sandbox.
 """
@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from assay.drivers.linux.confinement import AGENT_FOLDER, CONTROL, SECRET
-
 REPOSITORY: Final = "localhost/assay-seed"
 """Of no registry: engines that would look for it elsewhere don't."""
 NEXT_ROOT: Final = "/root"
 """Where the sandbox's root is put before it becomes that."""
-_FOLDERS: Final = ("proc", "dev", "sys", "etc", NEXT_ROOT[1:], AGENT_FOLDER[1:], CONTROL[1:])
+GATE: Final = "/plan"
+"""The pipe."""
+COMMAND: Final = ("/lean", "follow", GATE)
+"""What a container runs until it has a plan."""
+_FOLDERS: Final = ("proc", "dev", "sys", "etc", NEXT_ROOT[1:])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,15 +36,15 @@ class Seed:
         return f"{REPOSITORY}:{self.tag}"
 
 
-def seed(agent: Path) -> Seed:
-    """The image with this agent; the same for the same program."""
-    program = agent.read_bytes()
+def seed(lean: Path) -> Seed:
+    """The image with this program; the same for the same one."""
+    program = lean.read_bytes()
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w") as archive:
         for name in _FOLDERS:
             archive.addfile(_entry(name, tarfile.DIRTYPE, 0o755))
-        archive.addfile(_entry(SECRET[1:], tarfile.FIFOTYPE, 0o400))
-        entry = _entry(f"{AGENT_FOLDER[1:]}/agent", tarfile.REGTYPE, 0o755)
+        archive.addfile(_entry(GATE[1:], tarfile.FIFOTYPE, 0o444))
+        entry = _entry(COMMAND[0][1:], tarfile.REGTYPE, 0o755)
         entry.size = len(program)
         archive.addfile(entry, io.BytesIO(program))
     data = content.getvalue()

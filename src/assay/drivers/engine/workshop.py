@@ -14,33 +14,43 @@ from typing import Final
 
 from assay.domain.errors import AssayError, DriverUnavailable, RuntimeFailed
 from assay.driver.port import Capabilities, Sandbox, SandboxSpec
-from assay.drivers.engine.container import STATE, Plan, configuration, profile
+from assay.drivers.engine.container import STATE, Plan, configuration
 from assay.drivers.engine.engine import Engine, NotThere
-from assay.drivers.engine.interior import furnish, open_gate
+from assay.drivers.engine.interior import USERS, furnish, open_gate, plan
 from assay.drivers.engine.product import own_kernel
 from assay.drivers.engine.seed import Seed, seed
+from assay.drivers.linux import kernel
 from assay.drivers.linux.cgroups import PARENT
+from assay.drivers.linux.confinement import AGENT_FOLDER, GROUPS, Bind, agent_command
+from assay.drivers.linux.devices import look_up
 from assay.drivers.linux.dial import wait_until_listening
 from assay.drivers.linux.folder import SandboxFolder, is_id
 from assay.drivers.linux.launcher import Launcher, hide
 from assay.drivers.linux.performer import stage
 from assay.drivers.linux.process import Process
-from assay.drivers.linux.stage import devices, staged
+from assay.drivers.linux.stage import (
+    WRITABLE,
+    devices,
+    node_binds,
+    node_places,
+    node_steps,
+    staged,
+)
+from assay.drivers.linux.users import FIRST, WIDTH
 from assay.drivers.linux.workshop import Workshop
 
-ROOT: Final = 0
-"""Containers have no user namespace: their root is the machine's, without its capabilities."""
 _ATTEMPTS_TO_REMOVE: Final = 40
 _SECONDS_BETWEEN_ATTEMPTS: Final = 0.25
 
 
 class EngineWorkshop(Workshop[SandboxFolder]):
-    """The engine makes a container around the agent; what is in it, and its groups, we do."""
+    """The engine makes a container; what is in it, its users and groups, we do."""
 
     def __init__(
-        self, *, name: str, engine: Engine, runtime: str, state: Path, agent: Path
+        self, *, name: str, engine: Engine, runtime: str, state: Path, agent: Path, lean: Path
     ) -> None:
-        super().__init__(name=name, state=state, agent=agent, first_user=ROOT, kind=SandboxFolder)
+        super().__init__(name=name, state=state, agent=agent, first_user=FIRST, kind=SandboxFolder)
+        self._lean = lean
         self.engine = engine
         self.runtime = runtime
         self.mark = hashlib.sha256(f"{state}\0{name}".encode()).hexdigest()[:16]
@@ -54,7 +64,7 @@ class EngineWorkshop(Workshop[SandboxFolder]):
 
     @cached_property
     def _seed(self) -> Seed:
-        return seed(self._agent)
+        return seed(self._lean)
 
     @cached_property
     def _parent(self) -> str:
@@ -70,7 +80,7 @@ class EngineWorkshop(Workshop[SandboxFolder]):
 
     def capabilities(self) -> Capabilities:
         """What can be done here."""
-        return self._counted(Capabilities(own_users=False))
+        return self._counted(Capabilities(devices=True))
 
     def close(self) -> None:
         """Let go of everything but the sandboxes."""
@@ -91,11 +101,13 @@ class EngineWorkshop(Workshop[SandboxFolder]):
             self.sandboxes.making(sandbox_id) as (folder, _),
             self._with_its_words(sandbox_id),
         ):
-            process = self._start(folder, spec)
-            self._open(process, folder, spec)
+            first_user = self._ranges.take(sandbox_id, owners=spec.root.owners)
+            folder.note_range(first_user)
+            process = self._start(folder, spec, first_user)
+            owners = self._open(process, folder, spec, first_user)
             wait_until_listening(process, folder, abandoned)
             self._protect(process, sandbox_id)
-        facts = self._facts(folder, spec, process, ROOT, owners=True)
+        facts = self._facts(folder, spec, process, first_user, owners=owners)
         return Sandbox(id=sandbox_id, facts=facts | {"container": sandbox_id})
 
     @contextlib.contextmanager
@@ -107,10 +119,10 @@ class EngineWorkshop(Workshop[SandboxFolder]):
             words = self.engine.words(sandbox_id)
             raise RuntimeFailed(error.message, detail=f"{error.detail}\n{words}".strip()) from error
 
-    def _start(self, folder: SandboxFolder, spec: SandboxSpec) -> Process:
+    def _start(self, folder: SandboxFolder, spec: SandboxSpec, first_user: int) -> Process:
         folder.note_image(spec.root.digest)
-        self.groups.make(folder.id, ROOT)
-        self.groups.limit(folder.id, spec.limits, ROOT)
+        self.groups.make(folder.id, first_user)
+        self.groups.limit(folder.id, spec.limits, first_user)
         body = configuration(self._plan(folder.id, spec))
         try:
             self.engine.create(folder.id, body)
@@ -127,24 +139,9 @@ class EngineWorkshop(Workshop[SandboxFolder]):
             image=self._seed.name,
             runtime=self.runtime,
             parent=f"{self._parent}/{sandbox_id}" if self._parent else "",
-            filter=self._filter,
-            unclaimed_seconds=spec.unclaimed_seconds,
+            devices=look_up(spec.devices, rootless=False).nodes,
             labels={STATE: self.mark},
         )
-
-    @cached_property
-    def _filter(self) -> str:
-        """The profile, or the path of a file with it, which its content names."""
-        content = profile()
-        if not self.engine.product.filter_in_file:
-            return content
-        named = hashlib.sha256(content.encode()).hexdigest()[:16]
-        file = self._state / "filters" / f"{named}.json"
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft = file.with_name(f".{named}-{os.getpid()}-{threading.get_ident()}")
-        draft.write_text(content)
-        draft.replace(file)
-        return str(file)
 
     def _plant(self) -> None:
         with self._seeding:
@@ -165,27 +162,44 @@ class EngineWorkshop(Workshop[SandboxFolder]):
             )
         return process
 
-    def _open(self, process: Process, folder: SandboxFolder, spec: SandboxSpec) -> None:
+    def _open(
+        self, process: Process, folder: SandboxFolder, spec: SandboxSpec, first_user: int
+    ) -> bool:
+        """Let process 1 become the agent. Says whether it is seen whose the image's files are."""
         gate = open_gate(process)
+        command = agent_command(spec.unclaimed_seconds, "--cgroup", GROUPS)
         try:
-            self.groups.place(folder.id, process.pid, ROOT)
-            self._launcher.submit(lambda: self._furnish(process, folder, spec)).result()
-            os.write(gate, spec.secret.reveal())
+            self.groups.place(folder.id, process.pid, first_user)
+            owners = self._launcher.submit(
+                lambda: self._furnish(process, folder, spec, first_user)
+            ).result()
+            os.write(gate, plan(command, devices=bool(spec.devices)))
         except ProcessLookupError:
             raise RuntimeFailed("the agent ended before it began") from None
         finally:
             os.close(gate)
+        return owners
 
-    def _furnish(self, process: Process, folder: SandboxFolder, spec: SandboxSpec) -> None:
-        shown = staged(spec, self._installed_agent, ROOT, rootless=False)
-        with stage([*devices(rootless=False), *shown.steps]):
-            binds = [*shown.binds, *self.groups.binds(folder.id)]
-            furnish(process, Path(shown.root), binds)
+    def _furnish(
+        self, process: Process, folder: SandboxFolder, spec: SandboxSpec, first_user: int
+    ) -> bool:
+        shown = staged(spec, self._installed_agent, first_user, rootless=False)
+        nodes = node_steps(shown.nodes, node_places(shown.nodes))
+        users = kernel.user_namespace(first_user, WIDTH)
+        try:
+            place = ("file", f"{WRITABLE}/{USERS.removeprefix(AGENT_FOLDER)}")
+            with stage([*devices(rootless=False), *nodes, *shown.steps, place]) as shows_owners:
+                binds = [*shown.binds, *node_binds(shown.nodes), *self.groups.binds(folder.id)]
+                binds.append(Bind(source=f"/proc/self/fd/{users}", target=USERS))
+                furnish(process, Path(shown.root), binds, first_user)
+        finally:
+            os.close(users)
+        return shows_owners and spec.root.owners
 
     def _protect(self, process: Process, sandbox_id: str) -> None:
         """The agent has its groups open by now; nobody else in the sandbox may reach them."""
         targets = [Path(bind.target) for bind in self.groups.binds(sandbox_id)]
-        self._launcher.submit(lambda: hide(process.pid, targets)).result()
+        self._launcher.submit(lambda: hide(process.pid, [Path(USERS), *targets])).result()
 
     # --- removing --------------------------------------------------------------------------------
 
@@ -211,6 +225,7 @@ class EngineWorkshop(Workshop[SandboxFolder]):
         finally:
             # Even where the engine is gone or hangs, nothing of the sandbox goes on.
             self.groups.remove(folder.id, folder.process())
+        self._ranges.free(folder.id, folder.range())
         folder.remove()
 
     def _remove_container(self, name: str) -> None:

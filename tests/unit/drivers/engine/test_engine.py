@@ -23,7 +23,7 @@ from assay.domain.errors import (
     RuntimeFailed,
 )
 from assay.drivers.engine import DOCKER, EngineDriver
-from assay.drivers.engine.container import Plan, configuration, profile
+from assay.drivers.engine.container import Plan, configuration
 from assay.drivers.engine.engine import Engine, NotThere
 from assay.drivers.engine.seed import seed
 
@@ -107,36 +107,35 @@ def test_a_list_of_another_kind_names_no_container(tmp_path: Path, body: bytes) 
 
 
 def test_a_container_has_no_more_than_its_agent_needs() -> None:
-    plan = Plan(
-        image="i", runtime="", parent="", filter=profile(), unclaimed_seconds=9, labels={"a": "b"}
-    )
+    plan = Plan(image="i", runtime="", parent="", devices=(), labels={"a": "b"})
     body = configuration(plan)
     confinement = body["HostConfig"]
     assert confinement["CapDrop"] == ["ALL"]
-    assert set(confinement["CapAdd"]) == {"CHOWN", "DAC_OVERRIDE", "KILL", "SETGID", "SETUID"}
+    assert confinement["CapAdd"] == ["DAC_OVERRIDE"]
     assert confinement["NetworkMode"] == "none"
     assert confinement["ReadonlyRootfs"] is True
     assert confinement["Memory"] == confinement["MemorySwap"] > 0
     assert confinement["PidsLimit"] > 0
     assert "no-new-privileges" in confinement["SecurityOpt"]
-    assert not {"Binds", "Mounts", "Devices", "Privileged", "PidMode"} & confinement.keys()
+    assert not {"Binds", "Mounts", "Privileged", "PidMode"} & confinement.keys()
+    assert confinement["Devices"] == []
     assert "Runtime" not in confinement
     assert body["User"] == "0:0"
 
 
-def test_the_image_holds_the_agent_and_a_pipe_for_its_secret(tmp_path: Path) -> None:
-    agent = tmp_path / "agent"
-    agent.write_bytes(b"program")
-    image = seed(agent)
-    assert image == seed(agent)
+def test_the_image_holds_a_program_and_a_pipe_for_its_plan(tmp_path: Path) -> None:
+    lean = tmp_path / "lean"
+    lean.write_bytes(b"program")
+    image = seed(lean)
+    assert image == seed(lean)
     with tarfile.open(fileobj=BytesIO(image.archive)) as archive:
-        assert archive.getmember(".assay/control/secret").isfifo()
-        program = archive.extractfile(".assay/agent")
+        assert archive.getmember("plan").isfifo()
+        program = archive.extractfile("lean")
         assert program is not None
         assert program.read() == b"program"
         assert {each.uid for each in archive} == {0}
-    agent.write_bytes(b"another")
-    assert seed(agent).tag != image.tag
+    lean.write_bytes(b"another")
+    assert seed(lean).tag != image.tag
 
 
 @pytest.mark.parametrize("name", ["docker", "podman", "docker:crun", "docker:io.x.v2", "lean"])
@@ -163,7 +162,9 @@ def test_an_engines_own_variable_says_where_it_listens_if_no_other_does() -> Non
 @pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1:2376", "ssh://host", "unix://x", "/a"])
 def test_an_engine_of_another_machine_is_refused(endpoint: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="no socket of this machine"):
-        EngineDriver(product=DOCKER, endpoint=endpoint, state=tmp_path, agent=tmp_path)
+        EngineDriver(
+            product=DOCKER, endpoint=endpoint, state=tmp_path, agent=tmp_path, lean=tmp_path
+        )
 
 
 @pytest.mark.parametrize("runtime", ["runsc", "runsc-kvm", "io.containerd.kata.v2", "kata-qemu"])
@@ -173,8 +174,9 @@ async def test_a_runtime_with_a_kernel_of_its_own_is_refused_with_its_reason(
     with answering(tmp_path, said(200, b"{}")) as engine:
         endpoint = f"unix://{engine.socket_path}"
         driver = EngineDriver(
-            product=DOCKER, runtime=runtime, endpoint=endpoint, state=tmp_path, agent=tmp_path
-        )
+            product=DOCKER, runtime=runtime, endpoint=endpoint, state=tmp_path,
+            agent=tmp_path, lean=tmp_path,
+        )  # fmt: skip
         health = await driver.probe()
         await driver.aclose()
     assert not health.works
