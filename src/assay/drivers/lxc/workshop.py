@@ -20,13 +20,13 @@ from assay.drivers.linux.cgroups import make_folder
 from assay.drivers.linux.confinement import CONTROL, GROUPS, Bind, agent_command, instead_of_groups
 from assay.drivers.linux.dial import ended_at_once, wait_until_listening
 from assay.drivers.linux.filter import compiled
-from assay.drivers.linux.folder import SandboxFolder, new_id
+from assay.drivers.linux.folder import SandboxFolder
 from assay.drivers.linux.launcher import Launcher, hide, limit_network
+from assay.drivers.linux.launching import Ended, LaunchingWorkshop
 from assay.drivers.linux.performer import stage
 from assay.drivers.linux.process import Process, children, kill_and_wait
 from assay.drivers.linux.program import call, find
 from assay.drivers.linux.stage import STAGE, WRITABLE, Step, keeps_owners, staged
-from assay.drivers.linux.workshop import Workshop
 from assay.drivers.lxc.configuration import LXC, Plan, configuration
 from assay.drivers.lxc.folder import LxcFolder
 from assay.drivers.lxc.hidden import beside, hide_groups
@@ -43,7 +43,7 @@ _ENVIRONMENT: Final = MappingProxyType({"XDG_RUNTIME_DIR": LXC})
 it would find newuidmap, and have that ask for root's ids."""
 
 
-class LxcWorkshop(Workshop[LxcFolder]):
+class LxcWorkshop(LaunchingWorkshop[LxcFolder]):
     """Makes each with a `lxc-start` of its own, and ends LXC's monitor as soon as it runs.
 
     It stays where no groups say which processes are a sandbox's: then the kernel ends that with it.
@@ -74,12 +74,6 @@ class LxcWorkshop(Workshop[LxcFolder]):
     def capabilities(self) -> Capabilities:
         """What can be done here."""
         return self._counted(Capabilities(devices=True))
-
-    def close(self) -> None:
-        """Let go of everything but the sandboxes."""
-        if "_launcher" in self.__dict__:
-            self._launcher.close()
-        super().close()
 
     def make(self, sandbox_id: str, spec: SandboxSpec, abandoned: threading.Event) -> Sandbox:
         """Make a sandbox and wait until its agent listens; on any failure nothing is left."""
@@ -216,34 +210,17 @@ class LxcWorkshop(Workshop[LxcFolder]):
     def time_alone(self, spec: SandboxSpec, argv: Sequence[str], stopwatch: Path) -> int:
         """Nanoseconds of `lxc-start` in the foreground, of a sandbox like any other but for its
         program."""
-        sandbox_id = new_id()
-        try:
-            with self.sandboxes.making(sandbox_id) as (folder, _):
-                first_user = self._begin(folder, spec)
-                return self._launcher.submit(
-                    lambda: self._time_alone(folder, spec, first_user, argv, stopwatch)
-                ).result()
-        finally:
-            self.remove(sandbox_id)
-
-    def _time_alone(
-        self,
-        folder: LxcFolder,
-        spec: SandboxSpec,
-        first_user: int,
-        argv: Sequence[str],
-        stopwatch: Path,
-    ) -> int:
         program = find(self._program, REMEDY)
-        with self._stage(folder, spec, first_user, argv):
-            ended = subprocess.run(
-                self._in_groups(folder, [stopwatch, "1", program, "-F", *self._named(folder)]),
-                env=_ENVIRONMENT, capture_output=True, text=True, timeout=_SECONDS_TO_START,
-                check=False,
-            )  # fmt: skip
-        if ended.returncode != 0:
-            raise self._failed(program, f"{folder.log()}\n{ended.stderr}")
-        return int(ended.stdout)
+
+        def run(folder: LxcFolder, first_user: int) -> Ended:
+            with self._stage(folder, spec, first_user, argv):
+                return subprocess.run(
+                    self._in_groups(folder, [stopwatch, "1", program, "-F", *self._named(folder)]),
+                    env=_ENVIRONMENT, capture_output=True, text=True, timeout=_SECONDS_TO_START,
+                    check=False,
+                )  # fmt: skip
+
+        return self._timed(program, lambda folder: self._begin(folder, spec), run)
 
 
 def _end(monitor: Process) -> None:

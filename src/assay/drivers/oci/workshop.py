@@ -20,8 +20,8 @@ from assay.driver.port import Capabilities, Sandbox, SandboxSpec
 from assay.drivers.linux.cgroups import Groups, Start, group_of_kernel
 from assay.drivers.linux.confinement import CONTROL, Bind
 from assay.drivers.linux.dial import ended_at_once, wait_until_listening
-from assay.drivers.linux.folder import new_id
 from assay.drivers.linux.launcher import Launcher, close_folder, hide
+from assay.drivers.linux.launching import Ended, LaunchingWorkshop
 from assay.drivers.linux.performer import stage
 from assay.drivers.linux.process import Process, title
 from assay.drivers.linux.program import call
@@ -34,7 +34,6 @@ from assay.drivers.linux.stage import (
     node_steps,
     staged,
 )
-from assay.drivers.linux.workshop import Workshop
 from assay.drivers.oci.bundle import Plan, configuration
 from assay.drivers.oci.folder import BundleFolder
 from assay.drivers.oci.runtime import Runtime
@@ -42,7 +41,7 @@ from assay.drivers.oci.runtime import Runtime
 _SECONDS_TO_START: Final = 30.0
 
 
-class BundleWorkshop(Workshop[BundleFolder]):
+class BundleWorkshop(LaunchingWorkshop[BundleFolder]):
     """Makes them with a runtime that is told about each by a bundle."""
 
     def __init__(
@@ -70,12 +69,6 @@ class BundleWorkshop(Workshop[BundleFolder]):
         able = self._runtime.able()
         return able if self._runtime.own_kernel else self._counted(able)
 
-    def close(self) -> None:
-        """Let go of everything but the sandboxes."""
-        if "_launcher" in self.__dict__:
-            self._launcher.close()
-        super().close()
-
     def make(self, sandbox_id: str, spec: SandboxSpec, abandoned: threading.Event) -> Sandbox:
         """Make a sandbox and wait until its agent listens; on any failure nothing is left."""
         program, groups = self._runtime.find(), self.groups
@@ -91,9 +84,7 @@ class BundleWorkshop(Workshop[BundleFolder]):
         self, program: Path, groups: Groups, folder: BundleFolder, lock: int, spec: SandboxSpec
     ) -> tuple[Process, bool]:
         folder.note_image(spec.root.digest)
-        first_user = self._ranges.take(folder.id, owners=spec.root.owners)
-        folder.note_range(first_user)
-        self._make_groups(folder.id, spec, first_user)
+        first_user = self._begin(folder, spec)
         owners = self._launcher.submit(
             lambda: self._launch(program, folder, lock, spec, first_user)
         ).result()
@@ -108,6 +99,12 @@ class BundleWorkshop(Workshop[BundleFolder]):
             raise ended_at_once(folder) from None
         folder.note_process(process)
         return process, owners
+
+    def _begin(self, folder: BundleFolder, spec: SandboxSpec) -> int:
+        first_user = self._ranges.take(folder.id, owners=spec.root.owners)
+        folder.note_range(first_user)
+        self._make_groups(folder.id, spec, first_user)
+        return first_user
 
     def _make_groups(self, sandbox_id: str, spec: SandboxSpec, first_user: int) -> None:
         own = self._runtime.own_kernel
@@ -221,40 +218,21 @@ class BundleWorkshop(Workshop[BundleFolder]):
 
     def time_alone(self, spec: SandboxSpec, argv: Sequence[str], stopwatch: Path) -> int:
         """Nanoseconds of the runtime's `run`, of a bundle like any other but for its program."""
-        sandbox_id = new_id()
-        try:
-            with self.sandboxes.making(sandbox_id) as (folder, _):
-                first_user = self._ranges.take(sandbox_id, owners=spec.root.owners)
-                folder.note_range(first_user)
-                self._make_groups(sandbox_id, spec, first_user)
-                return self._launcher.submit(
-                    lambda: self._time_alone(folder, spec, first_user, argv, stopwatch)
-                ).result()
-        finally:
-            self.remove(sandbox_id)
-
-    def _time_alone(
-        self,
-        folder: BundleFolder,
-        spec: SandboxSpec,
-        first_user: int,
-        argv: Sequence[str],
-        stopwatch: Path,
-    ) -> int:
         program = self._runtime.find()
-        shown = self._staged(spec, first_user)
-        with self._stage(shown):
-            bundle = configuration(self._plan(shown, folder, spec, first_user))
-            bundle["process"]["args"] = list(argv)
-            folder.configuration.write_text(json.dumps(bundle))
-            ended = subprocess.run(
-                [stopwatch, "1", program, *self._options, "--root", folder.runtime,
-                 "--log", folder.runtime_log, "run", "--bundle", folder.path, folder.id],
-                capture_output=True, text=True, timeout=_SECONDS_TO_START, check=False,
-            )  # fmt: skip
-        if ended.returncode != 0:
-            raise self._failed(program, f"{folder.log()}\n{ended.stderr}")
-        return int(ended.stdout)
+
+        def run(folder: BundleFolder, first_user: int) -> Ended:
+            shown = self._staged(spec, first_user)
+            with self._stage(shown):
+                bundle = configuration(self._plan(shown, folder, spec, first_user))
+                bundle["process"]["args"] = list(argv)
+                folder.configuration.write_text(json.dumps(bundle))
+                return subprocess.run(
+                    [stopwatch, "1", program, *self._options, "--root", folder.runtime,
+                     "--log", folder.runtime_log, "run", "--bundle", folder.path, folder.id],
+                    capture_output=True, text=True, timeout=_SECONDS_TO_START, check=False,
+                )  # fmt: skip
+
+        return self._timed(program, lambda folder: self._begin(folder, spec), run)
 
     def _is_gone(self, folder: BundleFolder) -> bool:
         """Somebody had the runtime delete it, which leaves our folder."""
