@@ -2,8 +2,8 @@
 
 A group that passes memory on to groups below it may have no processes of its own. Only the very top
 of the tree may; inside of a container, what looks like the top is an ordinary group. And of the
-groups that systemd makes, only those of units that it has delegated (`Delegate=yes`) are free; where
-it starts a service in such a group itself, not in one below, it couldn't do so again
+groups that systemd makes, only those of units that it has delegated (`Delegate=yes`) are free;
+where it starts a service in such a group itself, not in one below, it couldn't do so again
 (docs/decisions/0047-hardening-that-sandboxes-survive.md).
 """
 
