@@ -24,6 +24,7 @@ from assay.bootstrap.drivers import (
 )
 from assay.bootstrap.images import holding, needed, open_images
 from assay.bootstrap.rootless import prepare_process
+from assay.bootstrap.technologies import look_at_technologies
 
 __all__ = [
     "OURS",
@@ -37,6 +38,7 @@ __all__ = [
     "holding",
     "is_driver",
     "look_at_devices",
+    "look_at_technologies",
     "make_driver",
     "needed",
     "open_driver",

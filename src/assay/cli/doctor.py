@@ -21,6 +21,7 @@ from assay.bootstrap import (
     forget_choice,
     is_driver,
     look_at_devices,
+    look_at_technologies,
     make_driver,
     prepare_process,
     root_filesystem,
@@ -66,7 +67,7 @@ def doctor(flags: Flags, as_json: bool, driver: str | None, sandboxes: int) -> i
     # Before this process leaves the namespace of the user whom it is to report about.
     machine = collect(
         state=settings.state, sandboxes=sandboxes, programs=programs,
-        devices=look_at_devices(settings),
+        devices=look_at_devices(settings), technologies=look_at_technologies(settings),
     )  # fmt: skip
     with contextlib.suppress(AssayError):  # the findings say why
         prepare_process(settings, driver)

@@ -24,6 +24,7 @@ from assay.doctor.facts import (
     Program,
     Rights,
     Storage,
+    TechnologyFacts,
     UserNamespaces,
 )
 from assay.doctor.files import Files
@@ -39,13 +40,14 @@ def collect(
     sandboxes: int,
     programs: tuple[Program, ...] = (),
     devices: tuple[DeviceFacts, ...] = (),
+    technologies: tuple[TechnologyFacts, ...] = (),
     root: Path = Path("/"),
     today: datetime.date | None = None,
 ) -> Machine:
     """Read all facts of the machine whose files are beneath `root`.
 
-    `state` is Assay's folder, which need not exist yet, `programs` what was found on PATH, and
-    `devices` what its operator allows.
+    `state` is Assay's folder, which need not exist yet, `programs` what was found on PATH,
+    `devices` what its operator allows, `technologies` what each lacks.
     """
     files = Files(root)
     return Machine(
@@ -62,6 +64,7 @@ def collect(
         kvm=look_at_kvm(files),
         programs=programs,
         devices=devices,
+        technologies=technologies,
         sandboxes=sandboxes,
         today=today or datetime.datetime.now(tz=datetime.UTC).date(),
     )

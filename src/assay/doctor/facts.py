@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from assay.driver.port import Problem
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Kernel:
@@ -240,6 +242,15 @@ class DeviceFacts:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TechnologyFacts:
+    """One of those that sandboxes can be made with."""
+
+    name: str
+    problems: tuple[Problem, ...] = ()
+    """What it lacks, and how to get it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Machine:
     """All that the checks look at."""
 
@@ -257,6 +268,7 @@ class Machine:
     programs: tuple[Program, ...] = ()
     devices: tuple[DeviceFacts, ...] = ()
     """Those that the operator allows environments to have."""
+    technologies: tuple[TechnologyFacts, ...] = ()
     sandboxes: int = 500
     """How many the operator wants at a time."""
     today: datetime.date = datetime.date.min

@@ -6,12 +6,12 @@ import dataclasses
 from typing import Any, get_type_hints
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from assay.doctor import examine_machine
 from assay.doctor.checks import SECTIONS
-from assay.doctor.facts import DeviceFacts, Machine, Package, Program
+from assay.doctor.facts import DeviceFacts, Machine, Package, Program, TechnologyFacts
 from assay.doctor.findings import Finding, Mark
 
 OK, NOTE, UNKNOWN = Mark.OK, Mark.NOTE, Mark.UNKNOWN
@@ -344,12 +344,14 @@ def anything(kind: Any) -> st.SearchStrategy[Any]:
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         hints = get_type_hints(kind)
         return st.builds(kind, **{name: anything(hint) for name, hint in hints.items()})
-    if kind == tuple[Program, ...]:
-        return st.lists(anything(Program), max_size=3).map(tuple)
+    for each in (Program, TechnologyFacts):
+        if kind == tuple[each, ...]:
+            return st.lists(anything(each), max_size=3).map(tuple)
     return st.from_type(kind)
 
 
 @given(anything(Machine))
+@settings(suppress_health_check=[HealthCheck.too_slow])
 def test_no_check_ever_raises(machine: Machine) -> None:
     names = [section.title for section in examine_machine(machine)]
     assert names == list(SECTIONS)

@@ -17,6 +17,7 @@ from assay.doctor.checks import (
     memory,
     rights,
     runtimes,
+    technologies,
 )
 from assay.doctor.facts import Machine
 from assay.doctor.findings import Finding, Section
@@ -32,6 +33,7 @@ SECTIONS: Final[dict[str, tuple[Check, ...]]] = {
     "Hardening": hardening.CHECKS,
     "Devices for environments": devices.CHECKS,
     "Runtimes on this machine": runtimes.CHECKS,
+    "Technologies": technologies.CHECKS,
 }
 """All checks, in the order of the report."""
 
