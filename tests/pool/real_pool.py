@@ -1,4 +1,7 @@
-"""A pool on lean with its rows in SQLite; also a program that keeps one until it is killed."""
+"""A pool, on lean unless told otherwise, with its rows in SQLite.
+
+Also a program that keeps one until it is killed.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from pathlib import Path
 
 from assay.agent.native import program
 from assay.driver.guard import Guard
+from assay.driver.port import Driver
 from assay.drivers.lean import LeanDriver
 from assay.environments import Blueprint, ServedEnvironment
 from assay.images import host_image
@@ -39,10 +43,13 @@ class RealPool:
 
 
 @asynccontextmanager
-async def opened(state: Path, *, keep: bool = False) -> AsyncIterator[RealPool]:
+async def opened(
+    state: Path, *, keep: bool = False, driver: Driver | None = None
+) -> AsyncIterator[RealPool]:
     """Nothing is left of it in the end, unless its idle sandboxes are kept."""
     events: list[Event] = []
-    driver = Guard(LeanDriver(program=program("lean"), state=state, agent=program("agent")))
+    lean = LeanDriver(program=program("lean"), state=state, agent=program("agent"))
+    guard = Guard(driver or lean)
     storage = await Storage.open(f"sqlite:///{state}/pool.sqlite")
     epoch = await storage.next_epoch()
     connections = count(1)
@@ -52,21 +59,21 @@ async def opened(state: Path, *, keep: bool = False) -> AsyncIterator[RealPool]:
         return Blueprint(environment=environment, root=root)
 
     pool = Pool(
-        driver,
+        guard,
         resolve,
         storage,
         epochs=lambda: (epoch << 24) + next(connections),
         on_event=events.append,
     )
     try:
-        yield RealPool(driver=driver, storage=storage, pool=pool, events=events)
+        yield RealPool(driver=guard, storage=storage, pool=pool, events=events)
     finally:
         await pool.aclose(keep_idle=keep)
         if not keep:
-            for sandbox_id in await driver.list():  # what a test has claimed
-                await driver.destroy(sandbox_id)
+            for sandbox_id in await guard.list():  # what a test has claimed
+                await guard.destroy(sandbox_id)
         await storage.aclose()
-        await driver.aclose()
+        await guard.aclose()
 
 
 def left_over(state: Path) -> list[str]:

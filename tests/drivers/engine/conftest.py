@@ -42,12 +42,20 @@ def podman() -> Iterator[Daemon]:
         yield daemon
 
 
-@pytest.fixture
-def own_docker() -> Iterator[Daemon]:
-    """One that a test may break."""
+@pytest.fixture(scope="session")
+def breakable() -> Iterator[Daemon]:
     need("docker")
     with running("docker", megabytes=64) as daemon:
         yield daemon
+
+
+@pytest.fixture
+def own_docker(breakable: Daemon) -> Daemon:
+    """One that a test may break; it runs, whatever the test before has done to it."""
+    if not breakable.answers():
+        breakable.kill()
+        breakable.start()
+    return breakable
 
 
 @pytest.fixture
@@ -55,7 +63,7 @@ def state() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="assay-engine-"))
     try:
         yield folder
-        assert list(folder.glob("*/sandboxes/*")) == []
+        assert [*folder.glob("*/sandboxes/*"), *folder.glob("users/*")] == []
         assert str(folder) not in Path("/proc/self/mountinfo").read_text()
     finally:
         shutil.rmtree(folder)

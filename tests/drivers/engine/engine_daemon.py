@@ -3,7 +3,8 @@
     engine_daemon.py docker|podman COMMAND...      a command with such an engine, as root
 
 Nothing of it is seen on the host but processes, the folder with its socket, and control groups. Its
-network has no way out. Version 2 of control groups is hidden from it, as crun refuses both.
+network has no way out. Where there are both versions of control groups, it sees version 1 alone, as
+crun refuses both.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from assay.drivers.linux import kernel
@@ -28,6 +29,8 @@ from assay.drivers.linux.layout import read_layout
 
 PROGRAMS = {"docker": "dockerd", "podman": "podman"}
 VARIABLES = {"docker": "DOCKER_HOST", "podman": "CONTAINER_HOST"}
+GROUP = "assay-engine"
+"""Of version 2, that it is in."""
 _RUNSC = ("--platform=ptrace", "--network=none", "--host-uds=all", "--oci-seccomp")
 _SECONDS_TO_START = 30.0
 _SECONDS_TO_STOP = 30.0
@@ -36,13 +39,21 @@ _SECONDS_TO_STOP = 30.0
 class Daemon:
     """An engine in a folder, which may be started again where it was."""
 
-    def __init__(self, name: str, folder: Path, *, megabytes: int = 512) -> None:
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        *,
+        megabytes: int = 512,
+        settings: Mapping[str, object] | None = None,
+    ) -> None:
         self.name = name
         self.folder = folder
         self.socket = folder / "socket"
         self.work = folder / "work"
         """Everything it keeps; a tmpfs of its own mount namespace."""
         self._megabytes = megabytes
+        self._settings = dict(settings or {})
         self._process: subprocess.Popen[bytes] | None = None
         self._namespaces: list[int] = []
 
@@ -64,6 +75,7 @@ class Daemon:
             command = ["nsenter", f"--mount={mounts}", f"--net={network}", *inside, "again"]
         else:
             self.work.mkdir()
+            (self.folder / "settings").write_text(json.dumps(self._settings))
             command = ["unshare", "--net", "--mount", "--propagation", "private", *inside]
             command.append(str(self._megabytes))
         with (self.folder / "log").open("ab") as log:
@@ -71,7 +83,7 @@ class Daemon:
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
         deadline = time.monotonic() + _SECONDS_TO_START
-        while not self._answers():
+        while not self.answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 said = (self.folder / "log").read_text(errors="replace")[-2000:]
                 self.end()
@@ -83,7 +95,8 @@ class Daemon:
                 for kind in ("mnt", "net")
             ]
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Whether it is there, and does not hang."""
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(2)
             connection.connect(str(self.socket))
@@ -134,8 +147,9 @@ class Daemon:
         for each in self._namespaces:
             os.close(each)
         self._namespaces = []
-        for path in ("docker", "libpod_parent"):
-            for hierarchy in Path("/sys/fs/cgroup").iterdir():
+        top = Path("/sys/fs/cgroup")
+        for path in ("docker", "libpod_parent", GROUP):
+            for hierarchy in (top, *top.iterdir()):
                 # Those of another engine that is running are in use, and stay.
                 for folder, _, _ in os.walk(hierarchy / path, topdown=False):
                     with contextlib.suppress(OSError):
@@ -153,10 +167,12 @@ def _names(folder: Path) -> list[int]:
 
 
 @contextlib.contextmanager
-def running(name: str, *, megabytes: int = 512) -> Iterator[Daemon]:
-    """An engine that is gone at the end, with all that it had."""
+def running(
+    name: str, *, megabytes: int = 512, settings: Mapping[str, object] | None = None
+) -> Iterator[Daemon]:
+    """An engine that is gone at the end, with all that it had; `settings` are Docker's."""
     folder = Path(tempfile.mkdtemp(prefix=f"assay-{name}-"))
-    daemon = Daemon(name, folder, megabytes=megabytes)
+    daemon = Daemon(name, folder, megabytes=megabytes, settings=settings)
     try:
         daemon.start()
         yield daemon
@@ -172,7 +188,10 @@ def _inside(name: str, folder: Path, size: str) -> None:
     if size != "again":
         work = folder / "work"
         kernel.mount("engine", work, "tmpfs", options=f"size={size}m,mode=711")
-        show_version_1(read_layout().hierarchies, None)
+        if hierarchies := read_layout().hierarchies:
+            show_version_1(hierarchies, None)
+        else:
+            _leave_the_top()
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
         {"docker": _configure_docker, "podman": _configure_podman}[name](folder)
         kernel.mount("none", Path("/"), flags=MountFlag.RECURSIVE | MountFlag.SLAVE)
@@ -181,6 +200,13 @@ def _inside(name: str, folder: Path, size: str) -> None:
         (folder / "work/exec/containerd/containerd.pid").unlink(missing_ok=True)
     program, *arguments = {"docker": _docker, "podman": _podman}[name](folder)
     os.execvp(program, [program, *arguments])
+
+
+def _leave_the_top() -> None:
+    """Podman would take all of the machine's processes along, the kernel's own, too."""
+    group = Path("/sys/fs/cgroup", GROUP)
+    group.mkdir(exist_ok=True)
+    (group / "cgroup.procs").write_text("0")
 
 
 def _configure_docker(folder: Path) -> None:
@@ -195,7 +221,13 @@ def _configure_docker(folder: Path) -> None:
             "runsc": {"path": "/usr/bin/runsc", "runtimeArgs": list(_RUNSC)},
         },
     }  # fmt: skip
-    (folder / "daemon.json").write_text(json.dumps(settings))
+    more = json.loads((folder / "settings").read_text())
+    (folder / "daemon.json").write_text(json.dumps({**settings, **more}))
+    if remapped := more.get("userns-remap"):
+        folder.chmod(0o711)
+        for name in ("subuid", "subgid"):
+            (work / name).write_text(f"{remapped.split(':')[0]}:700000:65536\n")
+            kernel.mount(work / name, Path("/etc", name), flags=MountFlag.BIND)
 
 
 def _docker(folder: Path) -> list[str]:

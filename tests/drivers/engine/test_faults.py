@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from engine_daemon import Daemon
+from conftest import need
+from engine_daemon import Daemon, running
 
 from assay.agent.native import program
 from assay.domain.errors import (
@@ -52,6 +53,11 @@ async def destroy_all(driver: EngineDriver) -> None:
         await driver.destroy(sandbox_id)
 
 
+def containers(driver: EngineDriver, daemon: Daemon) -> list[str]:
+    """All of the driver's that the engine has, whatever the driver knows of."""
+    return Engine(DOCKER, daemon.socket).named(STATE, driver.mark)
+
+
 async def make_one(driver: EngineDriver, spec: SandboxSpec) -> None:
     """Show that sandboxes can be made, used and destroyed."""
     sandbox = await driver.create(another(spec))
@@ -80,22 +86,27 @@ async def test_after_a_crash_of_docker_its_sandboxes_can_be_destroyed_and_new_on
         own_docker.start()
         await destroy_all(driver)
         await make_one(driver, spec)
+        assert containers(driver, own_docker) == []
 
 
 async def test_a_docker_that_hangs_is_an_error_in_time_and_what_it_makes_later_is_removed(
     own_docker: Daemon, state: Path, spec: SandboxSpec
 ) -> None:
-    async with opened(own_docker, state, seconds=2.0) as driver:
+    async with (
+        opened(own_docker, state) as driver,
+        opened(own_docker, state, seconds=0.5) as impatient,
+    ):
         await make_one(driver, spec)
         own_docker.signal(signal.SIGSTOP)
-        with pytest.raises(CreateTimeout, match=r"did not answer in 2 s"):
-            await driver.create(another(spec))
-        [half_made] = await driver.list()
+        with pytest.raises(CreateTimeout, match=r"did not answer in 0.5 s"):
+            await impatient.create(another(spec))
+        [half_made] = await impatient.list()
         own_docker.signal(signal.SIGCONT)
         await driver.destroy(half_made)
         await asyncio.sleep(1.0)  # it does now what it was asked for then
         await destroy_all(driver)
         await make_one(driver, spec)
+        assert containers(driver, own_docker) == []
 
 
 async def test_a_container_that_nobody_knows_of_is_listed_and_can_be_destroyed(
@@ -136,6 +147,7 @@ async def test_a_full_disk_of_docker_is_said_and_leaves_nothing(
         own_docker.within("rm", filler)
         await destroy_all(driver)
         await make_one(driver, spec)
+        assert containers(driver, own_docker) == []
 
 
 async def test_a_hundred_creates_while_docker_is_stopped_each_end_and_leave_nothing(
@@ -153,6 +165,7 @@ async def test_a_hundred_creates_while_docker_is_stopped_each_end_and_leave_noth
         own_docker.start()
         await destroy_all(driver)
         await make_one(driver, spec)
+        assert containers(driver, own_docker) == []
 
 
 async def test_what_an_engine_says_of_a_process_that_is_no_containers_is_not_believed(
@@ -178,3 +191,28 @@ async def test_a_sandbox_whose_container_somebody_removes_is_gone(
         with pytest.raises(SandboxGone):
             await driver.connect(sandbox.id)
         await driver.destroy(sandbox.id)
+
+
+async def test_an_engine_that_maps_its_containers_users_makes_the_same_sandboxes(
+    state: Path, spec: SandboxSpec
+) -> None:
+    need("docker")
+    with running("docker", megabytes=64, settings={"userns-remap": "nobody:nogroup"}) as daemon:
+        async with opened(daemon, state) as driver:
+            sandbox = await driver.create(spec)
+            users = Path("/proc", sandbox.facts["process"], "uid_map").read_text().split()
+            assert users == ["0", sandbox.facts["first_user"], "65536"]
+            await destroy_all(driver)
+
+
+@pytest.mark.skipif(Path("/run/systemd/system").is_dir(), reason="systemd runs here")
+async def test_an_engine_that_waits_for_a_systemd_that_is_not_there_is_told_so(
+    state: Path, spec: SandboxSpec
+) -> None:
+    need("docker")
+    settings = {"exec-opts": ["native.cgroupdriver=systemd"]}
+    with running("docker", megabytes=64, settings=settings) as daemon:
+        async with opened(daemon, state) as driver:
+            with pytest.raises(DriverUnavailable, match=r"native\.cgroupdriver=cgroupfs"):
+                await driver.create(spec)
+            assert await driver.list() == []

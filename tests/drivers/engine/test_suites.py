@@ -25,6 +25,8 @@ def sample(cases: Iterable[Case]) -> list[Case]:
 
 
 SAMPLE = sample([*CONFORMANCE, *HOSTILE])
+OF_PODMAN = [case for case in SAMPLE if case.name in WANTED[:2] or "as-root" in case.name]
+"""Where it differs: groups of its own, and what it doesn't mask."""
 
 
 async def expect_passed(
@@ -50,14 +52,14 @@ async def test_docker_withstands_a_sample(
 
 
 @pytest.mark.parametrize("case", SAMPLE[:1], ids=str)
-async def test_docker_with_crun_withstands_a_smaller_one(
+async def test_docker_with_crun_withstands_one(
     docker: Daemon, case: Case, state: Path, tmp_path: Path
 ) -> None:
     await expect_passed(DOCKER, docker, state, case, tmp_path, "crun")
 
 
-@pytest.mark.parametrize("case", SAMPLE[:4], ids=str)
-async def test_podman_withstands_the_sample(
+@pytest.mark.parametrize("case", OF_PODMAN, ids=str)
+async def test_podman_withstands_a_smaller_one(
     podman: Daemon, case: Case, state: Path, tmp_path: Path
 ) -> None:
     await expect_passed(PODMAN, podman, state, case, tmp_path)

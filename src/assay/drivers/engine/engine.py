@@ -22,6 +22,7 @@ _MOST_BYTES: Final = 16 * 1024 * 1024
 _NOT_MODIFIED: Final = 304
 _NOT_FOUND: Final = 404
 _FULL: Final = ("no space left on device", "disk quota exceeded")
+_NO_SYSTEMD: Final = "systemd not running"
 _HEADER: Final = re.compile(r"[\0-\2]\0{3}.{4}", re.DOTALL)
 """Before each piece of a container's words: of which stream, and how long it is."""
 
@@ -109,8 +110,14 @@ class Engine:
                 detail=f"{method} {path}: {error!r}",
             ) from error
 
-    def _refusal(self, status: int, answer: bytes) -> RuntimeFailed | DiskFull:
+    def _refusal(self, status: int, answer: bytes) -> RuntimeFailed | DiskFull | DriverUnavailable:
         said = _message(answer)
+        if _NO_SYSTEMD in said:
+            return DriverUnavailable(
+                f"{self.product.name} lets systemd make control groups, which does not run here:"
+                f" say {self.product.without_systemd}, and start {self.product.name} anew",
+                detail=said,
+            )
         if any(words in said.lower() for words in _FULL):
             return DiskFull(f"{self.product.name} has no room left on its disk", detail=said)
         kind = NotThere if status == _NOT_FOUND else RuntimeFailed

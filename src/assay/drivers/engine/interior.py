@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -39,13 +40,14 @@ USERS: Final = f"{CONTROL}/users"
 """The sandbox's user namespace, until it is entered."""
 _SECONDS_TO_WAIT: Final = 10.0
 _SECONDS_BETWEEN_LOOKS: Final = 0.002
+_WRITE: Final = os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _PROC: Final = "/proc"
 _DEV: Final = "/dev"
 _TERMINALS: Final = "/dev/pts"
 
 
-def open_gate(agent: Process) -> int:
-    """A descriptor to write the plan to, once process 1 waits for it.
+def open_gate(agent: Process) -> io.FileIO:
+    """The pipe to write the plan to, once process 1 waits for it.
 
     Whoever closes it without that ends the process. Raises RuntimeFailed or CreateTimeout.
     """
@@ -53,7 +55,7 @@ def open_gate(agent: Process) -> int:
     deadline = time.monotonic() + _SECONDS_TO_WAIT
     while True:
         try:
-            return os.open(gate, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+            return io.FileIO(os.open(gate, _WRITE), "wb")
         except OSError as error:
             if error.errno != errno.ENXIO or not agent.runs():  # ENXIO: nobody reads there yet
                 raise RuntimeFailed("the agent does not start", detail=str(error)) from error
@@ -62,19 +64,42 @@ def open_gate(agent: Process) -> int:
         time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
-def plan(command: Sequence[str], *, devices: bool) -> bytes:
-    """What process 1 is to do in its new root. Nobody but the agent has run in it when that begins
-    to hold it."""
+def plan(command: Sequence[str], *, top: bool, devices: bool) -> bytes:
+    """What process 1 is to do in its new root, before anybody else is there.
+
+    `top`: the group that it is in becomes the highest that the sandbox knows of.
+    """
     kept = sum(1 << number for number in CAPABILITIES.values())
     return words(
         [
             ("users_of", USERS),
             ("become",),
+            *([("top",)] if top else []),
             ("capabilities", str(kept)),
             ("filter_of", compiled(devices=devices).hex()),
             ("run", *command),
         ]
     )
+
+
+def groups_seen_by(agent: Process) -> Path:
+    """What its namespace of groups is called. Raises ProcessLookupError when it has ended."""
+    try:
+        return Path(f"/proc/{agent.pid}/ns/cgroup").readlink()
+    except FileNotFoundError:
+        raise ProcessLookupError from None
+
+
+def wait_for_top(agent: Process, before: Path) -> None:
+    """Return when the group that it is in has become its highest.
+
+    Raises ProcessLookupError when it ends, or CreateTimeout.
+    """
+    deadline = time.monotonic() + _SECONDS_TO_WAIT
+    while groups_seen_by(agent) == before:
+        if time.monotonic() > deadline:
+            raise CreateTimeout(f"the agent did not start in {_SECONDS_TO_WAIT:.0f} s")
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
 def furnish(agent: Process, root: Path, binds: Sequence[Bind], first_user: int) -> None:

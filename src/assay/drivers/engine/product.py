@@ -26,6 +26,8 @@ class Product:
     """The command that starts it."""
     runtimes: str
     """Where its OCI runtimes are configured."""
+    without_systemd: str
+    """The setting by which it makes control groups itself."""
     keeps_to_group: bool = True
     """Whether a group that it is given for a container holds that and nothing else. Podman puts a
     process of its own beside it, which must not end before it has seen the container's end."""
@@ -59,10 +61,12 @@ DOCKER: Final = Product(
     name="docker", variable="DOCKER_HOST", usual=f"{_UNIX}/var/run/docker.sock",
     package="docker.io", start="systemctl start docker",
     runtimes='/etc/docker/daemon.json, "runtimes"',
+    without_systemd='"exec-opts": ["native.cgroupdriver=cgroupfs"] in /etc/docker/daemon.json',
 )  # fmt: skip
 PODMAN: Final = Product(
     name="podman", variable="CONTAINER_HOST", usual=f"{_UNIX}/run/podman/podman.sock",
     package="podman", start="systemctl start podman.socket",
     runtimes="/etc/containers/containers.conf, [engine.runtimes]",
+    without_systemd='cgroup_manager = "cgroupfs" in [engine] of /etc/containers/containers.conf',
     keeps_to_group=False,
 )  # fmt: skip

@@ -16,16 +16,24 @@ from assay.domain.errors import AssayError, DriverUnavailable, RuntimeFailed
 from assay.driver.port import Capabilities, Sandbox, SandboxSpec
 from assay.drivers.engine.container import STATE, Plan, configuration
 from assay.drivers.engine.engine import Engine, NotThere
-from assay.drivers.engine.interior import USERS, furnish, open_gate, plan
+from assay.drivers.engine.interior import (
+    USERS,
+    furnish,
+    groups_seen_by,
+    open_gate,
+    plan,
+    wait_for_top,
+)
 from assay.drivers.engine.product import own_kernel
 from assay.drivers.engine.seed import Seed, seed
 from assay.drivers.linux import kernel
-from assay.drivers.linux.cgroups import PARENT
+from assay.drivers.linux.cgroups import PARENT, put
 from assay.drivers.linux.confinement import AGENT_FOLDER, GROUPS, Bind, agent_command
 from assay.drivers.linux.devices import look_up
 from assay.drivers.linux.dial import wait_until_listening
 from assay.drivers.linux.folder import SandboxFolder, is_id
 from assay.drivers.linux.launcher import Launcher, hide
+from assay.drivers.linux.launching import LaunchingWorkshop
 from assay.drivers.linux.performer import stage
 from assay.drivers.linux.process import Process
 from assay.drivers.linux.stage import (
@@ -37,13 +45,12 @@ from assay.drivers.linux.stage import (
     staged,
 )
 from assay.drivers.linux.users import FIRST, WIDTH
-from assay.drivers.linux.workshop import Workshop
 
 _ATTEMPTS_TO_REMOVE: Final = 40
 _SECONDS_BETWEEN_ATTEMPTS: Final = 0.25
 
 
-class EngineWorkshop(Workshop[SandboxFolder]):
+class EngineWorkshop(LaunchingWorkshop[SandboxFolder]):
     """The engine makes a container; what is in it, its users and groups, we do."""
 
     def __init__(
@@ -67,12 +74,17 @@ class EngineWorkshop(Workshop[SandboxFolder]):
         return seed(self._lean)
 
     @cached_property
+    def _enters(self) -> bool:
+        """Whether process 1 enters groups itself (version 2), or stays where the engine puts it."""
+        return not self.groups.start("").limited
+
+    @cached_property
     def _parent(self) -> str:
         """Above a container's group, where the engine makes groups itself, as we do.
 
         One that has systemd make them wants a slice's name there, and is left to its own.
         """
-        if not self.engine.product.keeps_to_group:
+        if self._enters or not self.engine.product.keeps_to_group:
             return ""
         info = self.engine.ask("GET", "/info")
         driver = info.get("CgroupDriver") if isinstance(info, dict) else None
@@ -81,12 +93,6 @@ class EngineWorkshop(Workshop[SandboxFolder]):
     def capabilities(self) -> Capabilities:
         """What can be done here."""
         return self._counted(Capabilities(devices=True))
-
-    def close(self) -> None:
-        """Let go of everything but the sandboxes."""
-        if "_launcher" in self.__dict__:
-            self._launcher.close()
-        super().close()
 
     # --- making ----------------------------------------------------------------------------------
 
@@ -122,7 +128,6 @@ class EngineWorkshop(Workshop[SandboxFolder]):
     def _start(self, folder: SandboxFolder, spec: SandboxSpec, first_user: int) -> Process:
         folder.note_image(spec.root.digest)
         self.groups.make(folder.id, first_user)
-        self.groups.limit(folder.id, spec.limits, first_user)
         body = configuration(self._plan(folder.id, spec))
         try:
             self.engine.create(folder.id, body)
@@ -166,19 +171,44 @@ class EngineWorkshop(Workshop[SandboxFolder]):
         self, process: Process, folder: SandboxFolder, spec: SandboxSpec, first_user: int
     ) -> bool:
         """Let process 1 become the agent. Says whether it is seen whose the image's files are."""
-        gate = open_gate(process)
         command = agent_command(spec.unclaimed_seconds, "--cgroup", GROUPS)
         try:
-            self.groups.place(folder.id, process.pid, first_user)
-            owners = self._launcher.submit(
-                lambda: self._furnish(process, folder, spec, first_user)
-            ).result()
-            os.write(gate, plan(command, devices=bool(spec.devices)))
+            with (
+                open_gate(process) as gate,
+                self._in_groups(process, folder.id, spec, first_user),
+            ):
+                owners = self._launcher.submit(
+                    lambda: self._furnish(process, folder, spec, first_user)
+                ).result()
+                gate.write(plan(command, top=self._enters, devices=bool(spec.devices)))
+                gate.close()  # that was all
         except ProcessLookupError:
             raise RuntimeFailed("the agent ended before it began") from None
-        finally:
-            os.close(gate)
         return owners
+
+    @contextlib.contextmanager
+    def _in_groups(
+        self, process: Process, sandbox_id: str, spec: SandboxSpec, first_user: int
+    ) -> Iterator[None]:
+        """Put process 1 into its groups, before or around its becoming the agent.
+
+        On version 2 it must first be in the sandbox's group, and see that as the highest, since
+        nobody may move processes across what they see; and groups are limited when it has left for
+        the agent's. The agent waits for that.
+        """
+        groups = self.groups
+        if not self._enters:
+            groups.limit(sandbox_id, spec.limits, first_user)
+            groups.place(sandbox_id, process.pid, first_user)
+            yield
+            return
+        for file in groups.entrances(sandbox_id):
+            put(file, str(process.pid))
+        before = groups_seen_by(process)
+        yield
+        wait_for_top(process, before)
+        groups.place(sandbox_id, process.pid, first_user, entered=True)
+        groups.limit(sandbox_id, spec.limits, first_user)
 
     def _furnish(
         self, process: Process, folder: SandboxFolder, spec: SandboxSpec, first_user: int

@@ -9,4 +9,5 @@ kernel.py    system calls                       health.py    does it work on thi
 delegation.py  room for groups of version 2     working_folder.py  where an image's is
 launcher.py  threads with mounts of their own   performer.py  takes a stage's steps in one
 program.py   programs, and calling them         filter.py    system calls, for the kernel
+launching.py  workshops that have launchers
 """
