@@ -91,6 +91,7 @@ enum { GIVEN_LISTENER = 100, GIVEN_GROUPS = 101 };
 
 bool groups_find(const char *directory);
 bool groups_inherit(int first, int count);
+void groups_watch(void);
 bool groups_found(void);
 bool groups_can_kill(void);
 bool groups_can_measure(void);
@@ -249,6 +250,7 @@ void child_run(const struct slot *slot, const int given[GIVEN], bool join)
 
 int builtin_run(int count, char **arguments);
 int bridge_run(const char *socket_path);
+int give_run(const char *pipe_path, const char *socket_path);
 int join_streams(int input, int output, int connection);
 
 /* ---- connection.c ---- */

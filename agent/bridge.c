@@ -1,15 +1,22 @@
 /* Joins standard input and output to the agent's socket, for engines that offer an exec session
- * and no socket. */
+ * and no socket; and brings the secret where no file can be put. */
 #define _GNU_SOURCE
 #include "agent.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
+
+enum { LOOKS_MOST = 2000, /* 5 ms apart */
+       BRIDGES_UID = 65535 }; /* the last of a sandbox; no learner is it */
 
 /* Moves what is there from one descriptor to the other; false at the end of either. */
 static bool carry(int from, int to)
@@ -44,19 +51,86 @@ int join_streams(int input, int output, int connection)
     return 0;
 }
 
-int bridge_run(const char *socket_path)
+/* A connection to a socket, or -1 with the reason in errno. */
+static int connected_to(const char *socket_path)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (strlen(socket_path) >= sizeof address.sun_path) {
-        say("bridge: %s: the path is too long", socket_path);
-        return 1;
+        errno = ENAMETOOLONG;
+        return -1;
     }
     strcpy(address.sun_path, socket_path);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address)) {
-        say("bridge: %s: %s", socket_path, strerror(errno));
-        return 1;
-    }
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
+        return fd;
+    int reason = errno;
+    close(fd);
+    errno = reason;
+    return -1;
+}
+
+static int failed(const char *path)
+{
+    say("bridge: %s: %s", path, strerror(errno));
+    return 1;
+}
+
+/* Nobody in the sandbox may end it, or look into it, not even its root. */
+static bool become_nobodys(void)
+{
+    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    return geteuid() != 0 || (setgroups(0, NULL) == 0 &&
+                              setresgid(BRIDGES_UID, BRIDGES_UID, BRIDGES_UID) == 0 &&
+                              setresuid(BRIDGES_UID, BRIDGES_UID, BRIDGES_UID) == 0);
+}
+
+int bridge_run(const char *socket_path)
+{
+    int fd = connected_to(socket_path);
+    if (fd < 0 || !become_nobodys())
+        return failed(socket_path);
     signal(SIGPIPE, SIG_IGN);
     return join_streams(0, 1, fd);
+}
+
+/* Whoever starts a sandbox may be faster than its agent. */
+static bool come_again(void)
+{
+    static int looks;
+    return looks++ < LOOKS_MOST && nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL) == 0;
+}
+
+static bool read_all(int from, uint8_t *to, size_t size)
+{
+    for (ssize_t got; size > 0; to += got, size -= (size_t)got) {
+        got = read(from, to, size);
+        if (got <= 0) {
+            errno = got < 0 ? errno : EPIPE;
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Brings the secret from standard input to the agent, which waits at its pipe, and says when that
+ * listens. The pipe is opened once the secret is whole, so nothing else can come of a lost one. */
+int give_run(const char *pipe_path, const char *socket_path)
+{
+    static const char word[] = "listens\n";
+    uint8_t secret[SECRET_SIZE];
+    int fd = -1;
+    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    if (!read_all(0, secret, sizeof secret))
+        return failed("the secret");
+    while ((fd = open(pipe_path, O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW)) < 0)
+        if ((errno != ENOENT && errno != ENXIO) || !come_again())
+            return failed(pipe_path);
+    if (write(fd, secret, sizeof secret) != sizeof secret)
+        return failed(pipe_path);
+    close(fd);
+    explicit_bzero(secret, sizeof secret);
+    while ((fd = connected_to(socket_path)) < 0)
+        if ((errno != ENOENT && errno != ECONNREFUSED) || !come_again())
+            return failed(socket_path);
+    return write(1, word, sizeof word - 1) != (ssize_t)sizeof word - 1;
 }

@@ -424,7 +424,7 @@ size_t execution_facts(struct execution *e, uint8_t *to, size_t size)
     put_measurement(&w, F_OUTPUT_USED, e->output_used, FROM_AGENT, OF_EXECUTION);
     if (used->oom)
         put_measurement(&w, F_OOM_KILLS, used->oom_kills - base->oom_kills, FROM_KERNEL,
-                        OF_EXECUTION);
+                        groups_found() ? OF_EXECUTION : OF_SANDBOX);
     return (size_t)(w.at - to);
 }
 

@@ -31,6 +31,7 @@ static int hierarchy_count;
 static bool can_kill, can_measure;
 static bool peak_stays; /* the kernel can't set a group's peak back: version 2 before Linux 6.12 */
 static int dying;       /* groups that were removed while files were charged to them */
+static int whole = -1;  /* counts who is killed in all of the sandbox, where no groups are given */
 static int share = -1;  /* the file that says how much of the processors all programs get */
 
 struct slot slots[SLOTS];
@@ -122,6 +123,15 @@ bool groups_inherit(int first, int count)
     return usable;
 }
 
+/* What an engine shows of its container's own group is to be read only. */
+void groups_watch(void)
+{
+    if (hierarchy_count == 0) {
+        open_file(&whole, "/sys/fs/cgroup/memory", "memory.oom_control", O_RDONLY);
+        open_file(&whole, "/sys/fs/cgroup", "memory.events", O_RDONLY);
+    }
+}
+
 bool groups_found(void)
 {
     return hierarchy_count > 0;
@@ -201,6 +211,8 @@ bool slot_open(struct slot *slot)
         slot_path(path, i, slot, "");
         open_file(&slot->cpu, path, "cpu.stat", O_RDONLY);
     }
+    if (slot->oom < 0 && whole >= 0)
+        slot->oom = fcntl(whole, F_DUPFD_CLOEXEC, 0);
     slot->open = true;
     return true;
 }

@@ -236,6 +236,7 @@ static void protect_itself(void)
 
 struct arguments {
     const char *socket, *secret, *groups, *filter;
+    bool makes_pipe; /* for its secret, where nobody else can make one */
     int groups_given;
     uint64_t unclaimed;
 };
@@ -251,6 +252,10 @@ static bool read_arguments(int count, char **values, struct arguments *arguments
             arguments->socket = values[i + 1];
         else if (!strcmp(values[i], "--secret-file"))
             arguments->secret = values[i + 1];
+        else if (!strcmp(values[i], "--secret-pipe")) {
+            arguments->secret = values[i + 1];
+            arguments->makes_pipe = true;
+        }
         else if (!strcmp(values[i], "--cgroup"))
             arguments->groups = values[i + 1];
         else if (!strcmp(values[i], "--cgroups"))
@@ -275,10 +280,14 @@ int main(int count, char **values)
     uint8_t secret[SECRET_SIZE];
     if (count == 3 && !strcmp(values[1], "bridge"))
         return bridge_run(values[2]);
+    if (count == 4 && !strcmp(values[1], "give"))
+        return give_run(values[2], values[3]);
     if (!read_arguments(count, values, &arguments)) {
-        fputs("usage: agent --socket PATH --secret-file PATH [--cgroup DIR] [--cgroups N]\n"
+        fputs("usage: agent --socket PATH --secret-file PATH | --secret-pipe PATH\n"
+              "             [--cgroup DIR] [--cgroups N]\n"
               "             [--unclaimed S] [--processes N] [--data BYTES] [--filter FILE]\n"
-              "       agent bridge SOCKET\n", stderr);
+              "       agent bridge SOCKET\n"
+              "       agent give PIPE SOCKET\n", stderr);
         return 2;
     }
     if (arguments.filter && !filter_load(arguments.filter))
@@ -288,11 +297,14 @@ int main(int count, char **values)
     poller = epoll_create1(EPOLL_CLOEXEC);
     if (signals < 0 || poller < 0)
         die("epoll");
+    if (arguments.makes_pipe && mkfifo(arguments.secret, 0600) < 0)
+        die(arguments.secret);
     /* First: where it is a pipe, the sandbox is still being made until it says something. */
     read_secret(arguments.secret, secret);
     if ((arguments.groups && !groups_find(arguments.groups)) ||
         !groups_inherit(GIVEN_GROUPS, arguments.groups_given))
         die("control groups");
+    groups_watch();
     executions_init();
     int listener = is_given(GIVEN_LISTENER) ? GIVEN_LISTENER : listen_at(arguments.socket);
     connections_init(listener, secret);

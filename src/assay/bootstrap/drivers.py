@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from assay.agent.native import program
 from assay.bootstrap.ownership import Ownership, sweep
@@ -17,6 +17,9 @@ from assay.domain.devices import AllowedDevices
 from assay.domain.errors import UnknownDriver
 from assay.driver.guard import CREATE_SECONDS, Event, Guard
 from assay.driver.port import Driver
+
+if TYPE_CHECKING:
+    from assay.drivers.engine import Kind
 
 OURS: Final = "lean"
 """Needs no program but those that come with Assay."""
@@ -64,16 +67,50 @@ def _lxc(settings: Settings, name: str, stock: int) -> Driver:
 
 
 def _engine(settings: Settings, name: str, stock: int) -> Driver:
-    from assay.drivers.engine import DOCKER, PODMAN, EngineDriver
+    from assay.drivers import engine as engines
 
     engine, _, runtime = name.partition(_OF)
-    return EngineDriver(
-        product={each.name: each for each in (DOCKER, PODMAN)}[engine],
+    product = {each.name: each for each in (engines.DOCKER, engines.PODMAN)}[engine]
+    address = settings.runtimes.get(engine, "") or product.usual
+    place = engines.endpoint(address, product.usual, settings.state / engine)
+    if place.is_here and not (engines.is_gvisor(runtime) or engines.is_kata(runtime)):
+        return engines.EngineDriver(
+            product=product,
+            runtime=runtime,
+            endpoint=address,
+            state=settings.state,
+            agent=program("agent"),
+            lean=lean_program(settings),
+        )
+    return engines.DistantDriver(
+        engine=engines.Engine(product, place),
         runtime=runtime,
-        endpoint=settings.runtimes.get(engine, ""),
+        kind=_kind_of(runtime),
         state=settings.state,
-        agent=program("agent"),
-        lean=lean_program(settings),
+        agents=lambda machine: program("agent", machine=machine),
+    )
+
+
+def _kind_of(runtime: str) -> Kind:
+    from assay.drivers.engine import KATA, SHARED, is_gvisor, is_kata
+
+    if is_gvisor(runtime):
+        return _gvisor_by_engine()
+    return KATA if is_kata(runtime) else SHARED
+
+
+def _gvisor_by_engine() -> Kind:
+    """gVisor as it is without an engine, but for what an engine can't do."""
+    from assay.drivers.engine import Kind
+    from assay.drivers.linux.seccomp import profile_of_own_kernel
+    from assay.drivers.oci import RUNSC
+
+    assert RUNSC.own_kernel is not None
+    return Kind(
+        capabilities=replace(RUNSC.able(), images_in_place=False),
+        room=RUNSC.own_kernel.room,
+        filter=profile_of_own_kernel,
+        masks=False,
     )
 
 

@@ -46,8 +46,10 @@ class Daemon:
         *,
         megabytes: int = 512,
         settings: Mapping[str, object] | None = None,
+        own_network: bool = True,
     ) -> None:
         self.name = name
+        self._own = ["--net"] if own_network else []
         self.folder = folder
         self.socket = folder / "socket"
         self.work = folder / "work"
@@ -76,7 +78,7 @@ class Daemon:
         else:
             self.work.mkdir()
             (self.folder / "settings").write_text(json.dumps(self._settings))
-            command = ["unshare", "--net", "--mount", "--propagation", "private", *inside]
+            command = ["unshare", *self._own, "--mount", "--propagation", "private", *inside]
             command.append(str(self._megabytes))
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -215,7 +217,7 @@ def _configure_docker(folder: Path) -> None:
         "data-root": f"{work}/data", "exec-root": f"{work}/exec", "pidfile": f"{work}/pid",
         "hosts": [f"unix://{folder}/socket"], "storage-driver": "overlay2",
         "exec-opts": ["native.cgroupdriver=cgroupfs"], "bridge": "none",
-        "iptables": False, "ip6tables": False,
+        "iptables": False, "ip6tables": False, "ip-forward": False,
         "runtimes": {
             "crun": {"path": "/usr/bin/crun"},
             "runsc": {"path": "/usr/bin/runsc", "runtimeArgs": list(_RUNSC)},
@@ -240,7 +242,9 @@ def _configure_podman(folder: Path) -> None:
     (folder / "containers.conf").write_text(
         '[containers]\nlog_driver = "k8s-file"\ndefault_sysctls = []\n'
         'default_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]\n'
-        '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\nruntime = "crun"\n'
+        # What `exec` leaves of itself is to be gone before a test looks for it.
+        '[engine]\nexit_command_delay = 1\n'
+        'cgroup_manager = "cgroupfs"\nevents_logger = "file"\nruntime = "crun"\n'
         f'tmp_dir = "{work}/tmp"\n'
     )
     (folder / "storage.conf").write_text(

@@ -25,7 +25,7 @@ STATE: Final = "assay.state"
 """The label that says whose a container is: a hash of the driver's folder."""
 OPENS_ALL: Final = "DAC_OVERRIDE"
 """Its root opens, in its sandbox's folders, the user namespace in which it is to have others."""
-_LOG: Final = {"Type": "json-file", "Config": {"max-size": "64k", "max-file": "1"}}
+LOG: Final = {"Type": "json-file", "Config": {"max-size": "64k", "max-file": "1"}}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +80,7 @@ def _confinement(plan: Plan) -> dict[str, Any]:
         "OomScoreAdj": OOM_SCORE,
         "Devices": list(map(_device, plan.devices)),
         "Ulimits": [_ulimit(name, most) for name, most in _ulimits().items()],
-        "LogConfig": _LOG,
+        "LogConfig": LOG,
         "RestartPolicy": {"Name": "no"},
     }
 

@@ -76,14 +76,7 @@ class EngineDriver(LocalDriver):
         runtime, product = self._containers.runtime, self._engine.product
         if (problem := own_kernel(runtime)) is not None:
             return problem
-        known = self._engine.runtimes()
-        if not runtime or not known or runtime in known:
-            return None
-        return Problem(
-            summary=f"{product.name} is not configured with the runtime {runtime}, only with"
-            f" {', '.join(sorted(known))}",
-            remedy=product.configure(runtime),
-        )
+        return product.unknown_runtime(runtime, self._engine.runtimes())
 
     async def list(self) -> Sequence[str]:
         """The ids of all sandboxes of this driver: what has a folder, or a container."""

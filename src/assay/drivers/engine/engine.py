@@ -6,13 +6,14 @@ import contextlib
 import http.client
 import json
 import re
-import socket
-from collections.abc import Iterator, Mapping
+import ssl
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from assay.domain.errors import CreateTimeout, DiskFull, DriverUnavailable, RuntimeFailed
+from assay.drivers.engine.endpoint import Endpoint, UnixSocket
 from assay.drivers.engine.product import Product
 
 API: Final = "v1.41"
@@ -34,16 +35,18 @@ class NotThere(RuntimeFailed):
 
 
 class Engine:
-    """One engine at a UNIX socket, asked from the calling thread; a connection for each request.
+    """One engine, asked from the calling thread; a connection for each request.
 
     `seconds` is how long it may take to answer. What it says is taken for input: its size is
     limited, and so is the time; nothing of it is a path or a command.
     """
 
-    def __init__(self, product: Product, socket_path: Path, *, seconds: float = _SECONDS) -> None:
+    def __init__(
+        self, product: Product, place: Path | Endpoint, *, seconds: float = _SECONDS
+    ) -> None:
         self.product = product
-        self.socket_path = socket_path
-        self._seconds = seconds
+        self.endpoint = place if isinstance(place, Endpoint) else UnixSocket(place)
+        self.seconds = seconds
 
     def ask(
         self,
@@ -53,7 +56,7 @@ class Engine:
         *,
         parameters: Parameters | None = None,
     ) -> Any:
-        """The engine's answer, parsed. `body` is data, or bytes of an archive.
+        """The engine's answer, parsed. `body` is data, or an archive: bytes, or pieces of them.
 
         Raises NotThere, DiskFull, RuntimeFailed, DriverUnavailable where nobody listens, or
         CreateTimeout when there is no answer in time.
@@ -61,19 +64,22 @@ class Engine:
         target = f"/{API}{path}"
         if parameters:
             target += f"?{urlencode(parameters)}"
-        if isinstance(body, bytes):
+        content: bytes | Iterator[bytes]
+        if isinstance(body, bytes | Iterator):
             content, kind = body, "application/x-tar"
         else:
             content = b"" if body is None else json.dumps(body).encode()
             kind = "application/json"
-        with self._explained(method, path):
+        with self.explained(method, path):
             status, answer = self._exchange(method, target, content, kind)
         if status >= 400:
             raise self._refusal(status, answer)
         return _parsed(answer) if status != _NOT_MODIFIED else None
 
-    def _exchange(self, method: str, target: str, content: bytes, kind: str) -> tuple[int, bytes]:
-        connection = _Connection(self.socket_path, self._seconds)
+    def _exchange(
+        self, method: str, target: str, content: bytes | Iterator[bytes], kind: str
+    ) -> tuple[int, bytes]:
+        connection = _Connection(self.endpoint, self.seconds)
         try:
             headers = {"Content-Type": kind, "Connection": "close"}
             connection.request(method, target, content, headers)
@@ -86,10 +92,13 @@ class Engine:
         return response.status, answer
 
     @contextlib.contextmanager
-    def _explained(self, method: str, path: str) -> Iterator[None]:
-        name, place = self.product.name, self.socket_path
+    def explained(self, method: str, path: str) -> Iterator[None]:
+        """Turn what can go wrong with a connection into errors that say what to do."""
+        name, place = self.product.name, self.endpoint.place
         try:
             yield
+        except ssl.SSLError as error:
+            raise DriverUnavailable(self.endpoint.refused(error), detail=str(error)) from error
         except (FileNotFoundError, ConnectionRefusedError) as error:
             raise DriverUnavailable(
                 f"no {name} listens at {place}: {self.product.remedy}, or say where it does in"
@@ -100,14 +109,14 @@ class Engine:
             raise DriverUnavailable(f"{place} is closed to this user; try sudo") from error
         except TimeoutError as error:
             raise CreateTimeout(
-                f"{name} at {place} did not answer in {self._seconds:g} s; it may hang:"
+                f"{name} at {place} did not answer in {self.seconds:g} s; it may hang:"
                 f" {self.product.start.replace(' start ', ' restart ')}",
                 detail=f"{method} {path}",
             ) from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise DriverUnavailable(
                 f"{name} at {place} broke off; it may have been stopped",
-                detail=f"{method} {path}: {error!r}",
+                detail=f"{method} {path}: {error!r}\n{self.endpoint.said()}".strip(),
             ) from error
 
     def _refusal(self, status: int, answer: bytes) -> RuntimeFailed | DiskFull | DriverUnavailable:
@@ -132,9 +141,13 @@ class Engine:
         """Its versions."""
         return _object(self.ask("GET", "/version"))
 
+    def info(self) -> Mapping[str, Any]:
+        """What it says of itself and its machine."""
+        return _object(self.ask("GET", "/info"))
+
     def runtimes(self) -> frozenset[str]:
         """The names of the OCI runtimes that it is configured with; empty if it doesn't say."""
-        found = _object(self.ask("GET", "/info")).get("Runtimes")
+        found = self.info().get("Runtimes")
         return frozenset(found) if isinstance(found, dict) else frozenset()
 
     def has_image(self, name: str) -> bool:
@@ -145,11 +158,24 @@ class Engine:
             return False
         return True
 
-    def import_image(self, name: str, archive: bytes) -> None:
+    def import_image(self, name: str, archive: bytes | Iterator[bytes]) -> None:
         """Make an image of the files of an archive."""
         # Podman 4 takes no notice of `tag`.
         parameters = {"fromSrc": "-", "repo": name}
         self.ask("POST", "/images/create", archive, parameters=parameters)
+
+    def images(self, repository: str) -> list[str]:
+        """The names of its images of a repository, the newest first."""
+        filters = json.dumps({"reference": [f"{repository}:*"]})
+        found = self.ask("GET", "/images/json", parameters={"filters": filters})
+        known = [each for each in found or () if isinstance(each, dict)]
+        known.sort(key=lambda each: -int(each.get("Created") or 0))
+        return [str(name) for each in known for name in each.get("RepoTags") or ()]
+
+    def remove_image(self, name: str) -> None:
+        """Remove an image. One that is not there, or in use, is no error."""
+        with contextlib.suppress(RuntimeFailed):
+            self.ask("DELETE", f"/images/{quote(name, safe='')}")
 
     def create(self, name: str, configuration: Mapping[str, Any]) -> None:
         """Make a container."""
@@ -175,6 +201,18 @@ class Engine:
         names = (each.get("Names") or [""] for each in found or () if isinstance(each, dict))
         return [str(first[0]).removeprefix("/") for first in names]
 
+    def prepare(self, name: str, command: Sequence[str]) -> str:
+        """The number of a program that is to be started in a container as its root."""
+        body = {
+            "AttachStdin": True, "AttachStdout": True, "AttachStderr": True, "Tty": False,
+            "User": "0:0", "Cmd": list(command),
+        }  # fmt: skip
+        return str(_object(self.ask("POST", f"/containers/{quote(name)}/exec", body)).get("Id", ""))
+
+    def close(self) -> None:
+        """Let go of what leads there."""
+        self.endpoint.close()
+
     def words(self, name: str) -> str:
         """The end of what a container's process 1 has said."""
         parameters = {"stdout": 1, "stderr": 1, "tail": 20}
@@ -186,21 +224,14 @@ class Engine:
 
 
 class _Connection(http.client.HTTPConnection):
-    """HTTP over a UNIX socket."""
+    """HTTP to an endpoint."""
 
-    def __init__(self, path: Path, seconds: float) -> None:
+    def __init__(self, endpoint: Endpoint, seconds: float) -> None:
         super().__init__("engine", timeout=seconds)
-        self._path = path
+        self._endpoint, self._most_seconds = endpoint, seconds
 
     def connect(self) -> None:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            connection.settimeout(self.timeout)
-            connection.connect(str(self._path))
-        except BaseException:
-            connection.close()
-            raise
-        self.sock = connection
+        self.sock = self._endpoint.connect(self._most_seconds)
 
 
 def _parsed(answer: bytes) -> Any:

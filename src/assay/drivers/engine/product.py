@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
 from assay.driver.port import Problem
 
+_SHIM: Final = "io.containerd."
+"""A shim's name begins so, which Docker finds on its PATH without being told of it."""
 _UNIX: Final = "unix://"
 
 
@@ -40,6 +43,16 @@ class Product:
     def configure(self, runtime: str) -> str:
         """How to make a runtime known to it."""
         return f"name {runtime}'s program in {self.runtimes}, and start {self.name} anew"
+
+    def unknown_runtime(self, runtime: str, known: Collection[str]) -> Problem | None:
+        """What is wrong if it is not configured with a runtime; `known`: those that it names."""
+        if not runtime or not known or runtime in known or runtime.startswith(_SHIM):
+            return None
+        return Problem(
+            summary=f"{self.name} is not configured with the runtime {runtime}, only with"
+            f" {', '.join(sorted(known))}",
+            remedy=self.configure(runtime),
+        )
 
 
 def own_kernel(runtime: str) -> Problem | None:

@@ -44,7 +44,7 @@ MASKED: Final = (
 """Of /proc: what would tell of the host, its disks, keys and neighbours, or could reach them."""
 READ_ONLY: Final = ("/proc/sys",)
 
-_NETWORK: Final = {
+NETWORK: Final = {
     "net.core.somaxconn": "512",
     "net.ipv4.tcp_rmem": "4096 65536 262144",
     "net.ipv4.tcp_wmem": "4096 16384 262144",
@@ -97,7 +97,7 @@ def network_settings() -> dict[str, str]:
     """Those settings that namespaces of a sandbox have: older kernels keep net.core to the host."""
     return {
         name: value
-        for name, value in _NETWORK.items()
+        for name, value in NETWORK.items()
         if not name.startswith("net.core.")
         or kernel.namespace_has(Path("/proc/sys", *name.split(".")))
     }

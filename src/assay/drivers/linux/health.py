@@ -31,9 +31,9 @@ async def probe(driver: Driver, state: Path, version: str) -> Health:
         return Health(works=False, version=version, problems=(_NO_NAMESPACE,))
     obstacles = _obstacles()
     try:
-        facts = await _try(driver, _empty_root(state / "empty"))
+        facts = await attempt(driver, state)
     except (AssayError, OSError) as error:
-        problems = obstacles or [_problem(error)]
+        problems = obstacles or [problem(error)]
         return Health(works=False, version=version, problems=tuple(problems))
     problems = [*obstacles, *weaker(read_layout(), read_ids())]
     if facts.get("owners") == "hidden":
@@ -41,13 +41,19 @@ async def probe(driver: Driver, state: Path, version: str) -> Health:
     return Health(works=True, version=version, problems=tuple(problems))
 
 
-def _problem(error: AssayError | OSError) -> Problem:
+def problem(error: AssayError | OSError) -> Problem:
+    """What went wrong, in its own words."""
     if isinstance(error, AssayError):
         return Problem(summary=": ".join(filter(None, (error.message, error.detail))))
     return Problem(summary=str(error))
 
 
-async def _try(driver: Driver, root: RootFilesystem) -> Mapping[str, str]:
+async def attempt(driver: Driver, state: Path) -> Mapping[str, str]:
+    """Make a sandbox with an empty root and connect to its agent; what the driver knows of it.
+
+    Raises AssayError or OSError.
+    """
+    root = _empty_root(state / "empty")
     sandbox = await driver.create(SandboxSpec(root=root, secret=Secret(secrets.token_bytes(32))))
     try:
         await (await driver.connect(sandbox.id)).aclose()

@@ -1,0 +1,126 @@
+"""A root file system as an image of an engine's: copied there once, with the agent in it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tarfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from typing import BinaryIO, Final
+
+from assay.domain.errors import RuntimeFailed
+from assay.driver.port import RootFilesystem
+from assay.drivers.engine.engine import Engine
+from assay.drivers.linux.confinement import AGENT_FOLDER, CONTROL
+
+REPOSITORY: Final = "localhost/assay-root"
+"""Of no registry: engines that would look for it elsewhere don't."""
+_RULES: Final = "1"
+"""Part of an image's name: raise it when the same root is made into something else."""
+_MOST: Final = 7
+"""Images that are kept beside a new one. What a container is made of stays in any case."""
+_NOBODY: Final = 65534
+_BYTES_AT_ONCE: Final = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Copy:
+    """A root, and what is put into it."""
+
+    root: RootFilesystem
+    working_folder: str
+    """Where that is, without links."""
+    programs: tuple[tuple[str, bytes, int], ...]
+    """Files of ours: path, content, mode."""
+
+    @property
+    def digest(self) -> str:
+        """Another one when the root or a program is. Raises OSError."""
+        root = self.root
+        found = root.path.stat()
+        mounts = [(str(each.source), each.target) for each in root.mounts]
+        told = (
+            _RULES, root.digest, str(root.path), found.st_ino, found.st_mtime_ns, root.owners,
+            root.user, root.group, self.working_folder, mounts,
+            [(path, hashlib.sha256(content).hexdigest()) for path, content, _ in self.programs],
+        )  # fmt: skip
+        return hashlib.sha256(repr(told).encode()).hexdigest()[:32]
+
+
+def keep_copy(engine: Engine, copy: Copy, name: str, of_ours: str) -> None:
+    """Make the image, and remove the oldest of ours: their names begin so.
+
+    Raises what an engine's requests do, RuntimeFailed where the root can't be read.
+    """
+    for old in [each for each in engine.images(REPOSITORY) if each.startswith(of_ours)][_MOST:]:
+        engine.remove_image(old)
+    _send(engine, copy, name)
+
+
+def _send(engine: Engine, copy: Copy, name: str) -> None:
+    """As it is read: it is nowhere as a whole."""
+    from_here, to_there = os.pipe2(os.O_CLOEXEC)
+    failures: list[RuntimeFailed] = []
+
+    def pack() -> None:
+        try:
+            with (
+                os.fdopen(to_there, "wb") as file,
+                tarfile.open(fileobj=file, mode="w|", format=tarfile.PAX_FORMAT) as archive,
+            ):
+                _fill(archive, copy)
+        except OSError as error:
+            failures.append(
+                RuntimeFailed(f"the image {copy.root.path} can't be read", detail=str(error))
+            )
+
+    def pieces(file: BinaryIO) -> Iterator[bytes]:
+        yield from iter(lambda: file.read(_BYTES_AT_ONCE), b"")
+        packing.join()
+        if failures:  # a half is not to become an image
+            raise failures[0]
+
+    packing = threading.Thread(target=pack, name="assay-packer")
+    packing.start()
+    try:
+        with os.fdopen(from_here, "rb") as file:  # closed, it ends the other thread
+            engine.import_image(name, pieces(file))
+    finally:
+        packing.join()
+
+
+def _fill(archive: tarfile.TarFile, copy: Copy) -> None:
+    """No path twice, which not every engine takes: first what hides others."""
+    root = copy.root
+    hidden = {AGENT_FOLDER}
+
+    def kept(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+        path = f"/{entry.name.removeprefix('.').strip('/')}"
+        if path in hidden:
+            return None
+        if not root.owners:
+            entry.uid = entry.gid = _NOBODY
+        if path == copy.working_folder:
+            entry.uid, entry.gid = root.user, root.group
+        entry.uname = entry.gname = ""
+        return entry
+
+    for folder in (AGENT_FOLDER, CONTROL):
+        archive.addfile(_entry(folder, tarfile.DIRTYPE, 0o755))
+    for path, content, mode in copy.programs:
+        program = _entry(path, tarfile.REGTYPE, mode)
+        program.size = len(content)
+        archive.addfile(program, BytesIO(content))
+    for mount in reversed(root.mounts):
+        archive.add(mount.source, arcname=f".{mount.target}", filter=kept)
+        hidden.add(mount.target)
+    archive.add(root.path, arcname=".", filter=kept)
+
+
+def _entry(path: str, kind: bytes, mode: int) -> tarfile.TarInfo:
+    entry = tarfile.TarInfo(f".{path}")
+    entry.type, entry.mode = kind, mode
+    return entry

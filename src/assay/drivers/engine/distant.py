@@ -1,0 +1,288 @@
+"""The driver of containers whose files and kernel are not this machine's: all by an engine's API.
+
+A sandbox is a container that the engine makes alone, of a copy of the root. Its agent waits at a
+pipe for its secret, which an exec session brings, and is reached by others that run `agent bridge`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import secrets
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+from assay.domain.errors import (
+    AssayError,
+    CapabilityMissing,
+    ConnectionLost,
+    CreateTimeout,
+    DriverUnavailable,
+    RuntimeFailed,
+    SandboxGone,
+)
+from assay.driver.guard import require_devices
+from assay.driver.port import (
+    ByteStream,
+    Capabilities,
+    Health,
+    Problem,
+    Sandbox,
+    SandboxSpec,
+    SandboxState,
+    Secret,
+)
+from assay.drivers.engine.bridge import BridgeStream, start_program
+from assay.drivers.engine.container import STATE
+from assay.drivers.engine.copy import REPOSITORY, Copy, keep_copy
+from assay.drivers.engine.engine import Engine, NotThere
+from assay.drivers.engine.kind import Kind, as_the_engine_says, is_kata
+from assay.drivers.engine.whole import BRIDGE, FILTER, GIVE, Whole, whole
+from assay.drivers.linux import health, working_folder
+from assay.drivers.linux.confinement import AGENT_FOLDER, machine
+from assay.drivers.linux.filter import compiled
+from assay.drivers.linux.folder import is_id, new_id
+
+_LISTENS: Final = b"listens\n"
+_SECONDS_TO_LISTEN: Final = 15.0
+_MACHINES: Final = {"amd64": "x86_64", "arm64": "aarch64"}
+
+
+class DistantDriver:
+    """Makes sandboxes with an engine of another machine, or in containers with their own kernels.
+
+    `state` is a folder of its own on this machine; `agents` gives the path of the agent's program
+    for the name of an architecture, or raises Unavailable. `parallel` sandboxes are made at a time.
+    """
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        runtime: str,
+        kind: Kind,
+        state: Path,
+        agents: Callable[[str], Path],
+        parallel: int = 8,
+    ) -> None:
+        self.name = f"{engine.product.name}:{runtime}" if runtime else engine.product.name
+        self._engine = engine
+        self._runtime = as_the_engine_says(runtime)
+        self._kind = kind
+        self._state = state.absolute()
+        self._agents = agents
+        self._copying = threading.Lock()
+        self._being_made: set[str] = set()
+        self._places = asyncio.Semaphore(parallel)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What can be done there."""
+        return self._kind.capabilities
+
+    @cached_property
+    def mark(self) -> str:
+        """The label of all containers of this driver and state folder. Other machines may have a
+        folder of that name, and the same engine: so there is a number in it that nobody else has.
+        """
+        folder = self._state / "engines"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = folder / "identity"
+        draft = folder / secrets.token_hex(8)
+        draft.write_text(secrets.token_hex(16))
+        with contextlib.suppress(FileExistsError):
+            file.hardlink_to(draft)
+        draft.unlink()
+        return hashlib.sha256(f"{file.read_text()}\0{self.name}".encode()).hexdigest()[:16]
+
+    @cached_property
+    def _machine(self) -> str:
+        said = str(self._engine.info().get("Architecture", ""))
+        return _MACHINES.get(said, said)
+
+    @cached_property
+    def _programs(self) -> tuple[tuple[str, bytes, int], ...]:
+        """Files of ours in every image."""
+        programs = [(f"{AGENT_FOLDER}/agent", self._agents(self._machine).read_bytes(), 0o755)]
+        if self._engine.product.filter_in_file:
+            if self._machine != machine():
+                raise DriverUnavailable(
+                    f"{self._engine.product.name} takes no filter of system calls from elsewhere,"
+                    f" and none can be made here for {self._machine}; take docker there"
+                )
+            programs.append((FILTER, compiled(), 0o444))
+        return tuple(programs)
+
+    async def probe(self) -> Health:
+        """Ask the engine, make a sandbox and connect to its agent. Never raises."""
+        product = self._engine.product
+        try:
+            version = await asyncio.to_thread(self._engine.version)
+            known = await asyncio.to_thread(self._engine.runtimes)
+        except AssayError as error:
+            remedy = product.remedy if self._engine.endpoint.is_here else ""
+            return Health(works=False, problems=(Problem(summary=error.message, remedy=remedy),))
+        said = str(version.get("Version", "unknown"))[:64]
+        problem = product.unknown_runtime(self._runtime, known)
+        if problem is None:
+            try:
+                await health.attempt(self, self._state)
+            except (AssayError, OSError) as error:
+                problem = self._explained(error)
+        problems = () if problem is None else (problem,)
+        return Health(works=problem is None, version=said, problems=problems)
+
+    def _explained(self, error: AssayError | OSError) -> Problem:
+        problem = health.problem(error)
+        if not is_kata(self._runtime):
+            return problem
+        return Problem(
+            summary=f"Kata makes no container here: {problem.summary}",
+            remedy="it needs /dev/kvm with hardware virtualisation, containerd-shim-kata-v2 on the"
+            " engine's PATH, and Docker 23 or later",
+        )
+
+    # --- making ----------------------------------------------------------------------------------
+
+    async def create(self, spec: SandboxSpec) -> Sandbox:
+        """Make a sandbox whose agent accepts connections."""
+        if spec.network:
+            raise CapabilityMissing(f"the driver {self.name} makes sandboxes without network only")
+        require_devices(spec.devices, self.name, self.capabilities)
+        sandbox_id = new_id()
+        self._being_made.add(sandbox_id)
+        try:
+            async with self._places:
+                making = asyncio.ensure_future(self._make(sandbox_id, spec))
+                try:
+                    await asyncio.shield(making)
+                except BaseException:
+                    await _to_the_end(making)
+                    # What can't be removed now stays in the list, for somebody to try again.
+                    removing = asyncio.ensure_future(self.destroy(sandbox_id))
+                    await _to_the_end(removing)
+                    raise
+        finally:
+            self._being_made.discard(sandbox_id)
+        facts = {"container": sandbox_id, "engine": self._engine.endpoint.place}
+        return Sandbox(id=sandbox_id, facts=facts)
+
+    async def _make(self, sandbox_id: str, spec: SandboxSpec) -> None:
+        await asyncio.to_thread(self._start, sandbox_id, spec)
+        try:
+            await self._give(sandbox_id, spec.secret)
+        except (RuntimeFailed, ConnectionLost, TimeoutError) as error:
+            words = await asyncio.to_thread(self._engine.words, sandbox_id)
+            detail = f"{getattr(error, 'detail', '')}\n{words}".strip()
+            if isinstance(error, TimeoutError):
+                raise CreateTimeout(
+                    f"the agent did not start in {_SECONDS_TO_LISTEN:.0f} s", detail=detail
+                ) from error
+            raise RuntimeFailed("the agent did not take its secret", detail=detail) from error
+
+    def _start(self, sandbox_id: str, spec: SandboxSpec) -> None:
+        place = working_folder.find(spec.root.path.resolve(), spec.root.working_folder)
+        copy = Copy(root=spec.root, working_folder=place.target, programs=self._programs)
+        of_ours = f"{REPOSITORY}:{self.mark[:8]}-"
+        try:
+            image = f"{of_ours}{copy.digest}"
+        except OSError as error:
+            raise RuntimeFailed(f"{spec.root.path} can't be read", detail=str(error)) from error
+        body = self._told(image, spec, place)
+        try:
+            self._engine.create(sandbox_id, body)
+        except NotThere:  # somebody has removed the image, or we are the first
+            with self._copying:
+                if not self._engine.has_image(image):
+                    keep_copy(self._engine, copy, image, of_ours)
+            self._engine.create(sandbox_id, body)
+        self._engine.start(sandbox_id)
+
+    def _told(
+        self, image: str, spec: SandboxSpec, place: working_folder.WorkingFolder
+    ) -> Mapping[str, Any]:
+        folder, filters = spec.root.path / "var/tmp", self._engine.product.filter_in_file
+        return whole(
+            Whole(
+                image=image,
+                runtime=self._runtime,
+                kind=self._kind,
+                spec=spec,
+                machine=self._machine,
+                place=place,
+                has_var_tmp=folder.is_dir() and not folder.is_symlink(),
+                masks_by_option=filters,
+                agent_filters=filters,
+                labels={STATE: self.mark},
+            )
+        )
+
+    async def _give(self, sandbox_id: str, secret: Secret) -> None:
+        """Bring the agent its secret, and wait until it listens."""
+        said = b""
+        async with asyncio.timeout(_SECONDS_TO_LISTEN):
+            stream = await start_program(self._engine, sandbox_id, GIVE)
+            try:
+                await stream.write(secret.reveal())
+                while said != _LISTENS and (more := await stream.read(len(_LISTENS))):
+                    said += more
+            finally:
+                await stream.aclose()
+        if said != _LISTENS:
+            raise RuntimeFailed("the agent ended as soon as it was started", detail=stream.words)
+
+    # --- using and removing ----------------------------------------------------------------------
+
+    async def connect(self, sandbox_id: str) -> ByteStream:
+        """Open a byte stream to the agent. Raises SandboxGone when there is none."""
+        if not is_id(sandbox_id):
+            raise SandboxGone(f"there is no sandbox {sandbox_id}")
+        try:
+            stream: BridgeStream = await start_program(self._engine, sandbox_id, BRIDGE)
+        except RuntimeFailed as error:
+            raise SandboxGone(
+                f"the sandbox {sandbox_id} does not run (any more)", detail=error.detail
+            ) from error
+        return stream
+
+    async def list(self) -> Sequence[str]:
+        """The ids of all sandboxes of this driver and state folder. Raises what the engine does."""
+        names = await asyncio.to_thread(self._engine.named, STATE, self.mark)
+        return [name for name in names if is_id(name) and name not in self._being_made]
+
+    async def examine(self, sandbox_id: str) -> SandboxState | None:
+        """What the engine knows of a sandbox, or None when there is no such sandbox."""
+        if not is_id(sandbox_id):
+            return None
+        try:
+            found = await asyncio.to_thread(self._engine.inspect, sandbox_id)
+        except NotThere:
+            return None
+        state = found.get("State")
+        known = state if isinstance(state, dict) else {}
+        running, killed = known.get("Running") is True, known.get("OOMKilled") is True
+        # While it runs, only its own agent has seen who was killed.
+        unknown = running and not self._kind.own_kernel
+        return SandboxState(running=running, oom_kills=None if unknown else int(killed))
+
+    async def destroy(self, sandbox_id: str) -> None:
+        """End a sandbox and remove all that belongs to it. An unknown id is no error."""
+        if is_id(sandbox_id):
+            await asyncio.shield(asyncio.to_thread(self._engine.remove, sandbox_id))
+
+    async def aclose(self) -> None:
+        """Let go of the way to the engine. Sandboxes go on."""
+        await asyncio.to_thread(self._engine.close)
+
+
+async def _to_the_end(work: asyncio.Future[None]) -> None:
+    """Await it even while being cancelled again and again; it raises nothing."""
+    while not work.done():
+        with contextlib.suppress(asyncio.CancelledError, AssayError):
+            await asyncio.wait([work])
+    if not work.cancelled():
+        work.exception()
