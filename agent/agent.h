@@ -19,7 +19,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <sys/types.h>
+#include <sys/un.h>
 
 #define PROTOCOL_VERSION 1
 #define AGENT_RELEASE "0.1.0"
@@ -250,6 +252,7 @@ void child_run(const struct slot *slot, const int given[GIVEN], bool join)
 
 int builtin_run(int count, char **arguments);
 int bridge_run(const char *socket_path);
+socklen_t socket_address(const char *path, struct sockaddr_un *address);
 int give_run(const char *pipe_path, const char *socket_path);
 int join_streams(int input, int output, int connection);
 

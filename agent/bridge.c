@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <poll.h>
+#include <stddef.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -16,7 +17,7 @@
 #include <unistd.h>
 
 enum { LOOKS_MOST = 2000, /* 5 ms apart */
-       BRIDGES_UID = 65535 }; /* the last of a sandbox; no learner is it */
+       BRIDGES_UID = 65533 }; /* no learner, nor who walk.c is when it kills all of one */
 
 /* Moves what is there from one descriptor to the other; false at the end of either. */
 static bool carry(int from, int to)
@@ -51,18 +52,47 @@ int join_streams(int input, int output, int connection)
     return 0;
 }
 
+/* The address of a path, or of a name that is in no file system: @NAME. 0 with errno for none. */
+socklen_t socket_address(const char *path, struct sockaddr_un *address)
+{
+    size_t length = strlen(path);
+    if (length >= sizeof address->sun_path) {
+        errno = ENAMETOOLONG;
+        return 0;
+    }
+    *address = (struct sockaddr_un){.sun_family = AF_UNIX};
+    memcpy(address->sun_path, path, length);
+    if (path[0] != '@')
+        return sizeof *address;
+    address->sun_path[0] = 0;
+    return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length);
+}
+
+/* The sandbox's root could put a socket of its own in the place of the agent's, which is process 1's:
+ * the kernel says who listens. gVisor's does not; there the socket has a name that nobody else can
+ * take as long as the agent lives. (Whom an engine puts into a container has no parent there.) */
+static bool is_agents(int connection)
+{
+    struct ucred listener;
+    socklen_t size = sizeof listener;
+    return getppid() != 0 ||
+           (getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &listener, &size) == 0 &&
+            listener.pid == 1);
+}
+
 /* A connection to a socket, or -1 with the reason in errno. */
 static int connected_to(const char *socket_path)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    if (strlen(socket_path) >= sizeof address.sun_path) {
-        errno = ENAMETOOLONG;
+    struct sockaddr_un address;
+    socklen_t length = socket_address(socket_path, &address);
+    if (length == 0)
         return -1;
-    }
-    strcpy(address.sun_path, socket_path);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
-        return fd;
+    if (fd >= 0 && connect(fd, (struct sockaddr *)&address, length) == 0) {
+        if (socket_path[0] == '@' || is_agents(fd))
+            return fd;
+        errno = EACCES;
+    }
     int reason = errno;
     close(fd);
     errno = reason;

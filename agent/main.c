@@ -187,15 +187,11 @@ static void read_secret(const char *path, uint8_t secret[SECRET_SIZE])
 
 static int listen_at(const char *path)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (strlen(path) >= sizeof address.sun_path) {
-        errno = ENAMETOOLONG;
-        die(path);
-    }
-    strcpy(address.sun_path, path);
+    struct sockaddr_un address;
+    socklen_t length = socket_address(path, &address);
+    int fd = length ? socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0) : -1;
     umask(0177);
-    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) || listen(fd, 16))
+    if (fd < 0 || bind(fd, (struct sockaddr *)&address, length) || listen(fd, 16))
         die(path);
     umask(022);
     return fd;

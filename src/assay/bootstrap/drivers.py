@@ -101,15 +101,16 @@ def _kind_of(runtime: str) -> Kind:
 
 def _gvisor_by_engine() -> Kind:
     """gVisor as it is without an engine, but for what an engine can't do."""
-    from assay.drivers.engine import Kind
+    from assay.drivers.engine import NAMED_SOCKET, Kind
     from assay.drivers.linux.seccomp import profile_of_own_kernel
     from assay.drivers.oci import RUNSC
 
     assert RUNSC.own_kernel is not None
     return Kind(
-        capabilities=replace(RUNSC.able(), images_in_place=False),
+        capabilities=replace(RUNSC.able(), images_in_place=False, oom_facts=False),
         room=RUNSC.own_kernel.room,
         filter=profile_of_own_kernel,
+        socket=NAMED_SOCKET,
         masks=False,
     )
 

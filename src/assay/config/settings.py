@@ -107,7 +107,11 @@ def _runtimes_of(variables: Mapping[str, str]) -> dict[str, str]:
 
 def _engines_of(variables: Mapping[str, str]) -> dict[str, str]:
     """Where engines listen by the variables of their own."""
-    return {name: variables[key] for name, key in _ADDRESSES.items() if variables.get(key)}
+    found = {name: variables[key] for name, key in _ADDRESSES.items() if variables.get(key)}
+    certificates = variables.get("DOCKER_CERT_PATH", "")
+    if certificates and found.get("docker", "").startswith("tcp:"):
+        found["docker"] += f"?certificates={certificates}"
+    return found
 
 
 def default_state(variables: Mapping[str, str]) -> Path:

@@ -156,7 +156,6 @@ def ssh_server() -> Iterator[Server]:
         shutil.rmtree(folder)
 
 
-
 @contextlib.contextmanager
 def behind_tls(folder: Path, *, megabytes: int = 512) -> Iterator[tuple[Daemon, Path, str]]:
     """A Docker that listens at a port as well; the folder of its authority; its address."""

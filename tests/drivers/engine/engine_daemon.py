@@ -243,7 +243,7 @@ def _configure_podman(folder: Path) -> None:
         '[containers]\nlog_driver = "k8s-file"\ndefault_sysctls = []\n'
         'default_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]\n'
         # What `exec` leaves of itself is to be gone before a test looks for it.
-        '[engine]\nexit_command_delay = 1\n'
+        "[engine]\nexit_command_delay = 1\n"
         'cgroup_manager = "cgroupfs"\nevents_logger = "file"\nruntime = "crun"\n'
         f'tmp_dir = "{work}/tmp"\n'
     )

@@ -9,6 +9,7 @@ import pytest
 from engine_daemon import Daemon
 
 from assay.agent.native import program
+from assay.driver.port import Driver
 from assay.drivers.engine import DOCKER, PODMAN, EngineDriver, Product
 from assay.testing import CONFORMANCE, HOSTILE, Case, Verdict, bare_root, check_case
 
@@ -37,11 +38,15 @@ async def expect_passed(
         agent=program("agent"), lean=program("lean"),
     )  # fmt: skip
     try:
-        result = await check_case(driver, case, root=bare_root(folder))
-        assert result.verdict is Verdict.PASSED, f"{case.sentence} {result.reason}"
-        assert await driver.list() == []
+        await expect_passed_by(driver, case, folder)
     finally:
         await driver.aclose()
+
+
+async def expect_passed_by(driver: Driver, case: Case, folder: Path) -> None:
+    result = await check_case(driver, case, root=bare_root(folder))
+    assert result.verdict is Verdict.PASSED, f"{case.sentence} {result.reason}"
+    assert await driver.list() == []
 
 
 @pytest.mark.parametrize("case", SAMPLE, ids=str)

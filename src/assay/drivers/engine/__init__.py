@@ -20,13 +20,14 @@ from assay.drivers.engine.distant import DistantDriver
 from assay.drivers.engine.driver import EngineDriver
 from assay.drivers.engine.endpoint import Endpoint, TlsEndpoint, UnixSocket
 from assay.drivers.engine.engine import Engine
-from assay.drivers.engine.kind import KATA, SHARED, Kind, is_gvisor, is_kata
+from assay.drivers.engine.kind import KATA, NAMED_SOCKET, SHARED, Kind, is_gvisor, is_kata
 from assay.drivers.engine.product import DOCKER, PODMAN, Product
 from assay.drivers.engine.tunnel import SshTunnel
 
 __all__ = [
     "DOCKER",
     "KATA",
+    "NAMED_SOCKET",
     "PODMAN",
     "SHARED",
     "DistantDriver",

@@ -32,8 +32,8 @@ class BridgeStream:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
-        # What is handed over has left this process.
-        writer.transport.set_write_buffer_limits(high=0)
+        # What is handed over has left this process. (With 0, TLS would pause for ever.)
+        writer.transport.set_write_buffer_limits(high=1, low=0)
         self._closed = False
         self._left = 0
         self._words = b""
@@ -69,6 +69,16 @@ class BridgeStream:
     def words(self) -> str:
         """What the program had to say beside."""
         return self._words.decode(errors="replace").strip()
+
+    def try_write(self, data: bytes | memoryview) -> int:
+        """Hand over all of it, unless what came before is still on its way."""
+        transport = self._writer.transport
+        if transport.is_closing():
+            raise ConnectionLost("the connection to the engine was closed")
+        if transport.get_write_buffer_size() > 0:
+            return 0
+        self._writer.write(data)
+        return len(data)
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         """Hand over all of `data`."""

@@ -14,7 +14,7 @@ from typing import BinaryIO, Final
 from assay.domain.errors import RuntimeFailed
 from assay.driver.port import RootFilesystem
 from assay.drivers.engine.engine import Engine
-from assay.drivers.linux.confinement import AGENT_FOLDER, CONTROL
+from assay.drivers.linux.confinement import AGENT_FOLDER
 
 REPOSITORY: Final = "localhost/assay-root"
 """Of no registry: engines that would look for it elsewhere don't."""
@@ -31,8 +31,8 @@ class Copy:
     """A root, and what is put into it."""
 
     root: RootFilesystem
-    working_folder: str
-    """Where that is, without links."""
+    folders: tuple[tuple[str, int, int, int], ...]
+    """Where something is mounted: path, mode, user, group. Podman gives a volume those."""
     programs: tuple[tuple[str, bytes, int], ...]
     """Files of ours: path, content, mode."""
 
@@ -44,7 +44,7 @@ class Copy:
         mounts = [(str(each.source), each.target) for each in root.mounts]
         told = (
             _RULES, root.digest, str(root.path), found.st_ino, found.st_mtime_ns, root.owners,
-            root.user, root.group, self.working_folder, mounts,
+            self.folders, mounts,
             [(path, hashlib.sha256(content).hexdigest()) for path, content, _ in self.programs],
         )  # fmt: skip
         return hashlib.sha256(repr(told).encode()).hexdigest()[:32]
@@ -95,6 +95,7 @@ def _send(engine: Engine, copy: Copy, name: str) -> None:
 def _fill(archive: tarfile.TarFile, copy: Copy) -> None:
     """No path twice, which not every engine takes: first what hides others."""
     root = copy.root
+    folders = {path: others for path, *others in copy.folders}
     hidden = {AGENT_FOLDER}
 
     def kept(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
@@ -103,13 +104,12 @@ def _fill(archive: tarfile.TarFile, copy: Copy) -> None:
             return None
         if not root.owners:
             entry.uid = entry.gid = _NOBODY
-        if path == copy.working_folder:
-            entry.uid, entry.gid = root.user, root.group
+        if path in folders:
+            entry.mode, entry.uid, entry.gid = folders.pop(path)
         entry.uname = entry.gname = ""
         return entry
 
-    for folder in (AGENT_FOLDER, CONTROL):
-        archive.addfile(_entry(folder, tarfile.DIRTYPE, 0o755))
+    archive.addfile(_entry(AGENT_FOLDER, tarfile.DIRTYPE, 0o755))
     for path, content, mode in copy.programs:
         program = _entry(path, tarfile.REGTYPE, mode)
         program.size = len(content)
@@ -118,6 +118,10 @@ def _fill(archive: tarfile.TarFile, copy: Copy) -> None:
         archive.add(mount.source, arcname=f".{mount.target}", filter=kept)
         hidden.add(mount.target)
     archive.add(root.path, arcname=".", filter=kept)
+    for path, (mode, user, group) in folders.items():  # what the root lacks
+        entry = _entry(path, tarfile.DIRTYPE, mode)
+        entry.uid, entry.gid = user, group
+        archive.addfile(entry)
 
 
 def _entry(path: str, kind: bytes, mode: int) -> tarfile.TarInfo:

@@ -11,7 +11,8 @@ import contextlib
 import hashlib
 import secrets
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -41,11 +42,12 @@ from assay.drivers.engine.container import STATE
 from assay.drivers.engine.copy import REPOSITORY, Copy, keep_copy
 from assay.drivers.engine.engine import Engine, NotThere
 from assay.drivers.engine.kind import Kind, as_the_engine_says, is_kata
-from assay.drivers.engine.whole import BRIDGE, FILTER, GIVE, Whole, whole
+from assay.drivers.engine.whole import FILTER, Place, Whole, bridge, give, places, whole
 from assay.drivers.linux import health, working_folder
 from assay.drivers.linux.confinement import AGENT_FOLDER, machine
 from assay.drivers.linux.filter import compiled
 from assay.drivers.linux.folder import is_id, new_id
+from assay.drivers.linux.stage import require_folders
 
 _LISTENS: Final = b"listens\n"
 _SECONDS_TO_LISTEN: Final = 15.0
@@ -70,8 +72,8 @@ class DistantDriver:
         parallel: int = 8,
     ) -> None:
         self.name = f"{engine.product.name}:{runtime}" if runtime else engine.product.name
-        self._engine = engine
-        self._runtime = as_the_engine_says(runtime)
+        self.engine = engine
+        self.runtime = as_the_engine_says(runtime)
         self._kind = kind
         self._state = state.absolute()
         self._agents = agents
@@ -101,17 +103,17 @@ class DistantDriver:
 
     @cached_property
     def _machine(self) -> str:
-        said = str(self._engine.info().get("Architecture", ""))
+        said = str(self.engine.info().get("Architecture", ""))
         return _MACHINES.get(said, said)
 
     @cached_property
     def _programs(self) -> tuple[tuple[str, bytes, int], ...]:
         """Files of ours in every image."""
         programs = [(f"{AGENT_FOLDER}/agent", self._agents(self._machine).read_bytes(), 0o755)]
-        if self._engine.product.filter_in_file:
+        if not self.engine.product.hears_all:
             if self._machine != machine():
                 raise DriverUnavailable(
-                    f"{self._engine.product.name} takes no filter of system calls from elsewhere,"
+                    f"{self.engine.product.name} takes no filter of system calls from elsewhere,"
                     f" and none can be made here for {self._machine}; take docker there"
                 )
             programs.append((FILTER, compiled(), 0o444))
@@ -119,15 +121,15 @@ class DistantDriver:
 
     async def probe(self) -> Health:
         """Ask the engine, make a sandbox and connect to its agent. Never raises."""
-        product = self._engine.product
+        product = self.engine.product
         try:
-            version = await asyncio.to_thread(self._engine.version)
-            known = await asyncio.to_thread(self._engine.runtimes)
+            version = await asyncio.to_thread(self.engine.version)
+            known = await asyncio.to_thread(self.engine.runtimes)
         except AssayError as error:
-            remedy = product.remedy if self._engine.endpoint.is_here else ""
+            remedy = product.remedy if self.engine.endpoint.is_here else ""
             return Health(works=False, problems=(Problem(summary=error.message, remedy=remedy),))
         said = str(version.get("Version", "unknown"))[:64]
-        problem = product.unknown_runtime(self._runtime, known)
+        problem = product.unknown_runtime(self.runtime, known)
         if problem is None:
             try:
                 await health.attempt(self, self._state)
@@ -138,7 +140,7 @@ class DistantDriver:
 
     def _explained(self, error: AssayError | OSError) -> Problem:
         problem = health.problem(error)
-        if not is_kata(self._runtime):
+        if not is_kata(self.runtime):
             return problem
         return Problem(
             summary=f"Kata makes no container here: {problem.summary}",
@@ -168,7 +170,7 @@ class DistantDriver:
                     raise
         finally:
             self._being_made.discard(sandbox_id)
-        facts = {"container": sandbox_id, "engine": self._engine.endpoint.place}
+        facts = {"container": sandbox_id, "engine": self.engine.endpoint.place}
         return Sandbox(id=sandbox_id, facts=facts)
 
     async def _make(self, sandbox_id: str, spec: SandboxSpec) -> None:
@@ -176,7 +178,7 @@ class DistantDriver:
         try:
             await self._give(sandbox_id, spec.secret)
         except (RuntimeFailed, ConnectionLost, TimeoutError) as error:
-            words = await asyncio.to_thread(self._engine.words, sandbox_id)
+            words = await asyncio.to_thread(self.engine.words, sandbox_id)
             detail = f"{getattr(error, 'detail', '')}\n{words}".strip()
             if isinstance(error, TimeoutError):
                 raise CreateTimeout(
@@ -185,38 +187,51 @@ class DistantDriver:
             raise RuntimeFailed("the agent did not take its secret", detail=detail) from error
 
     def _start(self, sandbox_id: str, spec: SandboxSpec) -> None:
-        place = working_folder.find(spec.root.path.resolve(), spec.root.working_folder)
-        copy = Copy(root=spec.root, working_folder=place.target, programs=self._programs)
         of_ours = f"{REPOSITORY}:{self.mark[:8]}-"
         try:
+            require_folders(spec.root.path)
+            writable = _writable(spec)
+            copy = Copy(
+                root=spec.root,
+                folders=tuple((each.target, each.mode, each.user, each.group) for each in writable),
+                programs=self._programs,
+            )
             image = f"{of_ours}{copy.digest}"
         except OSError as error:
             raise RuntimeFailed(f"{spec.root.path} can't be read", detail=str(error)) from error
-        body = self._told(image, spec, place)
+        body = self._told(image, spec, self._named(sandbox_id, writable))
         try:
-            self._engine.create(sandbox_id, body)
+            self.engine.create(sandbox_id, body)
         except NotThere:  # somebody has removed the image, or we are the first
             with self._copying:
-                if not self._engine.has_image(image):
-                    keep_copy(self._engine, copy, image, of_ours)
-            self._engine.create(sandbox_id, body)
-        self._engine.start(sandbox_id)
+                if not self.engine.has_image(image):
+                    keep_copy(self.engine, copy, image, of_ours)
+            self.engine.create(sandbox_id, body)
+        self.engine.start(sandbox_id)
 
-    def _told(
-        self, image: str, spec: SandboxSpec, place: working_folder.WorkingFolder
-    ) -> Mapping[str, Any]:
-        folder, filters = spec.root.path / "var/tmp", self._engine.product.filter_in_file
+    def _named(self, sandbox_id: str, writable: list[Place]) -> list[Place]:
+        """The same, made before where the engine has to be told of them one by one."""
+        if self.engine.product.hears_all:
+            return writable
+        named = [
+            replace(place, name=f"{sandbox_id}-{number}") for number, place in enumerate(writable)
+        ]
+        for place in named:
+            self.engine.create_volume(place.name, place.driver, {STATE: self.mark})
+        return named
+
+    def _told(self, image: str, spec: SandboxSpec, writable: list[Place]) -> Mapping[str, Any]:
+        hears = self.engine.product.hears_all
         return whole(
             Whole(
                 image=image,
-                runtime=self._runtime,
+                runtime=self.runtime,
                 kind=self._kind,
                 spec=spec,
                 machine=self._machine,
-                place=place,
-                has_var_tmp=folder.is_dir() and not folder.is_symlink(),
-                masks_by_option=filters,
-                agent_filters=filters,
+                places=writable,
+                masks_by_option=not hears,
+                agent_filters=not hears,
                 labels={STATE: self.mark},
             )
         )
@@ -225,7 +240,7 @@ class DistantDriver:
         """Bring the agent its secret, and wait until it listens."""
         said = b""
         async with asyncio.timeout(_SECONDS_TO_LISTEN):
-            stream = await start_program(self._engine, sandbox_id, GIVE)
+            stream = await start_program(self.engine, sandbox_id, give(self._kind))
             try:
                 await stream.write(secret.reveal())
                 while said != _LISTENS and (more := await stream.read(len(_LISTENS))):
@@ -242,7 +257,7 @@ class DistantDriver:
         if not is_id(sandbox_id):
             raise SandboxGone(f"there is no sandbox {sandbox_id}")
         try:
-            stream: BridgeStream = await start_program(self._engine, sandbox_id, BRIDGE)
+            stream: BridgeStream = await start_program(self.engine, sandbox_id, bridge(self._kind))
         except RuntimeFailed as error:
             raise SandboxGone(
                 f"the sandbox {sandbox_id} does not run (any more)", detail=error.detail
@@ -251,15 +266,22 @@ class DistantDriver:
 
     async def list(self) -> Sequence[str]:
         """The ids of all sandboxes of this driver and state folder. Raises what the engine does."""
-        names = await asyncio.to_thread(self._engine.named, STATE, self.mark)
+        names = await asyncio.to_thread(self._names)
         return [name for name in names if is_id(name) and name not in self._being_made]
+
+    def _names(self) -> Iterable[str]:
+        names = dict.fromkeys(self.engine.named(STATE, self.mark))
+        if not self.engine.product.hears_all:
+            volumes = self.engine.volumes(STATE, self.mark)
+            names |= dict.fromkeys(volume.partition("-")[0] for volume in volumes)
+        return names
 
     async def examine(self, sandbox_id: str) -> SandboxState | None:
         """What the engine knows of a sandbox, or None when there is no such sandbox."""
         if not is_id(sandbox_id):
             return None
         try:
-            found = await asyncio.to_thread(self._engine.inspect, sandbox_id)
+            found = await asyncio.to_thread(self.engine.inspect, sandbox_id)
         except NotThere:
             return None
         state = found.get("State")
@@ -272,11 +294,26 @@ class DistantDriver:
     async def destroy(self, sandbox_id: str) -> None:
         """End a sandbox and remove all that belongs to it. An unknown id is no error."""
         if is_id(sandbox_id):
-            await asyncio.shield(asyncio.to_thread(self._engine.remove, sandbox_id))
+            await asyncio.shield(asyncio.to_thread(self._remove, sandbox_id))
+
+    def _remove(self, sandbox_id: str) -> None:
+        self.engine.remove(sandbox_id)
+        if not self.engine.product.hears_all:
+            for volume in self.engine.volumes(STATE, self.mark):
+                if volume.startswith(f"{sandbox_id}-"):
+                    self.engine.remove_volume(volume)
 
     async def aclose(self) -> None:
         """Let go of the way to the engine. Sandboxes go on."""
-        await asyncio.to_thread(self._engine.close)
+        await asyncio.to_thread(self.engine.close)
+
+
+def _writable(spec: SandboxSpec) -> list[Place]:
+    root = spec.root.path
+    working = working_folder.find(root.resolve(), spec.root.working_folder)
+    folder = root / "var/tmp"
+    has_var_tmp = folder.is_dir() and not folder.is_symlink()
+    return places(spec, working, has_var_tmp=has_var_tmp)
 
 
 async def _to_the_end(work: asyncio.Future[None]) -> None:

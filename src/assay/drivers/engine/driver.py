@@ -10,7 +10,7 @@ from typing import Final
 from assay.domain.errors import AssayError, InvalidInput
 from assay.driver.port import Health, Problem
 from assay.drivers.engine.engine import API, Engine
-from assay.drivers.engine.product import Product, own_kernel
+from assay.drivers.engine.product import Product
 from assay.drivers.engine.workshop import EngineWorkshop
 from assay.drivers.linux import health
 from assay.drivers.linux.driver import LocalDriver
@@ -74,8 +74,6 @@ class EngineDriver(LocalDriver):
 
     def _runtimes_problem(self) -> Problem | None:
         runtime, product = self._containers.runtime, self._engine.product
-        if (problem := own_kernel(runtime)) is not None:
-            return problem
         return product.unknown_runtime(runtime, self._engine.runtimes())
 
     async def list(self) -> Sequence[str]:

@@ -23,6 +23,8 @@ class Endpoint(ABC):
 
     place: str
     """For people to read."""
+    doubt: str = ""
+    """What else can be the matter, where it breaks off."""
     is_here: bool = False
     """Whether the engine's files and processes are this machine's."""
 
@@ -88,6 +90,10 @@ class TlsEndpoint(Endpoint):
         self.place = f"{host}:{port}"
         self._host, self._port = host, port
         self._certificates = certificates
+        self.doubt = (
+            f", or does not accept {certificates / CERTIFICATES[1]}: have it signed by the"
+            " authority that the engine was given (--tlscacert)"
+        )
 
     @cached_property
     def _context(self) -> ssl.SSLContext:
@@ -139,18 +145,16 @@ class TlsEndpoint(Endpoint):
 
     def refused(self, error: ssl.SSLError) -> str:
         """Whose certificate it was, and what to do."""
-        authority, certificate, _ = (self._certificates / name for name in CERTIFICATES)
+        authority = self._certificates / CERTIFICATES[0]
         if isinstance(error, ssl.SSLCertVerificationError):
             return (
                 f"{self.place} shows a certificate that {authority} does not vouch for"
                 f" ({error.verify_message}); it may be somebody else's machine: put the right"
                 " authority there, or have the engine's certificate name this host"
             )
-        if "ALERT" in (error.reason or "").upper():
-            return (
-                f"{self.place} does not accept {certificate}: have it signed by the authority that"
-                " the engine was given (--tlscacert)"
-            )
+        # The other side speaks last: what it thinks of our certificate comes after all is done.
+        if isinstance(error, ssl.SSLEOFError) or "ALERT" in (error.reason or "").upper():
+            return f"{self.place} broke off; it was stopped{self.doubt}"
         return super().refused(error)
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ import http.client
 import json
 import re
 import ssl
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +21,8 @@ API: Final = "v1.41"
 _SECONDS: Final = 30.0
 _MOST_BYTES: Final = 16 * 1024 * 1024
 """Of an answer; a list of 1,000 containers has 2 MB."""
+_ATTEMPTS_TO_REMOVE: Final = 40
+_SECONDS_BETWEEN_ATTEMPTS: Final = 0.25
 _NOT_MODIFIED: Final = 304
 _NOT_FOUND: Final = 404
 _FULL: Final = ("no space left on device", "disk quota exceeded")
@@ -115,7 +118,7 @@ class Engine:
             ) from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise DriverUnavailable(
-                f"{name} at {place} broke off; it may have been stopped",
+                f"{name} at {place} broke off; it was stopped{self.endpoint.doubt}",
                 detail=f"{method} {path}: {error!r}\n{self.endpoint.said()}".strip(),
             ) from error
 
@@ -191,8 +194,17 @@ class Engine:
 
     def remove(self, name: str) -> None:
         """End a container and remove it. One that is not there is no error."""
-        with contextlib.suppress(NotThere):
-            self.ask("DELETE", f"/containers/{quote(name)}", parameters={"force": 1, "v": 1})
+        for attempt in range(1, _ATTEMPTS_TO_REMOVE + 1):
+            try:
+                self.ask("DELETE", f"/containers/{quote(name)}", parameters={"force": 1, "v": 1})
+            except NotThere:
+                return
+            except RuntimeFailed:  # somebody else is at it, say
+                if attempt == _ATTEMPTS_TO_REMOVE:
+                    raise
+            else:
+                return
+            time.sleep(_SECONDS_BETWEEN_ATTEMPTS)
 
     def named(self, label: str, value: str) -> list[str]:
         """The names of all containers with a label, running or not."""
@@ -200,6 +212,25 @@ class Engine:
         found = self.ask("GET", "/containers/json", parameters={"all": 1, "filters": filters})
         names = (each.get("Names") or [""] for each in found or () if isinstance(each, dict))
         return [str(first[0]).removeprefix("/") for first in names]
+
+    def create_volume(
+        self, name: str, driver: Mapping[str, Any], labels: Mapping[str, str]
+    ) -> None:
+        """Make a volume."""
+        body = {"Name": name, "Driver": driver["Name"], "DriverOpts": driver["Options"]}
+        self.ask("POST", "/volumes/create", {**body, "Labels": dict(labels)})
+
+    def volumes(self, label: str, value: str) -> list[str]:
+        """The names of all volumes with a label."""
+        filters = json.dumps({"label": [f"{label}={value}"]})
+        found = _object(self.ask("GET", "/volumes", parameters={"filters": filters}))
+        known = found.get("Volumes") or ()
+        return [str(each.get("Name", "")) for each in known if isinstance(each, dict)]
+
+    def remove_volume(self, name: str) -> None:
+        """Remove a volume. One that is not there is no error."""
+        with contextlib.suppress(NotThere):
+            self.ask("DELETE", f"/volumes/{quote(name)}")
 
     def prepare(self, name: str, command: Sequence[str]) -> str:
         """The number of a program that is to be started in a container as its root."""

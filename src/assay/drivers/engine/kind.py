@@ -10,11 +10,14 @@ from assay.domain.limits import MIB, SandboxLimits
 from assay.driver.port import Capabilities, Cleanup
 from assay.drivers.linux import seccomp
 from assay.drivers.linux.cgroups import AGENTS_OWN
+from assay.drivers.linux.confinement import SOCKET
 
 _AGENTS_BYTES: Final = 16 * MIB
 """What the agent and a few bridges to it need themselves, in the group that they share with the
 learners' programs."""
 _AGENTS_PROCESSES: Final = AGENTS_OWN + 16
+NAMED_SOCKET: Final = "@assay-agent"
+"""One that is in no file system, so that nobody can put another in its place."""
 _KATA_SHIM: Final = "io.containerd.kata.v2"
 
 
@@ -27,6 +30,8 @@ class Kind:
     """The limits of a whole container, in which its programs come to their own."""
     filter: Callable[[str], dict[str, Any]] = seccomp.profile
     """Of system calls, by the name of a processor's architecture."""
+    socket: str = SOCKET
+    """Where the agent listens."""
     masks: bool = True
     """Whether there is something of the host's to mask."""
 

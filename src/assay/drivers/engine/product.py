@@ -35,6 +35,11 @@ class Product:
     """Whether a group that it is given for a container holds that and nothing else. Podman puts a
     process of its own beside it, which must not end before it has seen the container's end."""
 
+    hears_all: bool = True
+    """Whether its API can be told which system calls to allow, what of /proc to mask, and what a
+    volume is to be like. Podman reads the first in a file of its own machine, takes the second as a
+    security option, and the third only when it makes a volume by itself."""
+
     @property
     def remedy(self) -> str:
         """The command that installs and starts it."""
@@ -55,21 +60,6 @@ class Product:
         )
 
 
-def own_kernel(runtime: str) -> Problem | None:
-    """Why there are no sandboxes with a runtime whose containers this kernel does not see into."""
-    if "runsc" in runtime:
-        return Problem(
-            summary=f"{runtime} has a kernel of its own, into which this driver can't reach",
-            remedy="take gVisor without an engine: --driver runsc",
-        )
-    if "kata" in runtime:
-        return Problem(
-            summary=f"{runtime} has a kernel of its own, into which this driver can't reach; Kata"
-            " would need /dev/kvm with hardware virtualisation and containerd-shim-kata-v2, too",
-        )
-    return None
-
-
 DOCKER: Final = Product(
     name="docker", variable="DOCKER_HOST", usual=f"{_UNIX}/var/run/docker.sock",
     package="docker.io", start="systemctl start docker",
@@ -81,5 +71,5 @@ PODMAN: Final = Product(
     package="podman", start="systemctl start podman.socket",
     runtimes="/etc/containers/containers.conf, [engine.runtimes]",
     without_systemd='cgroup_manager = "cgroupfs" in [engine] of /etc/containers/containers.conf',
-    keeps_to_group=False,
+    keeps_to_group=False, hears_all=False,
 )  # fmt: skip

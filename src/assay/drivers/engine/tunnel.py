@@ -27,7 +27,6 @@ _SECONDS_TO_END: Final = 5.0
 _SECONDS_BETWEEN_LOOKS: Final = 0.01
 _LONGEST: Final = 100
 """Of a socket's path; the kernel takes a few more."""
-_MOST_WORDS: Final = 65536
 _OPTIONS: Final = (
     "BatchMode=yes", "StrictHostKeyChecking=yes", "UpdateHostKeys=no", "ConnectTimeout=10",
     "ServerAliveInterval=5", "ServerAliveCountMax=3", "ExitOnForwardFailure=yes",
@@ -62,7 +61,7 @@ class SshTunnel(Endpoint):
         self._configuration = ("-F", str(configuration)) if configuration else ()
         self._near = UnixSocket(folder / f"tunnel-{os.getpid()}-{id(self):x}")
         self._process: subprocess.Popen[bytes] | None = None
-        self._words = _new_file()
+        self._words: BinaryIO | None = None
         self._lock = threading.Lock()
 
     def connect(self, seconds: float) -> socket.socket:
@@ -132,6 +131,8 @@ class SshTunnel(Endpoint):
 
     def said(self) -> str:
         """The end of what ssh had to say."""
+        if self._words is None:
+            return ""
         size = os.fstat(self._words.fileno()).st_size
         text = os.pread(self._words.fileno(), 2000, max(0, size - 2000))
         return text.decode(errors="replace").strip()
@@ -147,8 +148,9 @@ class SshTunnel(Endpoint):
     def _fill_in(self) -> None:
         """Begin with nothing."""
         self._near.path.unlink(missing_ok=True)
-        self._words.seek(0)
-        self._words.truncate()
+        if self._words is not None:
+            self._words.close()
+        self._words = _new_file()
 
     def _end(self) -> None:
         process = self._process
@@ -167,7 +169,9 @@ class SshTunnel(Endpoint):
             self._end()
             with contextlib.suppress(OSError):
                 self._near.path.unlink(missing_ok=True)
-            self._words.close()
+            if self._words is not None:
+                self._words.close()
+                self._words = None
 
 
 _REMEDIES: Final = (

@@ -8,9 +8,9 @@ control group with the agent.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 from assay.domain.limits import SandboxLimits
 from assay.driver.port import SandboxSpec
@@ -21,21 +21,17 @@ from assay.drivers.linux.confinement import (
     AGENT_FOLDER,
     CAPABILITIES,
     CONTROL,
-    CORE_BYTES,
     HOST_NAME,
     MASKED,
     NETWORK,
     OOM_SCORE,
     READ_ONLY,
     SECRET,
-    SOCKET,
 )
 from assay.drivers.linux.working_folder import WorkingFolder
 
 FILTER: Final = f"{AGENT_FOLDER}/filter"
 """Of the image: the filter of system calls, where the agent has to load it itself."""
-BRIDGE: Final = (f"{AGENT_FOLDER}/agent", "bridge", SOCKET)
-GIVE: Final = (f"{AGENT_FOLDER}/agent", "give", SECRET, SOCKET)
 _SYSTEM: Final = (
     "block", "bus", "class", "dev", "devices", "firmware", "hypervisor", "kernel", "module",
     "power", "fs/bpf", "fs/btrfs", "fs/ecryptfs", "fs/ext4", "fs/f2fs", "fs/fuse", "fs/pstore",
@@ -48,9 +44,71 @@ _MASKED: Final = (
 _SHARE: Final = {"/tmp": 1, "/dev/shm": 1, "/var/tmp": 1}
 """Sixteenths of the limits of a disk, for each of its places; the working folder has the rest."""
 _ALL_SHARES: Final = 16
-_CONTROL_BYTES: Final = 65536
+_CONTROL_PAGES: Final = 16
 _CONTROL_INODES: Final = 8
+_NOBODY: Final = 65533
+"""Whose the agent's own folder is."""
 _PAGE: Final = 4096
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """A tmpfs for a place that can be written in. An engine's plain ones know no limit of inodes,
+    so this is a volume, gone with its container.
+    """
+
+    target: str
+    mode: int
+    user: int = 0
+    group: int = 0
+    pages: int
+    inodes: int
+    empty: bool = True
+    """Else the engine copies into it what the image has there."""
+    name: str = ""
+    """Of the volume, where it was made before."""
+
+    @property
+    def driver(self) -> dict[str, Any]:
+        """What the engine's own driver of volumes is told."""
+        how = (  # in pages: Podman takes `size` for a quota
+            f"mode={self.mode:o},uid={self.user},gid={self.group},nr_blocks={self.pages},"
+            f"nr_inodes={self.inodes},nosuid,nodev"
+        )
+        return {"Name": "local", "Options": {"type": "tmpfs", "device": "tmpfs", "o": how}}
+
+
+def places(spec: SandboxSpec, working: WorkingFolder, *, has_var_tmp: bool) -> list[Place]:
+    """Where a sandbox can write, each with its part of the limits."""
+    root, limits = spec.root, spec.limits
+    shares = {path: share for path, share in _SHARE.items() if path != working.target}
+    if not has_var_tmp:
+        shares.pop("/var/tmp", None)
+    own = _part(limits, _ALL_SHARES - sum(shares.values()))
+    shared = [
+        Place(target=path, mode=0o1777, **_part(limits, share)) for path, share in shares.items()
+    ]
+    return [
+        *shared,
+        Place(
+            target=CONTROL, mode=0o700, user=_NOBODY, group=_NOBODY,
+            pages=_CONTROL_PAGES, inodes=_CONTROL_INODES,
+        ),
+        Place(
+            target=working.target, mode=0o755, user=root.user, group=root.group,
+            empty=working.empty, **own,
+        ),
+    ]  # fmt: skip
+
+
+class _Room(TypedDict):
+    pages: int
+    inodes: int
+
+
+def _part(limits: SandboxLimits, share: int) -> _Room:
+    size, inodes = (all_ * share // _ALL_SHARES for all_ in (limits.disk_bytes, limits.inodes))
+    return {"pages": max(1, size // _PAGE), "inodes": max(2, inodes)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,13 +122,22 @@ class Whole:
     spec: SandboxSpec
     machine: str
     """The name of the architecture of the engine's processors."""
-    place: WorkingFolder
-    has_var_tmp: bool
+    places: Sequence[Place]
     masks_by_option: bool
     """Whether the engine wants to hear what to mask as a security option."""
     agent_filters: bool
     """Whether it can't be told the filter of system calls, so that the agent loads it."""
     labels: Mapping[str, str]
+
+
+def bridge(kind: Kind) -> tuple[str, ...]:
+    """The program whose streams become a connection to the agent."""
+    return (f"{AGENT_FOLDER}/agent", "bridge", kind.socket)
+
+
+def give(kind: Kind) -> tuple[str, ...]:
+    """The program that brings the agent its secret from its standard input."""
+    return (f"{AGENT_FOLDER}/agent", "give", SECRET, kind.socket)
 
 
 def whole(plan: Whole) -> dict[str, Any]:
@@ -94,7 +161,7 @@ def whole(plan: Whole) -> dict[str, Any]:
 def _command(plan: Whole) -> list[str]:
     spec = plan.spec
     return [
-        f"{AGENT_FOLDER}/agent", "--socket", SOCKET, "--secret-pipe", SECRET,
+        f"{AGENT_FOLDER}/agent", "--socket", plan.kind.socket, "--secret-pipe", SECRET,
         "--unclaimed", str(spec.unclaimed_seconds),
         # A user's processes are counted in a kernel: elsewhere, all sandboxes' together.
         *(("--processes", str(spec.limits.processes)) if plan.kind.own_kernel else ()),
@@ -122,10 +189,9 @@ def _confinement(plan: Whole, room: SandboxLimits) -> dict[str, Any]:
         "PidsLimit": room.processes,
         "NanoCpus": round(plan.spec.limits.cpus * 1e9),
         "OomScoreAdj": OOM_SCORE,
-        "Ulimits": [{"Name": "core", "Soft": CORE_BYTES, "Hard": CORE_BYTES}],
         "LogConfig": LOG,
         "RestartPolicy": {"Name": "no"},
-        "Mounts": _mounts(plan),
+        "Mounts": [_mount(place, plan.labels) for place in plan.places],
     }
 
 
@@ -138,45 +204,9 @@ def _security(plan: Whole, masked: list[str]) -> list[str]:
     return options
 
 
-def _mounts(plan: Whole) -> list[dict[str, Any]]:
-    root, limits, working = plan.spec.root, plan.spec.limits, plan.place.target
-    shares = {path: share for path, share in _SHARE.items() if path != working}
-    if not plan.has_var_tmp:
-        shares.pop("/var/tmp", None)
-    mounts = [
-        _tmpfs(path, "mode=1777", *_part(limits, share), plan.labels)
-        for path, share in shares.items()
-    ]
-    own = _part(limits, _ALL_SHARES - sum(shares.values()))
-    learners = f"mode=755,uid={root.user},gid={root.group}"
-    return [
-        *mounts,
-        _tmpfs(CONTROL, "mode=700", _CONTROL_BYTES, _CONTROL_INODES, plan.labels),
-        _tmpfs(working, learners, *own, plan.labels, empty=plan.place.empty),
-    ]
-
-
-def _part(limits: SandboxLimits, share: int) -> tuple[int, int]:
-    return limits.disk_bytes * share // _ALL_SHARES, limits.inodes * share // _ALL_SHARES
-
-
-def _tmpfs(
-    target: str,
-    options: str,
-    size: int,
-    inodes: int,
-    labels: Mapping[str, str],
-    *,
-    empty: bool = True,
-) -> dict[str, Any]:
-    """A volume that is gone with its container. An engine's plain tmpfs knows no limit of inodes.
-
-    Unless `empty`, the engine copies into it what the image has there.
-    """
-    pages = max(1, size // _PAGE) * _PAGE
-    how = f"{options},size={pages},nr_inodes={max(2, inodes)},nosuid,nodev"
-    driver = {"Name": "local", "Options": {"type": "tmpfs", "device": "tmpfs", "o": how}}
-    return {
-        "Type": "volume", "Target": target,
-        "VolumeOptions": {"NoCopy": empty, "Labels": dict(labels), "DriverConfig": driver},
-    }  # fmt: skip
+def _mount(place: Place, labels: Mapping[str, str]) -> dict[str, Any]:
+    mount = {"Type": "volume", "Target": place.target}
+    if place.name:
+        return {**mount, "Source": place.name}
+    options = {"NoCopy": place.empty, "Labels": dict(labels), "DriverConfig": place.driver}
+    return {**mount, "VolumeOptions": options}

@@ -6,11 +6,9 @@ import contextlib
 import hashlib
 import os
 import threading
-import time
 from collections.abc import Iterator
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Final
 
 from assay.domain.errors import AssayError, DriverUnavailable, RuntimeFailed
 from assay.driver.port import Capabilities, Sandbox, SandboxSpec
@@ -24,7 +22,6 @@ from assay.drivers.engine.interior import (
     plan,
     wait_for_top,
 )
-from assay.drivers.engine.product import own_kernel
 from assay.drivers.engine.seed import Seed, seed
 from assay.drivers.linux import kernel
 from assay.drivers.linux.cgroups import PARENT, put
@@ -45,9 +42,6 @@ from assay.drivers.linux.stage import (
     staged,
 )
 from assay.drivers.linux.users import FIRST, WIDTH
-
-_ATTEMPTS_TO_REMOVE: Final = 40
-_SECONDS_BETWEEN_ATTEMPTS: Final = 0.25
 
 
 class EngineWorkshop(LaunchingWorkshop[SandboxFolder]):
@@ -100,8 +94,6 @@ class EngineWorkshop(LaunchingWorkshop[SandboxFolder]):
         """Make a sandbox whose agent accepts connections; on any failure nothing is left."""
         if self.ids.rootless:
             raise DriverUnavailable(f"the driver {self.name} needs root; try sudo")
-        if (problem := own_kernel(self.runtime)) is not None:
-            raise DriverUnavailable(problem.summary, detail=problem.remedy)
         with (
             self._undone(sandbox_id),
             self.sandboxes.making(sandbox_id) as (folder, _),
@@ -247,26 +239,16 @@ class EngineWorkshop(LaunchingWorkshop[SandboxFolder]):
             if folder is not None:
                 self._remove(folder)
             else:
-                self._remove_container(sandbox_id)
+                self.engine.remove(sandbox_id)
 
     def _remove(self, folder: SandboxFolder) -> None:
         try:
-            self._remove_container(folder.id)
+            self.engine.remove(folder.id)
         finally:
             # Even where the engine is gone or hangs, nothing of the sandbox goes on.
             self.groups.remove(folder.id, folder.process())
         self._ranges.free(folder.id, folder.range())
         folder.remove()
-
-    def _remove_container(self, name: str) -> None:
-        for attempt in range(1, _ATTEMPTS_TO_REMOVE + 1):
-            try:
-                self.engine.remove(name)
-                return
-            except RuntimeFailed:  # somebody else is at it, say
-                if attempt == _ATTEMPTS_TO_REMOVE:
-                    raise
-            time.sleep(_SECONDS_BETWEEN_ATTEMPTS)
 
 
 def _is_first_of_its_own(pid: int) -> bool:

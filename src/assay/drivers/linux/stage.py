@@ -236,7 +236,7 @@ class _Look:
 @lru_cache(maxsize=64)
 def _look(root: Path, mounts: Sequence[Mount], working: str, agent: Path, second: int) -> _Look:
     """Look at it, once in a `second`: it takes some thirty system calls. Raises RuntimeFailed."""
-    _require_folders(root)
+    require_folders(root)
     return _Look(
         image=_Source.at(root),
         mounts=tuple((_Source.at(mount.source), mount.target) for mount in mounts),
@@ -254,7 +254,7 @@ def keeps_owners(root: RootFilesystem, first_user: int, *, rootless: bool) -> bo
     return root.owners and (not rootless or first_user == 1)
 
 
-def _require_folders(root: Path) -> None:
+def require_folders(root: Path) -> None:
     """Raise RuntimeFailed unless a root file system has what is to be mounted on."""
     if root.stat().st_mode & 0o005 != 0o005:
         raise RuntimeFailed(

@@ -157,6 +157,9 @@ def test_an_engines_own_variable_says_where_it_listens_if_no_other_does() -> Non
     assert dict(settings.runtimes) == {"docker": "unix:///a", "podman": "unix:///b"}
     ours = {**variables, "ASSAY_DOCKER": "unix:///c"}
     assert read_settings(variables=ours, configuration=nowhere).runtimes["docker"] == "unix:///c"
+    far = {"DOCKER_HOST": "tcp://h:1", "DOCKER_CERT_PATH": "/c"}
+    found = read_settings(variables=far, configuration=nowhere).runtimes["docker"]
+    assert found == "tcp://h:1?certificates=/c"
 
 
 @pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1:2376", "ssh://host", "unix://x", "/a"])
@@ -165,19 +168,3 @@ def test_an_engine_of_another_machine_is_refused(endpoint: str, tmp_path: Path) 
         EngineDriver(
             product=DOCKER, endpoint=endpoint, state=tmp_path, agent=tmp_path, lean=tmp_path
         )
-
-
-@pytest.mark.parametrize("runtime", ["runsc", "runsc-kvm", "io.containerd.kata.v2", "kata-qemu"])
-async def test_a_runtime_with_a_kernel_of_its_own_is_refused_with_its_reason(
-    runtime: str, tmp_path: Path
-) -> None:
-    with answering(tmp_path, said(200, b"{}")) as engine:
-        endpoint = f"unix://{engine.socket_path}"
-        driver = EngineDriver(
-            product=DOCKER, runtime=runtime, endpoint=endpoint, state=tmp_path,
-            agent=tmp_path, lean=tmp_path,
-        )  # fmt: skip
-        health = await driver.probe()
-        await driver.aclose()
-    assert not health.works
-    assert "has a kernel of its own" in health.problems[0].summary
