@@ -105,7 +105,7 @@ static int failed(const char *path)
     return 1;
 }
 
-/* Nobody in the sandbox may end it, or look into it, not even its root. */
+/* No learner may end it, and nobody look into it, not even the sandbox's root. */
 static bool become_nobodys(void)
 {
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);

@@ -42,8 +42,9 @@ _ROOTS_OWN: Final = (
 _SHOWN: Final = (
     "read:/proc/1/environ", "read:/proc/1/cmdline", "read:/proc/1/maps", "read:/proc/1/auxv",
     "read:/proc/1/mountinfo", "read:/proc/1/io", "read:/proc/1/cgroup",
-    "list:/proc/1/fd", "list:/proc/1/fdinfo", "list:/proc/1/task/1/fd", "link:/proc/1/fd/0", "link:/proc/1/fd/3", "environ-of-others",
-    "cmdline-of-others", "maps-of-others",
+    "list:/proc/1/fd", "list:/proc/1/fdinfo", "list:/proc/1/task/1/fd",
+    "link:/proc/1/fd/0", "link:/proc/1/fd/3", "environ-of-others", "cmdline-of-others",
+    "maps-of-others",
 )  # fmt: skip
 """What everybody may know of all programs, where processes are not private; memory is not in it."""
 _OWN_SETTINGS: Final = (
