@@ -41,6 +41,8 @@ def find(image: Path, folder: str) -> WorkingFolder:
         try:
             found = kernel.open_folder_in(image, there)
         except FileNotFoundError:
+            if there == "/":
+                raise RuntimeFailed(f"the root file system {image} is not there") from None
             there, name = posixpath.split(there)
             missing = posixpath.join(name, missing) if missing else name
         except OSError as error:
