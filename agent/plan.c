@@ -137,6 +137,15 @@ static void step_enter(char **with) { write_file(with[0], "0"); }
 
 static void step_put(char **with) { write_file(with[0], with[1]); }
 
+/* A control group or a file of one, where it is there, to `with`: its path, mode (0: as it is), user. */
+static void step_hand(char **with)
+{
+    mode_t mode = (mode_t)number(with[1]);
+    uid_t user = (uid_t)number(with[2]);
+    bool done = (!mode || chmod(with[0], mode) == 0) && chown(with[0], user, user) == 0;
+    check(done || errno == ENOENT, "hand over", with[0]);
+}
+
 /* Of control groups: what we are in now is the top of what the sandbox can know of. */
 static void step_top(char **with)
 {
@@ -469,8 +478,9 @@ static void step_filter_of(char **with)
 /* ---- plans ---- */
 
 static const struct step steps[] = {
-    {"enter", 1, step_enter},         {"put", 2, step_put},           {"top", 0, step_top},
-    {"groups", 1, step_groups},       {"apart", 0, step_apart},       {"tmpfs", 3, step_tmpfs},
+    {"hand", 3, step_hand},           {"enter", 1, step_enter},       {"put", 2, step_put},
+    {"top", 0, step_top},             {"groups", 1, step_groups},
+    {"apart", 0, step_apart},         {"tmpfs", 3, step_tmpfs},
     {"memory", 3, step_memory},       {"overlay", 3, step_overlay},   {"mount", 4, step_mount},
     {"directory", 4, step_directory}, {"file", 1, step_file},         {"link", 2, step_link},
     {"node", 3, step_node},           {"take", 1, step_take},         {"give", 1, step_give},

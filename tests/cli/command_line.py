@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from assay.drivers.linux.folder import SandboxFolder
+
 SECONDS = 60
 
 
@@ -115,8 +117,9 @@ class Assay:
     def agent_pid(self, driver: str = "crun") -> int:
         """The agent of the only sandbox there is, as the host numbers it."""
         (sandbox_id,) = self.sandboxes(driver)
-        text = (self.state / driver / "sandboxes" / sandbox_id / "process").read_text()
-        return int(text.split()[0])
+        process = SandboxFolder(self.state / driver / "sandboxes" / sandbox_id).process()
+        assert process is not None
+        return process.pid
 
     def left_over(self) -> list[str]:
         """Whatever sandboxes of this state folder have left on the host."""

@@ -125,7 +125,7 @@ def test_a_state_folder_that_came_back_as_anothers_is_not_read(place: Path) -> N
     (states / "old").symlink_to(place / "gone")
     sandbox = place / "gone/crun/sandboxes/a"
     sandbox.mkdir(parents=True)
-    os.mkfifo(sandbox / "image")  # who opens it waits for ever
+    os.mkfifo(sandbox / "notes")  # who opens it waits for ever
     os.chown(place / "gone", SOMEBODY, SOMEBODY)
 
     assert needed(settings(place), ()) == {}

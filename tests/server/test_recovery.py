@@ -14,6 +14,7 @@ import pytest
 from server_process import ServerProcess, own_groups, until
 
 import assay_client
+from assay.drivers.linux.folder import SandboxFolder
 from assay_client.errors import RunnerGone
 from assay_client.http import Patience
 
@@ -110,8 +111,9 @@ async def test_a_lease_whose_sandbox_vanished_meanwhile_is_over(server: Make) ->
         await idle_of(client, "bash", 1)
         alive.kill()
         for sandbox_id in alive.sandboxes():
-            process = alive.state / "lean/sandboxes" / sandbox_id / "process"
-            os.kill(int(process.read_text().split()[0]), signal.SIGKILL)
+            process = SandboxFolder(alive.state / "lean/sandboxes" / sandbox_id).process()
+            assert process is not None
+            os.kill(process.pid, signal.SIGKILL)
         alive.start()
         await client.pool()  # a request that may be sent twice finds the server again
         with pytest.raises(RunnerGone):

@@ -27,6 +27,7 @@ from assay.driver.port import RootFilesystem, SandboxSpec
 from assay.drivers.lean import LeanDriver, stock
 from assay.drivers.lean.plan import Preparation
 from assay.drivers.linux.driver import LocalDriver
+from assay.drivers.linux.folder import SandboxFolder
 from assay.drivers.linux.stage import words
 
 pytestmark = pytest.mark.root
@@ -176,7 +177,9 @@ async def test_one_that_was_killed_while_it_waited_is_made_anew(
         await driver.destroy((await driver.create(spec)).id)
         await stocked(driver, 1)
         (waiting,) = (state / "lean/prepared").iterdir()
-        os.kill(int((waiting / "process").read_text().split()[0]), signal.SIGKILL)
+        process = SandboxFolder(waiting).process()
+        assert process is not None
+        os.kill(process.pid, signal.SIGKILL)
         await asyncio.sleep(0.1)
 
         async with open_session(driver, spec) as session:

@@ -100,7 +100,7 @@ class EngineWorkshop(LaunchingWorkshop[SandboxFolder]):
             self._with_its_words(sandbox_id),
         ):
             first_user = self._ranges.take(sandbox_id, owners=spec.root.owners)
-            folder.note_range(first_user)
+            folder.note(first_user=first_user)
             process = self._start(folder, spec, first_user)
             owners = self._open(process, folder, spec, first_user)
             wait_until_listening(process, folder, abandoned)
@@ -118,7 +118,7 @@ class EngineWorkshop(LaunchingWorkshop[SandboxFolder]):
             raise RuntimeFailed(error.message, detail=f"{error.detail}\n{words}".strip()) from error
 
     def _start(self, folder: SandboxFolder, spec: SandboxSpec, first_user: int) -> Process:
-        folder.note_image(spec.root.digest)
+        folder.note(image=spec.root.digest)
         self.groups.make(folder.id, first_user)
         body = configuration(self._plan(folder.id, spec))
         try:
@@ -128,7 +128,7 @@ class EngineWorkshop(LaunchingWorkshop[SandboxFolder]):
             self.engine.create(folder.id, body)
         self.engine.start(folder.id)
         process = self._process_of(folder.id)
-        folder.note_process(process)
+        folder.note(process=process)
         return process
 
     def _plan(self, sandbox_id: str, spec: SandboxSpec) -> Plan:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from assay.drivers.linux.cgroups import Gift
 from assay.drivers.linux.confinement import (
     CAPABILITIES,
     CORE_BYTES,
@@ -56,12 +57,19 @@ class Preparation:
     """
 
     def __init__(
-        self, *, entrances: Iterable[str], learners: Iterable[str], mark: str, rootless: bool
+        self,
+        *,
+        gifts: Iterable[Gift],
+        entrances: Iterable[str],
+        learners: Iterable[str],
+        mark: str,
+        rootless: bool,
     ) -> None:
-        """`entrances` are the files of control groups that process 1 enters by, `learners` the
-        folders of groups that the agent is given; where `mark` is in them, the id goes."""
+        """`gifts` are what of its groups shall be the sandbox's own, `entrances` the files that
+        process 1 enters by, and `learners` the folders that the agent is given; where `mark` is in
+        them, the id goes."""
         self._mark = mark.encode()
-        self._plan = words(_preparation(entrances, learners, rootless=rootless))
+        self._plan = words(_preparation(gifts, entrances, learners, rootless=rootless))
 
     def of(self, sandbox_id: str, first_user: int) -> bytes:
         """The plan for one sandbox."""
@@ -72,8 +80,9 @@ class Preparation:
 
 
 def _preparation(
-    entrances: Iterable[str], learners: Iterable[str], *, rootless: bool
+    gifts: Iterable[Gift], entrances: Iterable[str], learners: Iterable[str], *, rootless: bool
 ) -> Iterator[Step]:
+    yield from (("hand", each.path, str(each.mode or 0), _FIRST_USER) for each in gifts)
     yield from (("enter", file) for file in entrances)
     yield ("top",)
     yield "put", "/proc/self/oom_score_adj", str(OOM_SCORE)

@@ -95,6 +95,7 @@ class LeanWorkshop(Workshop[SandboxFolder]):
     def _preparation(self) -> Preparation:
         groups = self.groups
         return Preparation(
+            gifts=groups.gifts(_MARK),
             entrances=groups.entrances(_MARK),
             learners=groups.learners(_MARK),
             mark=_MARK,
@@ -118,8 +119,7 @@ class LeanWorkshop(Workshop[SandboxFolder]):
 
     def _begin(self, folder: SandboxFolder, lock: int, *, owners: bool) -> Prepared:
         first_user = self._ranges.take(folder.id, owners=owners)
-        folder.note_range(first_user)
-        self.groups.make(folder.id, first_user)
+        self.groups.make(folder.id, owner=None)
         plan = self._preparation.of(folder.id, first_user)
         log = open_log(folder.agent_log)
         try:
@@ -132,7 +132,7 @@ class LeanWorkshop(Workshop[SandboxFolder]):
             if process is None:
                 raise RuntimeFailed("lean's process ended at once", detail=_NO_PROCESS_DETAIL)
             self.groups.place(folder.id, shell.pid, first_user, entered=True)
-            folder.note_process(process)
+            folder.note(first_user=first_user, process=process)
         except BaseException:
             shell.close()
             raise
@@ -155,7 +155,7 @@ class LeanWorkshop(Workshop[SandboxFolder]):
             shown, first_user=prepared.first_user, command=command,
             wide_filter=compiled(devices=True) if shown.nodes else None,
         ))  # fmt: skip
-        prepared.folder.note_image(spec.root.digest)
+        prepared.folder.note(image=spec.root.digest)
         groups.limit(prepared.id, spec.limits, prepared.first_user)
         folder = self.sandboxes.take(prepared.folder)
         prepared.shell.complete(plan, abandoned)

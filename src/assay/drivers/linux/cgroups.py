@@ -41,6 +41,8 @@ and the keeper and the prepared process of the next. Each further execution take
 
 SECONDS_TO_DIE: Final = 10.0
 _READ_MOST: Final = 65536
+_LINKS_OF_NONE: Final = 2
+"""To a group without others in it: its name, and its own."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +64,15 @@ class Start:
 
     group: str
     limited: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gift:
+    """A group, or a file of one, that belongs to the sandbox's root."""
+
+    path: str
+    mode: int | None = None
+    """Of a group: nobody else in the sandbox may enter it."""
 
 
 class Groups(Protocol):
@@ -96,8 +107,15 @@ class Groups(Protocol):
         """
         ...
 
-    def make(self, sandbox_id: str, owner: int) -> None:
-        """Make the groups; `owner` is to make others in the learners'."""
+    def make(self, sandbox_id: str, owner: int | None) -> None:
+        """Make the groups; `owner` is to make others in the learners'.
+
+        None: somebody else hands over to its owner what `gifts` lists.
+        """
+        ...
+
+    def gifts(self, sandbox_id: str) -> list[Gift]:
+        """What `make` hands over, where it is there."""
         ...
 
     def limit(self, sandbox_id: str, limits: SandboxLimits, owner: int) -> None:
@@ -202,18 +220,28 @@ def make_folder(folder: Path | str) -> None:
     os.makedirs(folder, exist_ok=True)
 
 
-def hand_over(folder: Path | str, owner: int, files: Iterable[str]) -> None:
-    """Let `owner`, and nobody else in the sandbox, make groups below and move processes in."""
-    os.chmod(folder, 0o700)
-    os.chown(folder, owner, owner)
-    for name in files:
-        with contextlib.suppress(FileNotFoundError):  # not every kernel has all of them
-            os.chown(f"{folder}/{name}", owner, owner)
+def gifts(folder: Path | str, *files: str) -> list[Gift]:
+    """What lets its owner, and nobody else, make groups below and move processes in."""
+    return [
+        Gift(path=f"{folder}", mode=0o700),
+        *(Gift(path=f"{folder}/{name}") for name in files),
+    ]
+
+
+def hand_over(given: Iterable[Gift], owner: int) -> None:
+    """Make it the owner's, where it is there: not every kernel has all of the files."""
+    for gift in given:
+        with contextlib.suppress(FileNotFoundError):
+            if gift.mode is not None:
+                os.chmod(gift.path, gift.mode)
+            os.chown(gift.path, owner, owner)
 
 
 def groups_in(folder: Path | str) -> list[str]:
     """The groups directly in a group; none when there is no such group."""
     try:
+        if os.stat(folder).st_nlink == _LINKS_OF_NONE:  # a group has some thirty files
+            return []
         with os.scandir(folder) as entries:
             return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
     except FileNotFoundError:
@@ -250,8 +278,7 @@ def members(folder: Path | str) -> list[int]:
 def end(process: Process | None) -> None:
     """End a sandbox by its process 1: the kernel lets it go when all others have ended."""
     if process is not None:
-        soon = time.monotonic() + PERIOD_US / 1e6
-        kill_and_wait(lambda: [process.pid] if process.runs() else [], soon)
+        process.kill(time.monotonic() + PERIOD_US / 1e6)
 
 
 def remove_all(folders: Sequence[Path | str], processes: Path | str, share: Path | str) -> None:

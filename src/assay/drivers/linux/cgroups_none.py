@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 from assay.domain.limits import SandboxLimits
 from assay.driver.port import Cleanup
-from assay.drivers.linux.cgroups import SECONDS_TO_DIE, Start, Usage, hanging
+from assay.drivers.linux.cgroups import SECONDS_TO_DIE, Gift, Start, Usage, hanging
 from assay.drivers.linux.cgroups_v1 import Hierarchy, show_version_1
 from assay.drivers.linux.confinement import Bind
-from assay.drivers.linux.process import Process, kill_and_wait
+from assay.drivers.linux.process import Process
 
 
 class NoGroups:
@@ -40,8 +40,11 @@ class NoGroups:
         if self._hierarchies:
             show_version_1(self._hierarchies, None)
 
-    def make(self, sandbox_id: str, owner: int) -> None:
+    def make(self, sandbox_id: str, owner: int | None) -> None:
         """Nothing to make."""
+
+    def gifts(self, sandbox_id: str) -> list[Gift]:
+        return []
 
     def limit(self, sandbox_id: str, limits: SandboxLimits, owner: int) -> None:
         """Nothing to limit them with."""
@@ -74,9 +77,7 @@ class NoGroups:
         """Kill process 1; the kernel then kills all others before it lets it end."""
         if process is None:
             return
-        kill_and_wait(
-            lambda: [process.pid] if process.runs() else [], time.monotonic() + SECONDS_TO_DIE
-        )
+        process.kill(time.monotonic() + SECONDS_TO_DIE)
         if process.runs():
             raise hanging(f"process {process.pid} was killed and still runs")
 

@@ -19,11 +19,13 @@ from assay.drivers.linux.cgroups import (
     LEARNERS,
     PARENT,
     PERIOD_US,
+    Gift,
     Start,
     Usage,
     bind,
     end,
     get,
+    gifts,
     hand_over,
     make_folder,
     members,
@@ -45,7 +47,6 @@ _LEAST_SOCKET_MEMORY: Final = 4 * MIB
 _OF_SLOTS: Final = {
     "memory": ("memory.max_usage_in_bytes", "memory.kmem.tcp.limit_in_bytes"),
     "freezer": ("freezer.state",),
-    "unified": ("cgroup.kill",),
 }
 """What an agent writes, besides, in the groups of its executions."""
 _FLAGS: Final = MountFlag.NOSUID | MountFlag.NODEV | MountFlag.NOEXEC
@@ -137,21 +138,33 @@ class GroupsV1:
             return Start(group="", limited=False)
         return Start(group=self.group_of(sandbox_id), limited=True)
 
-    def make(self, sandbox_id: str, owner: int) -> None:
-        taken = self._spares is not None and self._spares.take(sandbox_id)
+    def make(self, sandbox_id: str, owner: int | None) -> None:
+        spares = self._spares
+        taken = spares is not None and spares.take(sandbox_id)
         for name in self._trees:
             group = self._group(name, sandbox_id)
             if not taken or name == "unified":
                 make_folder(f"{group}/{LEARNERS}")
+            if not taken and name != "unified":
                 make_folder(f"{group}/{AGENT}")
-            _hand_over(name, group, owner)
         if not taken:
             memory, processes = self._group("memory", sandbox_id), self._group("pids", sandbox_id)
             write(f"{memory}/{AGENT}", memory_limit_in_bytes=AGENT_MEMORY)
             write(f"{processes}/{AGENT}", pids_max=AGENT_PROCESSES)
-        if self._usual is not None and self._spares is not None:
+        if owner is not None:
+            hand_over(self.gifts(sandbox_id), owner)
+        if spares is None:
+            return
+        if (known := spares.limits.get(sandbox_id)) is not None:
+            self._limit_share(sandbox_id, known)  # its former agent may have changed that
+        if self._usual is not None:
             # Most often it is what will be asked for, when there is less time.
-            self.limit(sandbox_id, self._usual, owner)
+            self.limit(sandbox_id, self._usual, owner=0)
+
+    def gifts(self, sandbox_id: str) -> list[Gift]:
+        return [
+            gift for name in self._trees for gift in _gifts(name, self._group(name, sandbox_id))
+        ]
 
     def entrances(self, sandbox_id: str) -> list[str]:
         return [
@@ -175,13 +188,17 @@ class GroupsV1:
 
     def limit(self, sandbox_id: str, limits: SandboxLimits, owner: int) -> None:
         self._usual = limits
-        if self._spares is None or self._spares.limits.get(sandbox_id) != limits:
-            self._limit_memory(self._learners("memory", sandbox_id), limits)
-            write(self._learners("pids", sandbox_id), pids_max=limits.processes + AGENTS_OWN)
-            if self._spares is not None:
-                self._spares.limits[sandbox_id] = limits
+        if self._spares is not None:
+            if self._spares.limits.get(sandbox_id) == limits:
+                return
+            self._spares.limits[sandbox_id] = limits
+        self._limit_memory(self._learners("memory", sandbox_id), limits)
+        write(self._learners("pids", sandbox_id), pids_max=limits.processes + AGENTS_OWN)
+        self._limit_share(sandbox_id, limits)
+
+    def _limit_share(self, sandbox_id: str, limits: SandboxLimits) -> None:
         # A new group's period is PERIOD_US; to write it would take as long again as the quota,
-        # for which the kernel looks at all groups. What was used before may have been changed.
+        # for which the kernel looks at all groups.
         quota = f"{max(1000, round(limits.cpus * PERIOD_US))}"
         file = f"{self._learners('cpu', sandbox_id)}/cpu.cfs_quota_us"
         if get(file).strip() != quota:
@@ -317,20 +334,21 @@ def show_version_1(hierarchies: Sequence[Hierarchy], unified: Path | None) -> No
     kernel.mount(_SCAFFOLD, VIEW, flags=MountFlag.MOVE)
 
 
-def _hand_over(name: str, group: str, owner: int) -> None:
-    """Give the learners' group of a hierarchy to the agent, with what it has made there before."""
-    if name == "unified":
+def _gifts(name: str, group: str) -> list[Gift]:
+    """The learners' group of a hierarchy, with what agents have made there before."""
+    learners = f"{group}/{LEARNERS}"
+    if name == "unified":  # which is new for each sandbox
         # To move a process the agent needs the right in what the two groups have in common.
-        hand_over(f"{group}/{LEARNERS}", owner, ("cgroup.procs", "cgroup.subtree_control"))
-        hand_over(group, owner, ("cgroup.procs",))
-    else:
-        share = ("cpu.cfs_quota_us",) if name == "cpu" else ()
-        hand_over(f"{group}/{LEARNERS}", owner, ("cgroup.procs", "tasks", *share))
-    for slot in SLOTS:
-        with contextlib.suppress(FileNotFoundError):
-            hand_over(
-                f"{group}/{LEARNERS}/{slot}", owner, ("cgroup.procs", *_OF_SLOTS.get(name, ()))
-            )
+        return [
+            *gifts(learners, "cgroup.procs", "cgroup.subtree_control"),
+            *gifts(group, "cgroup.procs"),
+        ]
+    share = ("cpu.cfs_quota_us",) if name == "cpu" else ()
+    of_slots = ("cgroup.procs", *_OF_SLOTS.get(name, ()))
+    return [
+        *gifts(learners, "cgroup.procs", "tasks", *share),
+        *(gift for slot in SLOTS for gift in gifts(f"{learners}/{slot}", *of_slots)),
+    ]
 
 
 def _oom_kills(group: str) -> int:

@@ -26,11 +26,13 @@ from assay.drivers.linux.cgroups import (
     PARENT,
     PERIOD_US,
     SERVERS,
+    Gift,
     Start,
     Usage,
     bind,
     end,
     get,
+    gifts,
     hand_over,
     make_folder,
     members,
@@ -72,13 +74,16 @@ class GroupsV2:
     def view(self, *, whole: bool) -> None:
         """Runtimes like this layout as it is."""
 
-    def make(self, sandbox_id: str, owner: int) -> None:
+    def make(self, sandbox_id: str, owner: int | None) -> None:
         make_folder(self._group(sandbox_id))
         parent = self._mounted / self._parent
         for folder in (parent.parent, parent):
             write(folder, cgroup_subtree_control=_ENABLED)
         for name in (AGENT, LEARNERS):
             make_folder(self._group(sandbox_id) / name)
+
+    def gifts(self, sandbox_id: str) -> list[Gift]:
+        return []  # what `place` and `limit` hand over comes later
 
     def make_whole(self, sandbox_id: str, limits: SandboxLimits) -> None:
         group = self._group(sandbox_id)
@@ -109,7 +114,7 @@ class GroupsV2:
             write(group / AGENT, cgroup_procs=each)
         write(group, cgroup_subtree_control=_ENABLED)
         _limit(group / AGENT, memory=AGENT_MEMORY, processes=AGENT_PROCESSES)
-        hand_over(group, owner, ("cgroup.procs",))
+        hand_over(gifts(group, "cgroup.procs"), owner)
 
     def limit(self, sandbox_id: str, limits: SandboxLimits, owner: int) -> None:
         learners = self._group(sandbox_id) / LEARNERS
@@ -117,7 +122,7 @@ class GroupsV2:
         # The agent counts memory for each execution; processes and time are counted together.
         write(learners, cgroup_subtree_control="+memory")
         # Last of all: the agent waits until it may use these.
-        hand_over(learners, owner, ("cgroup.subtree_control", "cpu.max", "cgroup.procs"))
+        hand_over(gifts(learners, "cgroup.subtree_control", "cpu.max", "cgroup.procs"), owner)
 
     def usage(self, sandbox_id: str) -> Usage | None:
         learners = self._group(sandbox_id) / LEARNERS

@@ -93,7 +93,7 @@ class LocalDriver:
         process: Process | None = None
         if is_id(sandbox_id):
             process = self._workshop.sandboxes.folder(sandbox_id).process()
-        if process is None or not process.runs():
+        if process is None:
             raise SandboxGone(f"the sandbox {sandbox_id} does not run (any more)")
         return process
 

@@ -1,10 +1,13 @@
 """A driver's folder of sandboxes: the truth about which there are, for every later server.
 
     sandboxes/<id>/
-        image         digest of its image, which must not be removed meanwhile
-        range         first user id
-        process       process 1 (or who has its files, see runtime.py), and when it started
+        notes         lines that come one by one, each a name and what is noted:
+                      image     its digest, which must not be removed meanwhile
+                      range     first user id
+                      process   process 1 (or who has its files, see runtime.py), when it started
         agent.log     last words of the agent
+
+One file, for each that is made and removed is a change of the disk's own books.
 
 The folder is made first and removed last. Whoever makes or destroys a sandbox holds a lock on it,
 and so does whatever makes it for them: that may outlive a server that was killed.
@@ -29,6 +32,7 @@ from assay.drivers.linux.process import Process
 
 _ID_LENGTH: Final = 27
 _SECONDS_TO_WAIT: Final = 60.0
+_NOTES_MOST: Final = 4096
 
 
 def new_id() -> str:
@@ -48,40 +52,52 @@ class SandboxFolder:
         self.path = path
         self.id = path.name
         self.agent_log = path / "agent.log"
-        self._image = path / "image"
-        self._range = path / "range"
-        self._process = path / "process"
+        self._notes = f"{path}/notes"
 
-    def note_image(self, digest: str) -> None:
-        """Remember what it is made of."""
-        note = os.open(self._image, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    def note(
+        self,
+        *,
+        image: str | None = None,
+        first_user: int | None = None,
+        process: Process | None = None,
+    ) -> None:
+        """Remember the digest of its image, which user ids are its own, or process 1.
+
+        With the last of them the sandbox is complete.
+        """
+        told = {"image": image, "range": first_user, "process": process}
+        lines = "".join(f"{name} {value}\n" for name, value in told.items() if value is not None)
+        file = os.open(self._notes, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.write(note, digest.encode())
+            os.write(file, lines.encode())
         finally:
-            os.close(note)
+            os.close(file)
 
     def image(self) -> str:
         """The digest of its image; empty when nobody came as far as noting it."""
-        return read(self._image)
-
-    def note_range(self, first: int) -> None:
-        """Remember which user ids are its own."""
-        self._range.write_text(str(first))
+        return self._noted("image")
 
     def range(self) -> int | None:
         """The first of its user ids, if anybody came as far as noting it."""
-        text = read(self._range)
+        text = self._noted("range")
         return int(text) if text.isdecimal() else None
-
-    def note_process(self, process: Process) -> None:
-        """Remember process 1: from now on the sandbox is complete."""
-        draft = self.path / "process.new"
-        draft.write_text(str(process))
-        draft.rename(self._process)
 
     def process(self) -> Process | None:
         """Process 1, running or not; None for a sandbox that is only half made."""
-        return Process.parse(read(self._process))
+        return Process.parse(self._noted("process"))
+
+    def _noted(self, wanted: str) -> str:
+        try:
+            file = os.open(self._notes, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return ""
+        try:
+            text = os.read(file, _NOTES_MOST).decode(errors="replace")
+        finally:
+            os.close(file)
+        # What comes after the last line's end was not written to its own.
+        lines = (line.partition(" ") for line in text.split("\n")[:-1])
+        return {name: value for name, _, value in lines}.get(wanted, "")
 
     def half_made(self) -> Process | None:
         """Process 1 of a server that did not come as far as noting it, by anybody else's note."""
@@ -93,7 +109,13 @@ class SandboxFolder:
 
     def remove(self) -> None:
         """Remove it, last of all."""
-        shutil.rmtree(self.path)
+        for file in (self._notes, self.agent_log):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(file)
+        try:
+            os.rmdir(self.path)
+        except OSError:  # there is more in it
+            shutil.rmtree(self.path)
 
 
 def images_in_use(state: Path) -> set[str]:

@@ -58,6 +58,19 @@ class Process:
         """Whether this very process still runs."""
         return Process.find(self.pid) == self
 
+    def kill(self, deadline: float) -> None:
+        """Send SIGKILL, and wait until it has ended or time.monotonic() is `deadline`."""
+        try:
+            handle = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            return
+        try:
+            if self.runs():  # so that is whom we hold
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+                _wait([handle], deadline)
+        finally:
+            os.close(handle)
+
 
 def title(pid: int) -> str:
     """What a process calls itself (its first argument), or nothing when it has ended."""

@@ -97,8 +97,7 @@ class Spares:
         slots = self._slots(groups)
         for name, group in groups.items():
             whole = [*(f"{group}/{LEARNERS}/{slot}" for slot in slots), *_main(group)]
-            looked_at = name == "pids" or not self._empty
-            if looked_at and any(_has_processes(each) for each in whole):
+            if not self._is_empty(name, whole):
                 return False
             if name == "memory" and not _memory_is_as_new(whole):
                 return False
@@ -108,6 +107,11 @@ class Spares:
                 put(f"{group}/{LEARNERS}/cpuacct.usage", "0")
             os.chown(f"{group}/{LEARNERS}", 0, 0)
         return True
+
+    def _is_empty(self, name: str, whole: Sequence[str]) -> bool:
+        if self._empty and (name != "pids" or get(f"{whole[-1]}/pids.current") == "0\n"):
+            return True
+        return not any(_has_processes(each) for each in whole)
 
     def _slots(self, groups: Mapping[str, str]) -> list[str]:
         """The groups of executions, the same in all hierarchies; but for a few they are removed."""

@@ -123,15 +123,11 @@ class UserRanges:
         """The first id of a range that is now this sandbox's. Raises CapacityExceeded."""
         if self._shared and owners:
             return self._first
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         start = secrets.randbelow(len(self._own))
         for step in range(len(self._own)):
             number = self._own[(start + step) % len(self._own)]
-            try:
-                self._link(number).symlink_to(sandbox_id)
-            except FileExistsError:
-                continue
-            return self._first + number * self._step
+            if self._linked(number, sandbox_id):
+                return self._first + number * self._step
         if self._shared:
             return self._first
         raise CapacityExceeded(
@@ -141,13 +137,27 @@ class UserRanges:
     def free(self, sandbox_id: str, first: int | None) -> None:
         """Give back a sandbox's range; `first` is None when nobody noted which."""
         if first is None:
-            links = list(self._folder.glob("*"))
+            links = [f"{link}" for link in self._folder.glob("*")]
         else:
             links = [self._link((first - self._first) // self._step)]
         for link in links:
             with contextlib.suppress(FileNotFoundError):
-                if str(link.readlink()) == sandbox_id:
-                    link.unlink()
+                if os.readlink(link) == sandbox_id:
+                    os.unlink(link)
 
-    def _link(self, number: int) -> Path:
-        return self._folder / str(number)
+    def _linked(self, number: int, sandbox_id: str) -> bool:
+        """Whether a range that was nobody's is this sandbox's now."""
+        link = self._link(number)
+        for _ in range(2):
+            try:
+                os.symlink(sandbox_id, link)
+            except FileExistsError:
+                return False
+            except FileNotFoundError:
+                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            else:
+                return True
+        return False
+
+    def _link(self, number: int) -> str:
+        return f"{self._folder}/{number}"

@@ -91,9 +91,8 @@ class LxcWorkshop(LaunchingWorkshop[LxcFolder]):
         )
 
     def _begin(self, folder: LxcFolder, spec: SandboxSpec) -> int:
-        folder.note_image(spec.root.digest)
         first_user = self._ranges.take(folder.id, owners=spec.root.owners)
-        folder.note_range(first_user)
+        folder.note(image=spec.root.digest, first_user=first_user)
         self.groups.make(folder.id, first_user)
         return first_user
 
@@ -190,7 +189,7 @@ class LxcWorkshop(LaunchingWorkshop[LxcFolder]):
             self.groups.limit(folder.id, spec.limits, first_user)
         except ProcessLookupError:
             raise ended_at_once(folder) from None
-        folder.note_process(process)
+        folder.note(process=process)
         if self.groups.limits:
             _end(monitor)
         return process

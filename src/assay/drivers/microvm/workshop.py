@@ -89,9 +89,8 @@ class MachineWorkshop(Workshop[MachineFolder]):
     def _started(
         self, folder: MachineFolder, spec: SandboxSpec, abandoned: threading.Event
     ) -> Process:
-        folder.note_image(spec.root.digest)
         user = self._ranges.take(folder.id)
-        folder.note_range(user)
+        folder.note(image=spec.root.digest, first_user=user)
         self.groups.make_whole(folder.id, room(spec.limits))
         watch = Watch(abandoned, folder.log)
         agent = self._installed_agent
@@ -140,7 +139,7 @@ class MachineWorkshop(Workshop[MachineFolder]):
                 process = Process.find(running.pid)
                 if process is None:
                     raise RuntimeFailed("the monitor ended at once", detail=folder.log())
-                folder.note_process(process)
+                folder.note(process=process)
                 host = self.monitor.meet(place, running)
                 host.setblocking(True)
                 host.sendall(identity(token, words(plan.completion(spec))))

@@ -83,7 +83,6 @@ class BundleWorkshop(LaunchingWorkshop[BundleFolder]):
     def _start(
         self, program: Path, groups: Groups, folder: BundleFolder, lock: int, spec: SandboxSpec
     ) -> tuple[Process, bool]:
-        folder.note_image(spec.root.digest)
         first_user = self._begin(folder, spec)
         owners = self._launcher.submit(
             lambda: self._launch(program, folder, lock, spec, first_user)
@@ -97,12 +96,12 @@ class BundleWorkshop(LaunchingWorkshop[BundleFolder]):
                 groups.limit(folder.id, spec.limits, first_user)
         except ProcessLookupError:
             raise ended_at_once(folder) from None
-        folder.note_process(process)
+        folder.note(process=process)
         return process, owners
 
     def _begin(self, folder: BundleFolder, spec: SandboxSpec) -> int:
         first_user = self._ranges.take(folder.id, owners=spec.root.owners)
-        folder.note_range(first_user)
+        folder.note(image=spec.root.digest, first_user=first_user)
         self._make_groups(folder.id, spec, first_user)
         return first_user
 
