@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import os
 import random
 import signal
 import sys
@@ -51,6 +53,16 @@ asyncio.run(serve(*sys.argv[1:]))
 Open = Callable[..., AbstractAsyncContextManager[LocalDriver]]
 
 
+async def given_up(state: Path) -> None:
+    """Wait until what was being prepared has noticed that its server is gone, and has ended."""
+    for folder in state.glob("*/prepared/*"):
+        lock = os.open(folder, os.O_RDONLY)
+        try:
+            await asyncio.to_thread(fcntl.flock, lock, fcntl.LOCK_EX)
+        finally:
+            os.close(lock)
+
+
 @pytest.mark.parametrize("runtime", [None, CRUN, RUNC, RUNSC, LXC], ids=named)
 async def test_what_a_killed_server_left_can_be_destroyed(
     open_driver: Open,
@@ -74,6 +86,7 @@ async def test_what_a_killed_server_left_can_be_destroyed(
         await asyncio.sleep(random.uniform(0.03, 0.3))
         server.send_signal(signal.SIGKILL)
         await server.wait()
+        await given_up(state)
 
         async with open_driver(runtime) as driver:
             left = await driver.list()

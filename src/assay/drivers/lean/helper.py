@@ -151,8 +151,9 @@ class Helper:
         try:
             self._on_start(self._process.pid)
             ours.send(program)
-        except OSError:
+        except OSError:  # it was killed already
             ours.close()
+            self._end()
             raise
         return ours
 
