@@ -27,10 +27,14 @@ class Maker:
         self._endings = endings
         self._epochs = epochs
 
-    async def make(self, blueprint: Blueprint) -> Idle:
-        """Make one that would still be known after `kill -9`. Raises AssayError."""
+    async def make(self, blueprint: Blueprint, on_made: Callable[[], None]) -> Idle:
+        """Make one that would still be known after `kill -9`. Raises AssayError.
+
+        After `on_made` there is only waiting, for the agent and for the disk.
+        """
         secret = Secret(secrets.token_bytes(32))
         sandbox = await self._driver.create(blueprint.spec(secret))
+        on_made()
         record = SandboxRecord(
             id=sandbox.id,
             driver=self._driver.name,
@@ -43,6 +47,9 @@ class Maker:
         agent: Agent | None = None
         try:
             agent = await self._connect(sandbox.id, secret, blueprint)
+            interpreter = blueprint.interpreter()
+            if interpreter is not None and agent.lost is None:
+                agent.keep_interpreter(interpreter)
             await writing
         except BaseException:
             writing.add_done_callback(lambda done: done.cancelled() or done.exception())
@@ -59,16 +66,15 @@ class Maker:
         if agent.highest or agent.known:
             await agent.aclose()
             return None
+        if agent.lost is None:  # else whoever takes it from the shelf is told
+            agent.keep_interpreter(blueprint.interpreter())
         return self._idle(Sandbox(id=record.id), record, agent, blueprint)
 
     async def _connect(self, sandbox_id: str, secret: Secret, blueprint: Blueprint) -> Agent:
         root, epoch = blueprint.root, self._epochs()
-        agent = await connect(
+        return await connect(
             self._driver, sandbox_id, secret, user=root.user, group=root.group, epoch=epoch
         )
-        if agent.lost is None:  # else whoever takes it from the shelf is told
-            agent.keep_interpreter(blueprint.interpreter())
-        return agent
 
     def _idle(
         self, sandbox: Sandbox, record: SandboxRecord, agent: Agent, blueprint: Blueprint

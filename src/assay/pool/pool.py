@@ -63,12 +63,15 @@ class Pool:
         jitter: Callable[[], float] = random.random,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
+        processors = len(os.sched_getaffinity(0))
+        # Most of an ending is waiting for the kernel, until it has let go of process 1.
+        endings = parallel or processors
         # More at a time are not made sooner, but keep others from the processors.
-        parallel = parallel or max(1, len(os.sched_getaffinity(0)) // 2)
+        parallel = parallel or max(1, processors // 2)
         self._storage = storage
         self._on_event = on_event
         self._endings = Endings(
-            driver, storage, parallel=parallel, jitter=jitter, on_failure=self._tell
+            driver, storage, parallel=endings, jitter=jitter, on_failure=self._tell
         )
         self._maker = Maker(driver, storage, self._endings, epochs=epochs)
         self._upkeep = Upkeep(

@@ -53,6 +53,8 @@ class Upkeep:
         self._tell = tell
         self._on_pass = on_pass
         self._making: set[asyncio.Task[None]] = set()
+        self._at_driver: set[asyncio.Task[None]] = set()
+        """Those of them that the driver still works for."""
         self._checks: set[asyncio.Task[None]] = set()
         self._turns = 0
         self._inspect_at = 0.0
@@ -131,7 +133,7 @@ class Upkeep:
         stands = [shelf.stand(now) for shelf in self.shelves.values()]
         actions = plan(
             stands,
-            busy=len(self._making),
+            busy=len(self._at_driver),
             slots=self._parallel,
             now=now,
             freeing=self._endings.busy,
@@ -180,11 +182,18 @@ class Upkeep:
         shelf.creating[version] += 1
         task = asyncio.get_running_loop().create_task(self._make(shelf, shelf.blueprint))
         self._making.add(task)
+        self._at_driver.add(task)
         task.add_done_callback(lambda done: self._on_made(done, shelf, version))
+
+    def _on_created(self, task: asyncio.Task[None]) -> None:
+        """The next one is begun with while this one's agent and row are waited for."""
+        self._at_driver.discard(task)
+        self.hint()
 
     def _on_made(self, done: asyncio.Task[None], shelf: Shelf, version: str) -> None:
         """(Also of a task that was cancelled before it ran.)"""
         self._making.discard(done)
+        self._at_driver.discard(done)
         shelf.creating[version] -= 1
         if not shelf.creating[version]:
             del shelf.creating[version]
@@ -192,9 +201,10 @@ class Upkeep:
 
     async def _make(self, shelf: Shelf, blueprint: Blueprint) -> None:
         now = asyncio.get_running_loop().time
-        started = now()
+        started, task = now(), asyncio.current_task()
+        assert task is not None
         try:
-            idle = await self._maker.make(blueprint)
+            idle = await self._maker.make(blueprint, lambda: self._on_created(task))
         except Exception as error:
             self._failed(shelf, _as_own(error, "make a sandbox"))
             return

@@ -88,6 +88,20 @@ def test_a_claim_of_a_missing_sandbox_costs_what_making_one_does() -> None:
     run_in_virtual_time(main())
 
 
+def test_the_next_one_is_begun_with_while_the_last_one_is_written_down() -> None:
+    async def main() -> None:
+        async with bench(create_seconds=0.1, parallel=1, rows=RowsInMemory(seconds=0.09)) as it:
+            it.set("a", 5)
+            await it.pool.blueprint("a")
+            started = now()
+            await it.pool.ready()
+            assert now() - started == pytest.approx(5 * 0.1 + 0.09, abs=0.02)
+            made = [each.seconds for each in it.events if isinstance(each, SandboxAdded)]
+            assert made == pytest.approx([0.19] * 5, abs=0.02)
+
+    run_in_virtual_time(main())
+
+
 def test_no_sandbox_is_given_away_twice() -> None:
     async def main() -> None:
         async with bench(create_seconds=0.02) as it:

@@ -90,7 +90,7 @@ class Stock:
 
     @contextlib.contextmanager
     def at_work(self, sandbox_id: str) -> Iterator[Prepared | None]:
-        """The one with this id, if there is one; meanwhile no others are made."""
+        """The one with this id, if there is one; while several are made, no others are."""
         with self._changed:
             self._at_work += 1
             prepared = self._reserved.pop(sandbox_id, None)
@@ -107,8 +107,7 @@ class Stock:
                     target=self._keep, name="assay-preparer", daemon=True
                 )
                 self._thread.start()
-            if not self._at_work:
-                self._changed.notify()
+            self._changed.notify()
 
     def _keep(self) -> None:
         # Whoever waits for a sandbox, or runs in one, goes first.
@@ -129,7 +128,7 @@ class Stock:
                 self._ready.append(prepared)
 
     def _may_prepare(self) -> bool:
-        return self._closed or (not self._at_work and len(self._ready) < self._most)
+        return self._closed or (self._at_work < 2 and len(self._ready) < self._most)
 
     def _remove_abandoned(self) -> None:
         """Those of servers that are gone: nobody else looks here."""
