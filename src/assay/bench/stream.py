@@ -69,14 +69,14 @@ class _Bench:
         self.session = session
         self.keyboard = keyboard
         self.idle: list[float] = []
-        self.flows = {name: _Flow() for name in _TRANSFERS}
+        self.flows = {name: _Flow() for name in TRANSFERS}
         processes = host.processes_of([session.sandbox.id])[session.sandbox.id]
         self.agent = processes[0] if processes else None
 
     def forget(self) -> None:
         """The first round fills what is filled once, so it doesn't count."""
         self.idle.clear()
-        self.flows = {name: _Flow() for name in _TRANSFERS}
+        self.flows = {name: _Flow() for name in TRANSFERS}
 
 
 async def measure(
@@ -90,7 +90,7 @@ async def measure(
     """Move everything `repeats` times for every subject, kind by kind in turn."""
     outside: list[float] = []
     async with _open(subjects) as benches:
-        with _file_of(file_bytes) as file:
+        with file_of(file_bytes) as file:
             sizes = {"output": flood_bytes, "file in": file_bytes, "file out": file_bytes}
             for done in range(repeats + 1):
                 for bench in benches:
@@ -115,7 +115,7 @@ async def _open(subjects: Sequence[Subject]) -> AsyncIterator[list[_Bench]]:
 
 
 @contextlib.contextmanager
-def _file_of(size: int) -> Iterator[IO[bytes]]:
+def file_of(size: int) -> Iterator[IO[bytes]]:
     with tempfile.TemporaryFile() as file:
         for _ in range(0, size, MIB):
             file.write(os.urandom(MIB))
@@ -127,7 +127,7 @@ def _file_of(size: int) -> Iterator[IO[bytes]]:
 async def _round(bench: _Bench, sizes: dict[str, int], file: IO[bytes]) -> None:
     nothing = asyncio.create_task(asyncio.sleep(_IDLE_SECONDS))
     bench.idle += await bench.keyboard.type_during(nothing)
-    for name, transfer in _TRANSFERS.items():
+    for name, transfer in TRANSFERS.items():
         await _during(bench, bench.flows[name], transfer(bench.session, sizes[name], file))
 
 
@@ -199,7 +199,7 @@ def _rate(moved: int, size: int, started: float) -> float:
     return moved / seconds
 
 
-_TRANSFERS: Final[dict[str, Callable[[Session, int, IO[bytes]], Coroutine[Any, Any, float]]]] = {
+TRANSFERS: Final[dict[str, Callable[[Session, int, IO[bytes]], Coroutine[Any, Any, float]]]] = {
     "output": _output,
     "file in": _file_in,
     "file out": _file_out,

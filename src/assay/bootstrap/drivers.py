@@ -91,6 +91,22 @@ def _engine(settings: Settings, name: str, stock: int) -> Driver:
     )
 
 
+def bridged(settings: Settings, engine: str) -> Driver:
+    """The driver of an engine of this machine as if that were elsewhere, to measure the bridge."""
+    from assay.drivers import engine as engines
+
+    product = {each.name: each for each in (engines.DOCKER, engines.PODMAN)}[engine]
+    address = settings.runtimes.get(engine, "") or product.usual
+    place = engines.endpoint(address, product.usual, settings.state / engine)
+    return engines.DistantDriver(
+        engine=engines.Engine(product, place),
+        runtime="",
+        kind=engines.SHARED,
+        state=settings.state,
+        agents=lambda machine: program("agent", machine=machine),
+    )
+
+
 def _kind_of(runtime: str) -> Kind:
     from assay.drivers.engine import KATA, SHARED, is_gvisor, is_kata
 

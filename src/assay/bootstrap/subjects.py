@@ -14,7 +14,7 @@ from assay.agent.native import program
 from assay.bench import Peer, Subject, bare, most, prepared
 from assay.bench.sample_images import essential_system, write_layout
 from assay.bootstrap.catalogue import root_filesystem
-from assay.bootstrap.drivers import OURS, driver_names, guarded, make_driver
+from assay.bootstrap.drivers import OURS, bridged, driver_names, guarded, make_driver
 from assay.config import Settings
 from assay.domain.errors import Unavailable
 from assay.driver.port import Capabilities, Health, RootFilesystem
@@ -104,3 +104,22 @@ async def open_subject(settings: Settings, name: str, *, stock: int = 0) -> Asyn
             leads=bool(ours and stock),
             times_ahead=_TIMES_AHEAD if ours and stock else MappingProxyType({}),
         )
+
+
+@contextlib.asynccontextmanager
+async def open_bridged(settings: Settings, engine: str) -> AsyncIterator[tuple[Subject, Subject]]:
+    """An engine of this machine, reached by its sandboxes' sockets, and as if it were elsewhere.
+
+    Raises Unavailable or DiskFull.
+    """
+    near, far = make_driver(settings, engine), bridged(settings, engine)
+    async with contextlib.AsyncExitStack() as stack:
+        root = stack.enter_context(_small())
+        guards = [
+            await stack.enter_async_context(
+                guarded(settings, driver, create_seconds=_SECONDS_TO_CREATE)
+            )
+            for driver in (near, far)
+        ]
+        socket, bridge = (Subject(driver=guard, root=root) for guard in guards)
+        yield socket, bridge

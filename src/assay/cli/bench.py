@@ -18,6 +18,7 @@ from assay.bench import (
     Progress,
     Report,
     Subject,
+    bridges,
     executions,
     ideas,
     images,
@@ -27,7 +28,7 @@ from assay.bench import (
 )
 from assay.bench.startup import FULL
 from assay.bootstrap import OURS, choose_driver
-from assay.bootstrap.subjects import open_subject
+from assay.bootstrap.subjects import open_bridged, open_subject
 from assay.cli.bench_load import load
 from assay.cli.bench_output import (
     STANDARD_OUTPUT,
@@ -176,6 +177,34 @@ def interpreters_command(
 def ideas_command(flags: Flags, repeats: int, drivers: tuple[str, ...], json_to: str | None) -> int:
     """What each idea for faster sandboxes saves, one at a time."""
     return _run(flags.settings_for_sandboxes(), drivers, json_to, [(_IDEAS, repeats)])
+
+
+@bench.command("bridge")
+@_repeats_option(5, "Of each transfer, by each way.")
+@click.option("--engine", type=click.Choice(["docker", "podman"]), default="docker", help="Which.")
+@json_option
+@click.pass_obj
+def bridge_command(flags: Flags, repeats: int, engine: str, json_to: str | None) -> int:
+    """What is carried by `agent bridge`, as to engines elsewhere, beside the sandbox's socket."""
+    load_before = os.getloadavg()[0]
+    settings, tables = flags.settings_for_sandboxes(), json_to != STANDARD_OUTPUT
+    try:
+        report = run_in_servers_loop(_measure_bridge(settings, engine, repeats, tables=tables))
+    except asyncio.CancelledError:
+        return Status.CANCELLED
+    if json_to is not None:
+        write(json_to, json.dumps(as_document([report], load_before), indent=2))
+    return 0
+
+
+async def _measure_bridge(settings: Settings, engine: str, repeats: int, *, tables: bool) -> Report:
+    with Interrupts().watched():
+        async with open_bridged(settings, engine) as (socket, bridge):
+            with progress_bar() as progress:
+                report = await bridges.measure(socket, bridge, repeats=repeats, progress=progress)
+    if tables:
+        show(report)
+    return report
 
 
 @bench.command("stream")
