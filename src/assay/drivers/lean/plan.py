@@ -10,41 +10,22 @@ from pathlib import Path
 from typing import Final
 
 from assay.drivers.linux.cgroups import Gift
-from assay.drivers.linux.confinement import (
-    CAPABILITIES,
-    CORE_BYTES,
-    HOST_NAME,
-    MOUNTS,
-    OOM_SCORE,
-    READ_ONLY,
-    SOCKET,
-    masked_paths,
-    network_settings,
-)
+from assay.drivers.linux.confinement import OOM_SCORE, SOCKET, masked_paths, network_settings
 from assay.drivers.linux.devices import folders
-from assay.drivers.linux.kernel import MountFlag
+from assay.drivers.linux.preparation import KEPT, NOWHERE, PROC, in_place, prepared, within_proc
 from assay.drivers.linux.stage import (
     EMPTY,
-    NOTHING,
     OWN_DEVICES,
-    STAGE,
     WRITABLE,
     Staged,
     Step,
-    devices,
     folder,
     node_steps,
-    own_devices,
-    text,
     words,
 )
 from assay.drivers.linux.users import extents
 
-_SEALED: Final = text(MountFlag.RDONLY | MountFlag.NOSUID | MountFlag.NODEV | MountFlag.NOEXEC)
-_NOWHERE: Final = f"{STAGE}/nothing"
-_PROC: Final = f"{STAGE}/its-proc"
 _LISTENER: Final = f"{WRITABLE}/control/{Path(SOCKET).name}"
-_KEPT: Final = str(sum(1 << number for number in CAPABILITIES.values()))
 
 _FIRST_USER, _IDS = "\1", "\2"
 """What stands in a preparation for what differs from one to the next; no path has it in it."""
@@ -86,41 +67,25 @@ def _preparation(
     yield from (("enter", file) for file in entrances)
     yield ("top",)
     yield "put", "/proc/self/oom_score_adj", str(OOM_SCORE)
-    yield ("apart",)
-    yield from devices(rootless=rootless)
-    yield from own_devices(rootless=rootless)
-    yield from _own_processes()
-    yield "name", HOST_NAME
-    yield ("loopback",)
-    yield "core", str(CORE_BYTES)
-    yield ("session",)
-    yield "input", f"{OWN_DEVICES}/null"
+    # Whoever mounts its /proc counts groups as the host does: the sandbox's first is another there.
+    yield from prepared(
+        rootless=rootless, root=_FIRST_USER, settings=_own_settings(), masks=_masks()
+    )
     yield from (("groups", each) for each in learners)
     yield ("wait",)
 
 
-def _own_processes() -> Iterator[Step]:
-    """The sandbox's /proc, without what would tell of the host; its network and its users."""
-    proc = next(mount for mount in MOUNTS if mount.target == "/proc")
-    # Whoever mounts it counts groups as the host does: the sandbox's first is another there.
-    options = [f"gid={_FIRST_USER}" if each == "gid=0" else each for each in proc.options]
-    yield folder(_PROC)
-    yield "mount", _PROC, proc.kind, text(proc.flags), ",".join(options)
-    yield "users", _PROC, _IDS
+def _own_settings() -> Iterator[Step]:
+    """Of its users and its network."""
+    yield "users", PROC, _IDS
     for name, value in network_settings().items():
-        yield "put", f"{_PROC}/sys/{name.replace('.', '/')}", value
-    yield "file", _NOWHERE
-    yield "show", NOTHING, _NOWHERE
-    yield "flags", _NOWHERE, _SEALED
-    yield "cover", EMPTY, _SEALED
+        yield "put", f"{PROC}/sys/{name.replace('.', '/')}", value
+
+
+def _masks() -> Iterator[Step]:
+    """Without what would tell of the host."""
     for path in masked_paths():
-        yield "show", EMPTY if Path(path).is_dir() else _NOWHERE, _within(path)
-    for path in READ_ONLY:
-        yield "cover", _within(path), _SEALED
-
-
-def _within(path: str) -> str:
-    return f"{_PROC}{path.removeprefix('/proc')}"
+        yield "show", EMPTY if Path(path).is_dir() else NOWHERE, within_proc(path)
 
 
 def completion(
@@ -139,13 +104,9 @@ def completion(
         shown.nodes, [f"{OWN_DEVICES}{each.removeprefix('/dev')}" for each in targets]
     )
     yield "listen", _LISTENER, str(first_user)
-    yield "root", shown.root
-    yield "move", _PROC, "/proc"
-    yield "move", OWN_DEVICES, "/dev"
-    for bind in shown.binds:  # which have on the stage the flags that they shall have
-        yield "bind", bind.source, bind.target
+    yield from in_place(shown)
     yield ("pivot",)
     yield ("become",)
-    yield "capabilities", _KEPT
+    yield "capabilities", KEPT
     yield ("filter",) if wide_filter is None else ("filter_of", wide_filter.hex())
     yield "run", *command

@@ -10,30 +10,10 @@ from typing import Final
 from assay.domain.limits import SandboxLimits
 from assay.driver.port import SandboxSpec
 from assay.drivers.linux.cgroups import AGENTS_OWN, PERIOD_US
-from assay.drivers.linux.confinement import (
-    CAPABILITIES,
-    CORE_BYTES,
-    HOST_NAME,
-    MASKED,
-    MOUNTS,
-    READ_ONLY,
-    SECRET,
-    agent_command,
-)
+from assay.drivers.linux.confinement import MASKED, SECRET, agent_command
 from assay.drivers.linux.kernel import MountFlag
-from assay.drivers.linux.stage import (
-    EMPTY,
-    NOTHING,
-    OWN_DEVICES,
-    STAGE,
-    Staged,
-    Step,
-    devices,
-    folder,
-    own_devices,
-    staged,
-    text,
-)
+from assay.drivers.linux.preparation import KEPT, NOWHERE, PROC, in_place, prepared
+from assay.drivers.linux.stage import EMPTY, Staged, Step, folder, staged, text
 
 DISK: Final = "/devices/vda"
 FOLDERS: Final = ("devices", "proc", "sys", "dev", "image", "groups", "modules", "sandbox-agent")
@@ -42,12 +22,8 @@ _IMAGE: Final = "/image"
 _AGENT: Final = "/sandbox-agent"
 _GROUPS: Final = "/groups"
 _LEARNERS: Final = f"{_GROUPS}/learners"
-_PROC: Final = f"{STAGE}/its-proc"
-_NOWHERE: Final = f"{STAGE}/nothing"
 _MACHINE_ID: Final = "etc/machine-id"
-_SEALED: Final = text(MountFlag.RDONLY | MountFlag.NOSUID | MountFlag.NODEV | MountFlag.NOEXEC)
 _CLOSED: Final = text(MountFlag.NOSUID | MountFlag.NODEV | MountFlag.NOEXEC)
-_KEPT: Final = str(sum(1 << number for number in CAPABILITIES.values()))
 _ENABLED: Final = "+memory +pids +cpu"
 
 
@@ -82,33 +58,22 @@ _SETTINGS: Final[Mapping[str, str]] = {
 def preparation(spec: SandboxSpec, agent: Path) -> Iterator[Step]:
     """What the sandbox's process 1 does until it waits: all but who it is."""
     shown = _shown(spec, agent)
-    yield ("apart",)
-    yield from devices(rootless=False)
-    yield from own_devices(rootless=False)
-    yield from _own_processes()
-    yield "name", HOST_NAME
-    yield ("loopback",)
-    yield "core", str(CORE_BYTES)
-    yield ("session",)
-    yield "input", f"{OWN_DEVICES}/null"
+    masks = [("mask", f"{PROC}/{name}", EMPTY, NOWHERE) for name in MASKED]
+    yield from prepared(rootless=False, root="0", settings=(), masks=masks)
     yield "groups", _LEARNERS
     yield from (step for step in shown.steps if step[0] != "secret")
-    yield "root", shown.root
-    yield "move", _PROC, "/proc"
-    yield "move", OWN_DEVICES, "/dev"
-    for bind in shown.binds:
-        yield "bind", bind.source, bind.target
+    yield from in_place(shown)
     if (spec.root.path / _MACHINE_ID).is_file():
         yield "bind", "/machine-id", f"/{_MACHINE_ID}"
     yield ("cover_all",)
+    yield "capabilities", KEPT
+    yield ("filter",)
     yield ("wait",)
 
 
 def completion(spec: SandboxSpec) -> Iterator[Step]:
     """Who it is; ends with its agent."""
     yield "secret", SECRET, "0", spec.secret.reveal().hex()
-    yield "capabilities", _KEPT
-    yield ("filter",)
     yield "run", *agent_command(spec.unclaimed_seconds, "--cgroups", "1")
 
 
@@ -122,18 +87,3 @@ def _shown(spec: SandboxSpec, agent: Path) -> Staged:
     places = {str(root.path): _IMAGE, str(agent): _AGENT}
     steps = [tuple(places.get(word, word) for word in step) for step in shown.steps]
     return replace(shown, steps=steps)
-
-
-def _own_processes() -> Iterator[Step]:
-    """The sandbox's /proc. What tells of the machine is of no use to anybody, and out of sight."""
-    proc = next(mount for mount in MOUNTS if mount.target == "/proc")
-    yield folder(_PROC)
-    yield "mount", _PROC, proc.kind, text(proc.flags), ",".join(proc.options)
-    yield "file", _NOWHERE
-    yield "show", NOTHING, _NOWHERE
-    yield "flags", _NOWHERE, _SEALED
-    yield "cover", EMPTY, _SEALED
-    for name in MASKED:
-        yield "mask", f"{_PROC}/{name}", EMPTY, _NOWHERE
-    for path in READ_ONLY:
-        yield "cover", f"{_PROC}{path.removeprefix('/proc')}", _SEALED
