@@ -15,7 +15,7 @@ from assay.bootstrap.ownership import Ownership, sweep
 from assay.config import Settings
 from assay.domain.devices import AllowedDevices
 from assay.domain.errors import UnknownDriver
-from assay.driver.guard import CREATE_SECONDS, Event, Guard
+from assay.driver.guard import Event, Guard
 from assay.driver.port import Driver
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ async def guarded(
     settings: Settings,
     driver: Driver,
     *,
-    create_seconds: float = CREATE_SECONDS,
+    create_seconds: float | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> AsyncIterator[Guard]:
     """The same with a driver that was made already, and is closed at the end."""
@@ -235,7 +235,7 @@ async def owned(
     *,
     devices: AllowedDevices,
     most_sandboxes: int = 1000,
-    create_seconds: float = CREATE_SECONDS,
+    create_seconds: float | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> AsyncIterator[Guard]:
     """The same, with whom its sandboxes are to belong to, and which devices they may have."""

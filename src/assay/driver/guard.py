@@ -30,6 +30,8 @@ from assay.driver.port import (
 NO_DEVICES: Final = AllowedDevices()
 CREATE_SECONDS: Final = 30.0
 """For a driver to make a sandbox, unless a guard is told otherwise."""
+COPY_SECONDS: Final = 300.0
+"""The same, where the first sandbox of an image waits until that has been copied."""
 STOP_SECONDS: Final = 5.0
 """For a driver to stop creating when told to; what it makes later is destroyed."""
 
@@ -87,10 +89,13 @@ class Guard:
         driver: Driver,
         *,
         most_sandboxes: int = 1000,
-        create_seconds: float = CREATE_SECONDS,
+        create_seconds: float | None = None,
         devices: AllowedDevices = NO_DEVICES,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
+        if create_seconds is None:
+            in_place = driver.capabilities.images_in_place
+            create_seconds = CREATE_SECONDS if in_place else COPY_SECONDS
         if most_sandboxes < 1 or create_seconds <= 0:
             raise InvalidInput("a guard needs room for a sandbox, and time to make it")
         self._driver = driver
