@@ -58,13 +58,33 @@ async def test_machines_of_one_that_was_kept_differ_in_all_that_must_be_their_ow
         assert await said(one, "read", "/etc/machine-id") != b"0123456789abcdef0123456789abcdef\n"
 
 
-async def test_machines_know_what_time_it_is(driver: MicroVmDriver, spec: SandboxSpec) -> None:
+async def test_machines_know_what_time_it_is_and_sleep_when_there_is_nothing_to_do(
+    driver: MicroVmDriver, spec: SandboxSpec
+) -> None:
     async with open_session(driver, spec) as session:
-        before = time.time()
-        assert await said(session, "write", "/workspace/now", "x") == b""
-        after = time.time()
-        listed = await list_files(session.agent, "/workspace")
-        assert [before - 1 <= each.modified_ns / 1e9 <= after + 1 for each in listed] == [True]
+        monitor = Path("/proc", session.sandbox.facts["process"])
+        bounds = []
+        for name in ("now", "later"):
+            before = time.time()
+            assert await said(session, "write", f"/workspace/{name}", "x") == b""
+            bounds.append((before - 1, time.time() + 1))
+            woken = wakeups(monitor)
+            await asyncio.sleep(2)
+            woken = wakeups(monitor) - woken
+        files = await list_files(session.agent, "/workspace")
+        listed = {each.name: each.modified_ns / 1e9 for each in files}
+        for name, (earliest, latest) in zip(("now", "later"), bounds, strict=True):
+            assert earliest <= listed[name] <= latest
+        assert woken < 400  # where a tick is the clock, it is 2,500
+
+
+def wakeups(process: Path) -> int:
+    """How often its threads have slept."""
+    found = 0
+    for task in (process / "task").iterdir():
+        status = (task / "status").read_text()
+        found += int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
+    return found
 
 
 async def test_bytes_of_a_connection_that_was_cut_reach_no_other(

@@ -28,7 +28,7 @@ _PACKAGES: Final = {"x86_64": "qemu-system-x86", "aarch64": "qemu-system-arm"}
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _SECONDS_TO_BOOT: Final = 90.0
 _SECONDS_TO_KEEP: Final = 30.0
-_RULES: Final = 1
+_RULES: Final = 2
 """Part of the identity: raise it when machines are made in another way."""
 _ALWAYS: Final = (
     "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
@@ -38,6 +38,10 @@ _SEALED: Final = (
     "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
 )
 _TRANSLATED_MIB: Final = 128
+_TRANSLATED_PROCESSOR: Final = "max,-erms,-fsrm"
+_TRANSLATED: Final = "mitigations=off clearcpuid=112"  # by number: Linux 6.1 knows no names
+"""A kernel that is told so, and C libraries too, don't copy and clear by instructions that repeat
+themselves (erms, fsrm; 112 is rep_good): those are translated into a loop over bytes, or words."""
 _HEAD_BYTES: Final = 64 * 1024
 """Of kernel and initial RAM disk, for a machine that is restored: QEMU wants to see some, holds all
 that it is given in memory, and nobody reads it again."""
@@ -49,7 +53,7 @@ class Qemu:
     """QEMU's program for this machine's architecture, on PATH or at a path."""
 
     name = "qemu"
-    ports = 12
+    ports = 16
 
     def __init__(self, program: str = "") -> None:
         self._program = program or f"qemu-system-{architecture()}"
@@ -113,7 +117,8 @@ class Qemu:
         """A machine can be restored by the version that kept it, on the same processor."""
         model = re.findall(r"^(?:model name|flags|Features)\s*:.*", _processor(), re.M)
         boot = Path("/proc/sys/kernel/random/boot_id").read_text() if self._native else ""
-        return f"{_RULES} {self.version} {self.accelerator} {model} {boot} {_ALWAYS}"
+        options = f"{_ALWAYS} {_TRANSLATED_PROCESSOR} {self._arguments()}"
+        return f"{_RULES} {self.version} {self.accelerator} {model} {boot} {options}"
 
     @property
     def _native(self) -> bool:
@@ -185,7 +190,7 @@ class Qemu:
 
     def _board(self, machine: Machine) -> list[str]:
         translating = f",tb-size={_TRANSLATED_MIB}" if not self._native else ""
-        processor = "host" if self._native else "max"
+        processor = "host" if self._native else _TRANSLATED_PROCESSOR
         return [
             "-machine", "microvm,memory-backend=memory", "-accel",
             f"{self.accelerator}{translating}", "-cpu", processor,
@@ -193,12 +198,26 @@ class Qemu:
         ]  # fmt: skip
 
     def _arguments(self) -> str:
-        """Of the kernel. Under TCG it would measure its clock for ever."""
-        translated = " tsc_early_khz=1000000 mitigations=off" if not self._native else ""
+        """Of the kernel."""
+        translated = "" if self._native else f" {_TRANSLATED} {_clock(_processor())}"
         return (
             f"console=ttyS0 quiet loglevel=3 reboot=t panic=-1 rdinit=/init random.trust_cpu=on"
-            f"{translated}"
+            f" audit=0 apparmor=0 psi=0{translated}"
         )
+
+
+def _clock(processor: str) -> str:
+    """How fast the counter runs that a translated machine has from this one, of what it says.
+
+    The kernel would measure it for ever. Told the truth, it trusts the counter, and sleeps while
+    there is nothing to do; otherwise a tick wakes it 250 times a second and is all its clock.
+    """
+    steady = {"constant_tsc", "nonstop_tsc"} <= set(processor.split())
+    found = re.search(r"^bogomips\s*: (\d+)\.(\d\d)$", processor, re.M)
+    if not steady or found is None:
+        return "tsc_early_khz=1000000"
+    # Which is twice the counter's MHz wherever the counter is steady.
+    return f"tsc_early_khz={int(found[1] + found[2]) * 5} tsc=reliable"
 
 
 def _by_number(opened: IO[bytes]) -> str:
