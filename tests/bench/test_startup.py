@@ -26,7 +26,7 @@ from assay.bench.startup.findings import Findings, report
 from assay.bench.startup.picture import picture
 from assay.bench.startup.plan import Trial, expected_seconds, in_words
 from assay.bench.startup.tables import markdown, sentences, tables
-from assay.bench.subject import explained
+from assay.bench.subject import Restored, explained
 from assay.bench.technologies import Conditions, Technology, document, lacking
 from assay.bootstrap.catalogue import root_filesystem
 from assay.bootstrap.subjects import measured_names
@@ -158,6 +158,32 @@ def test_who_leads_is_compared_with_all_but_itself() -> None:
     assert checks["ahead of bare"].value == pytest.approx(2 / 3)
     assert not checks["≥ 40 × as fast as docker"].kept
     assert set(checks) == {"ahead of bare", "≥ 40 × as fast as docker", "≤ 0.2 s"}
+
+
+def test_restored_machines_are_promised_a_first_result_and_ten_at_once() -> None:
+    found = Findings()
+    for count, result in ((1, 0.7), (10, None)):
+        found.crowds["vm", count] = [
+            Round(
+                idle=1.5, answered=2.5, gone=0.1, private=4e7, available=3e7, processor=0.3,
+                result=result,
+            )
+        ]  # fmt: skip
+    machine = Subject(
+        driver=Failing("vm"), root=ROOT, idle_bytes=4e7, own_bytes=None, restored=Restored()
+    )
+    made = report(found, [machine], Plan(at_once={1: 1, 10: 1}, cycles=0))
+    kept = {
+        (each.name, check.promise): check.kept for each in made.figures for check in each.checks
+        if each.driver == "vm"
+    }  # fmt: skip
+    assert kept == {
+        ("1 at once: first result", "≤ 0.8 s"): True,
+        ("1 at once: memory of each", "≤ 40.0 MB in all"): True,
+        ("10 at once: memory of each", "≤ 40.0 MB in all"): True,
+        ("10 at once: all answered", "≤ 2 s"): False,
+        ("10 at once: processor time of each", "≤ 0.4 s"): True,
+    }
 
 
 def test_the_picture_shows_every_technology() -> None:

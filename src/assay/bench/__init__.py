@@ -13,9 +13,20 @@ are handed drivers and root file systems, and know no technology by name.
 """
 
 from assay.bench.figures import Check, Distribution, Figure, Remark, Report, Unit, as_data
-from assay.bench.subject import Bare, Most, Peer, Progress, Subject, bare, most, prepared
+from assay.bench.subject import (
+    Bare,
+    Most,
+    Peer,
+    Progress,
+    Restored,
+    Subject,
+    bare,
+    most,
+    prepared,
+)
 
 __all__ = [
     "Bare", "Check", "Distribution", "Figure", "Most", "Peer", "Progress", "Remark", "Report",
+    "Restored",
     "Subject", "Unit", "as_data", "bare", "most", "prepared",
 ]  # fmt: skip

@@ -77,6 +77,17 @@ def processes_of(sandbox_ids: Collection[str]) -> dict[str, list[int]]:
     return found
 
 
+def processor_seconds(pids: Collection[int]) -> float:
+    """What these processes have taken of all processors together; those that are gone, nothing."""
+    taken = 0
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            for task in (_PROC / str(pid) / "task").iterdir():
+                with contextlib.suppress(OSError):
+                    taken += int((task / "schedstat").read_text().split()[0])
+    return taken / 1e9
+
+
 def processes_named(names: Collection[str]) -> list[int]:
     """The host's processes with one of these in their arguments or control groups, but for ours."""
     found = []

@@ -116,6 +116,20 @@ def most(driver: object) -> Most | None:
     return None if bound is None else Most(count=bound[0], reason=bound[1])
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Restored:
+    """What is promised of sandboxes that are machines, restored from one that was kept."""
+
+    first_result: float = 0.8
+    """Seconds from the request for one until its first program has ended."""
+    at_once: int = 10
+    seconds: float = 2.0
+    """Until so many at once have answered."""
+    processor: float = 0.4
+    """Seconds of a processor that each of them has taken by then; what others do at the same time
+    on the same processors tells less on it."""
+
+
 class Standing(Protocol):
     """Idle sandboxes of a technology without us."""
 
@@ -163,6 +177,10 @@ class Subject:
     nothing is promised."""
     idle_bytes: float | None = 1.2e6
     """What an idle sandbox is to cost the machine at most, all in all; None: nothing is said."""
+    own_bytes: float | None = 0.4e6
+    """What of that is to be its processes' own, where something is said."""
+    restored: Restored | None = None
+    """What else is promised of one that is a restored machine."""
     prepared: Callable[[], int] | None = None
     """Asks how many sandboxes are prepared, where that is part of what is measured."""
     most: Most | None = None

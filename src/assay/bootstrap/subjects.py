@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Final
 
 from assay.agent.native import program
-from assay.bench import Peer, Subject, bare, most, prepared
+from assay.bench import Peer, Restored, Subject, bare, most, prepared
 from assay.bench.sample_images import essential_system, write_layout
 from assay.bootstrap.catalogue import root_filesystem
 from assay.bootstrap.drivers import OURS, bridged, driver_names, guarded, make_driver
@@ -24,6 +24,7 @@ _SECONDS_TO_CREATE: Final = 180.0
 """One of a hundred that were asked for at once waits for ninety-nine others."""
 _LOCAL: Final = ("crun", "runc")
 """Besides ours: of these it is promised what an idle sandbox costs."""
+_RESTORED: Final = "qemu"
 _MODELS: Final = ("fake",)
 """No technologies."""
 _OTHER_RUNTIMES: Final = ("docker:crun", "docker:runsc", "docker:io.containerd.kata.v2")
@@ -78,6 +79,11 @@ def _small() -> Iterator[RootFilesystem]:
         yield Images(Path(folder, "store")).get(reference).root
 
 
+def _idle_bytes(name: str) -> float | None:
+    promised = {OURS: 0.8e6, _RESTORED: 40e6, **dict.fromkeys(_LOCAL, 1.2e6)}
+    return promised.get(name)
+
+
 @contextlib.asynccontextmanager
 async def open_subject(settings: Settings, name: str, *, stock: int = 0) -> AsyncIterator[Subject]:
     """A driver to measure, guarded and owned as in `assay run`, with the machine's own programs.
@@ -98,7 +104,9 @@ async def open_subject(settings: Settings, name: str, *, stock: int = 0) -> Asyn
             image="" if in_place else _SMALL,
             bare=bare(driver),
             times_alone=3 if ours and stock else None if ours else 2,
-            idle_bytes=0.8e6 if ours else 1.2e6 if name in _LOCAL else None,
+            idle_bytes=_idle_bytes(name),
+            own_bytes=None if name == _RESTORED else 0.4e6,
+            restored=Restored() if name == _RESTORED else None,
             prepared=prepared(driver) if stock else None,
             most=most(driver),
             leads=bool(ours and stock),

@@ -11,13 +11,15 @@ from functools import partial
 from typing import Final, Protocol
 
 from assay.agent.client import Agent
-from assay.agent.session import connect
+from assay.agent.session import Session, connect
 from assay.agent.witness import surely
 from assay.bench import host
-from assay.bench.subject import Peer, Subject
+from assay.bench.subject import ENVIRONMENT, Peer, Subject, require_success
+from assay.domain.command import Command
 from assay.domain.errors import AssayError, DriverError
 from assay.driver.port import RootFilesystem, Sandbox, SandboxSpec
 
+_PROGRAM: Final = ("/usr/bin/true",)
 _NAME: Final = re.compile(r"[0-9a-f]{12,}")
 """What a technology calls a sandbox of its own, among a driver's facts of it."""
 
@@ -35,6 +37,10 @@ class Round:
     """Memory of their processes; of what they share, each has its part."""
     available: float | None
     """What the machine had less, kernel's memory included; None: not weighed."""
+    processor: float | None = None
+    """Of each, until all had answered; None: nobody asks."""
+    result: float | None = None
+    """Until a program had ended in the only one of them; None: nobody asks."""
 
 
 class Entrant(Protocol):
@@ -75,9 +81,15 @@ class DriversCrowds:
             idle = time.perf_counter() - began
             agents = await _all_greeted(self.subject, sandboxes, specs)
             answered = time.perf_counter() - began
-            private = _private_bytes(_processes(sandboxes, but=self.subject.root.digest))
+            processes = _processes(sandboxes, but=self.subject.root.digest)
+            restored = self.subject.restored
+            processor = host.processor_seconds(processes) / count if restored else None
+            private = _private_bytes(processes)
             if scales:
                 await scales.weigh()
+            result = None
+            if restored and count == 1:
+                result = answered + await self._executed(sandboxes[0], agents[0])
             await asyncio.gather(*(agent.aclose() for agent in agents))
         except BaseException:
             await _all_destroyed(self.subject, sandboxes)
@@ -88,7 +100,17 @@ class DriversCrowds:
         return Round(
             idle=idle, answered=answered, gone=gone, private=private / count,
             available=await scales.of_each() if scales else None,
+            processor=processor, result=result,
         )  # fmt: skip
+
+    async def _executed(self, sandbox: Sandbox, agent: Agent) -> float:
+        """Seconds for the first program, which does nothing."""
+        began = time.perf_counter()
+        command = Command(argv=_PROGRAM, environment=ENVIRONMENT)
+        completed = await Session(self.subject.driver, sandbox, agent).run(command)
+        seconds = time.perf_counter() - began
+        require_success(completed, "the first program")
+        return seconds
 
 
 class PeersCrowds:

@@ -25,6 +25,8 @@ from assay.bench.subject import Subject
 IDLE: Final = "all idle"
 ANSWERED: Final = "all answered"
 GONE: Final = "all gone"
+PROCESSOR: Final = "processor time of each"
+RESULT: Final = "first result"
 WEIGHED: Final = "memory of each"
 PROCESSES: Final = "processes of each"
 ALONE: Final = "create to agent ready"
@@ -37,7 +39,6 @@ FEWER: Final = "fewer rounds"
 ANOTHER_IMAGE: Final = "another image"
 _PROMISED_AT_ONCE: Final = 100
 _PROMISED_SECONDS: Final = 0.2
-_MOST_AGENT_BYTES: Final = 0.4e6
 _MOST_PROGRAM_BYTES: Final = 200e3
 
 
@@ -117,28 +118,57 @@ def _crowd(
     yield _seconds(driver, crowds_name(count, IDLE), idle, _in_time(subject, count, idle))
     answered = [each.answered for each in rounds if each.answered is not None]
     if answered:
-        yield _seconds(driver, crowds_name(count, ANSWERED), answered)
+        checks = _restored_in_time(subject, count, answered)
+        yield _seconds(driver, crowds_name(count, ANSWERED), answered, checks)
+    yield from _restored(driver, subject, count, rounds)
     yield _seconds(driver, crowds_name(count, GONE), [each.gone for each in rounds])
     promised = subject.idle_bytes if subject else None
     weighed = [each.available for each in rounds if each.available is not None]
     if weighed:
         yield _bytes(driver, crowds_name(count, WEIGHED), weighed, promised, "in all")
     private = [each.private for each in rounds]
-    most = _MOST_AGENT_BYTES if promised and count == plan.largest else None
+    most = subject.own_bytes if subject and promised and count == plan.largest else None
     yield _bytes(driver, crowds_name(count, PROCESSES), private, most, "of its agent")
 
 
 def _in_time(subject: Subject | None, count: int, idle: Sequence[float]) -> tuple[Check, ...]:
     if subject is None or not subject.prepared or count != _PROMISED_AT_ONCE:
         return ()
-    return (
-        Check(
-            promise=f"≤ {_PROMISED_SECONDS} s",
-            value=Distribution.of(idle).median,
-            limit=_PROMISED_SECONDS,
-            unit=Unit.SECONDS,
-        ),
-    )
+    return (_at_most(_PROMISED_SECONDS, idle),)
+
+
+# --- machines that are restored -------------------------------------------------------------------
+
+
+def _restored_in_time(
+    subject: Subject | None, count: int, answered: Sequence[float]
+) -> tuple[Check, ...]:
+    promised = subject.restored if subject else None
+    if promised is None or count != promised.at_once:
+        return ()
+    return (_at_most(promised.seconds, answered),)
+
+
+def _restored(
+    driver: str, subject: Subject | None, count: int, rounds: Sequence[Round]
+) -> Iterator[Figure]:
+    """What they take of the processors, and how soon one has done something."""
+    promised = subject.restored if subject else None
+    taken = [each.processor for each in rounds if each.processor is not None]
+    if promised and taken:
+        checks = (_at_most(promised.processor, taken),) if count == promised.at_once else ()
+        yield _seconds(driver, crowds_name(count, PROCESSOR), taken, checks)
+    results = [each.result for each in rounds if each.result is not None]
+    if promised and results:
+        checks = (_at_most(promised.first_result, results),)
+        yield _seconds(driver, crowds_name(count, RESULT), results, checks)
+
+
+def _at_most(seconds: float, samples: Sequence[float]) -> Check:
+    return Check(
+        promise=f"≤ {seconds:g} s", value=Distribution.of(samples).median, limit=seconds,
+        unit=Unit.SECONDS,
+    )  # fmt: skip
 
 
 def _bytes(

@@ -106,7 +106,7 @@ class _Table:
         return expected_seconds(self._plan, trials)
 
     async def _try_work(self, entrant: Entrant) -> float:
-        if not isinstance(entrant, DriversCrowds):
+        if not isinstance(entrant, DriversCrowds) or self._plan.cycles == 0:
             return 0.0
         began = time.perf_counter()
         for workload in WORKLOADS:
