@@ -83,12 +83,12 @@ class Qemu:
 
     @property
     def most_at_once(self) -> tuple[int, str] | None:
-        """A machine that is translated takes 3 to 6 % of a processor while it does nothing."""
+        """A machine that is translated takes 2 to 3 % of a processor while it does nothing."""
         if self._native:
             return None
         processors = len(os.sched_getaffinity(0))
         reason = (
-            f"without KVM an idle machine takes 3 to 6 % of a processor, of which there are"
+            f"without KVM an idle machine takes 2 to 3 % of a processor, of which there are"
             f" {processors}"
         )
         return processors * _IDLE_FOR_EACH, reason
