@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -22,7 +23,7 @@
 #include <unistd.h>
 
 enum { PORTS_MOST = 16, CHUNK = 32768, NONCE_SIZE = 16, HEAD = 4, LOOKS_MOST = 500,
-       DEVICES_MOST = 8 };
+       DEVICES_MOST = 8, PATIENCE_MS = 1000 };
 
 struct port {
     int fd, agent;               /* agent: the connection to it, or -1 */
@@ -31,6 +32,7 @@ struct port {
     bool found, nonce_due;       /* a token ends at `scanned`; what comes next is the nonce */
     size_t at, scanned, end;     /* of `in`: what is on its way to the agent */
     size_t out_at, out_end;
+    int64_t left;                /* when the host seemed to have closed, or 0 */
     uint8_t nonce[NONCE_SIZE], in[CHUNK], out[CHUNK];
 };
 
@@ -105,10 +107,18 @@ static void agent_close(struct port *port)
     port->agent = -1;
 }
 
+static int64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
 /* The host has closed: what it did not get is nobody's. */
 static void host_gone(struct port *port)
 {
     agent_close(port);
+    port->left = 0;
     port->matched = port->nonce_have = 0;
     port->found = port->nonce_due = false;
     port->out_at = port->out_end = 0;
@@ -128,6 +138,26 @@ static void agent_open(struct port *port)
         return;
     }
     poll_for(port->agent);
+}
+
+/* That a connection has ended is told apart from its bytes, and late: perhaps it was the one before.
+ * So where somebody seems to be connected, this waits and looks again. */
+static void host_seems_gone(struct port *port)
+{
+    if (port->agent < 0 && port->out_at == port->out_end)
+        host_gone(port);
+    else if (port->left == 0)
+        port->left = now_ms();
+}
+
+static void see_whether_host_left(struct port *port)
+{
+    struct pollfd seen = {.fd = port->fd};
+    if (port->left == 0 || now_ms() - port->left < PATIENCE_MS)
+        return;
+    port->left = 0;
+    if (poll(&seen, 1, 0) > 0 && (seen.revents & POLLHUP))
+        host_gone(port);
 }
 
 /* How far what came may be passed on: up to the end of a token, which ends what was before. */
@@ -186,9 +216,10 @@ static bool move_in(struct port *port)
     if (port->at == port->end) {
         ssize_t got = read(port->fd, port->in, CHUNK);
         if (got == 0)
-            host_gone(port);
+            host_seems_gone(port);
         if (got <= 0)
             return false;
+        port->left = 0;
         port->at = port->scanned = 0;
         port->end = (size_t)got;
     }
@@ -229,7 +260,11 @@ void relay_turn(void)
 {
     struct epoll_event events[PORTS_MOST * 2 + 1];
     struct signalfd_siginfo ended;
-    epoll_wait(poller, events, PORTS_MOST * 2 + 1, -1);
+    int patience = -1;
+    for (int i = 0; i < port_count; i++)
+        if (ports[i].left)
+            patience = PATIENCE_MS;
+    epoll_wait(poller, events, PORTS_MOST * 2 + 1, patience);
     while (read(children, &ended, sizeof ended) > 0)
         ;
     for (bool moved = true; moved;) {
@@ -239,4 +274,6 @@ void relay_turn(void)
             moved |= move_out(&ports[i]);
         }
     }
+    for (int i = 0; i < port_count; i++)
+        see_whether_host_left(&ports[i]);
 }

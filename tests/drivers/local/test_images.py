@@ -20,6 +20,7 @@ from assay.domain.limits import MIB, SandboxLimits
 from assay.domain.outcome import OutcomeKind
 from assay.driver.port import RootFilesystem, SandboxSpec
 from assay.drivers.linux.driver import LocalDriver
+from assay.drivers.linux.folder import SandboxFolder
 from assay.drivers.linux.kernel import detach, mount, open_folder_in, user_namespace
 from assay.drivers.linux.working_folder import find
 
@@ -401,7 +402,7 @@ async def test_a_sandbox_says_on_disk_of_which_image_it_is(
     lean: LocalDriver, spec: SandboxSpec, image: Image
 ) -> None:
     async with open_session(lean, replace(spec, root=image(digest="sha256:ab"))) as session:
-        assert (Path(session.sandbox.facts["folder"]) / "image").read_text() == "sha256:ab"
+        assert SandboxFolder(Path(session.sandbox.facts["folder"])).image() == "sha256:ab"
 
 
 async def test_namespaces_of_users_are_made_in_many_threads_and_leave_nothing() -> None:
