@@ -19,7 +19,7 @@ from assay.driver.guard import Event, Guard
 from assay.driver.port import Driver
 
 if TYPE_CHECKING:
-    from assay.drivers.engine import Kind
+    from assay.drivers.engine import Endpoint, Kind, Product
 
 OURS: Final = "lean"
 """Needs no program but those that come with Assay."""
@@ -67,23 +67,33 @@ def _lxc(settings: Settings, name: str, stock: int) -> Driver:
 
 
 def _engine(settings: Settings, name: str, stock: int) -> Driver:
-    from assay.drivers import engine as engines
+    from assay.drivers.engine import EngineDriver, is_gvisor, is_kata
 
     engine, _, runtime = name.partition(_OF)
-    product = {each.name: each for each in (engines.DOCKER, engines.PODMAN)}[engine]
-    address = settings.runtimes.get(engine, "") or product.usual
-    place = engines.endpoint(address, product.usual, settings.state / engine)
-    if place.is_here and not (engines.is_gvisor(runtime) or engines.is_kata(runtime)):
-        return engines.EngineDriver(
-            product=product,
-            runtime=runtime,
-            endpoint=address,
-            state=settings.state,
-            agent=program("agent"),
-            lean=lean_program(settings),
-        )
-    return engines.DistantDriver(
-        engine=engines.Engine(product, place),
+    product, address, place = _where(settings, engine)
+    if not place.is_here or is_gvisor(runtime) or is_kata(runtime):
+        return _distant(settings, engine, runtime)
+    return EngineDriver(
+        product=product,
+        runtime=runtime,
+        endpoint=address,
+        state=settings.state,
+        agent=program("agent"),
+        lean=lean_program(settings),
+    )
+
+
+def bridged(settings: Settings, engine: str) -> Driver:
+    """The driver of an engine of this machine as if that were elsewhere, to measure the bridge."""
+    return _distant(settings, engine, "")
+
+
+def _distant(settings: Settings, engine: str, runtime: str) -> Driver:
+    from assay.drivers.engine import DistantDriver, Engine
+
+    product, _, place = _where(settings, engine)
+    return DistantDriver(
+        engine=Engine(product, place),
         runtime=runtime,
         kind=_kind_of(runtime),
         state=settings.state,
@@ -91,20 +101,13 @@ def _engine(settings: Settings, name: str, stock: int) -> Driver:
     )
 
 
-def bridged(settings: Settings, engine: str) -> Driver:
-    """The driver of an engine of this machine as if that were elsewhere, to measure the bridge."""
-    from assay.drivers import engine as engines
+def _where(settings: Settings, engine: str) -> tuple[Product, str, Endpoint]:
+    """Which engine it is, its address, and what that means."""
+    from assay.drivers.engine import DOCKER, PODMAN, endpoint
 
-    product = {each.name: each for each in (engines.DOCKER, engines.PODMAN)}[engine]
+    product = {each.name: each for each in (DOCKER, PODMAN)}[engine]
     address = settings.runtimes.get(engine, "") or product.usual
-    place = engines.endpoint(address, product.usual, settings.state / engine)
-    return engines.DistantDriver(
-        engine=engines.Engine(product, place),
-        runtime="",
-        kind=engines.SHARED,
-        state=settings.state,
-        agents=lambda machine: program("agent", machine=machine),
-    )
+    return product, address, endpoint(address, product.usual, settings.state / engine)
 
 
 def _kind_of(runtime: str) -> Kind:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import re
 import shutil
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -110,6 +108,8 @@ def _firecracker(settings: Settings, name: str) -> Iterator[Problem]:
 
 
 def _kata(settings: Settings, name: str) -> Iterator[Problem]:
+    from assay.drivers.microvm import no_virtualization
+
     if not _found(_KATA):
         yield Problem(
             summary=f"the program {_KATA} is not on this machine",
@@ -117,16 +117,7 @@ def _kata(settings: Settings, name: str) -> Iterator[Problem]:
             " https://github.com/kata-containers/kata-containers/releases in /, and name"
             f" /opt/kata/bin/{_KATA} in the runtimes of a container engine",
         )
-    if not _has_virtualization():
-        yield Problem(
-            summary="it needs /dev/kvm, and the processor's own virtualization (vmx or svm): a"
-            " machine that has them",
-        )
-
-
-def _has_virtualization() -> bool:
-    flags = Path("/proc/cpuinfo").read_text()
-    return os.access("/dev/kvm", os.R_OK) and bool(re.search(r"\b(vmx|svm|Features)\b", flags))
+    yield from no_virtualization()
 
 
 def _found(program: str) -> bool:

@@ -186,9 +186,7 @@ async def test_the_end_waits_for_a_client_that_is_not_there(server: Server) -> N
     runner = await server.runners.create("bash")
     attachment = await begin(runner, "say", "x")
     await attachment.detach()
-    async with asyncio.timeout(5):
-        while [listed.state for listed in runner.executions()] != [State.ENDED]:
-            await asyncio.sleep(0.01)
+    await until(lambda: [listed.state for listed in runner.executions()] == [State.ENDED])
     again = await runner.follow(attachment.execution_id, offset=0)
     taken = await take(again)
     assert (taken.stdout, taken.code) == (b"x\n", 0)

@@ -40,7 +40,7 @@ class BridgeStream:
 
     async def read(self, most: int) -> bytes:
         """Return 1 to `most` bytes, or b"" at the end."""
-        with _lost(self._words):
+        with self._lost():
             while self._left == 0:
                 if not await self._next_piece():
                     return b""
@@ -82,9 +82,17 @@ class BridgeStream:
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         """Hand over all of `data`."""
-        with _lost(self._words):
+        with self._lost():
             self._writer.write(data)
             await self._writer.drain()
+
+    @contextlib.contextmanager
+    def _lost(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, asyncio.IncompleteReadError) as error:
+            detail = f"{error}\n{self.words}".strip()
+            raise ConnectionLost("the connection to the engine broke", detail=detail) from error
 
     async def aclose(self) -> None:
         """Close both directions. What was handed over still arrives, if the engine takes it."""
@@ -99,15 +107,6 @@ class BridgeStream:
             self._writer.transport.abort()
         except OSError:
             pass
-
-
-@contextlib.contextmanager
-def _lost(words: bytes) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, asyncio.IncompleteReadError) as error:
-        detail = f"{error}\n{words.decode(errors='replace')}".strip()
-        raise ConnectionLost("the connection to the engine broke", detail=detail) from error
 
 
 async def start_program(engine: Engine, container: str, command: Sequence[str]) -> BridgeStream:

@@ -25,7 +25,6 @@ STATE: Final = "assay.state"
 """The label that says whose a container is: a hash of the driver's folder."""
 OPENS_ALL: Final = "DAC_OVERRIDE"
 """Its root opens, in its sandbox's folders, the user namespace in which it is to have others."""
-LOG: Final = {"Type": "json-file", "Config": {"max-size": "64k", "max-file": "1"}}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,44 +43,57 @@ class Plan:
 
 def configuration(plan: Plan) -> dict[str, Any]:
     """The body of a request to create it."""
+    return body(plan.image, COMMAND, plan.labels, _confinement(plan))
+
+
+def body(
+    image: str, command: Sequence[str], labels: Mapping[str, str], confinement: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What all of ours have in common, whoever furnishes them."""
     return {
-        "Image": plan.image,
+        "Image": image,
         "Hostname": HOST_NAME,
         "User": "0:0",
         "WorkingDir": "/",
-        "Entrypoint": list(COMMAND[:1]),
-        "Cmd": list(COMMAND[1:]),
+        "Entrypoint": list(command[:1]),
+        "Cmd": list(command[1:]),
         "Env": list(AGENT_ENVIRONMENT),
-        "Labels": dict(plan.labels),
+        "Labels": dict(labels),
         # An engine that is stopped need not wait for the agent, which hears nothing else.
         "StopSignal": "SIGKILL",
         "NetworkDisabled": True,
-        "HostConfig": _confinement(plan),
+        "HostConfig": {**_ALONE, **confinement},
     }
 
 
+_ALONE: Final = {
+    "CgroupnsMode": "private",
+    "IpcMode": "private",
+    "UsernsMode": "host",
+    "NetworkMode": "none",
+    "ReadonlyRootfs": True,
+    "CapDrop": ["ALL"],
+    "OomScoreAdj": OOM_SCORE,
+    "LogConfig": {"Type": "json-file", "Config": {"max-size": "64k", "max-file": "1"}},
+    "RestartPolicy": {"Name": "no"},
+}
+
+
 def _confinement(plan: Plan) -> dict[str, Any]:
+    """It enters a user namespace of its own, which no engine can give it; and loads the filter of
+    system calls after that.
+    """
     return {
         **({"Runtime": plan.runtime} if plan.runtime else {}),
         **({"CgroupParent": plan.parent} if plan.parent else {}),
-        "CgroupnsMode": "private",
-        "IpcMode": "private",
-        # It enters one of its own, which no engine can give it; and loads the filter after that.
-        "UsernsMode": "host",
-        "NetworkMode": "none",
-        "ReadonlyRootfs": True,
-        "CapDrop": ["ALL"],
         "CapAdd": [OPENS_ALL],
         "SecurityOpt": ["no-new-privileges", "seccomp=unconfined"],
         "Sysctls": network_settings(),
         "Memory": AGENT_MEMORY,
         "MemorySwap": AGENT_MEMORY,
         "PidsLimit": AGENT_PROCESSES,
-        "OomScoreAdj": OOM_SCORE,
         "Devices": list(map(_device, plan.devices)),
         "Ulimits": [_ulimit(name, most) for name, most in _ulimits().items()],
-        "LogConfig": LOG,
-        "RestartPolicy": {"Name": "no"},
     }
 
 

@@ -14,17 +14,14 @@ from typing import Any, Final, TypedDict
 
 from assay.domain.limits import SandboxLimits
 from assay.driver.port import SandboxSpec
-from assay.drivers.engine.container import LOG
+from assay.drivers.engine.container import body
 from assay.drivers.engine.kind import Kind
 from assay.drivers.linux.confinement import (
-    AGENT_ENVIRONMENT,
     AGENT_FOLDER,
     CAPABILITIES,
     CONTROL,
-    HOST_NAME,
     MASKED,
     NETWORK,
-    OOM_SCORE,
     READ_ONLY,
     SECRET,
 )
@@ -142,20 +139,8 @@ def give(kind: Kind) -> tuple[str, ...]:
 
 def whole(plan: Whole) -> dict[str, Any]:
     """The body of a request to create it."""
-    command = _command(plan)
-    return {
-        "Image": plan.image,
-        "Hostname": HOST_NAME,
-        "User": "0:0",
-        "WorkingDir": "/",
-        "Entrypoint": command[:1],
-        "Cmd": command[1:],
-        "Env": list(AGENT_ENVIRONMENT),
-        "Labels": dict(plan.labels),
-        "StopSignal": "SIGKILL",
-        "NetworkDisabled": True,
-        "HostConfig": _confinement(plan, plan.kind.room(plan.spec.limits)),
-    }
+    confinement = _confinement(plan, plan.kind.room(plan.spec.limits))
+    return body(plan.image, _command(plan), plan.labels, confinement)
 
 
 def _command(plan: Whole) -> list[str]:
@@ -173,12 +158,6 @@ def _confinement(plan: Whole, room: SandboxLimits) -> dict[str, Any]:
     masked = list(_MASKED) if plan.kind.masks else []
     return {
         **({"Runtime": plan.runtime} if plan.runtime else {}),
-        "CgroupnsMode": "private",
-        "IpcMode": "private",
-        "UsernsMode": "host",
-        "NetworkMode": "none",
-        "ReadonlyRootfs": True,
-        "CapDrop": ["ALL"],
         "CapAdd": list(CAPABILITIES),
         "SecurityOpt": _security(plan, masked),
         "MaskedPaths": masked,
@@ -188,9 +167,6 @@ def _confinement(plan: Whole, room: SandboxLimits) -> dict[str, Any]:
         "MemorySwap": room.memory_bytes,
         "PidsLimit": room.processes,
         "NanoCpus": round(plan.spec.limits.cpus * 1e9),
-        "OomScoreAdj": OOM_SCORE,
-        "LogConfig": LOG,
-        "RestartPolicy": {"Name": "no"},
         "Mounts": [_mount(place, plan.labels) for place in plan.places],
     }
 

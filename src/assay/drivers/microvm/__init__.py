@@ -12,7 +12,7 @@ other files are what these are made of, beside what drivers share (`linux`):
 """
 
 from assay.drivers.microvm.driver import MicroVmDriver
-from assay.drivers.microvm.firecracker import Firecracker
+from assay.drivers.microvm.firecracker import Firecracker, no_virtualization
 from assay.drivers.microvm.qemu import Qemu
 
-__all__ = ["Firecracker", "MicroVmDriver", "Qemu"]
+__all__ = ["Firecracker", "MicroVmDriver", "Qemu", "no_virtualization"]

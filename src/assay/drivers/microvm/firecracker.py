@@ -94,6 +94,18 @@ def to_restore() -> Iterator[Request]:
     yield Request(method="PUT", path="/snapshot/load", body=body)
 
 
+def no_virtualization() -> Iterator[Problem]:
+    """What keeps monitors that know nothing else from the processor's own virtualization."""
+    if not Path("/dev/kvm").exists():
+        yield Problem(summary="it needs /dev/kvm", remedy="modprobe kvm")
+    elif not re.search(r"\b(vmx|svm|Features)\b", Path("/proc/cpuinfo").read_text()):
+        summary = (
+            "it needs the processor's own virtualization (vmx or svm): a /dev/kvm without that"
+            " (PVM) runs no ordinary kernel"
+        )
+        yield Problem(summary=summary, remedy="use the driver qemu")
+
+
 class Firecracker:
     """The programs `firecracker` and `jailer`, on PATH or at a path, the jailer beside it."""
 
@@ -133,15 +145,7 @@ class Firecracker:
             self.find()
         except RuntimeMissing as error:
             problems.append(Problem(summary=error.message, remedy=_REMEDY))
-        if not Path("/dev/kvm").exists():
-            problems.append(Problem(summary="it needs /dev/kvm", remedy="modprobe kvm"))
-        elif not re.search(r"\b(vmx|svm|Features)\b", Path("/proc/cpuinfo").read_text()):
-            summary = (
-                "it needs the processor's own virtualization (vmx or svm): a /dev/kvm without that"
-                " (PVM) runs no ordinary kernel"
-            )
-            problems.append(Problem(summary=summary, remedy="use the driver qemu"))
-        return problems
+        return [*problems, *no_virtualization()]
 
     @property
     def identity(self) -> str:
