@@ -48,6 +48,12 @@ def test_a_service_in_the_units_own_group_leaves_that_to_its_successor(tmp_path:
     assert not (unit / "server").exists()
 
 
+def test_where_the_top_only_looks_like_one_a_service_has_nowhere_else(tmp_path: Path) -> None:
+    delegated(group(tmp_path) / "assay.service")
+
+    assert make_room(tmp_path, "/assay.service", "assay") == "assay.service/assay"
+
+
 def test_what_is_never_started_again_is_moved_within_its_unit(tmp_path: Path) -> None:
     unit = delegated(tmp_path / "system.slice/run-1.scope")
 

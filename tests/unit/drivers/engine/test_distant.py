@@ -205,3 +205,12 @@ async def test_an_engine_that_breaks_off_or_exaggerates_loses_the_connection(sai
     with pytest.raises(ConnectionLost):
         await all_of(stream)
     await stream.aclose()
+
+
+async def test_what_a_program_said_last_is_told_when_the_connection_breaks() -> None:
+    stream, theirs = await streamed(piece(2, b"nobody listens\n"), b"\1\0")
+    theirs.close()
+    with pytest.raises(ConnectionLost) as broken:
+        await stream.read(9)
+    assert "nobody listens" in broken.value.detail
+    await stream.aclose()
