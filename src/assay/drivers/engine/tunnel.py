@@ -140,8 +140,9 @@ class SshTunnel(Endpoint):
     def _failed(self, why: str = "") -> DriverUnavailable:
         said = self.said()
         remedy = next((each for words, each in _REMEDIES if words in said), _OTHERWISE)
+        way = " ".join((*self._configuration, *self._port, self._machine))
         return DriverUnavailable(
-            f"{self._machine} can't be reached by ssh: {remedy.format(machine=self._machine)}",
+            f"{self._machine} can't be reached by ssh: {remedy.format(machine=way)}",
             detail=said or why,
         )
 
