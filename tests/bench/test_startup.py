@@ -28,8 +28,8 @@ from assay.bench.startup.plan import Trial, expected_seconds, in_words
 from assay.bench.startup.tables import markdown, sentences, tables
 from assay.bench.subject import Restored, explained
 from assay.bench.technologies import Conditions, Technology, document, lacking
+from assay.bootstrap import every_technology
 from assay.bootstrap.catalogue import root_filesystem
-from assay.bootstrap.subjects import measured_names
 from assay.config import read_settings
 from assay.domain.errors import DriverError, RuntimeFailed, RuntimeMissing
 from assay.driver.port import (
@@ -232,7 +232,7 @@ def test_what_mends_a_problem_is_said_once() -> None:
 def test_the_page_of_the_repository_knows_every_driver() -> None:
     page = Path(__file__).parents[2] / "docs/technologies.md"
     text = page.read_text()
-    assert [name for name in measured_names() if f"### {name}\n" not in text] == []
+    assert [name for name in every_technology() if f"### {name}\n" not in text] == []
     assert page.with_suffix(".svg").read_text().startswith("<svg")
 
 

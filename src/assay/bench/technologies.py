@@ -62,6 +62,7 @@ _LACKS: Final[Mapping[str, str]] = MappingProxyType({
     "oom_spares_sandbox": "a program that is out of memory can end its whole sandbox",
     "bombs_spare_sandbox": "programs that multiply can end their sandbox",
     "private_processes": "learners see privileged programs in `/proc`",
+    "private_stream": "a privileged program that kills everything cuts its own connection",
     "terminal_keys": "Ctrl-C and the like may do nothing in a terminal",
     "socket_files": "looking at a socket's file can end its sandbox",
     "interpreters": "no Python can wait for the next program",

@@ -126,7 +126,9 @@ def _gvisor_by_engine() -> Kind:
 
     assert RUNSC.own_kernel is not None
     return Kind(
-        capabilities=replace(RUNSC.able(), images_in_place=False, oom_facts=False),
+        capabilities=replace(
+            RUNSC.able(), images_in_place=False, oom_facts=False, private_stream=False
+        ),
         room=RUNSC.own_kernel.room,
         filter=profile_of_own_kernel,
         socket=NAMED_SOCKET,
@@ -166,7 +168,10 @@ _FACTORIES: Final[Mapping[str, Callable[[Settings, str, int], Driver]]] = {
     "firecracker": _machines,
     "fake": _fake,
 }
+_MODELS: Final = ("fake",)
+"""No technologies."""
 _ENGINES: Final = ("docker", "podman")
+_OTHER_RUNTIMES: Final = ("docker:crun", "docker:runsc", "docker:io.containerd.kata.v2")
 _OF: Final = ":"
 """Between an engine's name and that of one of its runtimes."""
 _RUNTIME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -175,6 +180,11 @@ _RUNTIME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 def driver_names() -> tuple[str, ...]:
     """Every name that `--driver` takes; an engine's may be followed by one of its runtimes."""
     return tuple(_FACTORIES)
+
+
+def every_technology() -> tuple[str, ...]:
+    """Every driver of a technology, engines with each runtime that makes a difference."""
+    return (*(name for name in _FACTORIES if name not in _MODELS), *_OTHER_RUNTIMES)
 
 
 def is_driver(name: str) -> bool:

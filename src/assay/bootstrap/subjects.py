@@ -14,7 +14,7 @@ from assay.agent.native import program
 from assay.bench import Peer, Restored, Subject, bare, most, prepared
 from assay.bench.sample_images import essential_system, write_layout
 from assay.bootstrap.catalogue import root_filesystem
-from assay.bootstrap.drivers import OURS, bridged, driver_names, guarded, make_driver
+from assay.bootstrap.drivers import OURS, bridged, guarded, make_driver
 from assay.config import Settings
 from assay.domain.errors import Unavailable
 from assay.driver.port import Capabilities, Health, RootFilesystem
@@ -25,9 +25,6 @@ _SECONDS_TO_CREATE: Final = 180.0
 _LOCAL: Final = ("crun", "runc")
 """Besides ours: of these it is promised what an idle sandbox costs."""
 _RESTORED: Final = "qemu"
-_MODELS: Final = ("fake",)
-"""No technologies."""
-_OTHER_RUNTIMES: Final = ("docker:crun", "docker:runsc", "docker:io.containerd.kata.v2")
 _SMALL: Final = (
     "its sandboxes are of this machine's Debian packages that Python needs, and those that every"
     " system has: all of /usr would be copied into a disk first"
@@ -42,12 +39,6 @@ class Probed:
     name: str
     capabilities: Capabilities
     health: Health
-
-
-def measured_names() -> tuple[str, ...]:
-    """Every driver of a technology, engines with each runtime that makes a difference."""
-    names = [name for name in driver_names() if name not in _MODELS]
-    return (*names, *(each for each in _OTHER_RUNTIMES if each.partition(":")[0] in names))
 
 
 async def probe_driver(settings: Settings, name: str) -> Probed:

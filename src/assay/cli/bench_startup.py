@@ -19,10 +19,9 @@ from assay.bench import Progress, Remark, Report, Subject
 from assay.bench.startup import FULL, QUICK, Plan, measure
 from assay.bench.startup.findings import FAILED, LEFT_OUT
 from assay.bench.subject import explained
-from assay.bootstrap import OURS, choose_driver
+from assay.bootstrap import OURS, choose_driver, every_technology
 from assay.bootstrap.subjects import (
     Probed,
-    measured_names,
     open_subject,
     peers,
     probe_driver,
@@ -145,9 +144,9 @@ def _rounds(text: str) -> tuple[int, int]:
 async def _measured(settings: Settings, wanted: _Wanted) -> tuple[Report, list[Probed]]:
     with Interrupts().watched():
         names = tuple(dict.fromkeys(wanted.drivers)) or (
-            measured_names() if wanted.every else (await choose_driver(settings),)
+            every_technology() if wanted.every else (await choose_driver(settings),)
         )
-        asked = tuple(dict.fromkeys((*names, *measured_names())))
+        asked = tuple(dict.fromkeys((*names, *every_technology())))
         probed = [
             await probe_driver(settings, name)
             for name in (asked if "document" in wanted.targets else names)

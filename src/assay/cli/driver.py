@@ -13,7 +13,14 @@ from typing import Any
 
 import click
 
-from assay.bootstrap import PREFERRED, driver_names, make_driver, open_driver, prepare_process
+from assay.bootstrap import (
+    PREFERRED,
+    driver_names,
+    every_technology,
+    make_driver,
+    open_driver,
+    prepare_process,
+)
 from assay.cli.context import Flags
 from assay.cli.exit_status import Status
 from assay.cli.interrupts import run_watched
@@ -82,7 +89,9 @@ def _as_data(name: str, health: Health) -> dict[str, Any]:
 
 
 async def _probe_all(settings: Settings) -> dict[str, Health]:
-    return {name: await _probe(settings, name) for name in driver_names()}
+    names = tuple(dict.fromkeys((*every_technology(), *driver_names())))
+    probes = await asyncio.gather(*(_probe(settings, name) for name in names))
+    return dict(zip(names, probes, strict=True))
 
 
 async def _probe(settings: Settings, name: str) -> Health:
@@ -144,7 +153,7 @@ def _cases(only: str | None, patterns: Sequence[str]) -> list[Case]:
 async def _check_all(
     settings: Settings, name: str | None, cases: list[Case], *, quiet: bool
 ) -> list[Report]:
-    names = [name] if name else list(PREFERRED)
+    names = (name,) if name else every_technology()
     reports = []
     for each in names:
         health = await _probe(settings, each)

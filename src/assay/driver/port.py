@@ -147,6 +147,9 @@ class Capabilities:
     private_processes: bool = True
     """Learners see nothing of privileged programs and of the agent. Otherwise they can read in
     /proc their numbers, arguments, environments and addresses: no secrets may be there."""
+    private_stream: bool = True
+    """No process that carries the byte stream is within reach of programs. Otherwise a privileged
+    one that kills all processes ends the connection; the agent remains, to be connected to."""
     terminal_keys: bool = True
     """Ctrl-C, Ctrl-D and their like do in a terminal what they do everywhere."""
     socket_files: bool = True

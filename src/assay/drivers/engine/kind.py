@@ -57,6 +57,7 @@ _DISTANT: Final = Capabilities(
     oom_spares_sandbox=False,
     bombs_spare_sandbox=False,
     private_processes=False,
+    private_stream=False,
     images_in_place=False,
 )
 SHARED: Final = Kind(capabilities=_DISTANT, room=_shared_room)

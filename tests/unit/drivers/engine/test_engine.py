@@ -29,8 +29,10 @@ from assay.drivers.engine.seed import seed
 
 
 @contextlib.contextmanager
-def answering(folder: Path, answer: bytes | None) -> Iterator[Engine]:
-    """Something that says the same whatever it is asked; None: nothing, and it goes on holding."""
+def answering(folder: Path, *answers: bytes | None) -> Iterator[Engine]:
+    """Something that says this, one after the other, whatever it is asked; None: nothing, and it
+    goes on holding.
+    """
     path = folder / "socket"
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
@@ -38,14 +40,15 @@ def answering(folder: Path, answer: bytes | None) -> Iterator[Engine]:
     over = threading.Event()
 
     def serve() -> None:
-        connection, _ = listener.accept()
-        with connection:
-            connection.recv(65536)
-            if answer is None:
-                over.wait()
-            else:
-                with contextlib.suppress(OSError):
-                    connection.sendall(answer)
+        with contextlib.suppress(OSError):
+            for answer in answers:
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(65536)
+                    if answer is None:
+                        over.wait()
+                    else:
+                        connection.sendall(answer)
 
     thread = threading.Thread(target=serve)
     thread.start()
@@ -53,6 +56,7 @@ def answering(folder: Path, answer: bytes | None) -> Iterator[Engine]:
         yield Engine(DOCKER, path, seconds=0.3)
     finally:
         over.set()
+        listener.shutdown(socket.SHUT_RDWR)  # nobody asks any more
         thread.join()
         listener.close()
 
@@ -92,6 +96,15 @@ def test_every_broken_answer_is_one_of_our_errors(
 ) -> None:
     with answering(tmp_path, answer) as engine, pytest.raises(error):
         engine.version()
+
+
+def test_a_container_that_somebody_else_is_removing_is_asked_for_again(tmp_path: Path) -> None:
+    busy = said(409, b'{"message": "removal is already in progress"}')
+    with answering(tmp_path, busy, busy, said(204, b"")) as engine:
+        engine.remove("assay")
+    (tmp_path / "socket").unlink()
+    with answering(tmp_path, busy, said(404, b'{"message": "no such container"}')) as engine:
+        engine.remove("assay")
 
 
 @pytest.mark.parametrize("body", [b"null", b"3", b"[]", b'"a"', b"not data", b""])
