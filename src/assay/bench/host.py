@@ -18,6 +18,10 @@ _CGROUPS: Final = Path("/sys/fs/cgroup")
 _STILL_BYTES: Final = 1024 * 1024
 _SECONDS_TO_SETTLE: Final = 3.0
 _SECONDS_BETWEEN_LOOKS: Final = 0.3
+_TICK: Final = 1 / os.sysconf("SC_CLK_TCK")
+_REST: Final = 0.1
+"""Of all processors' time: with less than that in use, a machine is at rest."""
+_SECONDS_OF_REST: Final = 0.1
 
 
 def available_bytes() -> int:
@@ -37,6 +41,25 @@ async def settled_available_bytes() -> int:
         if abs(available - before) < _STILL_BYTES:
             break
     return available
+
+
+def machine_seconds() -> float:
+    """Processor time of the whole machine so far: all that was not idle."""
+    ticks = [int(word) for word in (_PROC / "stat").read_text().splitlines()[0].split()[1:9]]
+    return (sum(ticks) - ticks[3] - ticks[4]) * _TICK
+
+
+async def rest(most_seconds: float) -> None:
+    """Wait until the machine is at rest: the kernel still clears away what has ended.
+
+    On one that never rests: for so long.
+    """
+    enough = _REST * _SECONDS_OF_REST * len(os.sched_getaffinity(0))
+    for _ in range(round(most_seconds / _SECONDS_OF_REST)):
+        before = machine_seconds()
+        await asyncio.sleep(_SECONDS_OF_REST)
+        if machine_seconds() - before <= enough:
+            break
 
 
 def own_bytes() -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from assay.bench.host import available_bytes, processes_of, proportional_bytes
+from assay.bench.host import available_bytes, machine_seconds, processes_of, proportional_bytes
 
 _PROC: Final = Path("/proc")
 _TICK: Final = 1 / os.sysconf("SC_CLK_TCK")
@@ -49,12 +49,6 @@ def resident_bytes(pid: int) -> int:
             if line.startswith("RssAnon:"):
                 return int(line.split()[1]) * 1024
     return 0
-
-
-def machine_seconds() -> float:
-    """Processor time of the whole machine so far: all that was not idle."""
-    ticks = [int(word) for word in (_PROC / "stat").read_text().splitlines()[0].split()[1:9]]
-    return (sum(ticks) - ticks[3] - ticks[4]) * _TICK
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,7 +16,8 @@ from typing import Any, Final
 
 import msgspec
 
-from assay.bench.load.accounts import group_of_sandboxes, group_seconds, machine_seconds
+from assay.bench.host import machine_seconds
+from assay.bench.load.accounts import group_of_sandboxes, group_seconds
 from assay.bench.load.connection import Address, Http
 from assay.bench.load.control import LoadFailed
 from assay.bench.load.journey import Channel, Execution, Failed, ran_well

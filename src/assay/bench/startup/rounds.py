@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+from assay.bench import host
 from assay.bench.figures import Remark, Report
 from assay.bench.startup.crowds import DriversCrowds, Entrant, PeersCrowds
 from assay.bench.startup.cycles import live
@@ -30,6 +31,8 @@ _BARE: Final = ("/usr/bin/true",)
 _SECONDS_FOR_A_ROUND: Final = 240.0
 _WEIGHED_LEAST: Final = 10
 """What fewer take of the machine's memory is lost in its noise."""
+_SECONDS_TO_REST: Final = 5.0
+_SECONDS_TO_REST_FOR_ONE: Final = 0.3
 _FAILURES_MOST: Final = 2
 """Of one in one row of the table; then it is left out of the rest of that row."""
 
@@ -201,9 +204,10 @@ class _Table:
         self.found.cycles.setdefault((subject.name, workload.name), []).append(phases)
 
     async def _settled(self, count: int) -> None:
-        """Nothing is prepared while something else is measured."""
+        """Nothing is prepared while something else is measured, nor is another's mess removed."""
         for subject in self._subjects:
             await subject.settle(count)
+        await host.rest(_SECONDS_TO_REST if count >= _WEIGHED_LEAST else _SECONDS_TO_REST_FOR_ONE)
 
     @contextlib.contextmanager
     def _noting(self, driver: str, what: str) -> Iterator[list[str]]:
