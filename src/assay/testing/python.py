@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +28,10 @@ VARIABLES: Final[Mapping[str, str]] = {
     "PYTHONDONTWRITEBYTECODE": "1",
 }
 _WAIT_SECONDS: Final = 20.0
+_FOLDERS: Final = ("/usr", "/bin", "/lib", "/lib64")
+_SAYS_WHERE: Final = "import sysconfig; print(sysconfig.get_path('stdlib'))"
+_LIBRARY: Final = re.compile(r"(/\S+) \(0x")
+"""A line of ldd's: where the loader has found one."""
 
 
 def interpreter(*packages: str, **options: Any) -> Interpreter:
@@ -40,9 +47,24 @@ async def python_session(bench: Workbench, **limits: Any) -> Session:
     if not Path(PYTHON).exists():
         raise NotTestable(f"there is no {PYTHON} on this machine (apt-get install python3)")
     spec = bench.spec(**{"memory_bytes": 128 * MIB, **limits})
-    folders = [Path(name) for name in ("/usr", "/bin", "/lib", "/lib64") if Path(name).is_dir()]
-    mounts = tuple(Mount(source=folder.resolve(), target=str(folder)) for folder in folders)
+    in_place = bench.capabilities.images_in_place
+    names = _FOLDERS if in_place else await asyncio.to_thread(_only_python)
+    mounts = tuple(
+        Mount(source=Path(name).resolve(), target=name) for name in names if Path(name).exists()
+    )
     return await bench.session_of(replace(spec, root=replace(spec.root, mounts=mounts)))
+
+
+@cache
+def _only_python() -> tuple[str, ...]:
+    """Those files of the machine that its Python needs, for who copies them: /usr is gigabytes."""
+    library = _said(PYTHON, "-c", _SAYS_WHERE).strip()
+    programs = [PYTHON, *map(str, Path(library, "lib-dynload").glob("*.so"))]
+    return (PYTHON, library, *sorted({*_LIBRARY.findall(_said("ldd", *programs))}))
+
+
+def _said(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
 
 
 async def let_wait(bench: Workbench, session: Session) -> None:

@@ -85,7 +85,9 @@ class Engine:
         connection = _Connection(self.endpoint, self.seconds)
         try:
             headers = {"Content-Type": kind, "Connection": "close"}
-            connection.request(method, target, content, headers)
+            # Who refuses a long body answers before its end, and reads no more of it.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.request(method, target, content, headers)
             response = connection.getresponse()
             answer = response.read(_MOST_BYTES + 1)
         finally:

@@ -98,6 +98,13 @@ def test_every_broken_answer_is_one_of_our_errors(
         engine.version()
 
 
+def test_an_answer_that_comes_before_the_end_of_what_is_sent_is_read(tmp_path: Path) -> None:
+    full = said(500, b'{"message":"write /layer.tar: no space left on device"}')
+    endless = (b"x" * 65536 for _ in range(1000))
+    with answering(tmp_path, full) as engine, pytest.raises(DiskFull):
+        engine.import_image("assay", endless)
+
+
 def test_a_container_that_somebody_else_is_removing_is_asked_for_again(tmp_path: Path) -> None:
     busy = said(409, b'{"message": "removal is already in progress"}')
     with answering(tmp_path, busy, busy, said(204, b"")) as engine:
