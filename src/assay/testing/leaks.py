@@ -25,6 +25,8 @@ from assay.driver.port import Driver, Sandbox
 
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 _PROC: Final = Path("/proc")
+_AGENTS: Final = (0, 65533)
+"""Whose the agent is, and bridges to it."""
 _NAMESPACES: Final = ("pid", "net", "mnt")
 
 
@@ -145,7 +147,7 @@ async def programs_in(session: Session) -> int:
     while True:
         with contextlib.suppress(FileError):  # some of them end meanwhile
             found = await list_files(session.agent, "/proc", privileged=True)
-            return sum(one.name.isdigit() and one.uid != 0 for one in found)
+            return sum(one.name.isdigit() and one.uid not in _AGENTS for one in found)
 
 
 def resident_bytes() -> int:

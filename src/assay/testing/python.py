@@ -21,6 +21,7 @@ from assay.testing.case import Failure, NotTestable
 from assay.testing.workbench import QUICK, Workbench
 
 PYTHON: Final = "/usr/bin/python3"
+BASH: Final = "/bin/bash"
 VARIABLES: Final[Mapping[str, str]] = {
     "PATH": "/usr/bin:/bin",
     "HOME": WORKSPACE,
@@ -48,7 +49,7 @@ async def python_session(bench: Workbench, **limits: Any) -> Session:
         raise NotTestable(f"there is no {PYTHON} on this machine (apt-get install python3)")
     spec = bench.spec(**{"memory_bytes": 128 * MIB, **limits})
     in_place = bench.capabilities.images_in_place
-    names = _FOLDERS if in_place else await asyncio.to_thread(_only_python)
+    names = _FOLDERS if in_place else await asyncio.to_thread(_few_files)
     mounts = tuple(
         Mount(source=Path(name).resolve(), target=name) for name in names if Path(name).exists()
     )
@@ -56,11 +57,11 @@ async def python_session(bench: Workbench, **limits: Any) -> Session:
 
 
 @cache
-def _only_python() -> tuple[str, ...]:
-    """Those files of the machine that its Python needs, for who copies them: /usr is gigabytes."""
+def _few_files() -> tuple[str, ...]:
+    """What Python and bash need of the machine, for who copies it: /usr is gigabytes."""
     library = _said(PYTHON, "-c", _SAYS_WHERE).strip()
-    programs = [PYTHON, *map(str, Path(library, "lib-dynload").glob("*.so"))]
-    return (PYTHON, library, *sorted({*_LIBRARY.findall(_said("ldd", *programs))}))
+    programs = [PYTHON, BASH, *map(str, Path(library, "lib-dynload").glob("*.so"))]
+    return (PYTHON, BASH, library, *sorted({*_LIBRARY.findall(_said("ldd", *programs))}))
 
 
 def _said(*command: str) -> str:
