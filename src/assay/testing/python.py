@@ -21,7 +21,7 @@ from assay.testing.case import Failure, NotTestable
 from assay.testing.workbench import QUICK, Workbench
 
 PYTHON: Final = "/usr/bin/python3"
-BASH: Final = "/bin/bash"
+_PROGRAMS: Final = (PYTHON, "/bin/bash", "/bin/cat")
 VARIABLES: Final[Mapping[str, str]] = {
     "PATH": "/usr/bin:/bin",
     "HOME": WORKSPACE,
@@ -58,10 +58,10 @@ async def python_session(bench: Workbench, **limits: Any) -> Session:
 
 @cache
 def _few_files() -> tuple[str, ...]:
-    """What Python and bash need of the machine, for who copies it: /usr is gigabytes."""
+    """Of the machine what the cases run, for who copies what is shown: /usr is gigabytes."""
     library = _said(PYTHON, "-c", _SAYS_WHERE).strip()
-    programs = [PYTHON, BASH, *map(str, Path(library, "lib-dynload").glob("*.so"))]
-    return (PYTHON, BASH, library, *sorted({*_LIBRARY.findall(_said("ldd", *programs))}))
+    programs = [*_PROGRAMS, *map(str, Path(library, "lib-dynload").glob("*.so"))]
+    return (*_PROGRAMS, library, *sorted({*_LIBRARY.findall(_said("ldd", *programs))}))
 
 
 def _said(*command: str) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 from assay.agent.files import delete_files, list_files
 from assay.agent.native import program
 from assay.agent.session import Session
+from assay.domain.command import WORKSPACE
 from assay.domain.limits import MIB
 from assay.domain.outcome import OutcomeKind
 from assay.testing.case import (
@@ -193,14 +194,14 @@ async def files_are_memory(bench: Workbench) -> None:
     """Files in the writable layer count as memory, and removing them gives it back."""
     session = await bench.session(disk_bytes=32 * MIB)
     await bench.said(session, "eat", "40")
-    await bench.said(session, "fill", "/tmp", "keep")
+    await bench.said(session, "fill", WORKSPACE, "keep")
     completed = await bench.run(session, "eat", str(60 + _slack(bench)))
     expect_outcome(completed.outcome, OutcomeKind.OUT_OF_MEMORY)
     if ended_as_a_whole(bench, completed.outcome):
         return
     await session.agent.ping()
     names = [f"fill-{number}" for number in range(1, 200)]
-    await delete_files(session.agent, "/tmp", *names)
+    await delete_files(session.agent, WORKSPACE, *names)
     await bench.said(session, "eat", "40")
 
 
