@@ -127,7 +127,11 @@ def _gvisor_by_engine() -> Kind:
     assert RUNSC.own_kernel is not None
     return Kind(
         capabilities=replace(
-            RUNSC.able(), images_in_place=False, oom_facts=False, private_stream=False
+            RUNSC.able(),
+            images_in_place=False,
+            oom_facts=False,
+            direct_stream=False,
+            prompt_ends=False,
         ),
         room=RUNSC.own_kernel.room,
         filter=profile_of_own_kernel,

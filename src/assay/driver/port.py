@@ -147,9 +147,19 @@ class Capabilities:
     private_processes: bool = True
     """Learners see nothing of privileged programs and of the agent. Otherwise they can read in
     /proc their numbers, arguments, environments and addresses: no secrets may be there."""
-    private_stream: bool = True
-    """No process that carries the byte stream is within reach of programs. Otherwise a privileged
-    one that kills all processes ends the connection; the agent remains, to be connected to."""
+    direct_stream: bool = True
+    """Nothing is between the server and the agent. Otherwise processes carry the byte stream: a
+    privileged program that kills all processes ends the connection (the agent remains, to be
+    connected to), and what they hold of a flood comes before a keystroke's echo."""
+    socket_memory: bool = True
+    """What TCP's sockets hold counts as memory. Otherwise it may not: version 1 of control groups
+    counts it apart, and only if the runtime asks."""
+    inert_mounts: bool = True
+    """No mount honours set-user-id bits or device nodes. Otherwise it is no_new_privs and the
+    rule of devices alone that make them harmless."""
+    prompt_ends: bool = True
+    """What is killed is gone in a second. Otherwise Linux may hold programs that owe processor
+    time for up to six (their group's share is used up), and an engine tells later of an end."""
     terminal_keys: bool = True
     """Ctrl-C, Ctrl-D and their like do in a terminal what they do everywhere."""
     socket_files: bool = True

@@ -190,7 +190,7 @@ class DistantDriver:
         of_ours = f"{REPOSITORY}:{self.mark[:8]}-"
         try:
             require_folders(spec.root.path)
-            writable = _writable(spec)
+            writable = _writable(spec, own_kernel=self._kind.own_kernel)
             copy = Copy(
                 root=spec.root,
                 folders=tuple((each.target, each.mode, each.user, each.group) for each in writable),
@@ -308,12 +308,12 @@ class DistantDriver:
         await asyncio.to_thread(self.engine.close)
 
 
-def _writable(spec: SandboxSpec) -> list[Place]:
+def _writable(spec: SandboxSpec, *, own_kernel: bool) -> list[Place]:
     root = spec.root.path
     working = working_folder.find(root.resolve(), spec.root.working_folder)
     folder = root / "var/tmp"
     has_var_tmp = folder.is_dir() and not folder.is_symlink()
-    return places(spec, working, has_var_tmp=has_var_tmp)
+    return places(spec, working, has_var_tmp=has_var_tmp, own_kernel=own_kernel)
 
 
 async def _to_the_end(work: asyncio.Future[None]) -> None:

@@ -57,13 +57,17 @@ _DISTANT: Final = Capabilities(
     oom_spares_sandbox=False,
     bombs_spare_sandbox=False,
     private_processes=False,
-    private_stream=False,
+    direct_stream=False,
+    socket_memory=False,
+    inert_mounts=False,
+    prompt_ends=False,
     images_in_place=False,
 )
 SHARED: Final = Kind(capabilities=_DISTANT, room=_shared_room)
 """Of runc, crun and their like: programs run on the kernel of the engine's machine."""
 KATA: Final = Kind(
-    capabilities=replace(_DISTANT, own_kernel=True, own_users=True), room=_shared_room
+    capabilities=replace(_DISTANT, own_kernel=True, own_users=True, socket_memory=True),
+    room=_shared_room,
 )
 """A virtual machine for each. Unverified: it has not run yet."""
 

@@ -64,18 +64,26 @@ class Place:
     """Else the engine copies into it what the image has there."""
     name: str = ""
     """Of the volume, where it was made before."""
+    terminals: int = 0
+    """For so many terminals, in place of files."""
 
     @property
     def driver(self) -> dict[str, Any]:
         """What the engine's own driver of volumes is told."""
-        how = (  # in pages: Podman takes `size` for a quota
-            f"mode={self.mode:o},uid={self.user},gid={self.group},nr_blocks={self.pages},"
+        kind = "devpts" if self.terminals else "tmpfs"
+        how = (
+            f"newinstance,ptmxmode=0666,mode=0600,max={self.terminals},nosuid,noexec"
+            if self.terminals
+            # In pages: Podman takes `size` for a quota.
+            else f"mode={self.mode:o},uid={self.user},gid={self.group},nr_blocks={self.pages},"
             f"nr_inodes={self.inodes},nosuid,nodev"
         )
-        return {"Name": "local", "Options": {"type": "tmpfs", "device": "tmpfs", "o": how}}
+        return {"Name": "local", "Options": {"type": kind, "device": kind, "o": how}}
 
 
-def places(spec: SandboxSpec, working: WorkingFolder, *, has_var_tmp: bool) -> list[Place]:
+def places(
+    spec: SandboxSpec, working: WorkingFolder, *, has_var_tmp: bool, own_kernel: bool
+) -> list[Place]:
     """Where a sandbox can write, each with its part of the limits."""
     root, limits = spec.root, spec.limits
     shares = {path: share for path, share in _SHARE.items() if path != working.target}
@@ -87,6 +95,8 @@ def places(spec: SandboxSpec, working: WorkingFolder, *, has_var_tmp: bool) -> l
     ]
     return [
         *shared,
+        # An engine's own would give one sandbox all the terminals that its kernel has.
+        *([] if own_kernel else [_TERMINALS]),
         Place(
             target=CONTROL, mode=0o700, user=_NOBODY, group=_NOBODY,
             pages=_CONTROL_PAGES, inodes=_CONTROL_INODES,
@@ -96,6 +106,9 @@ def places(spec: SandboxSpec, working: WorkingFolder, *, has_var_tmp: bool) -> l
             empty=working.empty, **own,
         ),
     ]  # fmt: skip
+
+
+_TERMINALS: Final = Place(target="/dev/pts", mode=0o755, pages=1, inodes=2, terminals=96)
 
 
 class _Room(TypedDict):

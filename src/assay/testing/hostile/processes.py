@@ -269,7 +269,7 @@ async def killing_everybody(bench: Workbench) -> None:
     await expect_usable(bench, session)
 
 
-@group.case("privilege_separation", "private_stream")
+@group.case("privilege_separation", "direct_stream")
 async def killing_everybody_as_root(bench: Workbench) -> None:
     """Not even the sandbox's root can end process 1."""
     session = await bench.session()

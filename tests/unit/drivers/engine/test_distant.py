@@ -38,10 +38,11 @@ def told(kind: Kind, runtime: str = "", *, agent_filters: bool = False) -> dict[
     root = RootFilesystem(digest="d", path=Path("/nonexistent"))
     spec = SandboxSpec(root=root, secret=Secret(secrets.token_bytes(32)), limits=LIMITS)
     working = WorkingFolder(target="/workspace")
+    own = places(spec, working, has_var_tmp=True, own_kernel=kind.own_kernel)
     return whole(
         Whole(
             image="localhost/assay-root:x", runtime=runtime, kind=kind, spec=spec,
-            machine="x86_64", places=places(spec, working, has_var_tmp=True),
+            machine="x86_64", places=own,
             masks_by_option=agent_filters, agent_filters=agent_filters, labels={"assay.state": "x"},
         )
     )  # fmt: skip
@@ -65,13 +66,15 @@ def test_a_container_elsewhere_is_as_confined_as_one_here(kind: Kind) -> None:
 def test_all_places_together_have_no_more_than_the_limits_say() -> None:
     host = told(SHARED)["HostConfig"]
     assert isinstance(host, dict)
-    options = {
-        mount["Target"]: dict(
-            each.split("=") for each in mount["VolumeOptions"]["DriverConfig"]["Options"]["o"]
-            .removesuffix(",nosuid,nodev").split(",")
-        )
+    told_of = {
+        mount["Target"]: mount["VolumeOptions"]["DriverConfig"]["Options"]["o"]
         for mount in host["Mounts"]
-    }  # fmt: skip
+    }
+    assert "max=96," in told_of.pop("/dev/pts")
+    options = {
+        target: dict(each.split("=") for each in how.removesuffix(",nosuid,nodev").split(","))
+        for target, how in told_of.items()
+    }
     control = options.pop("/.assay/control")
     assert control["mode"] == "700"
     assert sum(int(each["nr_blocks"]) * 4096 for each in options.values()) == LIMITS.disk_bytes
