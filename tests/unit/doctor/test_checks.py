@@ -203,6 +203,7 @@ CASES: dict[str, tuple[dict[str, Any], str, Mark, str]] = {
     "a full disk": ({"storage": {"free_bytes": 2**20}}, "disk", FAILURE, "no room"),
     "no inodes": ({"storage": {"free_inodes": 3}}, "disk", FAILURE, "no room"),
     "a tight disk": ({"storage": {"free_bytes": 80 * 2**20}}, "disk", WARNING, "tight"),
+    "on a disk": ({"storage": {"kind": "ext4"}}, "state", WARNING, "mount -t tmpfs"),
     "btrfs": ({"storage": {"free_inodes": -1}}, "disk", OK, "1024 MiB free"),
     "a read-only disk": ({"storage": {"read_only": True}}, "disk", FAILURE, "remount,rw"),
     "somebody else's folder": ({"storage": {"writable": False}}, "disk", WARNING, "sudo"),
