@@ -63,7 +63,7 @@ _LACKS: Final[Mapping[str, str]] = MappingProxyType({
     "bombs_spare_sandbox": "programs that multiply can end their sandbox",
     "private_processes": "learners see privileged programs in `/proc`",
     "direct_stream": "processes carry the stream, and a privileged program can end them",
-    "socket_memory": "memory of TCP's sockets may not count",
+    "socket_memory": "what sockets of TCP and UDP hold may not count as memory",
     "inert_mounts": "set-user-id bits and device nodes are made harmless by one rule each",
     "prompt_ends": "what is killed may take seconds to be gone",
     "terminal_keys": "Ctrl-C and the like may do nothing in a terminal",

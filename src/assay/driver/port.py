@@ -152,8 +152,8 @@ class Capabilities:
     privileged program that kills all processes ends the connection (the agent remains, to be
     connected to), and what they hold of a flood comes before a keystroke's echo."""
     socket_memory: bool = True
-    """What TCP's sockets hold counts as memory. Otherwise it may not: version 1 of control groups
-    counts it apart, and only if the runtime asks."""
+    """What sockets of TCP and UDP hold counts as memory. Otherwise it may not: version 1 of control
+    groups counts it apart, and only if the runtime asks."""
     inert_mounts: bool = True
     """No mount honours set-user-id bits or device nodes. Otherwise it is no_new_privs and the
     rule of devices alone that make them harmless."""

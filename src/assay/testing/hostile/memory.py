@@ -41,6 +41,7 @@ _OBJECTS = (
 )  # fmt: skip
 _OF_USERS = frozenset(("rights", "posix-timers", "signals"))
 """What the kernel counts for a user, and not for a group."""
+_OF_NETWORKS = frozenset(("tcp", "udp"))
 _HOST_SLACK = 300 * MIB
 _HOARDS_SECONDS = 1.2
 _SECONDS_IN_DEBT = 8.0
@@ -86,7 +87,7 @@ def _add_hoard(kind: str) -> None:
         "memory_limit",
         "process_limit",
         *(("own_users",) if kind in _OF_USERS else ()),
-        *(("socket_memory",) if kind == "tcp" else ()),
+        *(("socket_memory",) if kind in _OF_NETWORKS else ()),
     )
 
 
