@@ -159,7 +159,8 @@ class Capabilities:
     rule of devices alone that make them harmless."""
     prompt_ends: bool = True
     """What is killed is gone in a second. Otherwise Linux may hold programs that owe processor
-    time for up to six (their group's share is used up), and an engine tells later of an end."""
+    time for up to six (their group's share is used up), and a sandbox that ended as a whole may be
+    known by its agent's silence only, after fifteen."""
     terminal_keys: bool = True
     """Ctrl-C, Ctrl-D and their like do in a terminal what they do everywhere."""
     socket_files: bool = True
