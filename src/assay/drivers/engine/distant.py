@@ -190,7 +190,7 @@ class DistantDriver:
         of_ours = f"{REPOSITORY}:{self.mark[:8]}-"
         try:
             require_folders(spec.root.path)
-            writable = _writable(spec, own_kernel=self._kind.own_kernel)
+            writable = _writable(spec, terminals=self._brings_terminals)
             copy = Copy(
                 root=spec.root,
                 folders=tuple((each.target, each.mode, each.user, each.group) for each in writable),
@@ -208,6 +208,11 @@ class DistantDriver:
                     keep_copy(self.engine, copy, image, of_ours)
             self.engine.create(sandbox_id, body)
         self.engine.start(sandbox_id)
+
+    @property
+    def _brings_terminals(self) -> bool:
+        """Not in Podman, where opening one of such a volume was refused now and then."""
+        return self.engine.product.hears_all and not self._kind.own_kernel
 
     def _named(self, sandbox_id: str, writable: list[Place]) -> list[Place]:
         """The same, made before where the engine has to be told of them one by one."""
@@ -308,12 +313,12 @@ class DistantDriver:
         await asyncio.to_thread(self.engine.close)
 
 
-def _writable(spec: SandboxSpec, *, own_kernel: bool) -> list[Place]:
+def _writable(spec: SandboxSpec, *, terminals: bool) -> list[Place]:
     root = spec.root.path
     working = working_folder.find(root.resolve(), spec.root.working_folder)
     folder = root / "var/tmp"
     has_var_tmp = folder.is_dir() and not folder.is_symlink()
-    return places(spec, working, has_var_tmp=has_var_tmp, own_kernel=own_kernel)
+    return places(spec, working, has_var_tmp=has_var_tmp, terminals=terminals)
 
 
 async def _to_the_end(work: asyncio.Future[None]) -> None:

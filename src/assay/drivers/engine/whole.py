@@ -82,7 +82,7 @@ class Place:
 
 
 def places(
-    spec: SandboxSpec, working: WorkingFolder, *, has_var_tmp: bool, own_kernel: bool
+    spec: SandboxSpec, working: WorkingFolder, *, has_var_tmp: bool, terminals: bool
 ) -> list[Place]:
     """Where a sandbox can write, each with its part of the limits."""
     root, limits = spec.root, spec.limits
@@ -96,7 +96,7 @@ def places(
     return [
         *shared,
         # An engine's own would give one sandbox all the terminals that its kernel has.
-        *([] if own_kernel else [_TERMINALS]),
+        *([_TERMINALS] if terminals else []),
         Place(
             target=CONTROL, mode=0o700, user=_NOBODY, group=_NOBODY,
             pages=_CONTROL_PAGES, inodes=_CONTROL_INODES,

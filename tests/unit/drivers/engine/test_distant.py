@@ -38,7 +38,7 @@ def told(kind: Kind, runtime: str = "", *, agent_filters: bool = False) -> dict[
     root = RootFilesystem(digest="d", path=Path("/nonexistent"))
     spec = SandboxSpec(root=root, secret=Secret(secrets.token_bytes(32)), limits=LIMITS)
     working = WorkingFolder(target="/workspace")
-    own = places(spec, working, has_var_tmp=True, own_kernel=kind.own_kernel)
+    own = places(spec, working, has_var_tmp=True, terminals=not kind.own_kernel)
     return whole(
         Whole(
             image="localhost/assay-root:x", runtime=runtime, kind=kind, spec=spec,
