@@ -42,7 +42,7 @@ from assay.drivers.engine.container import STATE
 from assay.drivers.engine.copy import REPOSITORY, Copy, keep_copy
 from assay.drivers.engine.engine import Engine, NotThere
 from assay.drivers.engine.kind import Kind, as_the_engine_says, is_kata
-from assay.drivers.engine.whole import FILTER, Place, Whole, bridge, give, places, whole
+from assay.drivers.engine.whole import FILTER, RUN, Place, Whole, bridge, give, places, whole
 from assay.drivers.linux import health, working_folder
 from assay.drivers.linux.confinement import AGENT_FOLDER, machine
 from assay.drivers.linux.filter import compiled
@@ -191,6 +191,8 @@ class DistantDriver:
         try:
             require_folders(spec.root.path)
             writable = _writable(spec, terminals=self._brings_terminals)
+            if not self.engine.product.hears_all:
+                writable.append(RUN)
             copy = Copy(
                 root=spec.root,
                 folders=tuple((each.target, each.mode, each.user, each.group) for each in writable),

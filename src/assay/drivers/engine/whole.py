@@ -66,6 +66,8 @@ class Place:
     """Of the volume, where it was made before."""
     terminals: int = 0
     """For so many terminals, in place of files."""
+    closed: bool = False
+    """Nobody can write there: it is in place of one of the engine's."""
 
     @property
     def driver(self) -> dict[str, Any]:
@@ -109,6 +111,10 @@ def places(
 
 
 _TERMINALS: Final = Place(target="/dev/pts", mode=0o755, pages=1, inodes=2, terminals=96)
+
+
+RUN: Final = Place(target="/run", mode=0o755, pages=256, inodes=1024, closed=True)
+"""Where Podman would put a tmpfs that anybody can fill; with what the image has there."""
 
 
 class _Room(TypedDict):
@@ -194,7 +200,9 @@ def _security(plan: Whole, masked: list[str]) -> list[str]:
 
 
 def _mount(place: Place, labels: Mapping[str, str]) -> dict[str, Any]:
-    mount = {"Type": "volume", "Target": place.target}
+    mount: dict[str, Any] = {"Type": "volume", "Target": place.target}
+    if place.closed:
+        mount["ReadOnly"] = True
     if place.name:
         return {**mount, "Source": place.name}
     options = {"NoCopy": place.empty, "Labels": dict(labels), "DriverConfig": place.driver}

@@ -28,7 +28,7 @@ from assay.drivers.engine import (
 )
 from assay.drivers.engine.bridge import BridgeStream
 from assay.drivers.engine.kind import Kind
-from assay.drivers.engine.whole import Whole, places, whole
+from assay.drivers.engine.whole import RUN, Whole, places, whole
 from assay.drivers.linux.working_folder import WorkingFolder
 
 LIMITS = SandboxLimits(memory_bytes=64 * MIB, disk_bytes=16 * MIB, inodes=1600, processes=32)
@@ -80,6 +80,18 @@ def test_all_places_together_have_no_more_than_the_limits_say() -> None:
     assert sum(int(each["nr_blocks"]) * 4096 for each in options.values()) == LIMITS.disk_bytes
     assert sum(int(each["nr_inodes"]) for each in options.values()) == LIMITS.inodes
     assert options["/workspace"]["uid"] == "10001"
+
+
+def test_what_stands_in_place_of_an_engines_own_folder_is_closed() -> None:
+    spec = SandboxSpec(root=RootFilesystem(digest="d", path=Path("/x")), secret=Secret(bytes(32)))
+    body = whole(
+        Whole(
+            image="x", runtime="", kind=SHARED, spec=spec, machine="x86_64", places=[RUN],
+            masks_by_option=True, agent_filters=True, labels={},
+        )
+    )  # fmt: skip
+    [mount] = body["HostConfig"]["Mounts"]
+    assert (mount["Target"], mount["ReadOnly"]) == ("/run", True)
 
 
 def test_the_secret_is_nothing_that_an_engine_is_told() -> None:
