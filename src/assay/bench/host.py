@@ -18,7 +18,8 @@ _CGROUPS: Final = Path("/sys/fs/cgroup")
 _STILL_BYTES: Final = 1024 * 1024
 _SECONDS_TO_SETTLE: Final = 3.0
 _SECONDS_BETWEEN_LOOKS: Final = 0.3
-_TICK: Final = 1 / os.sysconf("SC_CLK_TCK")
+TICK: Final = 1 / os.sysconf("SC_CLK_TCK")
+"""Seconds, in which the kernel counts processor time."""
 _REST: Final = 0.1
 """Of all processors' time: with less than that in use, a machine is at rest."""
 _SECONDS_OF_REST: Final = 0.1
@@ -46,7 +47,7 @@ async def settled_available_bytes() -> int:
 def machine_seconds() -> float:
     """Processor time of the whole machine so far: all that was not idle."""
     ticks = [int(word) for word in (_PROC / "stat").read_text().splitlines()[0].split()[1:9]]
-    return (sum(ticks) - ticks[3] - ticks[4]) * _TICK
+    return (sum(ticks) - ticks[3] - ticks[4]) * TICK
 
 
 async def rest(most_seconds: float) -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from assay.bench.host import available_bytes, machine_seconds, processes_of, proportional_bytes
+from assay.bench.host import (
+    TICK,
+    available_bytes,
+    machine_seconds,
+    processes_of,
+    proportional_bytes,
+)
 
 _PROC: Final = Path("/proc")
-_TICK: Final = 1 / os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,7 +43,7 @@ def spent_by(pid: int) -> Spent:
     except OSError:
         return Spent()
     ticks = [int(ticks) for ticks in fields[11:15]]
-    return Spent(own=(ticks[0] + ticks[1]) * _TICK, children=(ticks[2] + ticks[3]) * _TICK)
+    return Spent(own=(ticks[0] + ticks[1]) * TICK, children=(ticks[2] + ticks[3]) * TICK)
 
 
 def resident_bytes(pid: int) -> int:

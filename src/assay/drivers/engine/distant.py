@@ -42,7 +42,17 @@ from assay.drivers.engine.container import STATE
 from assay.drivers.engine.copy import REPOSITORY, Copy, keep_copy
 from assay.drivers.engine.engine import Engine, NotThere
 from assay.drivers.engine.kind import Kind, as_the_engine_says, is_kata
-from assay.drivers.engine.whole import FILTER, RUN, Place, Whole, bridge, give, places, whole
+from assay.drivers.engine.whole import (
+    FILTER,
+    RUN,
+    TERMINALS,
+    Place,
+    Whole,
+    bridge,
+    give,
+    places,
+    whole,
+)
 from assay.drivers.linux import health, working_folder
 from assay.drivers.linux.confinement import AGENT_FOLDER, machine
 from assay.drivers.linux.filter import compiled
@@ -190,9 +200,7 @@ class DistantDriver:
         of_ours = f"{REPOSITORY}:{self.mark[:8]}-"
         try:
             require_folders(spec.root.path)
-            writable = _writable(spec, terminals=self._brings_terminals)
-            if not self.engine.product.hears_all:
-                writable.append(RUN)
+            writable = self._writable(spec)
             copy = Copy(
                 root=spec.root,
                 folders=tuple((each.target, each.mode, each.user, each.group) for each in writable),
@@ -211,10 +219,16 @@ class DistantDriver:
             self.engine.create(sandbox_id, body)
         self.engine.start(sandbox_id)
 
-    @property
-    def _brings_terminals(self) -> bool:
-        """Not in Podman, where opening one of such a volume was refused now and then."""
-        return self.engine.product.hears_all and not self._kind.own_kernel
+    def _writable(self, spec: SandboxSpec) -> list[Place]:
+        root = spec.root.path
+        working = working_folder.find(root.resolve(), spec.root.working_folder)
+        folder = root / "var/tmp"
+        has_var_tmp = folder.is_dir() and not folder.is_symlink()
+        own = places(spec, working, has_var_tmp=has_var_tmp)
+        # In Podman, opening a terminal of such a volume was refused now and then.
+        if not self.engine.product.hears_all:
+            return [*own, RUN]
+        return own if self._kind.own_kernel else [*own, TERMINALS]
 
     def _named(self, sandbox_id: str, writable: list[Place]) -> list[Place]:
         """The same, made before where the engine has to be told of them one by one."""
@@ -313,14 +327,6 @@ class DistantDriver:
     async def aclose(self) -> None:
         """Let go of the way to the engine. Sandboxes go on."""
         await asyncio.to_thread(self.engine.close)
-
-
-def _writable(spec: SandboxSpec, *, terminals: bool) -> list[Place]:
-    root = spec.root.path
-    working = working_folder.find(root.resolve(), spec.root.working_folder)
-    folder = root / "var/tmp"
-    has_var_tmp = folder.is_dir() and not folder.is_symlink()
-    return places(spec, working, has_var_tmp=has_var_tmp, terminals=terminals)
 
 
 async def _to_the_end(work: asyncio.Future[None]) -> None:

@@ -85,6 +85,7 @@ class Engine:
         connection = _Connection(self.endpoint, self.seconds)
         try:
             headers = {"Content-Type": kind, "Connection": "close"}
+            connection.connect()
             # Who refuses a long body answers before its end, and reads no more of it.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 connection.request(method, target, content, headers)

@@ -83,9 +83,7 @@ class Place:
         return {"Name": "local", "Options": {"type": kind, "device": kind, "o": how}}
 
 
-def places(
-    spec: SandboxSpec, working: WorkingFolder, *, has_var_tmp: bool, terminals: bool
-) -> list[Place]:
+def places(spec: SandboxSpec, working: WorkingFolder, *, has_var_tmp: bool) -> list[Place]:
     """Where a sandbox can write, each with its part of the limits."""
     root, limits = spec.root, spec.limits
     shares = {path: share for path, share in _SHARE.items() if path != working.target}
@@ -97,8 +95,6 @@ def places(
     ]
     return [
         *shared,
-        # An engine's own would give one sandbox all the terminals that its kernel has.
-        *([_TERMINALS] if terminals else []),
         Place(
             target=CONTROL, mode=0o700, user=_NOBODY, group=_NOBODY,
             pages=_CONTROL_PAGES, inodes=_CONTROL_INODES,
@@ -110,7 +106,8 @@ def places(
     ]  # fmt: skip
 
 
-_TERMINALS: Final = Place(target="/dev/pts", mode=0o755, pages=1, inodes=2, terminals=96)
+TERMINALS: Final = Place(target="/dev/pts", mode=0o755, pages=1, inodes=2, terminals=96)
+"""In place of an engine's own, which would give one sandbox all that its kernel has."""
 
 
 RUN: Final = Place(target="/run", mode=0o755, pages=256, inodes=1024, closed=True)

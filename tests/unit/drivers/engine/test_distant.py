@@ -28,7 +28,7 @@ from assay.drivers.engine import (
 )
 from assay.drivers.engine.bridge import BridgeStream
 from assay.drivers.engine.kind import Kind
-from assay.drivers.engine.whole import RUN, Whole, places, whole
+from assay.drivers.engine.whole import RUN, TERMINALS, Whole, places, whole
 from assay.drivers.linux.working_folder import WorkingFolder
 
 LIMITS = SandboxLimits(memory_bytes=64 * MIB, disk_bytes=16 * MIB, inodes=1600, processes=32)
@@ -38,7 +38,7 @@ def told(kind: Kind, runtime: str = "", *, agent_filters: bool = False) -> dict[
     root = RootFilesystem(digest="d", path=Path("/nonexistent"))
     spec = SandboxSpec(root=root, secret=Secret(secrets.token_bytes(32)), limits=LIMITS)
     working = WorkingFolder(target="/workspace")
-    own = places(spec, working, has_var_tmp=True, terminals=not kind.own_kernel)
+    own = places(spec, working, has_var_tmp=True)
     return whole(
         Whole(
             image="localhost/assay-root:x", runtime=runtime, kind=kind, spec=spec,
@@ -70,7 +70,6 @@ def test_all_places_together_have_no_more_than_the_limits_say() -> None:
         mount["Target"]: mount["VolumeOptions"]["DriverConfig"]["Options"]["o"]
         for mount in host["Mounts"]
     }
-    assert "max=96," in told_of.pop("/dev/pts")
     options = {
         target: dict(each.split("=") for each in how.removesuffix(",nosuid,nodev").split(","))
         for target, how in told_of.items()
@@ -82,16 +81,18 @@ def test_all_places_together_have_no_more_than_the_limits_say() -> None:
     assert options["/workspace"]["uid"] == "10001"
 
 
-def test_what_stands_in_place_of_an_engines_own_folder_is_closed() -> None:
+def test_what_stands_in_place_of_an_engines_own_is_closed_or_has_a_limit() -> None:
     spec = SandboxSpec(root=RootFilesystem(digest="d", path=Path("/x")), secret=Secret(bytes(32)))
     body = whole(
         Whole(
-            image="x", runtime="", kind=SHARED, spec=spec, machine="x86_64", places=[RUN],
+            image="x", runtime="", kind=SHARED, spec=spec, machine="x86_64",
+            places=[RUN, TERMINALS],
             masks_by_option=True, agent_filters=True, labels={},
         )
     )  # fmt: skip
-    [mount] = body["HostConfig"]["Mounts"]
-    assert (mount["Target"], mount["ReadOnly"]) == ("/run", True)
+    run, terminals = body["HostConfig"]["Mounts"]
+    assert (run["Target"], run["ReadOnly"]) == ("/run", True)
+    assert "max=96," in terminals["VolumeOptions"]["DriverConfig"]["Options"]["o"]
 
 
 def test_the_secret_is_nothing_that_an_engine_is_told() -> None:
