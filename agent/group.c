@@ -13,7 +13,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,11 +21,11 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { KILLS_BY_PROCESS = 3, HIERARCHIES_MOST = 12, MARKER_BASE = 60000, PIDS_MOST = 4096,
-       RIGHT_LOOKS = 20000, DYING_MOST = 64, PEAK_WORTH_RENEWING = 1 << 20,
+enum { KILLS_BY_PROCESS = 3, HIERARCHIES_MOST = 12, NAME_MOST = 48, MARKER_BASE = 60000,
+       PIDS_MOST = 4096, RIGHT_LOOKS = 20000, DYING_MOST = 64, PEAK_WORTH_RENEWING = 1 << 20,
        KILLS_UNTIL_FORGIVEN = 20, SHARES_PERIOD = 100000000 /* ns */ };
 
-static struct hierarchy { char path[PATH_MAX]; bool slotted; } hierarchies[HIERARCHIES_MOST];
+static struct hierarchy { int folder; bool slotted; } hierarchies[HIERARCHIES_MOST];
 static int hierarchy_count;
 static bool can_kill, can_measure;
 static bool peak_stays; /* the kernel can't set a group's peak back: version 2 before Linux 6.12 */
@@ -36,40 +35,35 @@ static int share = -1;  /* the file that says how much of the processors all pro
 
 struct slot slots[SLOTS];
 
-static bool has(const char *directory, const char *file)
+static bool has(int folder, const char *file)
 {
-    char path[PATH_MAX + 64];
-    snprintf(path, sizeof path, "%s/%s", directory, file);
-    return access(path, F_OK) == 0;
+    return faccessat(folder, file, F_OK, 0) == 0;
 }
 
-static void open_file(int *fd, const char *directory, const char *file, int flags)
+/* Of several files of one meaning, the first that is there. */
+static void open_file(int *fd, int folder, const char *file, int flags)
 {
-    char path[PATH_MAX + 64];
-    snprintf(path, sizeof path, "%s/%s", directory, file);
     if (*fd < 0)
-        *fd = open(path, flags | O_CLOEXEC);
+        *fd = openat(folder, file, flags | O_CLOEXEC);
 }
 
 /* A group of its own for each slot pays where something is read from it or killed by it. The
  * root group of a cgroup2 tree lacks these files, so a driver shows a group below it. */
-static bool useful(const char *directory)
+static bool useful(int folder)
 {
     static const char *const files[] = {"cgroup.kill", "freezer.state", "cpuacct.usage",
                                         "memory.max_usage_in_bytes", "memory.current"};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
-        if (has(directory, files[i]))
+        if (has(folder, files[i]))
             return true;
     return false;
 }
 
 /* On version 2, groups can be made ready only once process 1 is in its own, so it may already run by
  * then. The right to put processes into this one is what the driver gives last. */
-static bool wait_for_right(const char *directory)
+static bool wait_for_right(int folder)
 {
-    char path[PATH_MAX + 64];
-    snprintf(path, sizeof path, "%s/cgroup.procs", directory);
-    for (int i = 0; access(path, W_OK) < 0; i++) {
+    for (int i = 0; faccessat(folder, "cgroup.procs", W_OK, 0) < 0; i++) {
         if (i == RIGHT_LOOKS)
             return false;
         nanosleep(&(struct timespec){.tv_nsec = 500000}, NULL);
@@ -77,20 +71,17 @@ static bool wait_for_right(const char *directory)
     return true;
 }
 
-/* A folder of one hierarchy, used by descriptor. */
-static bool add(int fd)
+static bool add(int folder)
 {
-    struct hierarchy *next = &hierarchies[hierarchy_count];
-    snprintf(next->path, sizeof next->path, "/proc/self/fd/%d", fd);
-    if (hierarchy_count == HIERARCHIES_MOST || !has(next->path, "cgroup.procs") ||
-        !wait_for_right(next->path) || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+    if (hierarchy_count == HIERARCHIES_MOST || !has(folder, "cgroup.procs") ||
+        !wait_for_right(folder) || fcntl(folder, F_SETFD, FD_CLOEXEC) < 0)
         return false;
-    next->slotted = useful(next->path);
-    can_kill |= has(next->path, "cgroup.kill") || has(next->path, "freezer.state");
-    can_measure |= next->slotted;
-    open_file(&share, next->path, "cpu.cfs_quota_us", O_RDWR);
-    open_file(&share, next->path, "cpu.max", O_RDWR);
-    hierarchy_count++;
+    bool slotted = useful(folder);
+    can_kill |= has(folder, "cgroup.kill") || has(folder, "freezer.state");
+    can_measure |= slotted;
+    open_file(&share, folder, "cpu.cfs_quota_us", O_RDWR);
+    open_file(&share, folder, "cpu.max", O_RDWR);
+    hierarchies[hierarchy_count++] = (struct hierarchy){folder, slotted};
     return true;
 }
 
@@ -102,12 +93,13 @@ bool groups_find(const char *directory)
     bool usable = true;
     DIR *folder = opendir(directory);
     for (struct dirent *entry; folder && (entry = readdir(folder));) {
-        char path[PATH_MAX];
-        int length = snprintf(path, sizeof path, "%s/%s", directory, entry->d_name);
-        if (entry->d_name[0] == '.' || length >= (int)sizeof path || !has(path, "cgroup.procs"))
+        if (entry->d_name[0] == '.')
             continue;
-        int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        usable &= fd >= 0 && add(fd);
+        int fd = openat(dirfd(folder), entry->d_name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (fd >= 0 && has(fd, "cgroup.procs"))
+            usable &= add(fd);
+        else
+            close_fd(&fd);
     }
     if (folder)
         closedir(folder);
@@ -127,8 +119,8 @@ bool groups_inherit(int first, int count)
 void groups_watch(void)
 {
     if (hierarchy_count == 0) {
-        open_file(&whole, "/sys/fs/cgroup/memory", "memory.oom_control", O_RDONLY);
-        open_file(&whole, "/sys/fs/cgroup", "memory.events", O_RDONLY);
+        open_file(&whole, AT_FDCWD, "/sys/fs/cgroup/memory/memory.oom_control", O_RDONLY);
+        open_file(&whole, AT_FDCWD, "/sys/fs/cgroup/memory.events", O_RDONLY);
     }
 }
 
@@ -154,40 +146,46 @@ gid_t group_marker(const struct slot *slot)
 
 /* ---- slots ---- */
 
-static void slot_path(char path[PATH_MAX + 32], int hierarchy, const struct slot *slot,
-                      const char *file)
+/* Relative to a hierarchy's folder. */
+static void slot_name(char name[NAME_MOST], const struct slot *slot, const char *file)
 {
-    snprintf(path, PATH_MAX + 32, "%s/%d.%u%s", hierarchies[hierarchy].path, (int)(slot - slots),
-             slot->renewed, file);
+    snprintf(name, NAME_MOST, "%d.%u%s", (int)(slot - slots), slot->renewed, file);
 }
 
-static void slot_files(struct slot *slot, const char *path)
+static int slot_folder(const struct hierarchy *hierarchy, const struct slot *slot)
 {
-    open_file(&slot->kill, path, "cgroup.kill", O_WRONLY);
-    open_file(&slot->freezer, path, "freezer.state", O_RDWR);
+    char name[NAME_MOST];
+    slot_name(name, slot, "");
+    return openat(hierarchy->folder, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
+static void slot_files(struct slot *slot, int folder)
+{
+    open_file(&slot->kill, folder, "cgroup.kill", O_WRONLY);
+    open_file(&slot->freezer, folder, "freezer.state", O_RDWR);
     if (slot->kill >= 0 || slot->freezer >= 0)
-        open_file(&slot->processes, path, "cgroup.procs", O_RDONLY);
-    open_file(&slot->cpu, path, "cpuacct.usage", O_RDONLY);
-    open_file(&slot->peak, path, "memory.max_usage_in_bytes", O_RDWR);
-    open_file(&slot->peak, path, "memory.peak", O_RDWR);
-    open_file(&slot->peak, path, "memory.peak", O_RDONLY); /* before Linux 6.12 */
-    open_file(&slot->oom, path, "memory.oom_control", O_RDONLY);
-    open_file(&slot->oom, path, "memory.events", O_RDONLY);
+        open_file(&slot->processes, folder, "cgroup.procs", O_RDONLY);
+    open_file(&slot->cpu, folder, "cpuacct.usage", O_RDONLY);
+    open_file(&slot->peak, folder, "memory.max_usage_in_bytes", O_RDWR);
+    open_file(&slot->peak, folder, "memory.peak", O_RDWR);
+    open_file(&slot->peak, folder, "memory.peak", O_RDONLY); /* before Linux 6.12 */
+    open_file(&slot->oom, folder, "memory.oom_control", O_RDONLY);
+    open_file(&slot->oom, folder, "memory.events", O_RDONLY);
 }
 
 /* Version 1 counts the memory of TCP and UDP apart, and only in groups that have a limit for it;
  * the one above is the driver's, and holds for all of them together. */
-static void limit_sockets(const char *above, const char *path)
+static void limit_sockets(int above, int folder)
 {
     int from = -1, to = -1;
     char limit[32];
     open_file(&from, above, "memory.kmem.tcp.limit_in_bytes", O_RDONLY);
-    open_file(&to, path, "memory.kmem.tcp.limit_in_bytes", O_WRONLY);
+    open_file(&to, folder, "memory.kmem.tcp.limit_in_bytes", O_WRONLY);
     ssize_t length = from < 0 || to < 0 ? 0 : read(from, limit, sizeof limit);
     if (length > 0)
         (void)!write(to, limit, (size_t)length);
-    close(from);
-    close(to);
+    close_fd(&from);
+    close_fd(&to);
 }
 
 bool slot_open(struct slot *slot)
@@ -197,19 +195,21 @@ bool slot_open(struct slot *slot)
     slot->kill = slot->freezer = slot->processes = -1;
     slot->cpu = slot->peak = slot->oom = -1;
     for (int i = 0; i < hierarchy_count; i++) {
-        char path[PATH_MAX + 32];
+        char name[NAME_MOST];
         if (!hierarchies[i].slotted)
             continue;
-        slot_path(path, i, slot, "");
-        if (mkdir(path, 0700) < 0 && errno != EEXIST)
+        slot_name(name, slot, "");
+        if (mkdirat(hierarchies[i].folder, name, 0700) < 0 && errno != EEXIST)
             return false;
-        limit_sockets(hierarchies[i].path, path);
-        slot_files(slot, path);
+        int folder = slot_folder(&hierarchies[i], slot);
+        limit_sockets(hierarchies[i].folder, folder);
+        slot_files(slot, folder);
+        close_fd(&folder);
     }
     for (int i = 0; i < hierarchy_count && slot->cpu < 0; i++) { /* cgroup2 without cpuacct */
-        char path[PATH_MAX + 32];
-        slot_path(path, i, slot, "");
-        open_file(&slot->cpu, path, "cpu.stat", O_RDONLY);
+        char name[NAME_MOST];
+        slot_name(name, slot, "/cpu.stat");
+        open_file(&slot->cpu, hierarchies[i].folder, name, O_RDONLY);
     }
     if (slot->oom < 0 && whole >= 0)
         slot->oom = fcntl(whole, F_DUPFD_CLOEXEC, 0);
@@ -220,12 +220,10 @@ bool slot_open(struct slot *slot)
 bool slot_join(const struct slot *slot)
 {
     for (int i = 0; i < hierarchy_count; i++) {
-        char path[PATH_MAX + 32];
+        char name[NAME_MOST] = "cgroup.procs";
         if (hierarchies[i].slotted)
-            slot_path(path, i, slot, "/cgroup.procs");
-        else
-            snprintf(path, sizeof path, "%s/cgroup.procs", hierarchies[i].path);
-        int fd = open(path, O_WRONLY | O_CLOEXEC);
+            slot_name(name, slot, "/cgroup.procs");
+        int fd = openat(hierarchies[i].folder, name, O_WRONLY | O_CLOEXEC);
         bool joined = fd >= 0 && write(fd, "0", 1) == 1;
         if (fd >= 0)
             close(fd);
@@ -297,13 +295,14 @@ void slot_renew(struct slot *slot)
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         close_fd(files[i]);
     for (int i = 0; i < hierarchy_count; i++) {
-        char path[PATH_MAX + 32];
-        slot_path(path, i, slot, "");
-        open_file(&counts, path, "memory.stat", O_RDONLY);
+        char name[NAME_MOST];
+        slot_name(name, slot, "/memory.stat");
+        open_file(&counts, hierarchies[i].folder, name, O_RDONLY);
         dying += read_number(counts, "file", &pages) && pages > 0;
         close_fd(&counts);
+        slot_name(name, slot, "");
         if (hierarchies[i].slotted)
-            (void)!rmdir(path);
+            (void)!unlinkat(hierarchies[i].folder, name, AT_REMOVEDIR);
     }
     slot->open = slot->stale = false;
     slot->renewed++;

@@ -137,12 +137,23 @@ static void step_enter(char **with) { write_file(with[0], "0"); }
 
 static void step_put(char **with) { write_file(with[0], with[1]); }
 
-/* A control group or a file of one, where it is there, to `with`: its path, mode (0: as it is), user. */
+/* A control group, with a mode, or a file (mode 0) of the one before, to `with`: its path or name,
+ * mode, user. What is not there is left out: not every kernel has all of them. */
 static void step_hand(char **with)
 {
+    static int group = -1;
     mode_t mode = (mode_t)number(with[1]);
     uid_t user = (uid_t)number(with[2]);
-    bool done = (!mode || chmod(with[0], mode) == 0) && chown(with[0], user, user) == 0;
+    bool done = true;
+    if (mode) {
+        if (group >= 0)
+            close(group);
+        group = open(with[0], O_PATH | O_DIRECTORY | O_CLOEXEC);
+        done = group >= 0 && fchmodat(group, ".", mode, 0) == 0 &&
+               fchownat(group, ".", user, user, 0) == 0;
+    } else if (group >= 0) {
+        done = fchownat(group, with[0], user, user, 0) == 0;
+    }
     check(done || errno == ENOENT, "hand over", with[0]);
 }
 
@@ -330,15 +341,22 @@ static void step_listen(char **with)
 
 /* ---- steps in the namespaces ---- */
 
-/* A user namespace begins with a process, which waits until it is no longer needed. `with`: where
- * its own /proc is, and the map of its ids. */
+_Noreturn static int wait_for_the_end(void *nothing)
+{
+    (void)nothing;
+    for (;;)
+        pause();
+}
+
+/* A user namespace begins with a process, which waits until it is no longer needed; it shares our
+ * memory, which would take longer to copy than all else here. `with`: where its own /proc is, and
+ * the map of its ids. */
 static void step_users(char **with)
 {
+    static _Alignas(16) char stack[4096];
     char path[128];
-    struct clone_args how = {.flags = CLONE_NEWUSER, .exit_signal = SIGCHLD};
-    pid_t first = (pid_t)syscall(SYS_clone3, &how, sizeof how);
-    while (first == 0)
-        pause();
+    pid_t first = clone(wait_for_the_end, stack + sizeof stack, CLONE_VM | CLONE_NEWUSER | SIGCHLD,
+                        NULL);
     check(first > 0, "make", "a user namespace");
     static const char *const kinds[] = {"uid_map", "gid_map"};
     for (size_t i = 0; i < 2; i++) {

@@ -6,13 +6,12 @@ import asyncio
 import contextlib
 import os
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -77,15 +76,18 @@ class OwnServer(Target):
 
     def __init__(
         self,
-        state: Path,
+        folder: Path,
         port: int,
         arguments: Sequence[str],
         driver: str | None,
         program: Sequence[str] = ("-m", "assay"),
     ) -> None:
         super().__init__(f"http://127.0.0.1:{port}", secrets.token_urlsafe(24))
-        self.state = state
+        self.state = folder / "state"
+        """What reaches its sandboxes; what it keeps lies beside it, on a disk as in use."""
         self.killed = 0
+        self._log = folder / "server.log"
+        self._database = f"sqlite:///{folder / 'server.db'}"
         self._program = program
         self._arguments = [
             *("--listen", f"127.0.0.1:{port}"),
@@ -105,12 +107,12 @@ class OwnServer(Target):
             for name, value in os.environ.items()
             if not name.startswith("ASSAY_") or name in ("ASSAY_IMAGES", "ASSAY_CRUN")
         }
-        return {**inherited, "ASSAY_CONFIG": os.devnull, "ASSAY_SERVER_TOKEN": self.token}
+        ours = {"ASSAY_CONFIG": os.devnull, "ASSAY_SERVER_TOKEN": self.token}
+        return {**inherited, **ours, "ASSAY_DATABASE": self._database}
 
     async def start(self) -> None:
         """Start it, and wait until it answers. Raises LoadFailed."""
-        log = self.state / "server.log"
-        with log.open("ab") as errors:
+        with self._log.open("ab") as errors:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, *self._program,
                 "--state", self.state, "serve", *self._arguments,
@@ -119,9 +121,9 @@ class OwnServer(Target):
             )  # fmt: skip
         self.pid = self._process.pid
         enter_group(self.pid)
-        await self._until_it_answers(log)
+        await self._until_it_answers()
 
-    async def _until_it_answers(self, log: Path) -> None:
+    async def _until_it_answers(self) -> None:
         assert self._process is not None
         deadline = asyncio.get_running_loop().time() + SECONDS_TO_START
         while True:
@@ -130,7 +132,7 @@ class OwnServer(Target):
                 return
             late = asyncio.get_running_loop().time() > deadline
             if late or self._process.returncode is not None:
-                said = log.read_text(errors="replace").strip().splitlines()[-3:]
+                said = self._log.read_text(errors="replace").strip().splitlines()[-3:]
                 raise LoadFailed(f"the server did not start: {' '.join(said)}")
             await asyncio.sleep(0.02)
 
@@ -186,23 +188,37 @@ async def open_server(
 
     `program`: what Python runs in place of Assay's commands, with the same arguments.
     """
-    state = Path(tempfile.mkdtemp(prefix="assay-load-"))
     pools = [
         word for name, size in environments.items() for word in ("--environment", f"{name}={size}")
     ]
-    server = OwnServer(state, _free_port(), [*pools, *options], driver, program)
+    with tempfile.TemporaryDirectory(prefix="assay-load-", ignore_cleanup_errors=True) as folder:
+        server = OwnServer(Path(folder), _free_port(), [*pools, *options], driver, program)
+        with _in_memory(server.state):
+            try:
+                try:
+                    await server.start()
+                    yield server
+                finally:
+                    await server.stop()
+                if server.sandbox_ids():  # it died, or was too slow: another one ends what is left
+                    await server.start()
+                    await server.stop()
+            finally:
+                leave_group()
+
+
+@contextlib.contextmanager
+def _in_memory(folder: Path) -> Iterator[None]:
+    """Make a folder, in memory as /run is where systemd is; on the disk for who may not mount."""
+    folder.mkdir(mode=0o700)
+    options = "mode=0700,nosuid,nodev"
+    command = ("mount", "-t", "tmpfs", "-o", options, "assay-load", folder)
+    mounted = os.geteuid() == 0 and not subprocess.run(command, check=False).returncode
     try:
-        try:
-            await server.start()
-            yield server
-        finally:
-            await server.stop()
-        if server.sandbox_ids():  # it died, or was too slow: another one ends what it has left
-            await server.start()
-            await server.stop()
+        yield
     finally:
-        leave_group()
-        shutil.rmtree(state, ignore_errors=True)
+        if mounted:
+            subprocess.run(("umount", "--lazy", folder), check=False)
 
 
 def _free_port() -> int:

@@ -49,6 +49,8 @@ _OF_SLOTS: Final = {
     "freezer": ("freezer.state",),
 }
 """What an agent writes, besides, in the groups of its executions."""
+_LIMITED: Final = ("memory", "pids")
+"""Where an agent's own group is limited."""
 _FLAGS: Final = MountFlag.NOSUID | MountFlag.NODEV | MountFlag.NOEXEC
 
 
@@ -167,8 +169,10 @@ class GroupsV1:
         ]
 
     def entrances(self, sandbox_id: str) -> list[str]:
+        # The kernel goes through all groups that have used a processor lately, again and again, so
+        # an agent has one of its own only where that has a limit.
         return [
-            f"{tree}/{sandbox_id}{'' if name == 'unified' else f'/{AGENT}'}/cgroup.procs"
+            f"{tree}/{sandbox_id}{f'/{AGENT}' if name in _LIMITED else ''}/cgroup.procs"
             for name, tree in self._trees.items()
         ]
 
