@@ -93,11 +93,7 @@ class Most:
 
 def explained(problems: Sequence[Problem]) -> str:
     """What is wrong and what mends it, each said once."""
-    texts = (
-        each.summary if each.remedy in each.summary else f"{each.summary}: {each.remedy}"
-        for each in problems
-    )
-    return "; ".join(dict.fromkeys(texts)) or "it does not say why"
+    return "; ".join(dict.fromkeys(each.explained for each in problems)) or "it does not say why"
 
 
 @runtime_checkable

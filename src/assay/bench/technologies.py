@@ -66,6 +66,7 @@ _LACKS: Final[Mapping[str, str]] = MappingProxyType({
     "socket_memory": "what sockets of TCP and UDP hold may not count as memory",
     "inert_mounts": "set-user-id bits and device nodes are made harmless by one rule each",
     "prompt_ends": "what is killed may take seconds to be gone",
+    "own_terminals": "one sandbox can take all terminals of its machine",
     "terminal_keys": "Ctrl-C and the like may do nothing in a terminal",
     "socket_files": "looking at a socket's file can end its sandbox",
     "interpreters": "no Python can wait for the next program",

@@ -27,7 +27,7 @@ from assay.cli.interrupts import run_watched
 from assay.cli.show import bad, console, good, print_json, table
 from assay.config import Settings
 from assay.domain.errors import AssayError, DriverUnavailable
-from assay.driver.port import Health, Problem
+from assay.driver.port import Health
 from assay.testing import CONFORMANCE, HOSTILE, Case, Report, Result, Verdict, bare_root, check
 
 
@@ -63,7 +63,8 @@ def list_(flags: Flags, *, as_json: bool) -> int:
     shown = table("name", "version", "works", "")
     for name, health in found.items():
         remarks = ["the default"] if name == default else []
-        remarks += [_remark(problem, brief=health.works) for problem in health.problems]
+        # `assay doctor` says how to mend what is wrong with one that works all the same.
+        remarks += [each.summary if health.works else each.explained for each in health.problems]
         works = good("yes") if health.works else bad("no")
         shown.add_row(name, health.version, works, "; ".join(remarks))
     console().print(shown)
@@ -169,13 +170,8 @@ async def _check_all(
     return reports
 
 
-def _remark(problem: Problem, *, brief: bool) -> str:
-    """What is wrong; in brief without the command that mends it, which `assay doctor` gives."""
-    return ": ".join(filter(None, (problem.summary, "" if brief else problem.remedy)))
-
-
 def _reason(name: str, health: Health) -> str:
-    problems = "; ".join(_remark(problem, brief=False) for problem in health.problems)
+    problems = "; ".join(each.explained for each in health.problems)
     return f"the driver {name} does not work here: {problems or 'it does not say why'}"
 
 

@@ -160,7 +160,11 @@ class Capabilities:
     prompt_ends: bool = True
     """What is killed is gone in a second. Otherwise Linux may hold programs that owe processor
     time for up to six (their group's share is used up), and a sandbox that ended as a whole may be
-    known by its agent's silence only, after fifteen."""
+    known by its agent's silence only, after fifteen. An execution that took all memory may be lost
+    then, and nobody knows why."""
+    own_terminals: bool = True
+    """How many terminals a sandbox can have does not depend on others. Otherwise one can take all
+    that its machine gives to sandboxes."""
     terminal_keys: bool = True
     """Ctrl-C, Ctrl-D and their like do in a terminal what they do everywhere."""
     socket_files: bool = True
@@ -182,6 +186,12 @@ class Problem:
 
     summary: str
     remedy: str = ""
+
+    @property
+    def explained(self) -> str:
+        """Both, each said once."""
+        known = self.remedy in self.summary
+        return self.summary if known else f"{self.summary}: {self.remedy}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,6 +16,8 @@ from assay.testing.workbench import Started, Workbench
 
 SLACK_SECONDS: Final = 0.015
 """What two cores and one event loop add to a round trip, whoever is to blame."""
+_TURNS_OF_CARRIERS: Final = 3
+"""So many times as much, where processes carry the stream and wait for the processor as well."""
 _PAUSE: Final = 0.005
 _FEWEST: Final = 20
 _SILENCE: Final = 5.0
@@ -31,7 +33,8 @@ class Neighbour:
         self._echo = echo
         self._output: AsyncIterator[Chunk] = echo.execution.output()
         self._baseline = 0.0
-        self._slack = bench.patient(SLACK_SECONDS)
+        turns = 1 if bench.capabilities.direct_stream else _TURNS_OF_CARRIERS
+        self._slack = bench.patient(SLACK_SECONDS) * turns
 
     @classmethod
     async def move_in(cls, bench: Workbench) -> Neighbour:

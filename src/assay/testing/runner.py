@@ -19,6 +19,8 @@ from assay.testing.workbench import Workbench, open_workbench
 
 _SECONDS_TO_VANISH: Final = 3.0
 """For what is destroyed: the kernel frees namespaces and control groups a little later."""
+_SECONDS_TO_VANISH_AT_LAST: Final = 12.0
+"""Where killed programs may be held for a while."""
 
 _TRIES: Final = 3
 """Of a case whose failure another program on this machine may have caused."""
@@ -193,7 +195,9 @@ class Runner:
         return self._neighbour
 
     async def _expect_nothing_left(self, made: set[str], before: OwnState) -> None:
-        deadline = time.monotonic() + self._bench.patient(_SECONDS_TO_VANISH)
+        prompt = self._bench.capabilities.prompt_ends
+        seconds = _SECONDS_TO_VANISH if prompt else _SECONDS_TO_VANISH_AT_LAST
+        deadline = time.monotonic() + self._bench.patient(seconds)
         driver = self._bench.driver
         while True:
             left = [*await sandboxes_left(driver, made), *driver.traces.left(made)]

@@ -82,8 +82,9 @@ class Daemon:
             command.append(str(self._megabytes))
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                cwd=self.folder,  # where Podman's conmon leaves a file `oom`
+            )  # fmt: skip
         deadline = time.monotonic() + _SECONDS_TO_START
         while not self.answers():
             if self._process.poll() is not None or time.monotonic() > deadline:

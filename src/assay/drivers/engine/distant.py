@@ -94,7 +94,13 @@ class DistantDriver:
     @property
     def capabilities(self) -> Capabilities:
         """What can be done there."""
-        return self._kind.capabilities
+        able = self._kind.capabilities
+        return able if self._bounds_terminals else replace(able, own_terminals=False)
+
+    @property
+    def _bounds_terminals(self) -> bool:
+        # In Podman, opening a terminal of a volume of them was refused now and then.
+        return self._kind.own_kernel or self.engine.product.hears_all
 
     @cached_property
     def mark(self) -> str:
@@ -225,7 +231,6 @@ class DistantDriver:
         folder = root / "var/tmp"
         has_var_tmp = folder.is_dir() and not folder.is_symlink()
         own = places(spec, working, has_var_tmp=has_var_tmp)
-        # In Podman, opening a terminal of such a volume was refused now and then.
         if not self.engine.product.hears_all:
             return [*own, RUN]
         return own if self._kind.own_kernel else [*own, TERMINALS]
@@ -318,6 +323,8 @@ class DistantDriver:
             await asyncio.shield(asyncio.to_thread(self._remove, sandbox_id))
 
     def _remove(self, sandbox_id: str) -> None:
+        if self.engine.product.outlives_removal:
+            self.engine.forgive(sandbox_id)
         self.engine.remove(sandbox_id)
         if not self.engine.product.hears_all:
             for volume in self.engine.volumes(STATE, self.mark):

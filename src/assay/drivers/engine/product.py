@@ -40,6 +40,10 @@ class Product:
     volume is to be like. Podman reads the first in a file of its own machine, takes the second as a
     security option, and the third only when it makes a volume by itself."""
 
+    outlives_removal: bool = False
+    """Whether it takes a container for removed whose killed programs are still there. Docker waits
+    for them."""
+
     @property
     def remedy(self) -> str:
         """The command that installs and starts it."""
@@ -71,5 +75,5 @@ PODMAN: Final = Product(
     package="podman", start="systemctl start podman.socket",
     runtimes="/etc/containers/containers.conf, [engine.runtimes]",
     without_systemd='cgroup_manager = "cgroupfs" in [engine] of /etc/containers/containers.conf',
-    keeps_to_group=False, hears_all=False,
+    keeps_to_group=False, hears_all=False, outlives_removal=True,
 )  # fmt: skip

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from assay.agent.files import delete_files, list_files
 from assay.agent.native import program
-from assay.agent.session import Session
+from assay.agent.session import AGENT_DIED, OVERDUE, Session
 from assay.domain.command import WORKSPACE
 from assay.domain.limits import MIB
-from assay.domain.outcome import OutcomeKind
+from assay.domain.outcome import Outcome, OutcomeKind
 from assay.testing.case import (
     Failure,
     Group,
@@ -68,13 +68,11 @@ def _add_hoard(kind: str) -> None:
         late = time.monotonic() - started - _HOARDS_SECONDS
         soon = 1.0 if bench.capabilities.prompt_ends else _SECONDS_UNTIL_SILENCE_IS_NOTICED
         expect(late < bench.patient(soon), f"it was gone {late:.1f} s after its time was up")
-        expect(
-            outcome.kind in (OutcomeKind.TIMED_OUT, OutcomeKind.OUT_OF_MEMORY),
-            f"the outcome is {outcome}",
-        )
+        fair = outcome.kind in (OutcomeKind.TIMED_OUT, OutcomeKind.OUT_OF_MEMORY)
+        expect(fair or _unknown(bench, outcome), f"the outcome is {outcome}")
         most = LOW.memory_bytes + bench.capabilities.kernel_memory_bytes + _HOST_SLACK
         expect(taken < most, f"it took {taken / MIB:.0f} MiB of the host's memory")
-        if ended_as_a_whole(bench, outcome):
+        if not fair or ended_as_a_whole(bench, outcome):
             return
         await expect_only_agent(greedy)
         await _expect_memory_back(bench, greedy)
@@ -88,7 +86,14 @@ def _add_hoard(kind: str) -> None:
         "process_limit",
         *(("own_users",) if kind in _OF_USERS else ()),
         *(("socket_memory",) if kind in _OF_NETWORKS else ()),
+        *(("own_terminals",) if kind == "pty" else ()),
     )
+
+
+def _unknown(bench: Workbench, outcome: Outcome) -> bool:
+    """Whether programs took too long to be gone, or their sandbox ended and nobody says why."""
+    lost = outcome.kind is OutcomeKind.LOST and outcome.reason in (OVERDUE, AGENT_DIED)
+    return lost and not bench.capabilities.prompt_ends
 
 
 async def _expect_memory_back(bench: Workbench, session: Session) -> None:
