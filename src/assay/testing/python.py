@@ -53,7 +53,18 @@ async def python_session(bench: Workbench, **limits: Any) -> Session:
     mounts = tuple(
         Mount(source=Path(name).resolve(), target=name) for name in names if Path(name).exists()
     )
+    for mount in mounts:
+        _make_place(spec.root.path / mount.target.lstrip("/"), like=mount.source)
     return await bench.session_of(replace(spec, root=replace(spec.root, mounts=mounts)))
+
+
+def _make_place(place: Path, *, like: Path) -> None:
+    """Make what something can be mounted over."""
+    if like.is_dir():
+        place.mkdir(parents=True, exist_ok=True)
+    else:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.touch()
 
 
 @cache

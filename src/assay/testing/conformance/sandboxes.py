@@ -168,7 +168,7 @@ async def agent_stopped(bench: Workbench) -> None:
     """An agent that does not answer is found out by the host's own clock; destroying works."""
     session = await bench.session()
     pid = _process_one(session)
-    started = await bench.start(session, "sleep", "30", wall=0.3)
+    started = await bench.start(session, "sleep", "30", wall=bench.patient(0.3))
     await asyncio.sleep(0.1)
     os.kill(pid, signal.SIGSTOP)
     _, outcome = await started.conclude()
