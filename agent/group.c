@@ -96,7 +96,9 @@ bool groups_find(const char *directory)
         if (entry->d_name[0] == '.')
             continue;
         int fd = openat(dirfd(folder), entry->d_name, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        if (fd >= 0 && has(fd, "cgroup.procs"))
+        if (fd < 0)
+            usable &= errno == ENOTDIR || errno == ENOENT; /* a file, or a link to nothing */
+        else if (has(fd, "cgroup.procs"))
             usable &= add(fd);
         else
             close_fd(&fd);
@@ -202,6 +204,8 @@ bool slot_open(struct slot *slot)
         if (mkdirat(hierarchies[i].folder, name, 0700) < 0 && errno != EEXIST)
             return false;
         int folder = slot_folder(&hierarchies[i], slot);
+        if (folder < 0)
+            return false;
         limit_sockets(hierarchies[i].folder, folder);
         slot_files(slot, folder);
         close_fd(&folder);

@@ -92,6 +92,23 @@ async def test_a_helper_that_is_killed_again_and_again_costs_no_sandbox(
         await agent.aclose()
 
 
+async def test_an_agent_is_in_a_group_of_its_own_where_that_is_limited(
+    lean: LocalDriver, spec: SandboxSpec
+) -> None:
+    async with open_session(lean, spec) as session:
+        lines = Path(f"/proc/{session.sandbox.facts['process']}/cgroup").read_text().splitlines()
+    if not any(":memory:" in line for line in lines):
+        pytest.skip("control groups are of version 2 here")
+    within = {
+        name: path.partition(f"/{session.sandbox.id}")[2]
+        for _, names, path in (line.split(":", 2) for line in lines)
+        for name in names.split(",")
+    }
+    assert {name: within[name] for name in ("memory", "pids", "cpu")} == {
+        "memory": "/agent", "pids": "/agent", "cpu": "",
+    }  # fmt: skip
+
+
 async def test_another_server_adopts_what_a_first_one_has_made(
     open_driver: Open, spec: SandboxSpec, state: Path
 ) -> None:

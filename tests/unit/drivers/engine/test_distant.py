@@ -12,7 +12,7 @@ import pytest
 
 from assay.bootstrap.drivers import make_driver
 from assay.config import Settings
-from assay.domain.errors import ConnectionLost, InvalidInput
+from assay.domain.errors import ConnectionLost, InvalidInput, RuntimeFailed
 from assay.domain.limits import MIB, SandboxLimits
 from assay.driver.port import RootFilesystem, SandboxSpec, Secret
 from assay.drivers.engine import (
@@ -143,6 +143,33 @@ async def test_local_engines_are_reached_by_their_sandboxes_sockets_and_others_b
     assert isinstance(driver, DistantDriver if distant else EngineDriver)
     assert driver.name == name
     await driver.aclose()
+
+
+@pytest.mark.parametrize(
+    ("name", "address", "asked"),
+    [
+        # Podman takes for removed what is still there, as its programs owe processor time.
+        ("podman", "ssh://h", ["/libpod/containers/a/update", "/containers/a"]),
+        ("docker", "tcp://h:1", ["/containers/a"]),
+    ],
+)
+def test_podmans_containers_are_let_off_what_they_owe_before_they_are_removed(
+    name: str, address: str, asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(state=tmp_path, images=tmp_path, runtimes={name: address})
+    driver = make_driver(settings, name)
+    assert isinstance(driver, DistantDriver)
+    assert driver.capabilities.own_terminals == (name == "docker")
+    paths: list[str] = []
+
+    def ask(_method: str, path: str, *_more: object, **_options: object) -> None:
+        paths.append(path)
+        if path.endswith("/update"):
+            raise RuntimeFailed("an older Podman knows no such request")
+
+    monkeypatch.setattr(driver.engine, "ask", ask)
+    driver._remove("a")
+    assert [path for path in paths if path != "/volumes"] == asked
 
 
 @pytest.mark.parametrize(
