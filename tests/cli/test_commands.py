@@ -97,7 +97,8 @@ def test_drivers_are_listed(assay: Assay) -> None:
     assert {"docker:runsc", "firecracker", "fake"} <= works.keys()
     assay.variables["ASSAY_CRUN"] = "/nowhere/crun"
     shown = assay("driver", "list").stdout.decode()
-    assert "apt-get install crun" in shown
+    # The table breaks its lines where this machine's versions leave room.
+    assert "install it: apt-get install crun" in " ".join(shown.split())
 
 
 @pytest.mark.root
