@@ -15,6 +15,7 @@ from assay.drivers.linux.devices import folders
 from assay.drivers.linux.preparation import KEPT, NOWHERE, PROC, in_place, prepared, within_proc
 from assay.drivers.linux.stage import (
     EMPTY,
+    GROUPS,
     OWN_DEVICES,
     WRITABLE,
     Staged,
@@ -74,7 +75,7 @@ def _preparation(
     yield from prepared(
         rootless=rootless, root=_FIRST_USER, settings=_own_settings(), masks=_masks()
     )
-    yield from (("groups", each) for each in learners)
+    yield from (("groups", each, GROUPS) for each in learners)
     yield ("wait",)
 
 

@@ -13,7 +13,7 @@ from assay.drivers.linux.cgroups import AGENTS_OWN, PERIOD_US
 from assay.drivers.linux.confinement import MASKED, SECRET, agent_command
 from assay.drivers.linux.kernel import MountFlag
 from assay.drivers.linux.preparation import KEPT, NOWHERE, PROC, in_place, prepared
-from assay.drivers.linux.stage import EMPTY, Staged, Step, folder, staged, text
+from assay.drivers.linux.stage import EMPTY, GROUPS, Staged, Step, folder, staged, text
 
 DISK: Final = "/devices/vda"
 FOLDERS: Final = ("devices", "proc", "sys", "dev", "image", "groups", "modules", "sandbox-agent")
@@ -60,7 +60,7 @@ def preparation(spec: SandboxSpec, agent: Path) -> Iterator[Step]:
     shown = _shown(spec, agent)
     masks = [("mask", f"{PROC}/{name}", EMPTY, NOWHERE) for name in MASKED]
     yield from prepared(rootless=False, root="0", settings=(), masks=masks)
-    yield "groups", _LEARNERS
+    yield "groups", _LEARNERS, GROUPS
     yield from (step for step in shown.steps if step[0] != "secret")
     yield from in_place(shown)
     if (spec.root.path / _MACHINE_ID).is_file():
