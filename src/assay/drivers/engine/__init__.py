@@ -11,7 +11,7 @@ An engine elsewhere, or containers with kernels of their own: `distant.py` is al
 
     address.py     what an engine's address means    endpoint.py    sockets, and TLS
     tunnel.py      SSH                               bridge.py      a byte stream through an engine
-    copy.py        a root as an engine's image       whole.py       what it is told, as data
+    image.py       a root as an engine's image       whole.py       what it is told, as data
     kind.py        what containers are like, as data
 """
 

@@ -20,8 +20,6 @@ from typing import Any, Final
 from assay.domain.errors import (
     AssayError,
     CapabilityMissing,
-    ConnectionLost,
-    CreateTimeout,
     DriverUnavailable,
     RuntimeFailed,
     SandboxGone,
@@ -35,32 +33,30 @@ from assay.driver.port import (
     Sandbox,
     SandboxSpec,
     SandboxState,
-    Secret,
 )
 from assay.drivers.engine.bridge import BridgeStream, start_program
 from assay.drivers.engine.container import STATE
-from assay.drivers.engine.copy import REPOSITORY, Copy, keep_copy
 from assay.drivers.engine.engine import Engine, NotThere
+from assay.drivers.engine.image import REPOSITORY, keep_copy
 from assay.drivers.engine.kind import Kind, as_the_engine_says, is_kata
-from assay.drivers.engine.whole import (
+from assay.drivers.engine.whole import Whole, whole
+from assay.drivers.linux import health
+from assay.drivers.linux.confinement import AGENT_FOLDER, machine
+from assay.drivers.linux.container import (
     FILTER,
     RUN,
     TERMINALS,
     Place,
-    Whole,
     bridge,
+    bring_secret,
     give,
-    places,
-    whole,
+    writable,
 )
-from assay.drivers.linux import health, working_folder
-from assay.drivers.linux.confinement import AGENT_FOLDER, machine
+from assay.drivers.linux.copy import Copy
 from assay.drivers.linux.filter import compiled
 from assay.drivers.linux.folder import is_id, new_id
 from assay.drivers.linux.stage import require_folders
 
-_LISTENS: Final = b"listens\n"
-_SECONDS_TO_LISTEN: Final = 15.0
 _MACHINES: Final = {"amd64": "x86_64", "arm64": "aarch64"}
 
 
@@ -191,31 +187,26 @@ class DistantDriver:
 
     async def _make(self, sandbox_id: str, spec: SandboxSpec) -> None:
         await asyncio.to_thread(self._start, sandbox_id, spec)
-        try:
-            await self._give(sandbox_id, spec.secret)
-        except (RuntimeFailed, ConnectionLost, TimeoutError) as error:
-            words = await asyncio.to_thread(self.engine.words, sandbox_id)
-            detail = f"{getattr(error, 'detail', '')}\n{words}".strip()
-            if isinstance(error, TimeoutError):
-                raise CreateTimeout(
-                    f"the agent did not start in {_SECONDS_TO_LISTEN:.0f} s", detail=detail
-                ) from error
-            raise RuntimeFailed("the agent did not take its secret", detail=detail) from error
+        await bring_secret(
+            spec,
+            lambda: start_program(self.engine, sandbox_id, give(self._kind.socket)),
+            lambda: asyncio.to_thread(self.engine.words, sandbox_id),
+        )
 
     def _start(self, sandbox_id: str, spec: SandboxSpec) -> None:
         of_ours = f"{REPOSITORY}:{self.mark[:8]}-"
         try:
             require_folders(spec.root.path)
-            writable = self._writable(spec)
+            found = self._writable(spec)
             copy = Copy(
                 root=spec.root,
-                folders=tuple((each.target, each.mode, each.user, each.group) for each in writable),
+                folders=tuple((each.target, each.mode, each.user, each.group) for each in found),
                 programs=self._programs,
             )
             image = f"{of_ours}{copy.digest}"
         except OSError as error:
             raise RuntimeFailed(f"{spec.root.path} can't be read", detail=str(error)) from error
-        body = self._told(image, spec, self._named(sandbox_id, writable))
+        body = self._told(image, spec, self._named(sandbox_id, found))
         try:
             self.engine.create(sandbox_id, body)
         except NotThere:  # somebody has removed the image, or we are the first
@@ -226,27 +217,23 @@ class DistantDriver:
         self.engine.start(sandbox_id)
 
     def _writable(self, spec: SandboxSpec) -> list[Place]:
-        root = spec.root.path
-        working = working_folder.find(root.resolve(), spec.root.working_folder)
-        folder = root / "var/tmp"
-        has_var_tmp = folder.is_dir() and not folder.is_symlink()
-        own = places(spec, working, has_var_tmp=has_var_tmp)
+        own = writable(spec)
         if not self.engine.product.hears_all:
             return [*own, RUN]
         return own if self._kind.own_kernel else [*own, TERMINALS]
 
-    def _named(self, sandbox_id: str, writable: list[Place]) -> list[Place]:
+    def _named(self, sandbox_id: str, wanted: list[Place]) -> list[Place]:
         """The same, made before where the engine has to be told of them one by one."""
         if self.engine.product.hears_all:
-            return writable
+            return wanted
         named = [
-            replace(place, name=f"{sandbox_id}-{number}") for number, place in enumerate(writable)
+            replace(place, name=f"{sandbox_id}-{number}") for number, place in enumerate(wanted)
         ]
         for place in named:
             self.engine.create_volume(place.name, place.driver, {STATE: self.mark})
         return named
 
-    def _told(self, image: str, spec: SandboxSpec, writable: list[Place]) -> Mapping[str, Any]:
+    def _told(self, image: str, spec: SandboxSpec, wanted: list[Place]) -> Mapping[str, Any]:
         hears = self.engine.product.hears_all
         return whole(
             Whole(
@@ -255,26 +242,12 @@ class DistantDriver:
                 kind=self._kind,
                 spec=spec,
                 machine=self._machine,
-                places=writable,
+                places=wanted,
                 masks_by_option=not hears,
                 agent_filters=not hears,
                 labels={STATE: self.mark},
             )
         )
-
-    async def _give(self, sandbox_id: str, secret: Secret) -> None:
-        """Bring the agent its secret, and wait until it listens."""
-        said = b""
-        async with asyncio.timeout(_SECONDS_TO_LISTEN):
-            stream = await start_program(self.engine, sandbox_id, give(self._kind))
-            try:
-                await stream.write(secret.reveal())
-                while said != _LISTENS and (more := await stream.read(len(_LISTENS))):
-                    said += more
-            finally:
-                await stream.aclose()
-        if said != _LISTENS:
-            raise RuntimeFailed("the agent ended as soon as it was started", detail=stream.words)
 
     # --- using and removing ----------------------------------------------------------------------
 
@@ -283,7 +256,9 @@ class DistantDriver:
         if not is_id(sandbox_id):
             raise SandboxGone(f"there is no sandbox {sandbox_id}")
         try:
-            stream: BridgeStream = await start_program(self.engine, sandbox_id, bridge(self._kind))
+            stream: BridgeStream = await start_program(
+                self.engine, sandbox_id, bridge(self._kind.socket)
+            )
         except RuntimeFailed as error:
             raise SandboxGone(
                 f"the sandbox {sandbox_id} does not run (any more)", detail=error.detail

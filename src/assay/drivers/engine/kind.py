@@ -6,16 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from assay.domain.limits import MIB, SandboxLimits
-from assay.driver.port import Capabilities, Cleanup
+from assay.domain.limits import SandboxLimits
+from assay.driver.port import Capabilities
 from assay.drivers.linux import seccomp
-from assay.drivers.linux.cgroups import AGENTS_OWN
 from assay.drivers.linux.confinement import SOCKET
+from assay.drivers.linux.container import ABLE, room
 
-_AGENTS_BYTES: Final = 16 * MIB
-"""What the agent and a few bridges to it need themselves, in the group that they share with the
-learners' programs."""
-_AGENTS_PROCESSES: Final = AGENTS_OWN + 16
 NAMED_SOCKET: Final = "@assay-agent"
 """One that is in no file system, so that nobody can put another in its place."""
 _KATA_SHIM: Final = "io.containerd.kata.v2"
@@ -41,33 +37,11 @@ class Kind:
         return self.capabilities.own_kernel
 
 
-def _shared_room(limits: SandboxLimits) -> SandboxLimits:
-    return replace(
-        limits,
-        memory_bytes=limits.memory_bytes + _AGENTS_BYTES,
-        processes=limits.processes + _AGENTS_PROCESSES,
-    )
-
-
-_DISTANT: Final = Capabilities(
-    cleanup=Cleanup.KILL_ALL,
-    whole_cpu_time=False,
-    own_users=False,
-    kernel_memory_bytes=_AGENTS_BYTES,
-    oom_spares_sandbox=False,
-    bombs_spare_sandbox=False,
-    private_processes=False,
-    direct_stream=False,
-    socket_memory=False,
-    inert_mounts=False,
-    prompt_ends=False,
-    images_in_place=False,
-)
-SHARED: Final = Kind(capabilities=_DISTANT, room=_shared_room)
+SHARED: Final = Kind(capabilities=ABLE, room=room)
 """Of runc, crun and their like: programs run on the kernel of the engine's machine."""
 KATA: Final = Kind(
-    capabilities=replace(_DISTANT, own_kernel=True, own_users=True, socket_memory=True),
-    room=_shared_room,
+    capabilities=replace(ABLE, own_kernel=True, own_users=True, socket_memory=True),
+    room=room,
 )
 """A virtual machine for each. Unverified: it has not run yet."""
 

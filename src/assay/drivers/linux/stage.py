@@ -223,9 +223,7 @@ class _Source:
         forbids = bool(os.statvfs(path).f_flag & os.ST_NOEXEC)
         is_folder = stat.S_ISDIR(path.stat().st_mode)
         is_empty = is_folder and next(path.iterdir(), None) is None
-        return cls(
-            path=str(path), is_folder=is_folder, is_empty=is_empty, forbids_programs=forbids
-        )
+        return cls(path=str(path), is_folder=is_folder, is_empty=is_empty, forbids_programs=forbids)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -28,7 +28,8 @@ from assay.drivers.engine import (
 )
 from assay.drivers.engine.bridge import BridgeStream
 from assay.drivers.engine.kind import Kind
-from assay.drivers.engine.whole import RUN, TERMINALS, Whole, places, whole
+from assay.drivers.engine.whole import Whole, whole
+from assay.drivers.linux.container import RUN, TERMINALS, places
 from assay.drivers.linux.working_folder import WorkingFolder
 
 LIMITS = SandboxLimits(memory_bytes=64 * MIB, disk_bytes=16 * MIB, inodes=1600, processes=32)

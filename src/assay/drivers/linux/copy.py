@@ -1,4 +1,4 @@
-"""A root file system as an image of an engine's: copied there once, with the agent in it."""
+"""A root file system as an archive for those who can't see this disk, with the agent in it."""
 
 from __future__ import annotations
 
@@ -6,22 +6,17 @@ import hashlib
 import os
 import tarfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from io import BytesIO
-from typing import BinaryIO, Final
+from typing import Final
 
 from assay.domain.errors import RuntimeFailed
 from assay.driver.port import RootFilesystem
-from assay.drivers.engine.engine import Engine
 from assay.drivers.linux.confinement import AGENT_FOLDER
 
-REPOSITORY: Final = "localhost/assay-root"
-"""Of no registry: engines that would look for it elsewhere don't."""
 _RULES: Final = "1"
 """Part of an image's name: raise it when the same root is made into something else."""
-_MOST: Final = 7
-"""Images that are kept beside a new one. What a container is made of stays in any case."""
 _NOBODY: Final = 65534
 _BYTES_AT_ONCE: Final = 1 << 20
 
@@ -50,18 +45,11 @@ class Copy:
         return hashlib.sha256(repr(told).encode()).hexdigest()[:32]
 
 
-def keep_copy(engine: Engine, copy: Copy, name: str, of_ours: str) -> None:
-    """Make the image, and remove the oldest of ours: their names begin so.
+def pieces(copy: Copy) -> Generator[bytes, None, None]:
+    """The archive (tar, not compressed), as it is read: it is nowhere as a whole.
 
-    Raises what an engine's requests do, RuntimeFailed where the root can't be read.
+    Raises RuntimeFailed at its end where the root can't be read.
     """
-    for old in [each for each in engine.images(REPOSITORY) if each.startswith(of_ours)][_MOST:]:
-        engine.remove_image(old)
-    _send(engine, copy, name)
-
-
-def _send(engine: Engine, copy: Copy, name: str) -> None:
-    """As it is read: it is nowhere as a whole."""
     from_here, to_there = os.pipe2(os.O_CLOEXEC)
     failures: list[RuntimeFailed] = []
 
@@ -77,17 +65,14 @@ def _send(engine: Engine, copy: Copy, name: str) -> None:
                 RuntimeFailed(f"the image {copy.root.path} can't be read", detail=str(error))
             )
 
-    def pieces(file: BinaryIO) -> Iterator[bytes]:
-        yield from iter(lambda: file.read(_BYTES_AT_ONCE), b"")
-        packing.join()
-        if failures:  # a half is not to become an image
-            raise failures[0]
-
     packing = threading.Thread(target=pack, name="assay-packer")
     packing.start()
     try:
         with os.fdopen(from_here, "rb") as file:  # closed, it ends the other thread
-            engine.import_image(name, pieces(file))
+            yield from iter(lambda: file.read(_BYTES_AT_ONCE), b"")
+            packing.join()
+            if failures:  # a half is not to become an image
+                raise failures[0]
     finally:
         packing.join()
 
