@@ -230,7 +230,7 @@ static void protect_itself(void)
     can_change_user = geteuid() == 0 && setgroups(0, NULL) == 0;
 }
 
-enum { CLOSED_MOST = 8 };
+enum { CLOSED_MOST = 8, SECONDS_WITHOUT_SECRET = 120 };
 
 struct arguments {
     const char *socket, *secret, *groups, *filter;
@@ -276,6 +276,13 @@ static bool read_arguments(int count, char **values, struct arguments *arguments
     return arguments->socket && arguments->secret && arguments->unclaimed > 0;
 }
 
+/* Whoever has made this sandbox was killed before it was one, or an orchestrator has made it anew. */
+static void nobody_came(int number)
+{
+    (void)number;
+    _exit(1);
+}
+
 /* Keeps learners out of a folder that whoever made the sandbox shows in it: of the host's disk,
  * where what they write would count for nothing. */
 static bool close_folder(const char *path)
@@ -292,8 +299,8 @@ int main(int count, char **values)
 {
     struct arguments arguments = {.unclaimed = 900 * SECOND};
     uint8_t secret[SECRET_SIZE];
-    if (count == 3 && !strcmp(values[1], "bridge"))
-        return bridge_run(values[2]);
+    if (count >= 3 && count <= 4 && !strcmp(values[1], "bridge"))
+        return bridge_run(values[2], count == 4 && !strcmp(values[3], "--tell"));
     if (count == 4 && !strcmp(values[1], "give"))
         return give_run(values[2], values[3]);
     if (!read_arguments(count, values, &arguments)) {
@@ -301,7 +308,7 @@ int main(int count, char **values)
               "             [--cgroup DIR] [--cgroups N]\n"
               "             [--unclaimed S] [--processes N] [--data BYTES] [--filter FILE]\n"
               "             [--closed FOLDER]...\n"
-              "       agent bridge SOCKET\n"
+              "       agent bridge SOCKET [--tell]\n"
               "       agent give PIPE SOCKET\n", stderr);
         return 2;
     }
@@ -317,8 +324,13 @@ int main(int count, char **values)
         die("epoll");
     if (arguments.makes_pipe && mkfifo(arguments.secret, 0600) < 0)
         die(arguments.secret);
+    if (arguments.makes_pipe) {
+        signal(SIGALRM, nobody_came);
+        alarm(SECONDS_WITHOUT_SECRET);
+    }
     /* First: where it is a pipe, the sandbox is still being made until it says something. */
     read_secret(arguments.secret, secret);
+    alarm(0);
     if ((arguments.groups && !groups_find(arguments.groups)) ||
         !groups_inherit(GIVEN_GROUPS, arguments.groups_given))
         die("control groups");

@@ -154,6 +154,14 @@ def _machines(settings: Settings, name: str, stock: int) -> Driver:
     )
 
 
+def _nomad(settings: Settings, name: str, stock: int) -> Driver:
+    from assay.drivers.nomad import NomadDriver, read_options
+
+    return NomadDriver(
+        options=read_options(settings.nomad), state=settings.state, agent=program("agent")
+    )
+
+
 def _fake(settings: Settings, name: str, stock: int) -> Driver:
     from assay.drivers.fake import FakeDriver
 
@@ -170,6 +178,7 @@ _FACTORIES: Final[Mapping[str, Callable[[Settings, str, int], Driver]]] = {
     "podman": _engine,
     "qemu": _machines,
     "firecracker": _machines,
+    "nomad": _nomad,
     "fake": _fake,
 }
 _MODELS: Final = ("fake",)

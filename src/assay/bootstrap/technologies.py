@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from assay.bootstrap.drivers import program_named
 from assay.config import Settings
@@ -120,6 +121,34 @@ def _kata(settings: Settings, name: str) -> Iterator[Problem]:
     yield from no_virtualization()
 
 
+def _nomad(settings: Settings, name: str) -> Iterator[Problem]:
+    from assay.drivers.nomad import read_options
+
+    options = read_options(settings.nomad)
+    if not any(_listens(address) for address in options.addresses):
+        yield Problem(
+            summary=f"nobody listens at {options.address}; where else, NOMAD_ADDR says",
+            remedy="see docs/nomad.md for how to get it",
+        )
+    if not options.registry:
+        yield Problem(
+            summary="no registry is named that its clients have images from",
+            remedy="say registry in the table [nomad], or ASSAY_NOMAD_REGISTRY",
+        )
+    if not _found("skopeo"):
+        summary = "the program skopeo is not on this machine"
+        yield Problem(summary=summary, remedy="apt-get install skopeo")
+
+
+def _listens(address: str) -> bool:
+    parts = urlsplit(address)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    with contextlib.suppress(OSError):
+        socket.create_connection((parts.hostname or "", port), timeout=_SECONDS).close()
+        return True
+    return False
+
+
 def _found(program: str) -> bool:
     return bool(shutil.which(program) or shutil.which(program, path=_FOLDERS))
 
@@ -134,4 +163,5 @@ _LOOKS: Final[Mapping[str, Callable[[Settings, str], Iterator[Problem]]]] = {
     "qemu": _qemu,
     "firecracker": _firecracker,
     "kata": _kata,
+    "nomad": _nomad,
 }

@@ -7,12 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from assay.config.document import CONFIGURATION, RUNTIMES, SERVER, Document
 from assay.domain.devices import AllowedDevices
 from assay.domain.errors import InvalidInput
 
+_OF_NOMAD: Final = {
+    "address": "NOMAD_ADDR", "token": "NOMAD_TOKEN", "namespace": "NOMAD_NAMESPACE",
+    "region": "NOMAD_REGION", "authority": "NOMAD_CACERT", "certificate": "NOMAD_CLIENT_CERT",
+    "key": "NOMAD_CLIENT_KEY", "registry": "ASSAY_NOMAD_REGISTRY",
+    "runtime": "ASSAY_NOMAD_RUNTIME",
+}  # fmt: skip
 _ADDRESSES: Final = {"docker": "DOCKER_HOST", "podman": "CONTAINER_HOST"}
 
 
@@ -36,6 +42,7 @@ class Settings:
     |                  | ASSAY_PODMAN       | runtimes.podman | CONTAINER_HOST, likewise |
     |                  | ASSAY_QEMU         | runtimes.qemu   | qemu-system-…, on PATH   |
     |                  | ASSAY_FIRECRACKER  | runtimes.firecracker | firecracker, on PATH |
+    |                  | NOMAD_ADDR, …      | nomad.…         | docs/nomad.md            |
     |                  | ASSAY_GUEST_KERNEL | guest_kernel    | the newest in /boot      |
 
     Who isn't root has $XDG_RUNTIME_DIR/assay in the place of /run/assay, and
@@ -54,6 +61,8 @@ class Settings:
     """Devices of this machine that environments may have."""
     runtimes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """By driver: the program to call instead of the one on PATH, or where its engine listens."""
+    nomad: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    """The table `[nomad]`, and Nomad's own variables: for its driver to read."""
     guest_kernel: str = ""
     """The kernel that virtual machines run, /somewhere/vmlinuz-RELEASE; "": find one."""
 
@@ -82,6 +91,7 @@ def read_settings(
         driver=_first(driver, variables.get("ASSAY_DRIVER"), document.text("driver")),
         devices=_devices(variables.get("ASSAY_DEVICES", ""), document),
         runtimes=MappingProxyType(runtimes),
+        nomad=MappingProxyType({**document.table("nomad"), **_named(variables, _OF_NOMAD)}),
         guest_kernel=_first(variables.get("ASSAY_GUEST_KERNEL"), document.text("guest_kernel"))
         or "",
     )
@@ -105,9 +115,14 @@ def _runtimes_of(variables: Mapping[str, str]) -> dict[str, str]:
     return {name: program for name, program in found.items() if program}
 
 
+def _named(variables: Mapping[str, str], names: Mapping[str, str]) -> dict[str, str]:
+    """What variables say, by the keys that they stand for."""
+    return {key: variables[name] for key, name in names.items() if variables.get(name)}
+
+
 def _engines_of(variables: Mapping[str, str]) -> dict[str, str]:
     """Where engines listen by the variables of their own."""
-    found = {name: variables[key] for name, key in _ADDRESSES.items() if variables.get(key)}
+    found = _named(variables, _ADDRESSES)
     certificates = variables.get("DOCKER_CERT_PATH", "")
     if certificates and found.get("docker", "").startswith("tcp:"):
         found["docker"] += f"?certificates={certificates}"

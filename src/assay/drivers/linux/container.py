@@ -22,6 +22,7 @@ from assay.drivers.linux.working_folder import WorkingFolder, find
 
 FILTER: Final = f"{AGENT_FOLDER}/filter"
 """Of the image: the filter of system calls, where the agent has to load it itself."""
+JOINED: Final = b"joined\n"
 _LISTENS: Final = b"listens\n"
 _SECONDS_TO_LISTEN: Final = 15.0
 _AGENTS_BYTES: Final = 16 * MIB
@@ -158,9 +159,9 @@ def agent_of_container(
     ]  # fmt: skip
 
 
-def bridge(socket: str = SOCKET) -> tuple[str, ...]:
-    """The program whose streams become a connection to the agent."""
-    return (f"{AGENT_FOLDER}/agent", "bridge", socket)
+def bridge(socket: str = SOCKET, *, tells: bool = False) -> tuple[str, ...]:
+    """The program whose streams become a connection to the agent; `tells`: after it said JOINED."""
+    return (f"{AGENT_FOLDER}/agent", "bridge", socket, *(("--tell",) if tells else ()))
 
 
 def give(socket: str = SOCKET) -> tuple[str, ...]:
@@ -172,15 +173,21 @@ async def bring_secret(
     spec: SandboxSpec,
     start: Callable[[], Awaitable[ByteStream]],
     words: Callable[[], Awaitable[str]],
+    *,
+    attempts: int = 1,
 ) -> None:
     """Bring the agent its secret, and wait until it listens.
 
-    `start` starts `give` in the container, `words` are the agent's. Raises CreateTimeout or
+    `start` starts `give` in the container, `words` are the agent's; where a program's streams may
+    end before it has begun, several `attempts` are made. Raises CreateTimeout or
     RuntimeFailed with them, and whatever else the two do.
     """
     try:
         async with asyncio.timeout(_SECONDS_TO_LISTEN):
-            await _bring(spec, await start())
+            while not await _brought(spec, await start()):
+                attempts -= 1
+                if attempts <= 0:
+                    raise RuntimeFailed("the agent ended as soon as it was started")
     except (RuntimeFailed, ConnectionLost, TimeoutError) as error:
         detail = f"{getattr(error, 'detail', '')}\n{await words()}".strip()
         if isinstance(error, TimeoutError):
@@ -190,7 +197,7 @@ async def bring_secret(
         raise RuntimeFailed("the agent did not take its secret", detail=detail) from error
 
 
-async def _bring(spec: SandboxSpec, stream: ByteStream) -> None:
+async def _brought(spec: SandboxSpec, stream: ByteStream) -> bool:
     said = b""
     try:
         await stream.write(spec.secret.reveal())
@@ -198,10 +205,9 @@ async def _bring(spec: SandboxSpec, stream: ByteStream) -> None:
             said += more
     finally:
         await stream.aclose()
-    if said != _LISTENS:
-        raise RuntimeFailed(
-            "the agent ended as soon as it was started", detail=getattr(stream, "words", "")
-        )
+    if said != _LISTENS and (words := getattr(stream, "words", "")):
+        raise RuntimeFailed("the agent ended as soon as it was started", detail=words)
+    return said == _LISTENS
 
 
 def writable(spec: SandboxSpec) -> list[Place]:

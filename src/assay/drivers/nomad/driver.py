@@ -1,0 +1,242 @@
+"""The driver: one allocation of Nomad's for each sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import secrets
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+from assay.domain.errors import (
+    AssayError,
+    CapabilityMissing,
+    ConnectionLost,
+    RuntimeFailed,
+    SandboxGone,
+)
+from assay.driver.guard import require_devices
+from assay.driver.port import (
+    ByteStream,
+    Capabilities,
+    Health,
+    Sandbox,
+    SandboxSpec,
+    SandboxState,
+)
+from assay.drivers.linux import health
+from assay.drivers.linux.confinement import AGENT_FOLDER, machine
+from assay.drivers.linux.container import (
+    FILTER,
+    JOINED,
+    TERMINALS,
+    Place,
+    bridge,
+    bring_secret,
+    give,
+    writable,
+)
+from assay.drivers.linux.copy import Copy
+from assay.drivers.linux.filter import compiled
+from assay.drivers.linux.folder import is_id
+from assay.drivers.linux.stage import require_folders
+from assay.drivers.nomad.allocation import Allocation, allocation
+from assay.drivers.nomad.api import Nomad
+from assay.drivers.nomad.batches import Batches
+from assay.drivers.nomad.job import TASK, batch_of, job_name, prefix
+from assay.drivers.nomad.kind import ABLE
+from assay.drivers.nomad.options import Options
+from assay.drivers.nomad.registry import Registry
+from assay.drivers.nomad.stream import ExecStream
+
+_MOST_KNOWN: Final = 100_000
+
+
+_ATTEMPTS: Final = 4
+"""Nomad asks Docker whether a program runs before Docker has begun to start it, now and then, and
+then ends the session."""
+_SECONDS_TO_JOIN: Final = 10.0
+
+
+class NomadDriver:
+    """Makes sandboxes as allocations of a Nomad cluster, whose clients have them in containers.
+
+    `state` is a folder of its own on this machine; `agent` becomes process 1. The clients have the
+    processors of this machine's kind.
+    """
+
+    def __init__(self, *, options: Options, state: Path, agent: Path) -> None:
+        self.name = "nomad"
+        self.capabilities: Capabilities = ABLE
+        self._state = state.absolute()
+        self._agent = agent
+        self._nomad = Nomad(options)
+        self._registry = Registry(options.registry, machine())
+        self._batches = Batches(self._nomad, lambda: self.mark)
+        self._being_made: set[str] = set()
+        self._known: dict[str, str] = {}
+        """Allocations by sandbox, as far as they were looked up already."""
+
+    @cached_property
+    def mark(self) -> str:
+        """In the names of all jobs of this driver and state folder, and of nobody else's."""
+        folder = self._state / "nomad"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file, draft = folder / "identity", folder / secrets.token_hex(8)
+        draft.write_text(secrets.token_hex(16))
+        with contextlib.suppress(FileExistsError):
+            file.hardlink_to(draft)
+        draft.unlink()
+        return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+
+    @cached_property
+    def _programs(self) -> tuple[tuple[str, bytes, int], ...]:
+        return (
+            (f"{AGENT_FOLDER}/agent", self._agent.read_bytes(), 0o755),
+            (FILTER, compiled(), 0o444),
+        )
+
+    async def probe(self) -> Health:
+        """Ask Nomad, make a sandbox and connect to its agent. Never raises."""
+        version = ""
+        try:
+            version = await self._nomad.version()
+            await health.attempt(self, self._state)
+        except (AssayError, OSError) as error:
+            return Health(works=False, version=version, problems=(health.problem(error),))
+        return Health(works=True, version=version)
+
+    # --- making -----------------------------------------------------------------------------------
+
+    async def create(self, spec: SandboxSpec) -> Sandbox:
+        """Make a sandbox whose agent accepts connections."""
+        if spec.network:
+            raise CapabilityMissing(f"the driver {self.name} makes sandboxes without network only")
+        require_devices(spec.devices, self.name, self.capabilities)
+        image = await asyncio.to_thread(self.image_of, spec)
+        sandbox_id, promise = self._batches.ask(image, spec, _places(spec))
+        self._being_made.add(sandbox_id)
+        try:
+            placed = await asyncio.shield(promise)
+            self._known[sandbox_id] = placed.id
+            await bring_secret(
+                spec,
+                lambda: self._run(placed.id, give()),
+                lambda: self._words(sandbox_id),
+                attempts=_ATTEMPTS,
+            )
+        except BaseException:
+            await _to_the_end(asyncio.ensure_future(self.destroy(sandbox_id)))
+            raise
+        finally:
+            self._being_made.discard(sandbox_id)
+        facts = {"allocation": placed.id, "client": placed.node}
+        return Sandbox(id=sandbox_id, facts=facts)
+
+    def image_of(self, spec: SandboxSpec) -> str:
+        """The name of a sandbox's image, which is in the registry then. Takes its time.
+
+        Raises what the registry does, RuntimeFailed where the root can't be read.
+        """
+        try:
+            require_folders(spec.root.path)
+            folders = [(each.target, each.mode, each.user, each.group) for each in _places(spec)]
+            copy = Copy(root=spec.root, folders=tuple(folders), programs=self._programs)
+            return self._registry.image(copy)
+        except OSError as error:
+            raise RuntimeFailed(f"{spec.root.path} can't be read", detail=str(error)) from error
+
+    async def _run(self, allocation_id: str, command: tuple[str, ...]) -> ExecStream:
+        return ExecStream(await self._nomad.run(allocation_id, TASK, command))
+
+    async def _words(self, sandbox_id: str) -> str:
+        with contextlib.suppress(AssayError):
+            found = await self._look(sandbox_id)
+            return found.words if found is not None else ""
+        return ""
+
+    # --- using and removing -----------------------------------------------------------------------
+
+    async def connect(self, sandbox_id: str) -> ByteStream:
+        """Open a byte stream to the agent. Raises SandboxGone when there is none."""
+        allocation_id = self._known.get(sandbox_id)
+        if allocation_id is None:
+            found = await self._look(sandbox_id)
+            if found is None or not found.runs:
+                raise SandboxGone(f"the sandbox {sandbox_id} does not run (any more)")
+            allocation_id = self._known[sandbox_id] = found.id
+        for _ in range(_ATTEMPTS):
+            try:
+                stream = await self._run(allocation_id, bridge(tells=True))
+            except RuntimeFailed as error:
+                raise SandboxGone(
+                    f"the sandbox {sandbox_id} does not run (any more)", detail=error.detail
+                ) from error
+            if await _has_joined(stream):
+                return stream
+            await stream.aclose()
+        raise SandboxGone(f"the sandbox {sandbox_id} does not run (any more)", detail=stream.words)
+
+    async def _look(self, sandbox_id: str) -> Allocation | None:
+        """Its allocation, if it has one, or had."""
+        if not is_id(sandbox_id):
+            return None
+        job = job_name(self.mark, batch_of(sandbox_id))
+        found = [each for each in await self._allocations(job) if each.sandbox_id == sandbox_id]
+        # Nomad may have put another one elsewhere, when its client was drained: which is nobody's.
+        return min(found, key=lambda each: each.index, default=None)
+
+    async def _allocations(self, job: str) -> Sequence[Allocation]:
+        return [allocation(each) for each in (await self._nomad.allocations(job)).data]
+
+    async def list(self) -> Sequence[str]:
+        """The ids of all sandboxes of this driver and state folder. Raises what Nomad does."""
+        jobs = [each for each in await self._nomad.jobs(prefix(self.mark)) if not each.get("Stop")]
+        found = await asyncio.gather(*(self._allocations(str(each.get("ID"))) for each in jobs))
+        ids = {each.sandbox_id for of_job in found for each in of_job if not each.over}
+        return sorted(each for each in ids if is_id(each) and each not in self._being_made)
+
+    async def examine(self, sandbox_id: str) -> SandboxState | None:
+        """What Nomad knows of a sandbox, or None when there is no such sandbox."""
+        found = await self._look(sandbox_id)
+        if found is None or (found.over and not found.wanted):
+            return None
+        # While it runs, only its own agent has seen who was killed.
+        killed = None if found.runs else int(found.out_of_memory)
+        return SandboxState(running=found.runs, oom_kills=killed)
+
+    async def destroy(self, sandbox_id: str) -> None:
+        """End a sandbox and remove all that belongs to it. An unknown id is no error."""
+        if is_id(sandbox_id):
+            self._known.pop(sandbox_id, None)
+            await asyncio.shield(self._batches.end(sandbox_id))
+
+    async def aclose(self) -> None:
+        """Let go of the way to Nomad. Sandboxes go on."""
+        await self._batches.aclose()
+        await self._nomad.aclose()
+
+
+async def _has_joined(stream: ExecStream) -> bool:
+    said = b""
+    with contextlib.suppress(ConnectionLost, TimeoutError):
+        async with asyncio.timeout(_SECONDS_TO_JOIN):
+            while said != JOINED and (more := await stream.read(len(JOINED) - len(said))):
+                said += more
+    return said == JOINED
+
+
+def _places(spec: SandboxSpec) -> Sequence[Place]:
+    return [*writable(spec), TERMINALS]
+
+
+async def _to_the_end(work: asyncio.Future[None]) -> None:
+    """Await it even while being cancelled again and again; it raises nothing."""
+    while not work.done():
+        with contextlib.suppress(asyncio.CancelledError, AssayError):
+            await asyncio.wait([work])
+    if not work.cancelled():
+        work.exception()

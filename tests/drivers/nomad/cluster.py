@@ -1,0 +1,199 @@
+"""A Nomad of one's own on this machine: an agent that is server and client, Docker, a registry.
+
+    cluster.py COMMAND...      a command with such a cluster, as root
+
+The program `nomad` has to be on the PATH. Nothing is seen on the host but processes, ports of the
+loopback, a folder and control groups, and all of that ends with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "engine"))
+
+from elsewhere import free_port
+from engine_daemon import Daemon
+
+_SECONDS_TO_START = 60.0
+_SECONDS_TO_STOP = 20.0
+REGISTRY = "docker-registry"
+
+
+def lacking() -> str:
+    """What there must be for a cluster, and is not."""
+    if shutil.which("nomad") is None:
+        return "the program nomad is not on the PATH; see docs/nomad.md for how to get it"
+    missing = [name for name in ("dockerd", REGISTRY, "skopeo") if shutil.which(name) is None]
+    return f"lacks {', '.join(missing)}" if missing else ""
+
+
+class Cluster:
+    """One agent, one engine and one registry, in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "engine").mkdir()
+        self.engine = Daemon("docker", folder / "engine", megabytes=2048, own_network=False)
+        self._ports = [free_port() for _ in range(4)]
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self.agent: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self._ports[0]}"
+
+    @property
+    def registry(self) -> str:
+        return f"127.0.0.1:{self._ports[3]}/assay"
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """By which the driver finds it."""
+        return {"NOMAD_ADDR": self.address, "ASSAY_NOMAD_REGISTRY": self.registry}
+
+    def start(self) -> None:
+        self.engine.start()
+        self._start_registry()
+        self.start_agent()
+        self.wait_until_ready()
+
+    def _start_registry(self) -> None:
+        configuration = {
+            "version": "0.1", "log": {"level": "error"},
+            "storage": {"filesystem": {"rootdirectory": str(self.folder / "registry")}},
+            "http": {"addr": f"127.0.0.1:{self._ports[3]}"},
+        }  # fmt: skip
+        file = self.folder / "registry.json"
+        file.write_text(json.dumps(configuration))  # which is YAML, too
+        self._processes.append(self._run("registry", REGISTRY, "serve", str(file)))
+
+    def start_agent(self) -> None:
+        """Start Nomad, again where it was after it has ended."""
+        file = self.folder / "agent.json"
+        file.write_text(json.dumps(self._agent()))
+        self.agent = self._run(
+            "nomad", *self._beside_engine(), "nomad", "agent", "-config", str(file)
+        )
+        self._processes.append(self.agent)
+
+    def _beside_engine(self) -> list[str]:
+        # What it mounts for allocations is to be seen by the engine, and to end with that.
+        return ["nsenter", f"--mount=/proc/{self.engine.pid}/ns/mnt"]
+
+    def _agent(self) -> dict[str, object]:
+        http, rpc, serf = self._ports[:3]
+        return {
+            "data_dir": str(self.folder / "nomad"), "bind_addr": "127.0.0.1", "log_level": "WARN",
+            "disable_update_check": True,
+            "ports": {"http": http, "rpc": rpc, "serf": serf},
+            "advertise": {
+                "http": f"127.0.0.1:{http}", "rpc": f"127.0.0.1:{rpc}", "serf": f"127.0.0.1:{serf}",
+            },
+            "server": {"enabled": True, "bootstrap_expect": 1, "raft_multiplier": 1},
+            "client": {
+                "enabled": True, "options": {"fingerprint.denylist": "env_aws,env_gce,env_azure"},
+            },
+            "plugin": [{"docker": {"config": {
+                "endpoint": self.engine.endpoint, "volumes": {"enabled": True},
+                "gc": {"image": False}, "disable_log_collection": True,
+            }}}],
+        }  # fmt: skip
+
+    def _run(self, name: str, *command: str) -> subprocess.Popen[bytes]:
+        with (self.folder / f"{name}.log").open("ab") as log:
+            return subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def ask(self, path: str) -> object:
+        """An answer of Nomad's."""
+        with urllib.request.urlopen(f"{self.address}/v1{path}", timeout=5) as answer:
+            return json.load(answer)
+
+    def _is_ready(self) -> bool:
+        with contextlib.suppress(OSError, urllib.error.URLError, ValueError):
+            nodes = self.ask("/nodes?resources=false")
+            urllib.request.urlopen(
+                f"http://{self.registry.partition('/')[0]}/v2/", timeout=5
+            ).close()
+            return isinstance(nodes, list) and any(
+                each["Status"] == "ready" and each["Drivers"].get("docker", {}).get("Healthy")
+                for each in nodes
+            )
+        return False
+
+    def wait_until_ready(self) -> None:
+        """Return when it makes sandboxes. Raises RuntimeError."""
+        deadline = time.monotonic() + _SECONDS_TO_START
+        while not self._is_ready():
+            ended = any(each.poll() is not None for each in self._processes)
+            if ended or time.monotonic() > deadline:
+                raise RuntimeError(f"Nomad does not start: {self._said()}")
+            time.sleep(0.1)
+
+    def kill_agent(self) -> None:
+        """End Nomad as a crash does."""
+        assert self.agent is not None
+        self.agent.kill()
+        self.agent.wait()
+        self._processes.remove(self.agent)
+
+    def _said(self) -> str:
+        return (self.folder / "nomad.log").read_text(errors="replace")[-2000:]
+
+    def end(self) -> None:
+        """End all of it. Nomad ends before its engine, with its allocations left running."""
+        if self.agent is not None and self.agent.poll() is not None:
+            print(
+                f"Nomad has ended before ({self.agent.returncode}): {self._said()}", file=sys.stderr
+            )
+        for process in reversed(self._processes):
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                try:
+                    process.wait(_SECONDS_TO_STOP)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+        self.engine.end()
+
+
+@contextlib.contextmanager
+def running() -> Iterator[Cluster]:
+    """A cluster that is gone at the end, with all that it had."""
+    folder = Path(tempfile.mkdtemp(prefix="assay-nomad-"))
+    cluster = Cluster(folder)
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.end()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def main(command: list[str]) -> int:
+    if not command or lacking():
+        print(lacking() or (__doc__ or "").strip(), file=sys.stderr)
+        return 2
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(1))
+    with running() as cluster:
+        environment = {**os.environ, **cluster.variables}
+        return subprocess.run(command, env=environment, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
