@@ -62,6 +62,7 @@ _LACKS: Final[Mapping[str, str]] = MappingProxyType({
     "oom_spares_sandbox": "a program that is out of memory can end its whole sandbox",
     "bombs_spare_sandbox": "programs that multiply can end their sandbox",
     "private_processes": "learners see privileged programs in `/proc`",
+    "masks": "`/proc` says more of the host, where an engine's own list of masks ends",
     "direct_stream": "processes carry the stream, and a privileged program can end them",
     "socket_memory": "what sockets of TCP and UDP hold may not count as memory",
     "inert_mounts": "set-user-id bits and device nodes are made harmless by one rule each",

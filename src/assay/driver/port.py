@@ -147,6 +147,9 @@ class Capabilities:
     private_processes: bool = True
     """Learners see nothing of privileged programs and of the agent. Otherwise they can read in
     /proc their numbers, arguments, environments and addresses: no secrets may be there."""
+    masks: bool = True
+    """What /proc says of the host and its other programs (its memory's pages, its kernel's tables)
+    is hidden, by a list of our own. Otherwise an engine's shorter one holds."""
     direct_stream: bool = True
     """Nothing is between the server and the agent. Otherwise processes carry the byte stream: a
     privileged program that kills all processes ends the connection (the agent remains, to be

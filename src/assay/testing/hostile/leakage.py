@@ -47,6 +47,12 @@ _SHOWN: Final = (
     "maps-of-others",
 )  # fmt: skip
 """What everybody may know of all programs, where processes are not private; memory is not in it."""
+_UNMASKED: Final = (
+    "read:/proc/key-users", "read:/proc/slabinfo", "read:/proc/pagetypeinfo",
+    "read:/proc/kpageflags", "read:/proc/kpagecount", "read:/proc/vmallocinfo",
+    "write:/proc/bus/pci/00",
+)  # fmt: skip
+"""Of the host, where an engine's own list of masks holds. The last is a folder, which is there."""
 _OWN_SETTINGS: Final = (
     "write:/proc/sys/kernel/hostname", "write:/proc/sys/kernel/shmmax",
     "write:/proc/sys/kernel/msgmax", "write:/proc/sys/kernel/sem",
@@ -137,6 +143,14 @@ async def watching_a_neighbour(bench: Workbench) -> None:
         await watching.conclude()
 
 
+def _shown(bench: Workbench) -> set[str]:
+    """What the driver says that it can't hide."""
+    able = bench.capabilities
+    return {
+        *(() if able.private_processes else _SHOWN), *(() if able.masks else _UNMASKED),
+    }  # fmt: skip
+
+
 @group.case("privilege_separation")
 async def looking_around(bench: Workbench) -> None:
     """A learner reads nothing of the host, of process 1 or of privileged programs, and writes
@@ -154,7 +168,7 @@ async def looking_around(bench: Workbench) -> None:
     port = await open_port(session.agent, 8080)
     expect_refused(
         await bench.said(session, "look", wall=25.0),
-        except_for=() if bench.capabilities.private_processes else _SHOWN,
+        except_for=_shown(bench),
         own_kernel=bench.capabilities.own_kernel,
     )
     await port.aclose()
@@ -170,8 +184,7 @@ async def looking_around_as_root(bench: Workbench) -> None:
     session = await bench.session()
     output = await bench.said(session, "look", privileged=True, wall=25.0)
     own_kernel = bench.capabilities.own_kernel
-    shown = () if bench.capabilities.private_processes else _SHOWN
-    except_for = {*_ROOTS_OWN, *shown, *(_OWN_SETTINGS if own_kernel else ())}
+    except_for = {*_ROOTS_OWN, *_shown(bench), *(_OWN_SETTINGS if own_kernel else ())}
     expect_refused(output, except_for=except_for, own_kernel=own_kernel)
 
 
