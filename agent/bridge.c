@@ -114,19 +114,6 @@ static bool become_nobodys(void)
                               setresuid(BRIDGES_UID, BRIDGES_UID, BRIDGES_UID) == 0);
 }
 
-/* `tells`: whoever has started it does not know otherwise that it runs. */
-int bridge_run(const char *socket_path, bool tells)
-{
-    static const char word[] = "joined\n";
-    int fd = connected_to(socket_path);
-    if (fd < 0 || !become_nobodys())
-        return failed(socket_path);
-    signal(SIGPIPE, SIG_IGN);
-    if (tells && write(1, word, sizeof word - 1) != (ssize_t)sizeof word - 1)
-        return failed(socket_path);
-    return join_streams(0, 1, fd);
-}
-
 /* Whoever starts a sandbox may be faster than its agent. */
 static bool come_again(void)
 {
@@ -146,49 +133,50 @@ static bool read_all(int from, uint8_t *to, size_t size)
     return true;
 }
 
-/* What is said last may be lost if the one who says it ends at once: some who carry it look for that
- * end, and not for what was said before. So it waits, a second at most, to be let go. */
-static int say_that_it_listens(void)
-{
-    static const char word[] = "listens\n";
-    struct pollfd input = {.fd = 0, .events = POLLIN};
-    if (write(1, word, sizeof word - 1) != (ssize_t)sizeof word - 1)
-        return 1;
-    (void)poll(&input, 1, 1000);
-    return 0;
-}
-
-/* Who asks again, for he has not heard what became of it the first time, finds no pipe any more. */
-static bool has_it_already(const char *socket_path)
-{
-    int fd = errno == ENOENT ? connected_to(socket_path) : -1;
-    if (fd >= 0)
-        close(fd);
-    return fd >= 0;
-}
-
-/* Brings the secret from standard input to the agent, which waits at its pipe, and says when that
- * listens. The pipe is opened once the secret is whole, so nothing else can come of a lost one. */
-int give_run(const char *pipe_path, const char *socket_path)
+/* Brings the secret from standard input to the agent, which waits at its pipe. That is opened once
+ * the secret is whole, so nothing else can come of a lost one. The connection to the agent that
+ * listens then, or -1 when that was said to have failed. */
+static int give(const char *pipe_path, const char *socket_path)
 {
     uint8_t secret[SECRET_SIZE];
     int fd = -1;
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     if (!read_all(0, secret, sizeof secret))
-        return failed("the secret");
+        return -failed("the secret");
     while ((fd = open(pipe_path, O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW)) < 0) {
         int reason = errno;
-        if (has_it_already(socket_path))
-            return say_that_it_listens();
+        if (reason == ENOENT && (fd = connected_to(socket_path)) >= 0)
+            return fd; /* who asks again has not heard what became of it the first time */
         if ((reason != ENOENT && reason != ENXIO) || !come_again())
-            return failed(pipe_path);
+            return -failed(pipe_path);
     }
     if (write(fd, secret, sizeof secret) != sizeof secret)
-        return failed(pipe_path);
+        return -failed(pipe_path);
     close(fd);
     explicit_bzero(secret, sizeof secret);
     while ((fd = connected_to(socket_path)) < 0)
         if ((errno != ENOENT && errno != ECONNREFUSED) || !come_again())
-            return failed(socket_path);
-    return say_that_it_listens();
+            return -failed(socket_path);
+    return fd;
+}
+
+int give_run(const char *pipe_path, const char *socket_path)
+{
+    static const char word[] = "listens\n";
+    return give(pipe_path, socket_path) < 0 ||
+           write(1, word, sizeof word - 1) != (ssize_t)sizeof word - 1;
+}
+
+/* With `pipe_path` it brings the secret first, and says when it is connected: who starts it by an
+ * exec session does not know otherwise that it runs. "": there is nothing to bring. */
+int bridge_run(const char *socket_path, const char *pipe_path)
+{
+    static const char word[] = "joined\n";
+    int fd = pipe_path && *pipe_path ? give(pipe_path, socket_path) : connected_to(socket_path);
+    if (fd < 0 || !become_nobodys())
+        return failed(socket_path);
+    signal(SIGPIPE, SIG_IGN);
+    if (pipe_path && write(1, word, sizeof word - 1) != (ssize_t)sizeof word - 1)
+        return failed(socket_path);
+    return join_streams(0, 1, fd);
 }

@@ -300,7 +300,7 @@ int main(int count, char **values)
     struct arguments arguments = {.unclaimed = 900 * SECOND};
     uint8_t secret[SECRET_SIZE];
     if (count >= 3 && count <= 4 && !strcmp(values[1], "bridge"))
-        return bridge_run(values[2], count == 4 && !strcmp(values[3], "--tell"));
+        return bridge_run(values[2], count == 4 ? values[3] : NULL);
     if (count == 4 && !strcmp(values[1], "give"))
         return give_run(values[2], values[3]);
     if (!read_arguments(count, values, &arguments)) {
@@ -308,7 +308,7 @@ int main(int count, char **values)
               "             [--cgroup DIR] [--cgroups N]\n"
               "             [--unclaimed S] [--processes N] [--data BYTES] [--filter FILE]\n"
               "             [--closed FOLDER]...\n"
-              "       agent bridge SOCKET [--tell]\n"
+              "       agent bridge SOCKET [PIPE]\n"
               "       agent give PIPE SOCKET\n", stderr);
         return 2;
     }

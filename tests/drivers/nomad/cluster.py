@@ -11,8 +11,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -24,7 +26,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "engine"))
 
-from elsewhere import free_port
 from engine_daemon import Daemon
 
 _SECONDS_TO_START = 60.0
@@ -40,6 +41,17 @@ def lacking() -> str:
     return f"lacks {', '.join(missing)}" if missing else ""
 
 
+def _free_ports(count: int) -> list[int]:
+    """Ports that nobody has, of those that are not given away to whoever connects."""
+    found: list[int] = []
+    while len(found) < count:
+        port = random.randrange(20000, 30000)
+        with contextlib.suppress(OSError), socket.socket() as listener:
+            listener.bind(("127.0.0.1", port))
+            found.append(port)
+    return found
+
+
 class Cluster:
     """One agent, one engine and one registry, in a folder."""
 
@@ -47,7 +59,7 @@ class Cluster:
         self.folder = folder
         (folder / "engine").mkdir()
         self.engine = Daemon("docker", folder / "engine", megabytes=2048, own_network=False)
-        self._ports = [free_port() for _ in range(4)]
+        self._ports = _free_ports(4)
         self._processes: list[subprocess.Popen[bytes]] = []
         self.agent: subprocess.Popen[bytes] | None = None
 
@@ -61,8 +73,11 @@ class Cluster:
 
     @property
     def variables(self) -> Mapping[str, str]:
-        """By which the driver finds it."""
-        return {"NOMAD_ADDR": self.address, "ASSAY_NOMAD_REGISTRY": self.registry}
+        """By which its driver finds it, and that of its engine."""
+        return {
+            "NOMAD_ADDR": self.address, "ASSAY_NOMAD_REGISTRY": self.registry,
+            "DOCKER_HOST": self.engine.endpoint,
+        }  # fmt: skip
 
     def start(self) -> None:
         self.engine.start()

@@ -159,9 +159,13 @@ def agent_of_container(
     ]  # fmt: skip
 
 
-def bridge(socket: str = SOCKET, *, tells: bool = False) -> tuple[str, ...]:
-    """The program whose streams become a connection to the agent; `tells`: after it said JOINED."""
-    return (f"{AGENT_FOLDER}/agent", "bridge", socket, *(("--tell",) if tells else ()))
+def bridge(socket: str = SOCKET, *, pipe: str | None = None) -> tuple[str, ...]:
+    """The program whose streams become a connection to the agent.
+
+    With `pipe`, after it said JOINED: SECRET, then it brings the agent that first from its standard
+    input; or "".
+    """
+    return (f"{AGENT_FOLDER}/agent", "bridge", socket, *(() if pipe is None else (pipe,)))
 
 
 def give(socket: str = SOCKET) -> tuple[str, ...]:
@@ -173,21 +177,15 @@ async def bring_secret(
     spec: SandboxSpec,
     start: Callable[[], Awaitable[ByteStream]],
     words: Callable[[], Awaitable[str]],
-    *,
-    attempts: int = 1,
 ) -> None:
     """Bring the agent its secret, and wait until it listens.
 
-    `start` starts `give` in the container, `words` are the agent's; where a program's streams may
-    end before it has begun, several `attempts` are made. Raises CreateTimeout or
+    `start` starts `give` in the container, `words` are the agent's. Raises CreateTimeout or
     RuntimeFailed with them, and whatever else the two do.
     """
     try:
         async with asyncio.timeout(_SECONDS_TO_LISTEN):
-            while not await _brought(spec, await start()):
-                attempts -= 1
-                if attempts <= 0:
-                    raise RuntimeFailed("the agent ended as soon as it was started")
+            await _bring(spec, await start())
     except (RuntimeFailed, ConnectionLost, TimeoutError) as error:
         detail = f"{getattr(error, 'detail', '')}\n{await words()}".strip()
         if isinstance(error, TimeoutError):
@@ -197,7 +195,7 @@ async def bring_secret(
         raise RuntimeFailed("the agent did not take its secret", detail=detail) from error
 
 
-async def _brought(spec: SandboxSpec, stream: ByteStream) -> bool:
+async def _bring(spec: SandboxSpec, stream: ByteStream) -> None:
     said = b""
     try:
         await stream.write(spec.secret.reveal())
@@ -205,9 +203,10 @@ async def _brought(spec: SandboxSpec, stream: ByteStream) -> bool:
             said += more
     finally:
         await stream.aclose()
-    if said != _LISTENS and (words := getattr(stream, "words", "")):
-        raise RuntimeFailed("the agent ended as soon as it was started", detail=words)
-    return said == _LISTENS
+    if said != _LISTENS:
+        raise RuntimeFailed(
+            "the agent ended as soon as it was started", detail=getattr(stream, "words", "")
+        )
 
 
 def writable(spec: SandboxSpec) -> list[Place]:

@@ -26,17 +26,16 @@ from assay.driver.port import (
     Sandbox,
     SandboxSpec,
     SandboxState,
+    Secret,
 )
 from assay.drivers.linux import health
-from assay.drivers.linux.confinement import AGENT_FOLDER, machine
+from assay.drivers.linux.confinement import AGENT_FOLDER, SECRET, machine
 from assay.drivers.linux.container import (
     FILTER,
     JOINED,
     TERMINALS,
     Place,
     bridge,
-    bring_secret,
-    give,
     writable,
 )
 from assay.drivers.linux.copy import Copy
@@ -59,6 +58,8 @@ _ATTEMPTS: Final = 4
 """Nomad asks Docker whether a program runs before Docker has begun to start it, now and then, and
 then ends the session."""
 _SECONDS_TO_JOIN: Final = 10.0
+_SECONDS_KEPT: Final = 3.0
+"""The agent waits five for whoever is connected to say who it is."""
 
 
 class NomadDriver:
@@ -77,6 +78,9 @@ class NomadDriver:
         self._registry = Registry(options.registry, machine())
         self._batches = Batches(self._nomad, lambda: self.mark)
         self._being_made: set[str] = set()
+        self._opened: dict[str, ExecStream] = {}
+        """Streams of new sandboxes, until somebody connects."""
+        self._closing: set[asyncio.Task[None]] = set()
         self._known: dict[str, str] = {}
         """Allocations by sandbox, as far as they were looked up already."""
 
@@ -122,17 +126,13 @@ class NomadDriver:
         try:
             placed = await asyncio.shield(promise)
             self._known[sandbox_id] = placed.id
-            await bring_secret(
-                spec,
-                lambda: self._run(placed.id, give()),
-                lambda: self._words(sandbox_id),
-                attempts=_ATTEMPTS,
-            )
+            stream = await self._join(placed.id, spec.secret)
         except BaseException:
             await _to_the_end(asyncio.ensure_future(self.destroy(sandbox_id)))
             raise
         finally:
             self._being_made.discard(sandbox_id)
+        self._keep(sandbox_id, stream)
         facts = {"allocation": placed.id, "client": placed.node}
         return Sandbox(id=sandbox_id, facts=facts)
 
@@ -149,36 +149,53 @@ class NomadDriver:
         except OSError as error:
             raise RuntimeFailed(f"{spec.root.path} can't be read", detail=str(error)) from error
 
-    async def _run(self, allocation_id: str, command: tuple[str, ...]) -> ExecStream:
-        return ExecStream(await self._nomad.run(allocation_id, TASK, command))
+    async def _join(self, allocation_id: str, secret: Secret | None = None) -> ExecStream:
+        """A stream to the agent; with its secret, it gets that first. Raises RuntimeFailed."""
+        command = bridge(pipe=SECRET if secret is not None else "")
+        for _ in range(_ATTEMPTS):
+            stream = ExecStream(await self._nomad.run(allocation_id, TASK, command))
+            try:
+                if await _has_joined(stream, secret):
+                    return stream
+            except BaseException:
+                await stream.aclose()
+                raise
+            await stream.aclose()
+            if stream.words:
+                break
+        raise RuntimeFailed("the agent can't be reached", detail=stream.words)
 
-    async def _words(self, sandbox_id: str) -> str:
-        with contextlib.suppress(AssayError):
-            found = await self._look(sandbox_id)
-            return found.words if found is not None else ""
-        return ""
+    def _keep(self, sandbox_id: str, stream: ExecStream) -> None:
+        """Whoever wants a sandbox most often connects to it at once."""
+        self._opened[sandbox_id] = stream
+        loop = asyncio.get_running_loop()
+        loop.call_later(_SECONDS_KEPT, self._drop, sandbox_id, stream)
+
+    def _drop(self, sandbox_id: str, stream: ExecStream) -> None:
+        if self._opened.get(sandbox_id) is stream:
+            del self._opened[sandbox_id]
+            closing = asyncio.create_task(stream.aclose())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
 
     # --- using and removing -----------------------------------------------------------------------
 
     async def connect(self, sandbox_id: str) -> ByteStream:
         """Open a byte stream to the agent. Raises SandboxGone when there is none."""
+        if (opened := self._opened.pop(sandbox_id, None)) is not None:
+            return opened
         allocation_id = self._known.get(sandbox_id)
         if allocation_id is None:
             found = await self._look(sandbox_id)
             if found is None or not found.runs:
                 raise SandboxGone(f"the sandbox {sandbox_id} does not run (any more)")
             allocation_id = self._known[sandbox_id] = found.id
-        for _ in range(_ATTEMPTS):
-            try:
-                stream = await self._run(allocation_id, bridge(tells=True))
-            except RuntimeFailed as error:
-                raise SandboxGone(
-                    f"the sandbox {sandbox_id} does not run (any more)", detail=error.detail
-                ) from error
-            if await _has_joined(stream):
-                return stream
-            await stream.aclose()
-        raise SandboxGone(f"the sandbox {sandbox_id} does not run (any more)", detail=stream.words)
+        try:
+            return await self._join(allocation_id)
+        except RuntimeFailed as error:
+            raise SandboxGone(
+                f"the sandbox {sandbox_id} does not run (any more)", detail=error.detail
+            ) from error
 
     async def _look(self, sandbox_id: str) -> Allocation | None:
         """Its allocation, if it has one, or had."""
@@ -212,18 +229,26 @@ class NomadDriver:
         """End a sandbox and remove all that belongs to it. An unknown id is no error."""
         if is_id(sandbox_id):
             self._known.pop(sandbox_id, None)
+            if (opened := self._opened.pop(sandbox_id, None)) is not None:
+                await opened.aclose()
             await asyncio.shield(self._batches.end(sandbox_id))
 
     async def aclose(self) -> None:
         """Let go of the way to Nomad. Sandboxes go on."""
+        for stream in self._opened.values():
+            await stream.aclose()
+        self._opened.clear()
+        await asyncio.gather(*self._closing)
         await self._batches.aclose()
         await self._nomad.aclose()
 
 
-async def _has_joined(stream: ExecStream) -> bool:
+async def _has_joined(stream: ExecStream, secret: Secret | None) -> bool:
     said = b""
     with contextlib.suppress(ConnectionLost, TimeoutError):
         async with asyncio.timeout(_SECONDS_TO_JOIN):
+            if secret is not None:
+                await stream.write(secret.reveal())
             while said != JOINED and (more := await stream.read(len(JOINED) - len(said))):
                 said += more
     return said == JOINED
