@@ -29,6 +29,12 @@ class _Batch:
     name: str
     wanted: list[Wanted] = field(default_factory=list)
     found: dict[str, asyncio.Future[Allocation]] = field(default_factory=dict)
+    asked_for: asyncio.Event = field(default_factory=asyncio.Event)
+    """Nomad knows of it, or never will."""
+
+    def done(self, wanted: Wanted) -> bool:
+        """Whether nobody waits for it any more."""
+        return self.found[wanted.sandbox_id].done()
 
 
 @dataclass(kw_only=True)
@@ -78,32 +84,37 @@ class Batches:
         await asyncio.sleep(_SECONDS_OPEN)
         if self._open is batch:
             self._open = None
+        mark, still = self._mark(), [each for each in batch.wanted if not batch.done(each)]
         try:
-            mark = self._mark()
-            told = job(self._nomad.options, mark, batch.name, batch.wanted)
-            await self._nomad.register(told)
-            await self._watch(batch, job_name(mark, batch.name))
+            if still:
+                told = job(self._nomad.options, mark, batch.name, still)
+                await self._nomad.register(told)
+                batch.asked_for.set()
+                await self._watch(batch, job_name(mark, batch.name))
         except AssayError as error:
             for future in batch.found.values():
                 if not future.done():
                     future.set_exception(error)
         finally:
             del self._filling[batch.name]
+            batch.asked_for.set()
             for future in batch.found.values():
                 if not future.cancel() and not future.cancelled():
                     future.exception()  # somebody may no longer listen
 
     async def _watch(self, batch: _Batch, name: str) -> None:
         """Tell each how it went, as Nomad comes to know. It is looked at as a whole each time."""
-        index = 0
-        waiting = {each.sandbox_id for each in batch.wanted}
+        index, seconds = 0, 0
+        waiting = {each.sandbox_id for each in batch.wanted if not batch.done(each)}
         while waiting:
-            answer = await self._nomad.allocations(name, index, _SECONDS_AT_ONCE if index else 0)
+            answer = await self._nomad.allocations(name, index, seconds)
             index = max(1, answer.index)
             placed = {each.sandbox_id: each for each in map(allocation, answer.data)}
             waiting = {each for each in waiting if not batch.found[each].done()}
             for sandbox_id in waiting & placed.keys():
                 self._tell(batch.found[sandbox_id], placed[sandbox_id])
+            # Of what has no place the scheduler's evaluation tells, which is not waited for.
+            seconds = 1 if waiting - placed.keys() else _SECONDS_AT_ONCE
             if waiting - placed.keys():
                 refused = unplaced(await self._nomad.evaluations(name))
                 for sandbox_id in (waiting - placed.keys()) & refused.keys():
@@ -132,6 +143,8 @@ class Batches:
 
     async def _end(self, batch: str) -> None:
         await asyncio.sleep(_SECONDS_OPEN)
+        if batch in self._filling:  # to end what is not there yet would leave it there
+            await self._filling[batch].asked_for.wait()
         sandbox_ids = self._ending.pop(batch).sandbox_ids
         name = job_name(self._mark(), batch)
         found = await self._look(name)

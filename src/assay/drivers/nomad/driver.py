@@ -183,7 +183,9 @@ class NomadDriver:
     async def connect(self, sandbox_id: str) -> ByteStream:
         """Open a byte stream to the agent. Raises SandboxGone when there is none."""
         if (opened := self._opened.pop(sandbox_id, None)) is not None:
-            return opened
+            if not opened.ended:
+                return opened
+            await opened.aclose()
         allocation_id = self._known.get(sandbox_id)
         if allocation_id is None:
             found = await self._look(sandbox_id)

@@ -54,6 +54,11 @@ class ExecStream:
         """What the program had to say beside."""
         return self._words.decode(errors="replace").strip()
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will be read."""
+        return self._over
+
     # --- from the program -------------------------------------------------------------------------
 
     async def _listen(self) -> None:
