@@ -21,6 +21,7 @@ from assay.bootstrap.drivers import (
     is_driver,
     make_driver,
     open_driver,
+    orchestrators,
     sweep_abandoned,
 )
 from assay.bootstrap.images import holding, needed, open_images
@@ -45,6 +46,7 @@ __all__ = [
     "needed",
     "open_driver",
     "open_images",
+    "orchestrators",
     "prepare_process",
     "root_filesystem",
     "sweep_abandoned",

@@ -183,6 +183,7 @@ _FACTORIES: Final[Mapping[str, Callable[[Settings, str, int], Driver]]] = {
 }
 _MODELS: Final = ("fake",)
 """No technologies."""
+_ORCHESTRATORS: Final = ("nomad",)
 _ENGINES: Final = ("docker", "podman")
 _OTHER_RUNTIMES: Final = ("docker:crun", "docker:runsc", "docker:io.containerd.kata.v2")
 _OF: Final = ":"
@@ -198,6 +199,11 @@ def driver_names() -> tuple[str, ...]:
 def every_technology() -> tuple[str, ...]:
     """Every driver of a technology, engines with each runtime that makes a difference."""
     return (*(name for name in _FACTORIES if name not in _MODELS), *_OTHER_RUNTIMES)
+
+
+def orchestrators() -> tuple[str, ...]:
+    """Every driver whose sandboxes are on as many machines as there are."""
+    return _ORCHESTRATORS
 
 
 def is_driver(name: str) -> bool:

@@ -30,6 +30,7 @@ from assay.bench.startup import FULL
 from assay.bootstrap import OURS, choose_driver
 from assay.bootstrap.subjects import open_bridged, open_subject
 from assay.cli.bench_load import load
+from assay.cli.bench_orchestrator import orchestrator
 from assay.cli.bench_output import (
     STANDARD_OUTPUT,
     as_document,
@@ -55,6 +56,7 @@ Examples:
   assay bench ideas                          what each idea for faster sandboxes saves
   assay bench interpreters                   a Python that waits, beside one that starts
   assay bench load                           a server under load: assay bench load --help
+  assay bench orchestrator                   sandboxes on many machines, and what placing costs
   assay bench profile                        where the microseconds go
   assay bench all --json numbers.json        all but load, and every sample to a file
 
@@ -125,6 +127,7 @@ def bench() -> None:
 bench.add_command(load)
 bench.add_command(profile)
 bench.add_command(startup)
+bench.add_command(orchestrator)
 
 
 @bench.command("exec")

@@ -17,9 +17,9 @@ import click
 
 from assay.bench import Progress, Remark, Report, Subject
 from assay.bench.startup import FULL, QUICK, Plan, measure
-from assay.bench.startup.findings import FAILED, LEFT_OUT
+from assay.bench.startup.findings import FAILED, LEFT_OUT, READY
 from assay.bench.subject import explained
-from assay.bootstrap import OURS, choose_driver, every_technology
+from assay.bootstrap import OURS, choose_driver, every_technology, orchestrators
 from assay.bootstrap.subjects import (
     Probed,
     open_subject,
@@ -55,7 +55,7 @@ doesn't end the run. docs/benchmarks.md says how to read the figures.
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Wanted:
+class Wanted:
     """What was asked for."""
 
     plan: Plan
@@ -70,24 +70,31 @@ class _Wanted:
         return STANDARD_OUTPUT not in self.targets.values()
 
 
-@click.command("startup", epilog=_EPILOG)
-@driver_option
-@click.option("--all", "every", is_flag=True, help="Every driver that works here.")
-@click.option(
+rounds_option = click.option(
     "--rounds", multiple=True, metavar="SANDBOXES=ROUNDS",
     help="So many at once, so often; may be repeated. [1=20, 10=5, 100=3]",
 )  # fmt: skip
+markdown_option = click.option(
+    "--markdown", metavar="[FILE]", is_flag=False, flag_value=STANDARD_OUTPUT,
+    help="Write the tables to FILE as Markdown; without FILE, print them so.",
+)  # fmt: skip
+svg_option = click.option(
+    "--svg", metavar="FILE", help="Write the tables to FILE as a picture."
+)  # fmt: skip
+
+
+@click.command("startup", epilog=_EPILOG)
+@driver_option
+@click.option("--all", "every", is_flag=True, help="Every driver that works here.")
+@rounds_option
 @click.option(
     "--cycles", type=click.IntRange(min=0), metavar="N",
     help=f"Lives of a sandbox with each of the works. [{FULL.cycles}]",
 )  # fmt: skip
 @click.option("--quick", is_flag=True, help="Fewer rounds: 1=5, 10=2, 100=1, and two lives.")
 @json_option
-@click.option(
-    "--markdown", metavar="[FILE]", is_flag=False, flag_value=STANDARD_OUTPUT,
-    help="Write the tables to FILE as Markdown; without FILE, print them so.",
-)  # fmt: skip
-@click.option("--svg", metavar="FILE", help="Write the tables to FILE as a picture.")
+@markdown_option
+@svg_option
 @click.option(
     "--document", metavar="FILE",
     help="Write a page on all technologies to FILE, and a picture beside it.",
@@ -109,12 +116,17 @@ def startup(
 ) -> int:
     """1, 10, 100 sandboxes at once and their memory; a sandbox's life, each phase timed."""
     targets = {"json": json_to, "markdown": markdown, "svg": svg, "document": document}
-    wanted = _Wanted(
-        plan=_plan(QUICK if quick else FULL, rounds, cycles),
+    wanted = Wanted(
+        plan=plan_of(QUICK if quick else FULL, rounds, cycles),
         drivers=drivers,
         every=every,
         targets={kind: target for kind, target in targets.items() if target is not None},
     )
+    return carry_out(flags, wanted)
+
+
+def carry_out(flags: Flags, wanted: Wanted) -> int:
+    """Measure, print and write what is wanted; the exit status."""
     load = os.getloadavg()[0]
     began = time.monotonic()
     settings = flags.settings_for_sandboxes()
@@ -127,7 +139,8 @@ def startup(
     return 0 if report.kept and not failed else Status.FAILED
 
 
-def _plan(usual: Plan, rounds: Sequence[str], cycles: int | None) -> Plan:
+def plan_of(usual: Plan, rounds: Sequence[str], cycles: int | None) -> Plan:
+    """The usual plan, but for what flags say. Raises BadParameter."""
     at_once = dict(map(_rounds, rounds)) or usual.at_once
     return Plan(
         at_once=MappingProxyType(dict(at_once)), cycles=usual.cycles if cycles is None else cycles
@@ -141,7 +154,7 @@ def _rounds(text: str) -> tuple[int, int]:
     return int(count), int(times)
 
 
-async def _measured(settings: Settings, wanted: _Wanted) -> tuple[Report, list[Probed]]:
+async def _measured(settings: Settings, wanted: Wanted) -> tuple[Report, list[Probed]]:
     with Interrupts().watched():
         names = tuple(dict.fromkeys(wanted.drivers)) or (
             every_technology() if wanted.every else (await choose_driver(settings),)
@@ -179,6 +192,11 @@ async def subjects_of(
         for each in probed
         if not each.health.works
     ]
+    remarks += [
+        Remark(driver=each.name, what="machines", kind=READY, reason=each.health.version)
+        for each in probed
+        if each.health.works and each.name in orchestrators()
+    ]
     async with contextlib.AsyncExitStack() as stack:
         subjects = []
         for each in probed:
@@ -197,7 +215,7 @@ async def subjects_of(
 
 
 def _write_all(
-    wanted: _Wanted, report: Report, probed: Sequence[Probed], load: float, seconds: float
+    wanted: Wanted, report: Report, probed: Sequence[Probed], load: float, seconds: float
 ) -> None:
     from assay.bench.startup.picture import picture
     from assay.bench.startup.tables import markdown

@@ -36,6 +36,7 @@ RESOURCE_LIMIT: Final = "resource limit"
 FAILED: Final = "failed"
 LEFT_OUT: Final = "left out"
 FEWER: Final = "fewer rounds"
+READY: Final = "ready"
 ANOTHER_IMAGE: Final = "another image"
 _PROMISED_AT_ONCE: Final = 100
 _PROMISED_SECONDS: Final = 0.2

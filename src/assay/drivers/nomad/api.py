@@ -164,6 +164,11 @@ class Nomad:
         config = _object(_object(found.data).get("config"))
         return str(_object(config.get("Version")).get("Version", "unknown"))[:64]
 
+    async def clients(self) -> int:
+        """How many machines are ready for allocations."""
+        found = _list((await self.ask("GET", "/nodes")).data)
+        return sum(1 for each in found if each.get("Status") == "ready")
+
     async def register(self, job: Mapping[str, Any]) -> None:
         """Make a job, or leave it as it is if that was done already."""
         await self.ask("POST", "/jobs", {"Job": job})

@@ -107,7 +107,8 @@ class NomadDriver:
         """Ask Nomad, make a sandbox and connect to its agent. Never raises."""
         version = ""
         try:
-            version = await self._nomad.version()
+            version, clients = await self._nomad.version(), await self._nomad.clients()
+            version += f", {clients} client{'' if clients == 1 else 's'}"
             await health.attempt(self, self._state)
         except (AssayError, OSError) as error:
             return Health(works=False, version=version, problems=(health.problem(error),))

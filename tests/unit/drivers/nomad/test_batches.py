@@ -50,7 +50,7 @@ class Model:
         return Answer(data=found, index=index + 1)
 
     async def evaluations(self, job: str) -> list[Mapping[str, Any]]:
-        return [{"FailedTGAllocs": None if self.room else dict.fromkeys(self.wanted, {})}]
+        return [{"FailedTGAllocs": None if self.room else {name: {} for name in self.wanted}}]
 
     wanted: tuple[str, ...] = ()
 
