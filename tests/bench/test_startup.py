@@ -435,3 +435,17 @@ def test_the_command_writes_tables_pictures_and_the_page(state: Path, tmp_path: 
     driver_failures = [each for each in found["remarks"] if each["driver"] == "lean"]
     assert driver_failures == []
     assert len([each for each in found["figures"] if "HTTP" in each["name"]]) == 2 * 6
+
+
+@pytest.mark.root
+def test_orchestrators_are_measured_beside_what_needs_none(state: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "assay", "--state", state, "bench", "orchestrator",
+         "--rounds", "1=1"],
+        capture_output=True, text=True, timeout=100, check=False,
+        env={**os.environ, "NOMAD_ADDR": "http://127.0.0.1:9", "DOCKER_HOST": "unix:///nowhere"},
+    )  # fmt: skip
+    assert ended.returncode in (0, 1), ended.stderr
+    shown = " ".join(ended.stdout.split())
+    assert "lean, prepared" in shown
+    assert "nomad: left out: no Nomad listens at http://127.0.0.1:9" in shown
