@@ -62,6 +62,25 @@ async def test_every_migration_can_be_taken_back_and_made_again(url: str, storag
     engine.dispose()
 
 
+async def test_sandboxes_of_before_several_servers_are_nobodys(
+    url: str, storage: Storage, open_storage: Open
+) -> None:
+    await storage.aclose()
+    engine = kind_of(url).engine
+    with engine.begin() as connection:
+        command.downgrade(configuration(connection), "0001")
+        connection.execute(
+            text(
+                "INSERT INTO sandbox (id, driver, environment, version, secret, created_at, taken)"
+                " VALUES ('s1', 'fake', 'python', 'v1', :secret, 1.0, :taken)"
+            ),
+            {"secret": bytes(32), "taken": True},
+        )
+    engine.dispose()
+    (found,) = await (await open_storage(url)).sandboxes()
+    assert (found.id, found.taken, found.server, found.epoch) == ("s1", True, None, None)
+
+
 async def test_a_database_of_a_newer_assay_is_left_alone(
     url: str, storage: Storage, open_storage: Open
 ) -> None:

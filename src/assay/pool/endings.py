@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from assay.agent.client import Agent
@@ -17,6 +17,11 @@ PATIENCE_SECONDS: Final = 5.0
 """How long somebody who ends a sandbox waits for it; it goes on without."""
 
 
+MayDestroy = Callable[[str], Awaitable[bool]]
+"""Asked before a sandbox of this id is destroyed. False: another server has it now. Raises
+StorageError when that can't be known yet."""
+
+
 class Endings:
     """Destroys sandboxes, a few at a time, in tasks of its own."""
 
@@ -28,11 +33,13 @@ class Endings:
         parallel: int,
         jitter: Callable[[], float],
         on_failure: Callable[[SandboxNotDestroyed], None],
+        may_destroy: MayDestroy | None = None,
     ) -> None:
         self._driver = driver
         self._rows = rows
         self._jitter = jitter
         self._on_failure = on_failure
+        self._may_destroy = may_destroy
         self._room = asyncio.Semaphore(parallel)
         self._closing = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -80,7 +87,8 @@ class Endings:
     async def _destroy(self, sandbox_id: str) -> AssayError | None:
         async with self._room:
             try:
-                await self._driver.destroy(sandbox_id)
+                if self._may_destroy is None or await self._may_destroy(sandbox_id):
+                    await self._driver.destroy(sandbox_id)
             except AssayError as error:
                 return error
             except Exception as error:  # whatever it was, the sandbox is there still

@@ -21,6 +21,17 @@ somebody waiting: nobody waits for another environment's pool to be filled first
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Position:
+    """Which of so many servers this one is, from 0 on."""
+
+    position: int = 0
+    servers: int = 1
+
+
+ALONE: Final = Position()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Stand:
     """How one environment's pool stands at a moment."""
 
@@ -97,6 +108,11 @@ def plan(
         ),
         destroy_old=_counts((stand.environment, _outdated(stand)) for stand in stands),
     )
+
+
+def share(target: int, place: Position) -> int:
+    """How many idle sandboxes one of several servers keeps: together they have the target."""
+    return target // place.servers + (place.position < target % place.servers)
 
 
 def missing(stand: Stand, now: float) -> int:

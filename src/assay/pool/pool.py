@@ -14,7 +14,7 @@ from assay.agent.session import Session
 from assay.domain.errors import AssayError, Draining, PoolExhausted, UnknownEnvironment
 from assay.driver.port import Driver
 from assay.environments.served import Blueprint, ServedEnvironment
-from assay.pool.endings import Endings
+from assay.pool.endings import Endings, MayDestroy
 from assay.pool.events import (
     Claimed,
     ClaimFailed,
@@ -24,6 +24,7 @@ from assay.pool.events import (
     SandboxUnhealthy,
 )
 from assay.pool.making import Maker
+from assay.pool.plan import ALONE, Position
 from assay.pool.rows import Rows
 from assay.pool.shelf import Idle, Shelf, Ticket
 from assay.pool.upkeep import Resolve, Upkeep
@@ -49,7 +50,8 @@ class Pool:
 
     `resolve` finds on this machine what an environment's sandboxes are made of; `epochs` gives a
     higher number for every connection to an agent, after a restart too; `parallel` sandboxes are
-    made at a time; `jitter` gives numbers from 0 to 1.
+    made at a time; `jitter` gives numbers from 0 to 1; `may_destroy` is asked before a sandbox is
+    destroyed, where another server may have it.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Pool:
         epochs: Callable[[], int],
         parallel: int | None = None,
         jitter: Callable[[], float] = random.random,
+        may_destroy: MayDestroy | None = None,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
         processors = len(os.sched_getaffinity(0))
@@ -71,7 +74,12 @@ class Pool:
         self._storage = storage
         self._on_event = on_event
         self._endings = Endings(
-            driver, storage, parallel=endings, jitter=jitter, on_failure=self._tell
+            driver,
+            storage,
+            parallel=endings,
+            jitter=jitter,
+            on_failure=self._tell,
+            may_destroy=may_destroy,
         )
         self._maker = Maker(driver, storage, self._endings, epochs=epochs)
         self._upkeep = Upkeep(
@@ -89,6 +97,7 @@ class Pool:
         self._told: Mapping[str, PoolStatistics] = {}
         self._expecting: list[asyncio.Future[None]] = []
         self._draining = False
+        self._position = ALONE
 
     # --- what is wanted ------------------------------------------------------------------------
 
@@ -99,10 +108,20 @@ class Pool:
         """
         shelf = self._shelves.get(environment.name)
         if shelf is None:
-            self._shelves[environment.name] = Shelf(environment=environment)
+            self._shelves[environment.name] = Shelf(
+                environment=environment, position=self._position
+            )
         else:
             shelf.change(environment)
         self._upkeep.hint()
+
+    def set_position(self, position: Position) -> None:
+        """Keep the share of this one of so many servers."""
+        if position != self._position:
+            self._position = position
+            for shelf in self._shelves.values():
+                shelf.position = position
+            self._upkeep.hint()
 
     def remove_environment(self, name: str) -> None:
         """Destroy its idle sandboxes; who waits for one gets UnknownEnvironment."""

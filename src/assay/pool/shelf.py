@@ -11,7 +11,7 @@ from assay.agent.session import Session
 from assay.domain.errors import AssayError, CapacityExceeded
 from assay.environments.served import Blueprint, ServedEnvironment
 from assay.pool.events import PoolStatistics
-from assay.pool.plan import IdleSandbox, Stand, backoff
+from assay.pool.plan import ALONE, IdleSandbox, Position, Stand, backoff, share
 from assay.pool.queue import FairQueue, RecentClaims, greedy, kept_back
 from assay.storage.records import SandboxRecord
 
@@ -47,6 +47,8 @@ class Shelf:
     """The pool of one environment. `blueprint` is None until it was found."""
 
     environment: ServedEnvironment
+    position: Position = ALONE
+    """Which of several servers this one is: each keeps its share."""
     blueprint: Blueprint | None = None
     idle: dict[str, Idle] = field(default_factory=dict)
     """What can be claimed, the oldest first."""
@@ -101,7 +103,7 @@ class Shelf:
         """As the plan sees it."""
         return Stand(
             environment=self.environment.name,
-            target=self.environment.pool_size,
+            target=self.target,
             idle=len(self.idle),
             old=len(self.old),
             creating=self._creating,
@@ -118,7 +120,7 @@ class Shelf:
         """As everybody else sees it."""
         return PoolStatistics(
             name=self.environment.name,
-            target=self.environment.pool_size,
+            target=self.target,
             idle=len(self.idle),
             creating=self._creating,
             waiting=len(self.queue),
@@ -132,9 +134,14 @@ class Shelf:
         return 0 if self.blueprint is None else self.creating[self.blueprint.version]
 
     @property
+    def target(self) -> int:
+        """Idle sandboxes that are wanted here."""
+        return share(self.environment.pool_size, self.position)
+
+    @property
     def full(self) -> bool:
         """Whether as many are idle as are wanted."""
-        return self.blueprint is not None and len(self.idle) >= self.environment.pool_size
+        return self.blueprint is not None and len(self.idle) >= self.target
 
     # --- the stock -----------------------------------------------------------------------------
 
@@ -202,7 +209,7 @@ class Shelf:
         return lost
 
     def _next(self, now: float) -> Ticket | None:
-        if len(self.idle) > kept_back(self.environment.pool_size):
+        if len(self.idle) > kept_back(self.target):
             return self.queue.take()
         return self.queue.take(self._greedy(now).__contains__)
 

@@ -46,7 +46,11 @@ class Database:
         self._session: Session | None = None
         self._cursor: Cursor | None = None
         self._doubt: _Doubt | None = None
-        self._is_server = False
+        self._alone: bool | None = None
+        """Whether it is the one server of this database, or one of several; None: neither yet."""
+        self._member: str | None = None
+        self.fenced = False
+        """Another server has taken over what was this one's: nothing can be written any more."""
         self._sampled_at = 0.0
         self.offset = 0.0
         """What to add to the monotonic clock to have the database's."""
@@ -86,7 +90,7 @@ class Database:
         with self._losses():
             try:
                 cursor.execute(self._kind.begin)
-                mark = self._kind.mark(cursor)
+                mark = self._mark(cursor)
                 results = [_result(step, cursor) for step in steps]
             except BaseException:
                 self._roll_back()
@@ -120,10 +124,33 @@ class Database:
         known = all(step in doubt.results for step in steps)
         return [doubt.results[step] for step in steps] if committed and known else None
 
-    def become_server(self, cursor: Cursor) -> None:
-        """Be the only server of this database from now on. Raises StorageError if there is one."""
-        self._kind.hold(cursor)
-        self._is_server = True
+    def _mark(self, cursor: Cursor) -> str | None:
+        if self._member is None:
+            return self._kind.mark(cursor)
+        mark = self._kind.mark_of(cursor, self._member)
+        if mark is None:
+            self.fenced = True
+            raise StorageError(
+                "another server has taken over what was this one's, which was silent for too long:"
+                " start it anew"
+            )
+        return mark
+
+    def become_server(self, cursor: Cursor, *, alone: bool = True) -> None:
+        """Be the only server of this database from now on, or one of several.
+
+        Raises StorageError if there is one that is alone, or any where this one wants to be.
+        """
+        self._kind.hold(cursor, alone=alone)
+        self._alone = alone
+
+    def fence(self, server: str | None) -> None:
+        """From now on, do nothing once the row of this server is gone; None: whatever there is."""
+        self._member = server
+
+    def now(self, cursor: Cursor) -> float:
+        """The database's clock, now."""
+        return self._kind.clock(cursor)
 
     def refresh(self) -> None:
         """Sample the clock if that is due, which also shows whether the database is there."""
@@ -144,8 +171,8 @@ class Database:
         try:
             with self._losses():
                 self._sample(cursor)
-                if self._is_server:
-                    self._kind.hold(cursor)
+                if self._alone is not None:
+                    self._kind.hold(cursor, alone=self._alone)
         except BaseException:
             self._disconnect()
             raise

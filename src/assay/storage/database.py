@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
@@ -23,10 +24,17 @@ from assay.storage.connection import Database, Step
 from assay.storage.events import Event
 from assay.storage.kind import Cursor, Kind
 from assay.storage.postgresql import Postgresql
-from assay.storage.records import EnvironmentRecord, ExecutionRecord, SandboxRecord, TokenRecord
+from assay.storage.records import (
+    EnvironmentRecord,
+    ExecutionRecord,
+    Held,
+    SandboxRecord,
+    ServerRecord,
+    TokenRecord,
+)
 from assay.storage.sqlite import Sqlite
 from assay.storage.statements import Statement, Statements, Values
-from assay.storage.tables import COUNTER, ENVIRONMENT, EXECUTION, LEASE, SANDBOX, TOKEN
+from assay.storage.tables import ENVIRONMENT, EXECUTION, LEASE, SANDBOX, TOKEN
 from assay.storage.writer import PATIENCE_SECONDS, Operation, Writer
 
 _EPOCH: Final = "epoch"
@@ -44,6 +52,7 @@ class Storage:
         self._sql = Statements(self._dialect)
         self._writer = Writer(self._database, self._loop, on_event)
         self._closed = False
+        self._server: ServerRecord | None = None
 
     @classmethod
     async def open(cls, url: str, *, on_event: Callable[[Event], None] | None = None) -> Storage:
@@ -79,18 +88,121 @@ class Storage:
 
         def count(cursor: Cursor) -> int:
             self._database.become_server(cursor)
-            if not self._sql.count.run(cursor, {"key": _EPOCH}):
-                self._sql.add_counter.run(cursor, {"name": _EPOCH, "value": 1})
-            (counter,) = Statement(asked, self._dialect).rows(cursor)
-            return int(counter["value"])
+            self._sql.end_servers.run(cursor, {})
+            self._sql.disown.run(cursor, {})
+            return self._count(cursor)
 
-        asked = select(COUNTER).where(COUNTER.c.name == _EPOCH)
         return await self._submit("next_epoch", count)
+
+    def _count(self, cursor: Cursor) -> int:
+        if not self._sql.count.run(cursor, {"key": _EPOCH}):
+            self._sql.add_counter.run(cursor, {"name": _EPOCH, "value": 1})
+        (counter,) = self._sql.counted.rows(cursor, {"key": _EPOCH})
+        return int(counter["value"])
+
+    # --- one server of several ---
+
+    @property
+    def server(self) -> ServerRecord | None:
+        """This server's record, once it has joined others."""
+        return self._server
+
+    @property
+    def fenced(self) -> bool:
+        """Whether another server has taken over what was this one's: nothing works any more."""
+        return self._database.fenced
+
+    async def join(self, record: ServerRecord) -> ServerRecord:
+        """Be one of this database's servers, with the next epoch.
+
+        Had another one the same address, what was its is this one's: it is gone, for two can't
+        listen there. So is what was nobody's. Raises StorageError while a server is alone here.
+        """
+
+        def enter(cursor: Cursor) -> ServerRecord:
+            self._database.become_server(cursor, alone=False)
+            now = self._database.now(cursor)
+            joined = replace(record, epoch=self._count(cursor), heartbeat_at=now)
+            for row in self._sql.servers.rows(cursor):
+                former = rows.server_of(row)
+                if former.address == record.address:
+                    self._succeed(cursor, former, joined)
+            self._sql.adopt.run(cursor, _new_owner(joined))
+            self._sql.add_server.run(cursor, rows.server_values(joined))
+            return joined
+
+        self._server = await self._submit("join", enter)
+        self._database.fence(self._server.id)
+        return self._server
+
+    async def beat(
+        self, *, draining: bool, held: Mapping[str, Held]
+    ) -> tuple[list[ServerRecord], float]:
+        """Say that this server lives, and return all servers, with the time of this heartbeat.
+
+        Raises StorageError; when `fenced`, it is so for ever.
+        """
+        key, values = self._joined.id, {"draining": draining, "held": rows.encoded_held(held)}
+
+        def beat(cursor: Cursor) -> tuple[list[ServerRecord], float]:
+            now = self._database.now(cursor)
+            self._sql.beat.run(cursor, {"key": key, "heartbeat_at": now, **values})
+            return [rows.server_of(row) for row in self._sql.servers.rows(cursor)], now
+
+        return await self._submit("beat", beat)
+
+    async def take_over(self, former: ServerRecord) -> ServerRecord | None:
+        """Have what another server had, with the next epoch, which this one has from then on.
+
+        None: somebody else has it, or that server was heard of meanwhile.
+        """
+
+        def take(cursor: Cursor) -> ServerRecord | None:
+            epoch = self._count(cursor)
+            taking = replace(self._joined, epoch=epoch)
+            return taking if self._succeed(cursor, former, taking) else None
+
+        taken = await self._submit("take_over", take)
+        if taken is not None:
+            self._server = taken
+        return taken
+
+    def _succeed(self, cursor: Cursor, former: ServerRecord, successor: ServerRecord) -> bool:
+        ended = {"key": former.id, "seen": former.heartbeat_at}
+        if not self._sql.end_server.run(cursor, ended):
+            return False
+        self._sql.hand_over.run(cursor, {"key": former.id, **_new_owner(successor)})
+        return True
+
+    async def let_go(self) -> None:
+        """Be no server any more: whoever wants it may have what was this one's, at once."""
+        key = self._joined.id
+
+        def end(cursor: Cursor) -> bool:
+            return self._sql.let_go.run(cursor, {"key": key}) > 0
+
+        await self._submit("let_go", end)
+
+    async def locate(self, runner_id: str) -> ServerRecord | None:
+        """The server that has a runner, or None: there is no such runner."""
+
+        def find(cursor: Cursor) -> ServerRecord | None:
+            found = self._sql.locate.rows(cursor, {"key": runner_id})
+            return rows.server_of(found[0]) if found else None
+
+        return await self._submit("locate", find)
+
+    @property
+    def _joined(self) -> ServerRecord:
+        assert self._server is not None
+        return self._server
 
     # --- sandboxes ---
 
     def add_sandbox(self, record: SandboxRecord) -> asyncio.Future[bool]:
         """Know a sandbox before anybody can have it."""
+        if self._server is not None:
+            record = replace(record, server=self._server.id, epoch=self._server.epoch)
         return self._write("add_sandbox", self._sql.add_sandbox, rows.sandbox_values(record))
 
     def take_sandbox(self, sandbox_id: str) -> asyncio.Future[bool]:
@@ -243,6 +355,10 @@ class Storage:
         else:
             self._writer.submit(operation, later=later)
         return future
+
+
+def _new_owner(server: ServerRecord) -> Values:
+    return {"new_server": server.id, "new_epoch": server.epoch}
 
 
 def kind_of(url: str) -> Kind:

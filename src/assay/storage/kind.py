@@ -79,14 +79,20 @@ class Kind(Protocol):
     def mark(self, cursor: Cursor) -> str | None:
         """A mark of the transaction that has begun, by which `was_committed` knows it."""
 
+    def mark_of(self, cursor: Cursor, server: str) -> str | None:
+        """The same for one server of several; None when its row is gone.
+
+        Nobody can remove the row until the transaction ends.
+        """
+
     def was_committed(self, cursor: Cursor, mark: str) -> bool:
         """Whether a transaction was committed whose connection was lost at its end."""
 
     def clock(self, cursor: Cursor) -> float:
         """The time of day, in seconds since 1970."""
 
-    def hold(self, cursor: Cursor) -> None:
-        """Be the one server of this database, or raise StorageError."""
+    def hold(self, cursor: Cursor, *, alone: bool) -> None:
+        """Be the one server of this database, or one of several, or raise StorageError."""
 
     def close(self) -> None:
         """Let go of everything."""

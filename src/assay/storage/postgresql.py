@@ -34,6 +34,10 @@ _SETTINGS: Final = (
 )
 
 
+_LONGEST_PAUSE: Final = "SET idle_in_transaction_session_timeout = '3s'"
+"""Of one server among several: a process that was stopped in the middle of a transaction must not
+keep the others from taking over."""
+
 _AGAIN: Final = ("40001", "40P01")
 """A conflict with another transaction, and a deadlock: PostgreSQL's advice is to repeat."""
 
@@ -91,6 +95,14 @@ class Postgresql:
         """The transaction's own number."""
         return str(_value(cursor, "SELECT pg_current_xact_id()::text"))
 
+    def mark_of(self, cursor: Cursor, server: str) -> str | None:
+        """The same, read beside the server's row, which is locked: one question for both."""
+        cursor.execute(
+            "SELECT pg_current_xact_id()::text FROM server WHERE id = %s FOR KEY SHARE", (server,)
+        )
+        found = cursor.fetchall()
+        return str(found[0][0]) if found else None
+
     def was_committed(self, cursor: Cursor, mark: str) -> bool:
         """Ask by the transaction's number; wait while it is still at work."""
         asked = f"SELECT pg_xact_status('{int(mark)}'::xid8)"
@@ -102,12 +114,18 @@ class Postgresql:
         """The clock of PostgreSQL's machine."""
         return float(_value(cursor, "SELECT extract(epoch FROM clock_timestamp())::float8"))
 
-    def hold(self, cursor: Cursor) -> None:
+    def hold(self, cursor: Cursor, *, alone: bool) -> None:
         """Lock a number of the database's, for as long as the connection lives."""
+        if not alone:
+            cursor.execute(_LONGEST_PAUSE)
+        lock = "pg_try_advisory_lock" if alone else "pg_try_advisory_lock_shared"
         deadline = time.monotonic() + HANDOVER_SECONDS
-        while not _value(cursor, f"SELECT pg_try_advisory_lock({_SERVER_LOCK})"):
+        while not _value(cursor, f"SELECT {lock}({_SERVER_LOCK})"):
             if time.monotonic() > deadline:
-                raise StorageError(f"another server uses the database {self.place}: stop it")
+                raise StorageError(
+                    f"another server uses the database {self.place}: stop it, or give both of them"
+                    " --advertise, the address by which they reach each other"
+                )
             time.sleep(0.05)
 
     def close(self) -> None:

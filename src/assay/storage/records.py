@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from assay.domain.token import Scope
 from assay.driver.port import Secret
@@ -22,6 +24,10 @@ class SandboxRecord:
     created_at: float
     taken: bool = False
     """It was handed to somebody; whatever became of that, it is nobody else's ever."""
+    server: str | None = None
+    """The id of the server that has it; None where a database has one server."""
+    epoch: int | None = None
+    """Since which epoch that one has it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +44,34 @@ class ExecutionRecord:
     """"poseidon" or "assay.v1": whether a client may come back to it."""
     created_at: float
     started: bool = False
+
+
+class Held(NamedTuple):
+    """How much of one token's is at a server."""
+
+    runners: int
+    executions: int
+    """That run."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServerRecord:
+    """One server of several that share a database."""
+
+    id: str
+    """Made anew at each start."""
+    address: str
+    """The URL by which the other servers reach it."""
+    place: str
+    """Servers of the same place reach the same sandboxes."""
+    secret: Secret
+    """What another server shows when it passes a request on to this one."""
+    epoch: int = 0
+    heartbeat_at: float = 0.0
+    """When it was last heard of; 0.0: it has let go of all that was its."""
+    draining: bool = False
+    held: Mapping[str, Held] = field(default_factory=dict)
+    """By the ids of tokens."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

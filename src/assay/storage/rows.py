@@ -10,10 +10,18 @@ import msgspec
 from assay.domain.lease import Lease, PortMapping
 from assay.domain.token import Scope
 from assay.driver.port import Secret
-from assay.storage.records import EnvironmentRecord, ExecutionRecord, SandboxRecord, TokenRecord
+from assay.storage.records import (
+    EnvironmentRecord,
+    ExecutionRecord,
+    Held,
+    SandboxRecord,
+    ServerRecord,
+    TokenRecord,
+)
 from assay.storage.statements import Values
 
 _PORTS: Final = msgspec.json.Decoder(tuple[tuple[int, str, int], ...])
+_HELD: Final = msgspec.json.Decoder(dict[str, Held])
 
 AnyRow = Mapping[str, Any]
 """A row by the names of its columns. SQLite's true and false are 1 and 0."""
@@ -29,6 +37,8 @@ def sandbox_values(record: SandboxRecord) -> Values:
         "secret": record.secret.reveal(),
         "created_at": record.created_at,
         "taken": record.taken,
+        "server": record.server,
+        "epoch": record.epoch,
     }
 
 
@@ -82,6 +92,32 @@ def execution_values(record: ExecutionRecord) -> Values:
 def execution_of(row: AnyRow) -> ExecutionRecord:
     """A row as an execution."""
     return ExecutionRecord(**{**row, "started": bool(row["started"])})
+
+
+def server_values(record: ServerRecord) -> Values:
+    """A server as a row."""
+    return {
+        "id": record.id,
+        "address": record.address,
+        "place": record.place,
+        "secret": record.secret.reveal(),
+        "epoch": record.epoch,
+        "heartbeat_at": record.heartbeat_at,
+        "draining": record.draining,
+        "held": encoded_held(record.held),
+    }
+
+
+def server_of(row: AnyRow) -> ServerRecord:
+    """A row as a server."""
+    secret, draining = Secret(row["secret"]), bool(row["draining"])
+    held = _HELD.decode(row["held"])
+    return ServerRecord(**{**row, "secret": secret, "draining": draining, "held": held})
+
+
+def encoded_held(held: Mapping[str, Held]) -> str:
+    """What tokens have, as a text for a row."""
+    return msgspec.json.encode(held).decode()
 
 
 def environment_values(record: EnvironmentRecord) -> Values:

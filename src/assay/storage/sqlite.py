@@ -102,6 +102,10 @@ class Sqlite:
         """None is needed: the connection to a file isn't lost."""
         return None
 
+    def mark_of(self, cursor: Cursor, server: str) -> str | None:
+        """Never asked."""
+        return None
+
     def was_committed(self, cursor: Cursor, mark: str) -> bool:
         """Never asked."""
         return False
@@ -110,8 +114,13 @@ class Sqlite:
         """This machine's clock."""
         return time.time()
 
-    def hold(self, cursor: Cursor) -> None:
+    def hold(self, cursor: Cursor, *, alone: bool) -> None:
         """Lock a file beside the database, for as long as the process lives."""
+        if not alone:
+            raise StorageError(
+                f"the database {self.place} is for one server: several need PostgreSQL"
+                " (--database postgresql://…), and one needs no --advertise"
+            )
         if self._lock is not None:
             return
         path = f"{self._path}-server"

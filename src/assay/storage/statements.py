@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import BindParameter, Select, Table, bindparam, delete, insert, select, update
+from sqlalchemy import (
+    BindParameter,
+    Select,
+    Table,
+    bindparam,
+    delete,
+    insert,
+    null,
+    select,
+    update,
+)
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.dml import UpdateBase
 
 from assay.storage.kind import Cursor
-from assay.storage.tables import COUNTER, ENVIRONMENT, EXECUTION, LEASE, SANDBOX, TOKEN
+from assay.storage.tables import COUNTER, ENVIRONMENT, EXECUTION, LEASE, SANDBOX, SERVER, TOKEN
 
 Values = Mapping[str, object]
 
+_NOTHING: Final[Values] = {}
 KEY: Final[BindParameter[Any]] = bindparam("key")
 """The value by which a statement finds its row."""
 
@@ -37,9 +48,9 @@ class Statement:
         if all_values:
             cursor.executemany(self._text, [self._arrange(each) for each in all_values])
 
-    def rows(self, cursor: Cursor) -> list[dict[str, Any]]:
+    def rows(self, cursor: Cursor, values: Values = _NOTHING) -> list[dict[str, Any]]:
         """Run it; its answer's rows by the names of their columns."""
-        cursor.execute(self._text, self._arrange({}))
+        cursor.execute(self._text, self._arrange(values))
         names = [column[0] for column in cursor.description or ()]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
@@ -94,7 +105,43 @@ class Statements:
             .where(TOKEN.c.id == KEY, TOKEN.c.revoked_at.is_(None))
             .values(revoked_at=bindparam("revoked_at"))
         )
+        self._of_servers(compiled, dialect)
         self.add_counter = added(COUNTER)
         self.count = compiled(
             update(COUNTER).where(COUNTER.c.name == KEY).values(value=COUNTER.c.value + 1)
+        )
+        self.counted = Statement(select(COUNTER.c.value).where(COUNTER.c.name == KEY), dialect)
+
+    def _of_servers(self, compiled: Callable[[UpdateBase], Statement], dialect: Dialect) -> None:
+        # Whatever was sent twice, or too late, finds another heartbeat there, or no row.
+        self.add_server = compiled(insert(SERVER))
+        self.beat = compiled(
+            update(SERVER)
+            .where(SERVER.c.id == KEY)
+            .values({name: bindparam(name) for name in ("heartbeat_at", "draining", "held")})
+        )
+        self.let_go = compiled(
+            update(SERVER).where(SERVER.c.id == KEY).values(heartbeat_at=0.0, draining=True)
+        )
+        self.end_server = compiled(
+            delete(SERVER).where(SERVER.c.id == KEY, SERVER.c.heartbeat_at == bindparam("seen"))
+        )
+        self.end_servers = compiled(delete(SERVER))
+        owner: dict[str, BindParameter[Any]] = {
+            "server": bindparam("new_server"),
+            "epoch": bindparam("new_epoch"),
+        }
+        self.hand_over = compiled(update(SANDBOX).where(SANDBOX.c.server == KEY).values(owner))
+        self.adopt = compiled(update(SANDBOX).where(SANDBOX.c.server.is_(None)).values(owner))
+        self.disown = compiled(
+            update(SANDBOX).where(SANDBOX.c.server.is_not(None)).values(server=null(), epoch=null())
+        )
+        self.servers = Statement(select(SERVER).order_by(SERVER.c.id), dialect)
+        self.locate = Statement(
+            select(SERVER)
+            .select_from(LEASE)
+            .join(SANDBOX, SANDBOX.c.id == LEASE.c.sandbox_id)
+            .join(SERVER, SERVER.c.id == SANDBOX.c.server)
+            .where(LEASE.c.runner_id == KEY),
+            dialect,
         )

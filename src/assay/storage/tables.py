@@ -36,6 +36,9 @@ SANDBOX: Final = Table(
     Column("secret", LargeBinary, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("taken", Boolean, nullable=False),
+    # Whose it is, where a database has several servers, and since which epoch.
+    Column("server", Text),
+    Column("epoch", BigInteger),
 )
 
 # A lease goes with its sandbox, an execution with its lease.
@@ -102,6 +105,19 @@ TOKEN: Final = Table(
     Column("most_executions", Integer),
     Column("requests_per_second", Double),
     Column("burst", Integer),
+)
+
+SERVER: Final = Table(
+    "server",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("address", Text, nullable=False),
+    Column("place", Text, nullable=False),
+    Column("secret", LargeBinary, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("heartbeat_at", Double, nullable=False),
+    Column("draining", Boolean, nullable=False),
+    Column("held", Text, nullable=False),
 )
 
 COUNTER: Final = Table(
