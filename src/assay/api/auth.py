@@ -120,14 +120,18 @@ class Authenticator:
         """Nobody needs a token: only for a server that listens on loopback alone."""
         return self._tokens is None and self._secret is None
 
-    async def authenticate(self, headers: Mapping[str, str], address: str) -> Caller:
+    async def authenticate(
+        self, headers: Mapping[str, str], address: str, *, counted: bool = False
+    ) -> Caller:
         """Say who sends these headers from this address.
 
+        `counted`: another server has let the request in, and counted it.
         Raises Unauthenticated; RateLimited for a token that asks too often, and for an address
         that has named too many wrong ones.
         """
         if self.open:
-            refuse_browsers(headers)
+            if not counted:
+                refuse_browsers(headers)
             return ANYBODY
         token = token_in(headers)
         if token is None:
@@ -136,7 +140,7 @@ class Authenticator:
         caller = self._believed(digest)
         if caller is None:
             caller = await self._ask(token, digest, address)
-        if caller.rate is not None:
+        if caller.rate is not None and not counted:
             self._buckets.take(caller.token_id, caller.rate)
         return caller
 

@@ -13,10 +13,11 @@ from aiohttp import web
 
 from assay.api.auth import Caller
 from assay.api.errors import HttpError, answer_to
-from assay.api.origin import address_of
+from assay.api.forwarding import FORWARDED, Forwarder
+from assay.api.origin import ANYWHERE, address_of
 from assay.api.route import Call, Route
 from assay.api.services import Answered, Services
-from assay.domain.errors import InvalidInput, RateLimited, Unauthenticated
+from assay.domain.errors import InvalidInput, RateLimited, RunnerGone, Unauthenticated
 from assay.runners import Runner
 
 Decode = Callable[[bytes | bytearray], Any]
@@ -32,19 +33,30 @@ def endpoint(route: Route, services: Services) -> Callable[[web.Request], Awaita
     decode = None if route.request is None else msgspec.json.Decoder(route.request).decode
     authenticate = services.authenticator.authenticate
     scope, handler, most = route.scope, route.handler, services.settings.most_body_bytes
-    proxies = services.settings.proxies
+    proxies, forwarder = services.settings.proxies, services.forwarder
 
     async def perform(request: web.Request) -> web.StreamResponse:
         caller = _NOBODY
+        by_server = forwarder is not None and _comes_by_server(request, forwarder)
         if scope is not None:
-            address = address_of(request.headers, request.remote or "", proxies)
-            caller = await authenticate(request.headers, address)
+            believed = ANYWHERE if by_server else proxies
+            address = address_of(request.headers, request.remote or "", believed)
+            caller = await authenticate(request.headers, address, counted=by_server)
             caller.require(scope)
-        runner = find_runner(request, services, caller) if route.of_runner else None
-        body = None
+        call = Call(request, services, caller, None, None, by_server)
+        if route.of_runner:
+            try:
+                call.found = find_runner(request, services, caller)
+            except RunnerGone:
+                if forwarder is None:
+                    raise
+                answered = await forwarder.pass_on(request, call.origin, came_by_server=by_server)
+                if answered is not None:
+                    return answered
+                call.found = find_runner(request, services, caller)
         if decode is not None:
-            body = _decoded(await read_body(request, most), decode)
-        return await handler(Call(request, services, caller, body, runner))
+            call.body = _decoded(await read_body(request, most), decode)
+        return await handler(call)
 
     async def answer(request: web.Request) -> web.StreamResponse:
         started = perf_counter()
@@ -72,6 +84,11 @@ def endpoint(route: Route, services: Services) -> Callable[[web.Request], Awaita
                 )
 
     return answer
+
+
+def _comes_by_server(request: web.Request, forwarder: Forwarder) -> bool:
+    shown = request.headers.get(FORWARDED)
+    return shown is not None and forwarder.servers.is_peer(shown)
 
 
 def find_runner(request: web.Request, services: Services, caller: Caller) -> Runner:

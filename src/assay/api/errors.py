@@ -65,6 +65,7 @@ STATUS: Final[Mapping[str, int]] = MappingProxyType(
         "encoded_body": 415,
         "not_an_upgrade": 400,
         "port_silent": 502,
+        "misdirected": 421,
         "files_not_changed": 500,
     }
 )

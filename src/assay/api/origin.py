@@ -15,6 +15,8 @@ from typing import Final
 from assay.domain.errors import InvalidInput
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+ANYWHERE: Final = (ipaddress.IPv4Network("0.0.0.0/0"), ipaddress.IPv6Network("::/0"))
+"""For a request whose sender has shown that it may say where it comes from."""
 _HOST: Final = re.compile(r"([A-Za-z0-9_.-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
 
 

@@ -7,12 +7,12 @@ import codecs
 import contextlib
 from typing import Final
 
-from aiohttp import WSMsgType, web
+from aiohttp import WSCloseCode, WSMsgType, web
 
 from assay.api.answers import encode
 from assay.api.feeding import Feeder
 from assay.domain.outcome import Outcome, OutcomeKind
-from assay.runners import Attachment, Ended, EndReason, Output, Replaced
+from assay.runners import Attachment, Ended, EndReason, Moved, Output, Replaced
 
 REPLACED: Final = 4409
 """Close: a newer connection follows the execution."""
@@ -129,6 +129,8 @@ class _Talker:
                 return last_message(event)
             elif isinstance(event, Replaced):
                 await self._socket.close(code=REPLACED)
+            elif isinstance(event, Moved):
+                await self._socket.close(code=WSCloseCode.SERVICE_RESTART)
         return None
 
     async def _tell_rest(self, event: Ended) -> None:

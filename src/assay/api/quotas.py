@@ -9,6 +9,7 @@ from typing import Final
 from assay.api.route import Call
 from assay.domain.errors import InvalidInput, QuotaExceeded
 from assay.runners import State
+from assay.storage.records import NOTHING, Held
 
 _DEADLINE_MOST: Final = 600.0
 
@@ -29,6 +30,7 @@ def making_a_runner(call: Call) -> Iterator[None]:
     owner, most = caller.token_id, caller.most_runners
     if most is not None:
         held = len(call.services.runners.all(owner=owner)) + making[owner]
+        held += _elsewhere(call).runners
         if held >= most:
             raise QuotaExceeded(f"this token may have {most} runners at one time, and has them")
     making[owner] += 1
@@ -50,13 +52,20 @@ def running(call: Call) -> Iterator[None]:
         counts[owner] -= 1
 
 
+def _elsewhere(call: Call) -> Held:
+    """What the caller's token has at other servers."""
+    forwarder = call.services.forwarder
+    return NOTHING if forwarder is None else forwarder.servers.others_hold(call.caller.token_id)
+
+
 def require_execution(call: Call) -> None:
     """Raise QuotaExceeded when the token has as many executions as it may."""
     caller = call.caller
     most, owner = caller.most_executions, caller.token_id
     if most is None:
         return
-    now = call.services.running[owner] + sum(
+    now = call.services.running[owner] + _elsewhere(call).executions
+    now += sum(
         each.state is State.RUNNING
         for runner in call.services.runners.all(owner=owner)
         for each in runner.executions()

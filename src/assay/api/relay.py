@@ -60,20 +60,29 @@ async def pass_messages(
     )
     near.headers.update(ALWAYS)
     await near.prepare(request)
+    await carry(near, far)
+    near_code, far_code = near.close_code, far.close_code
+    await asyncio.gather(near.close(code=code_for(far_code)), far.close(code=code_for(near_code)))
+    return near
+
+
+async def carry(near: _Socket, far: _Socket) -> bool:
+    """Pass messages both ways until one side is gone; whether it has said so, by a Close."""
     up, down = asyncio.create_task(_pass(near, far)), asyncio.create_task(_pass(far, near))
     try:
-        await asyncio.wait((up, down), return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait((up, down), return_when=asyncio.FIRST_COMPLETED)
+        return any(task.result() for task in done)
     finally:
         for task in (up, down):
             task.cancel()
         await asyncio.wait((up, down))
-    near_code, far_code = near.close_code, far.close_code
-    await asyncio.gather(near.close(code=_code(far_code)), far.close(code=_code(near_code)))
-    return near
 
 
-async def _pass(source: _Socket, target: _Socket) -> None:
-    """Pass messages on, one at a time: who reads slowly is sent slowly."""
+async def _pass(source: _Socket, target: _Socket) -> bool:
+    """Pass messages on, one at a time: who reads slowly is sent slowly.
+
+    Whether the source has ended with a Close.
+    """
     while True:
         message = await source.receive()
         try:
@@ -82,12 +91,12 @@ async def _pass(source: _Socket, target: _Socket) -> None:
             elif message.type is WSMsgType.BINARY:
                 await target.send_bytes(message.data)
             else:
-                return
+                return message.type is WSMsgType.CLOSE
         except (ConnectionError, aiohttp.ClientError):
-            return
+            return False
 
 
-def _code(code: int | None) -> int:
+def code_for(code: int | None) -> int:
     """A close code that may be sent, for one that was received."""
     if code is not None and (1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999):
         return code

@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import web
 
 from assay.api.auth import Caller
-from assay.api.origin import Origin, origin_of
+from assay.api.origin import ANYWHERE, Origin, origin_of
 from assay.api.services import Services
 from assay.runners import Runner
 
@@ -28,6 +28,8 @@ class Call:
     """What was sent, decoded as the route says; None where it takes nothing."""
     found: Runner | None
     """The runner that the path names, if it names one."""
+    by_server: bool = False
+    """Another server has passed it on, and says from where it comes."""
 
     @property
     def runner(self) -> Runner:
@@ -43,7 +45,7 @@ class Call:
             request.headers,
             scheme="https" if settings.tls else request.scheme,
             peer=request.remote or "",
-            proxies=settings.proxies,
+            proxies=ANYWHERE if self.by_server else settings.proxies,
         )
 
 

@@ -12,6 +12,7 @@ from assay.api.quotas import deadline, making_a_runner
 from assay.api.results import seconds
 from assay.api.route import Call, Route
 from assay.domain.errors import InvalidInput
+from assay.domain.lease import Lease
 from assay.runners import Runner
 
 
@@ -58,7 +59,11 @@ class RunnerList(msgspec.Struct):
 
 def to_answer(runner: Runner) -> RunnerAnswer:
     """A runner's lease as clients get it."""
-    lease = runner.lease
+    return lease_answer(runner.lease)
+
+
+def lease_answer(lease: Lease) -> RunnerAnswer:
+    """A lease as clients get it."""
     return RunnerAnswer(
         runner_id=lease.runner_id,
         mapped_ports=[
@@ -96,8 +101,12 @@ def _environment(asked: RunnerRequest) -> str:
 
 
 async def _all(call: Call) -> web.StreamResponse:
-    runners = call.services.runners.all(owner=call.caller.owner)
-    return json(RunnerList([to_answer(runner) for runner in runners]))
+    owner, forwarder = call.caller.owner, call.services.forwarder
+    if forwarder is None:
+        leases = [runner.lease for runner in call.services.runners.all(owner=owner)]
+    else:
+        leases = await forwarder.servers.leases(owner)
+    return json(RunnerList([lease_answer(lease) for lease in leases]))
 
 
 async def _one(call: Call) -> web.StreamResponse:

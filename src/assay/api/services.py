@@ -10,6 +10,7 @@ from typing import Protocol
 from aiohttp import web
 
 from assay.api.auth import Authenticator
+from assay.api.forwarding import Forwarder
 from assay.api.listeners import Listeners
 from assay.api.origin import Network
 from assay.api.proxy import PortProxy
@@ -170,6 +171,8 @@ class Services:
     on_event: Callable[[Answered], None] | None = None
     tokens: TokenStore | None = None
     """What /tokens changes; None: this server keeps none."""
+    forwarder: Forwarder | None = None
+    """Where there are several servers: the way to the runners of the others."""
     proxy: PortProxy = field(default_factory=PortProxy)
     listeners: Listeners = field(default_factory=Listeners)
     making: Counter[str] = field(default_factory=Counter, repr=False)

@@ -24,7 +24,7 @@ from assay.api.results import (
 )
 from assay.domain.command import TerminalSize
 from assay.domain.errors import AssayError, InvalidInput
-from assay.runners import Attachment, Ended, InputWindow, Output, Replaced
+from assay.runners import Attachment, Ended, InputWindow, Moved, Output, Replaced
 
 _INPUT: Final = struct.Struct(">BQ")
 _OUTPUT: Final = struct.Struct(">BQ")
@@ -149,6 +149,8 @@ async def _tell(socket: web.WebSocketResponse, attachment: Attachment, listener:
             await send(encode(_end(event)), WSMsgType.TEXT)
         elif isinstance(event, Replaced):
             await socket.close(code=REPLACED, message=b"replaced by a newer connection")
+        elif isinstance(event, Moved):
+            await socket.close(code=WSCloseCode.SERVICE_RESTART)
 
 
 def _end(event: Ended) -> End:

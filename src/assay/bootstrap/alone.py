@@ -1,4 +1,7 @@
-"""One server for a state folder: a lock with its holder in it. (The database has its own.)"""
+"""One server for a state folder, or several that know of each other: a lock with its holder in it.
+
+(The database has its own.)
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,11 @@ from assay.domain.errors import Unavailable
 
 
 @contextlib.contextmanager
-def alone_in(state: Path) -> Iterator[None]:
-    """Be the only server of a state folder. Raises Unavailable, naming the other one's process."""
+def alone_in(state: Path, *, among_others: bool = False) -> Iterator[None]:
+    """Be the only server of a state folder, or one of several of the same database.
+
+    Raises Unavailable, naming the other one's process.
+    """
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -25,12 +31,14 @@ def alone_in(state: Path) -> Iterator[None]:
         ) from error
     try:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            how = fcntl.LOCK_SH if among_others else fcntl.LOCK_EX
+            fcntl.flock(lock, how | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.pread(lock, 20, 0).decode(errors="replace").strip() or "unknown"
             raise Unavailable(
                 f"another server, process {holder}, has the state folder {state}: stop it, or"
-                " choose another one with --state"
+                " choose another one with --state, or make both of them servers of one PostgreSQL"
+                " (--advertise)"
             ) from None
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)

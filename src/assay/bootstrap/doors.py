@@ -45,6 +45,7 @@ class Door:
         self._certificate: Certificate | None = None
         if settings.tls_certificate is not None and settings.tls_key is not None:
             self._certificate = Certificate(settings.tls_certificate, settings.tls_key)
+        self._advertise = settings.advertise
         self._socket = inherited_socket() or bind(settings.listen)
         self._socket.listen(BACKLOG)
 
@@ -68,6 +69,12 @@ class Door:
         host, port = self._socket.getsockname()[:2]
         here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - not bound to
         return f"{scheme}://{Address(host=here, port=port)}"
+
+    @property
+    def advertised(self) -> str:
+        """Where other servers of the database reach this one; "" where it is alone."""
+        scheme = "https" if self.tls else "http"
+        return f"{scheme}://{self._advertise}" if self._advertise is not None else ""
 
     async def open(self, runner: web.AppRunner) -> None:
         """Let in who waits."""

@@ -4,7 +4,8 @@ A process that makes sandboxes holds a lock on a file in which it notes their id
 go of the lock when the process ends, however it ends; whoever gets the lock then cleans up:
 
     owners/<random>        one line a sandbox: DRIVER ID
-    owners/server-<name>   a server's: its sandboxes wait for its next start, nobody else's business
+    owners/server-<name>   a server's: its sandboxes wait for its next start, or for another server
+                           of its database, and are nobody else's business
     owners/suspects.json   dead sandboxes that nobody noted, and since when they are known
 
 A process can be killed between making a sandbox and noting it. Its agent ends such a sandbox soon,
@@ -113,6 +114,38 @@ class Ownership:
         for sandbox_id, name in self.former.items():
             if name == self._driver and sandbox_id not in there:
                 self._mine.pop(sandbox_id, None)
+
+    def adopt(self, sandbox_ids: Iterable[str]) -> None:
+        """Note sandboxes that another server has made, and that are this one's now."""
+        for sandbox_id in sandbox_ids:
+            if sandbox_id not in self._mine:
+                self._mine[sandbox_id] = self._driver
+                self._note(sandbox_id)
+
+    def inherit(self, server: str) -> frozenset[str] | None:
+        """Note here what a server of this name has noted; the ids of those sandboxes.
+
+        None while its file is locked: its process lives, or somebody looks whether it does. What is
+        there of other drivers, its next start sees to.
+        """
+        path = self._folder / f"{_SERVER}{server}"
+        try:
+            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return frozenset()
+        try:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return None
+            noted = _noted(path)
+            ours = frozenset(sandbox_id for name, sandbox_id in noted if name == self._driver)
+            self.adopt(ours)
+            if all(name == self._driver for name, _ in noted):
+                path.unlink()
+            return ours
+        finally:
+            os.close(file)
 
     def _succeed(self) -> None:
         """Lock the file of an earlier process of the same name, if any, and read it."""

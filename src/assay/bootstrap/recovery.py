@@ -8,6 +8,9 @@ The driver knows which sandboxes there are, the database which of them are whose
     there, noted, but not leased    destroyed: it was being handed over
     there, noted by nobody          destroyed a little later: it may be in the making
     there, of another process       left alone (`assay run` beside the server)
+
+Where several servers share the database, each does so with its own; with what a silent one had,
+whoever takes over from it does the same. What other servers have is of another process.
 """
 
 from __future__ import annotations
@@ -125,20 +128,61 @@ class Recovery:
 
     async def adopt_runners(self) -> None:
         """Learn what there is, and let runners go on: they can be asked for from now on."""
-        name = self._guard.name
         there = await self._guard.list()
         if self._ownership.alone():
             self._stranger_seconds = _ALONE_SECONDS
+        self._plan = await self._find(there, self._ownership.former)
+        self._ownership.forget_vanished(there)
+        await self._adopt_runners(self._plan)
+
+    async def adopt_idle(self) -> None:
+        """Put idle sandboxes back into the pool."""
+        assert self._plan is not None
+        await self._adopt_idle(self._plan)
+
+    async def take_over(self, noted: Collection[str], epoch: int) -> int:
+        """The same for what another server had, and this one has since `epoch`; `noted` by it.
+
+        How many runners that were: they can be asked for from now on. May be repeated.
+        """
+        found = await self._find(await self._guard.list(), noted, epoch)
+        self._ownership.adopt(each.record.id for each in found.leased)
+        self._ownership.adopt(record.id for record in found.idle)
+        await self._adopt_runners(found)
+        self._runners.start()
+        await self._adopt_idle(found)
+        await _all(self._guard.destroy, found.unwanted)
+        return len(found.leased)
+
+    async def _find(
+        self, there: Collection[str], noted: Collection[str], epoch: int | None = None
+    ) -> Plan:
+        """Look at what is this server's, or only at what it has since `epoch`."""
         records = await self._storage.sandboxes()
-        self._plan = found = plan(
+        not_meant = {
+            record.id
+            for record in records
+            if not self._is_ours(record) or epoch not in (None, record.epoch)
+        }
+        leases = await self._storage.leases()
+        return plan(
             there=there,
-            ours=self._ownership.former,
-            others=self._ownership.others(),
-            records=(record for record in records if record.driver == name),
-            leases=await self._storage.leases(),
+            ours=noted,
+            others=(self._ownership.others() - frozenset(noted)) | not_meant,
+            records=(
+                record
+                for record in records
+                if record.driver == self._guard.name and record.id not in not_meant
+            ),
+            leases=[lease for lease in leases if lease.sandbox_id not in not_meant],
             executions=await self._storage.executions(),
         )
-        self._ownership.forget_vanished(there)
+
+    def _is_ours(self, record: SandboxRecord) -> bool:
+        me = self._storage.server
+        return me is None or record.server == me.id
+
+    async def _adopt_runners(self, found: Plan) -> None:
         for each in found.leased:
             self._guard.adopt(each.record.id)
             self._pool.lend(each.record)
@@ -147,12 +191,10 @@ class Recovery:
         gone = [self._storage.remove_sandbox(sandbox_id) for sandbox_id in found.gone]
         await asyncio.gather(*over, *gone)
 
-    async def adopt_idle(self) -> None:
-        """Put idle sandboxes back into the pool."""
-        assert self._plan is not None
-        for record in self._plan.idle:
+    async def _adopt_idle(self, found: Plan) -> None:
+        for record in found.idle:
             self._guard.adopt(record.id)
-        await _all(self._pool.adopt, self._plan.idle)
+        await _all(self._pool.adopt, found.idle)
 
     async def clean_up(self) -> None:
         """Destroy what nobody wants. May take a minute; to be cancelled at any time."""
@@ -164,7 +206,8 @@ class Recovery:
             return
         await asyncio.sleep(self._stranger_seconds)
         there, others = await self._guard.list(), self._ownership.others()
-        left = set(self._plan.strangers) & set(there) - others
+        known = {record.id for record in await self._storage.sandboxes()}
+        left = set(self._plan.strangers) & set(there) - others - known
         await _all(self._guard.destroy, sorted(left))
 
     async def _clean_up_other_drivers(self) -> None:
@@ -174,7 +217,8 @@ class Recovery:
         for sandbox_id, name in self._ownership.former.items():
             by_driver[name].add(sandbox_id)
         for record in await self._storage.sandboxes():
-            by_driver[record.driver].add(record.id)
+            if self._is_ours(record):
+                by_driver[record.driver].add(record.id)
         for name, sandbox_ids in by_driver.items():
             if name != own:
                 with contextlib.suppress(AssayError):

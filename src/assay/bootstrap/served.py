@@ -70,15 +70,47 @@ class ServedEnvironments:
         self._changing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="assay-images")
         self._letting_go: dict[contextlib.ExitStack, asyncio.TimerHandle] = {}
+        self._kept: dict[str, bytes] = {}
+        """Those of the database, as they are written there."""
+        self._changes = 0
 
     async def load(self) -> None:
         """Read those of the configuration, and of the database. Raises InvalidInput and others."""
         for record in await self._storage.environments():
-            with contextlib.suppress(InvalidInput):  # written by another version of Assay
-                self._offered[record.name] = from_json(record.definition)
+            self._take_up(record)
         for name, written in self._settings.environments.items():
             self._offered[name] = configured(name, written, self._catalogue)
             self._require_devices(self._offered[name].devices)
+
+    def _take_up(self, record: EnvironmentRecord) -> None:
+        self._kept[record.name] = record.definition
+        with contextlib.suppress(InvalidInput):  # written by another version of Assay
+            self._offered[record.name] = from_json(record.definition)
+
+    async def follow(self) -> None:
+        """Offer what other servers of the database have changed there. Raises StorageError."""
+        changes = self._changes
+        found = {
+            record.name: record
+            for record in await self._storage.environments()
+            if record.name not in self._settings.environments
+        }
+        if changes != self._changes:
+            return  # what was read may be older than what was changed here meanwhile
+        for name in self._kept.keys() - found.keys() - self._settings.environments.keys():
+            del self._kept[name]
+            self._withdraw(name)
+        for name, record in found.items():
+            if self._kept.get(name) != record.definition:
+                self._take_up(record)
+                if self._stock is not None and name in self._offered:
+                    self._stock.set_environment(self._offered[name])
+                self._forget_unused()
+
+    def _withdraw(self, name: str) -> None:
+        if self._offered.pop(name, None) is not None and self._stock is not None:
+            self._stock.remove_environment(name)
+        self._forget_unused()
 
     def supply(self, stock: Stock) -> None:
         """Tell the pool of all, now and whenever they change."""
@@ -108,10 +140,12 @@ class ServedEnvironments:
             self._require_room(environment)
             self._forget(environment)  # a tag may stand for something else by now
             await self.resolve(environment)
-            now = self._storage.clock()
+            now, definition = self._storage.clock(), to_json(environment)
             await self._storage.put_environment(EnvironmentRecord(
-                name=environment.name, definition=to_json(environment), updated_at=now
+                name=environment.name, definition=definition, updated_at=now
             ))  # fmt: skip
+            self._changes += 1
+            self._kept[environment.name] = definition
             self._offered[environment.name] = environment
             if self._stock is not None:
                 self._stock.set_environment(environment)
@@ -128,10 +162,9 @@ class ServedEnvironments:
                 return False
             self._require_free(name, "removed")
             await self._storage.remove_environment(name)
-            del self._offered[name]
-            if self._stock is not None:
-                self._stock.remove_environment(name)
-            self._forget_unused()
+            self._changes += 1
+            self._kept.pop(name, None)
+            self._withdraw(name)
             return True
 
     def _require_free(self, name: str, what: str) -> None:

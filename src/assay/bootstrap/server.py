@@ -3,6 +3,7 @@
 lock the state folder and the database -> open storage -> next epoch -> driver
 -> bind the address (who connects now, waits) -> adopt runners -> let in -> adopt idle -> ready
 SIGTERM -> not ready, nothing new -> executions end, or time is up -> close; sandboxes stay
+Given up by other servers of the database -> close at once; what is theirs now stays untouched
 """
 
 from __future__ import annotations
@@ -10,8 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import hashlib
-import itertools
 import logging
 import resource
 import signal
@@ -29,6 +28,7 @@ from assay.api.services import ApiSettings, Services
 from assay.bootstrap.alone import alone_in
 from assay.bootstrap.catalogue import Catalogue
 from assay.bootstrap.choice import choose_driver
+from assay.bootstrap.cluster import Cluster, Epochs, name_of
 from assay.bootstrap.doors import Door, admit
 from assay.bootstrap.drivers import make_driver, owned
 from assay.bootstrap.ownership import Ownership
@@ -44,7 +44,6 @@ from assay.pool import Pool
 from assay.runners.runners import Runners
 from assay.storage.database import Storage
 
-_EPOCHS_A_START: Final = 1 << 24
 _PREPARED: Final = 16
 """Sandboxes of which all is there but what they are of, where the driver can do that: so many
 fresh ones are there in a few milliseconds each when a pool has run dry."""
@@ -60,8 +59,9 @@ class Server:
 
     def __init__(
         self, settings: ServerSettings, door: Door, pool: Pool, runners: Runners,
-        admit_again: Callable[[], Awaitable[None]],
+        admit_again: Callable[[], Awaitable[None]], cluster: Cluster,
     ) -> None:  # fmt: skip
+        self.cluster = cluster
         self.pool = pool
         self.runners = runners
         self.ready = False
@@ -88,8 +88,11 @@ class Server:
     async def drain(self) -> None:
         """Take nothing new, and wait for executions for as long as the settings say."""
         self.ready = False
+        await self.cluster.drain()
         await self.pool.drain()
-        draining = asyncio.ensure_future(self.runners.drain(self._settings.drain_seconds))
+        draining = asyncio.ensure_future(
+            self.runners.drain(self._settings.drain_seconds, heir=self.cluster.has_heir)
+        )
         hurried = asyncio.ensure_future(self._at_once.wait())
         try:
             await asyncio.wait((draining, hurried), return_when=asyncio.FIRST_COMPLETED)
@@ -109,11 +112,14 @@ async def running_server(
     StorageError and others, each with what to do about it.
     """
     async with AsyncExitStack() as opened:
-        opened.enter_context(alone_in(settings.base.state))
+        among_others = settings.advertise is not None
+        opened.enter_context(alone_in(settings.base.state, among_others=among_others))
         raise_descriptor_limit(settings.most_sandboxes)
         observer = Observer()
         storage = await Storage.open(settings.database, on_event=observer.on_event)
         opened.push_async_callback(storage.aclose)
+        cluster = Cluster(storage, settings, observer)
+        opened.push_async_callback(cluster.aclose)
         authenticator = Authenticator()
         admit_again = partial(admit, authenticator, settings, storage)
         await admit_again()
@@ -121,7 +127,8 @@ async def running_server(
         if driver is None:
             name = await choose_driver(settings.base)
             driver = make_driver(settings.base, name, stock=_PREPARED)
-        ownership = Ownership(settings.base.state, driver.name, server=_name(settings))
+        address = door.advertised
+        ownership = Ownership(settings.base.state, driver.name, server=name_of(settings, address))
         guard = await opened.enter_async_context(
             owned(
                 driver,
@@ -135,12 +142,16 @@ async def running_server(
         opened.push_async_callback(environments.aclose)
         await environments.load()
 
-        epochs = await _epochs(storage)
+        if among_others:
+            epochs = await cluster.join(address, driver.name)
+        else:
+            epochs = Epochs(await storage.next_epoch())
         pool = Pool(
             guard, environments.resolve, storage, epochs=epochs,
             parallel=settings.parallel_creations, on_event=observer.on_event,
+            condemn=storage.condemn_sandbox if among_others else None,
         )  # fmt: skip
-        opened.push_async_callback(pool.aclose, keep_idle=not settings.destroy_on_exit)
+        opened.push_async_callback(_close_pool, pool, settings, cluster)
         runners = Runners(
             pool, storage, guard, epochs=epochs, resolve=pool.blueprint,
             port_host=settings.port_host, retain_seconds=settings.retain_seconds,
@@ -149,9 +160,9 @@ async def running_server(
         observer.metrics.describe(version=assay.__version__, driver=driver.name)
         observer.metrics.watch(pool.statistics, runners)
         opened.push_async_callback(runners.aclose)
-        server = Server(settings, door, pool, runners, admit_again)
+        server = Server(settings, door, pool, runners, admit_again, cluster)
         if settings.destroy_on_exit:
-            opened.push_async_callback(_delete_all, runners)
+            opened.push_async_callback(_delete_all, runners, cluster)
         environments.supply(pool)
         recovery = Recovery(
             settings.base, guard=guard, ownership=ownership, storage=storage, pool=pool,
@@ -159,6 +170,11 @@ async def running_server(
         )  # fmt: skip
         await recovery.adopt_runners()
         runners.start()
+        if among_others:
+            cluster.start(
+                epochs=epochs, environments=environments, pool=pool, runners=runners,
+                recovery=recovery, ownership=ownership,
+            )  # fmt: skip
         services = _services(
             settings, server, environments, authenticator, door, storage, observer
         )  # fmt: skip
@@ -172,11 +188,6 @@ async def running_server(
         opened.push_async_callback(server.drain)
         server.ready = True
         yield server
-
-
-def _name(settings: ServerSettings) -> str:
-    """Under which sandboxes are noted: what another database's server has left is not ours."""
-    return hashlib.sha256(settings.database.encode()).hexdigest()[:16]
 
 
 def _services(
@@ -204,18 +215,20 @@ def _services(
         ),
         ready=lambda: server.ready,
         tokens=storage,
+        forwarder=server.cluster.forwarder,
         metrics=observer.metrics.text,
         on_event=observer.on_event,
     )
 
 
-async def _epochs(storage: Storage) -> Callable[[], int]:
-    """Numbers for connections to agents: each is greater than any of an earlier server's."""
-    first = await storage.next_epoch() * _EPOCHS_A_START
-    return itertools.count(first + 1).__next__
+async def _close_pool(pool: Pool, settings: ServerSettings, cluster: Cluster) -> None:
+    given_up = cluster.given_up.is_set()
+    await pool.aclose(keep_idle=given_up or not settings.destroy_on_exit)
 
 
-async def _delete_all(runners: Runners) -> None:
+async def _delete_all(runners: Runners, cluster: Cluster) -> None:
+    if cluster.given_up.is_set():
+        return
     for runner in runners.all():
         with contextlib.suppress(AssayError):
             await runners.delete(runner.lease.runner_id)
@@ -262,8 +275,20 @@ async def serve(settings: ServerSettings, *, announce: Callable[[str], None]) ->
                 _spare_the_collector()
                 announce(server.url)
                 notify("READY=1")
-                await signals.stop.wait()
+                await _either(signals.stop, server.cluster.given_up)
                 notify("STOPPING=1")
+                if server.cluster.given_up.is_set():
+                    server.hurry()
+                    server.cluster.require_own()
+
+
+async def _either(*events: asyncio.Event) -> None:
+    waiting = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in waiting:
+            each.cancel()
 
 
 def _spare_the_collector() -> None:

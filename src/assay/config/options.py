@@ -161,6 +161,11 @@ OPTIONS: Final = (
         about="sqlite:////PATH or postgresql://USER@HOST/NAME.",
     ),
     Option(
+        name="advertise", parse=address, metavar="ADDRESS:PORT",
+        shown="none: one server for a database",
+        about="Be one of several servers of a PostgreSQL, which reach this one there.",
+    ),
+    Option(
         name="token", parse=text, flag=False, metavar="SECRET",
         about="The secret of token_file itself.",
     ),

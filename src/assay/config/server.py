@@ -47,6 +47,7 @@ class ServerSettings:
     base: Settings
     listen: Address
     database: str
+    advertise: Address | None = None
     token: str | None = field(default=None, repr=False)
     token_file: Path | None = None
     tls_certificate: Path | None = None
@@ -202,9 +203,24 @@ def _require_sense(settings: ServerSettings) -> None:
         raise InvalidInput("token and token_file are the same setting: give one of them")
     if settings.token and len(settings.token) < 16:
         raise InvalidInput("the token must have at least 16 letters: openssl rand -hex 32")
+    if settings.advertise is not None:
+        _require_several(settings.advertise, settings.database)
     wanted = sum(environment.pool_size for environment in settings.environments.values())
     if wanted > settings.most_sandboxes:
         raise InvalidInput(
             f"the pools are to have {wanted} sandboxes, but most_sandboxes is"
             f" {settings.most_sandboxes}: raise it, or make pools smaller"
+        )
+
+
+def _require_several(advertise: Address, database: str) -> None:
+    if not database.startswith("postgresql"):
+        raise InvalidInput(
+            "several servers need a database that all of them reach: give --database"
+            " postgresql://…, or leave out --advertise for a server that is alone"
+        )
+    if not advertise.port or advertise.host in ("0.0.0.0", "::"):  # noqa: S104 - not bound to
+        raise InvalidInput(
+            f"{advertise} is no address at which other servers reach this one: give --advertise"
+            " the host and port that they are to use"
         )

@@ -10,6 +10,7 @@ from dataclasses import fields
 from typing import Any, Final
 
 from assay.api.services import Answered
+from assay.cluster import events as cluster
 from assay.domain.errors import AssayError
 from assay.driver import guard
 from assay.pool import events as pool
@@ -36,6 +37,8 @@ _LEVELS: Final[dict[type, tuple[str, int]]] = {
     runners.ExecutionEnded: ("assay.runners", logging.DEBUG),
     runners.RunFinished: ("assay.runners", logging.DEBUG),
     Answered: ("assay.api", logging.DEBUG),
+    cluster.ServersChanged: ("assay.cluster", logging.INFO),
+    cluster.TookOver: ("assay.cluster", logging.WARNING),
     storage.StorageFailed: ("assay.storage", logging.ERROR),
     storage.DatabaseLost: ("assay.storage", logging.ERROR),
     storage.DatabaseBack: ("assay.storage", logging.WARNING),

@@ -22,7 +22,9 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from assay.api.forwarding import Forwarded
 from assay.api.services import Answered
+from assay.cluster import events as cluster
 from assay.domain.errors import UnknownEnvironment
 from assay.driver import guard
 from assay.pool import events as pool
@@ -47,7 +49,7 @@ class Metrics:
         self._info = self._gauge("assay_build_info", "What serves: 1.", "version", "driver")
         self._records: dict[type, Callable[[Any], None]] = {
             **self._of_driver(), **self._of_pool(), **self._of_runners(), **self._of_executions(),
-            **self._of_api(), **self._of_storage(),
+            **self._of_api(), **self._of_storage(), **self._of_servers(),
         }  # fmt: skip
 
     def on_event(self, event: object) -> None:
@@ -206,6 +208,25 @@ class Metrics:
             storage.StorageFailed: lambda e: failed.labels(e.operation).inc(),
             storage.DatabaseLost: lambda e: up.set(0),
             storage.DatabaseBack: lambda e: up.set(1),
+        }
+
+    def _of_servers(self) -> dict[type, Callable[[Any], None]]:
+        living = self._gauge("assay_servers", "Servers of the database that live.")
+        living.set(1)
+        passed = self._counter(
+            "assay_forwarded_requests", "Requests that another server answered.", "status"
+        )
+        taken = self._counter("assay_takeovers", "Silent servers that this one took over from.")
+        runners_taken = self._counter("assay_runners_taken_over", "Leases that came so.")
+
+        def take_over(event: cluster.TookOver) -> None:
+            taken.inc()
+            runners_taken.inc(event.runners)
+
+        return {
+            cluster.ServersChanged: lambda e: living.set(e.living),
+            cluster.TookOver: take_over,
+            Forwarded: lambda e: passed.labels(e.status).inc(),
         }
 
 

@@ -17,9 +17,9 @@ PATIENCE_SECONDS: Final = 5.0
 """How long somebody who ends a sandbox waits for it; it goes on without."""
 
 
-MayDestroy = Callable[[str], Awaitable[bool]]
-"""Asked before a sandbox of this id is destroyed. False: another server has it now. Raises
-StorageError when that can't be known yet."""
+Condemn = Callable[[str], Awaitable[object]]
+"""Writes down that a sandbox is about to be destroyed, so that no other server adopts it. Raises
+StorageError when another one has it already, or when that can't be known now."""
 
 
 class Endings:
@@ -33,13 +33,13 @@ class Endings:
         parallel: int,
         jitter: Callable[[], float],
         on_failure: Callable[[SandboxNotDestroyed], None],
-        may_destroy: MayDestroy | None = None,
+        condemn: Condemn | None = None,
     ) -> None:
         self._driver = driver
         self._rows = rows
         self._jitter = jitter
         self._on_failure = on_failure
-        self._may_destroy = may_destroy
+        self._condemn = condemn
         self._room = asyncio.Semaphore(parallel)
         self._closing = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -87,8 +87,9 @@ class Endings:
     async def _destroy(self, sandbox_id: str) -> AssayError | None:
         async with self._room:
             try:
-                if self._may_destroy is None or await self._may_destroy(sandbox_id):
-                    await self._driver.destroy(sandbox_id)
+                if self._condemn is not None:
+                    await self._condemn(sandbox_id)
+                await self._driver.destroy(sandbox_id)
             except AssayError as error:
                 return error
             except Exception as error:  # whatever it was, the sandbox is there still

@@ -24,7 +24,7 @@ somebody waiting: nobody waits for another environment's pool to be filled first
 class Position:
     """Which of so many servers this one is, from 0 on."""
 
-    position: int = 0
+    rank: int = 0
     servers: int = 1
 
 
@@ -110,9 +110,9 @@ def plan(
     )
 
 
-def share(target: int, place: Position) -> int:
+def share(target: int, position: Position) -> int:
     """How many idle sandboxes one of several servers keeps: together they have the target."""
-    return target // place.servers + (place.position < target % place.servers)
+    return target // position.servers + (position.rank < target % position.servers)
 
 
 def missing(stand: Stand, now: float) -> int:

@@ -14,7 +14,7 @@ from assay.agent.session import Session
 from assay.domain.errors import AssayError, Draining, PoolExhausted, UnknownEnvironment
 from assay.driver.port import Driver
 from assay.environments.served import Blueprint, ServedEnvironment
-from assay.pool.endings import Endings, MayDestroy
+from assay.pool.endings import Condemn, Endings
 from assay.pool.events import (
     Claimed,
     ClaimFailed,
@@ -50,8 +50,7 @@ class Pool:
 
     `resolve` finds on this machine what an environment's sandboxes are made of; `epochs` gives a
     higher number for every connection to an agent, after a restart too; `parallel` sandboxes are
-    made at a time; `jitter` gives numbers from 0 to 1; `may_destroy` is asked before a sandbox is
-    destroyed, where another server may have it.
+    made at a time; `jitter` gives numbers from 0 to 1; `condemn` is for one server of several.
     """
 
     def __init__(
@@ -63,7 +62,7 @@ class Pool:
         epochs: Callable[[], int],
         parallel: int | None = None,
         jitter: Callable[[], float] = random.random,
-        may_destroy: MayDestroy | None = None,
+        condemn: Condemn | None = None,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
         processors = len(os.sched_getaffinity(0))
@@ -79,7 +78,7 @@ class Pool:
             parallel=endings,
             jitter=jitter,
             on_failure=self._tell,
-            may_destroy=may_destroy,
+            condemn=condemn,
         )
         self._maker = Maker(driver, storage, self._endings, epochs=epochs)
         self._upkeep = Upkeep(

@@ -6,7 +6,7 @@ from assay.domain.command import TerminalSize
 from assay.domain.errors import InvalidInput
 from assay.runners.executions import HostedExecution
 from assay.runners.link import Link
-from assay.runners.values import Ended, Event, InputWindow, Output, Replaced, State
+from assay.runners.values import Ended, Event, InputWindow, Moved, Output, Replaced, State
 
 
 class Attachment:
@@ -36,7 +36,7 @@ class Attachment:
     # --- what comes ---------------------------------------------------------------------------
 
     def events(self) -> Attachment:
-        """Iterate over what happens, `Ended` last, or `Replaced`.
+        """Iterate over what happens, `Ended` last, or `Replaced`, or `Moved`.
 
         That a connection to the sandbox breaks and is made again doesn't show here.
         """
@@ -50,13 +50,13 @@ class Attachment:
             raise StopAsyncIteration
         while (event := self._next()) is None:
             await self._hosted.changed()
-        self._over = isinstance(event, Ended | Replaced)
+        self._over = isinstance(event, Ended | Replaced | Moved)
         return event
 
     def _next(self) -> Event | None:
         hosted = self._hosted
         if hosted.attached_by is not self:
-            return Replaced()
+            return Moved() if hosted.moved else Replaced()
         output: Output | None = hosted.replay.next()
         if output is not None:
             return output

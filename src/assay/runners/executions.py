@@ -59,7 +59,7 @@ class HostedExecution:
     __slots__ = (
         "_confirmed_at", "_discarding", "_forgotten", "_keeper", "_killed", "_loop", "_must_end_at",
         "_timer", "_waiting", "attached_by", "command", "execution", "facts", "first_output_at",
-        "id", "mode", "number", "outcome", "output_known", "replay", "started_at", "state",
+        "id", "mode", "moved", "number", "outcome", "output_known", "replay", "started_at", "state",
         "stdin",
     )  # fmt: skip
 
@@ -83,6 +83,8 @@ class HostedExecution:
         """On the clock of `time.perf_counter`: an event loop's may be coarse."""
         self.attached_by: object | None = None
         """The one that stands for its client now."""
+        self.moved = False
+        """Another server has it."""
         self._keeper = keeper
         self._loop = asyncio.get_running_loop()
         self._waiting: list[asyncio.Future[None]] = []
@@ -195,9 +197,10 @@ class HostedExecution:
         else:
             self.discard()
 
-    def replace(self) -> None:
+    def move(self) -> None:
         """Its client has to look for it elsewhere."""
         self.attached_by = None
+        self.moved = True
         self.wake()
 
     def abandon(self, client: object) -> None:

@@ -383,7 +383,7 @@ class Runner:
         for hosted in self._hosted.values():
             hosted.close()
             if reason is not None:
-                hosted.replace()
+                hosted.move()
 
     def _let_go(self) -> None:
         if self._timer is not None:

@@ -20,7 +20,15 @@ from assay.runners.events import RunFinished, RunnerCreated, RunnerEnded, Runner
 from assay.runners.link import Link
 from assay.runners.run_once import planned, run_in
 from assay.runners.runner import Runner
-from assay.runners.values import Claimed, EndReason, RunRequest, RunResult, State, Stock
+from assay.runners.values import (
+    ASSAY_V1,
+    Claimed,
+    EndReason,
+    RunRequest,
+    RunResult,
+    State,
+    Stock,
+)
 from assay.storage.records import ExecutionRecord, SandboxRecord
 
 TOUCH_SECONDS: Final = 1.0
@@ -305,8 +313,11 @@ class Runners:
         """Take up a lease of an earlier server, whose sandbox is still there.
 
         Its agent is connected to on the first use, or after `start`, whichever comes first. A
-        lease of an environment that can't be had any more ends.
+        lease of an environment that can't be had any more ends. One that is here already is left
+        alone.
         """
+        if lease.runner_id in self._runners:
+            return
         try:
             blueprint = await self._resolve(lease.environment)
         except AssayError:
@@ -328,17 +339,21 @@ class Runners:
         for _ in range(min(CONNECTING_MOST, len(adopted))):
             self._backing.background.spawn(_connect_each(waiting))
 
-    async def drain(self, seconds: float) -> None:
-        """Lease nothing any more, and wait so long at most for what runs."""
+    async def drain(self, seconds: float, *, heir: Callable[[], bool] = lambda: False) -> None:
+        """Lease nothing any more, and wait so long at most for what runs.
+
+        While there is an `heir`, another server, what clients can go on with there isn't waited
+        for.
+        """
         self._draining = True
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
-        while self._is_running() and loop.time() < until:  # noqa: ASYNC110
+        while self._is_running(heir()) and loop.time() < until:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
-    def _is_running(self) -> bool:
+    def _is_running(self, heir: bool) -> bool:
         return self._once > 0 or any(
-            listed.state is State.RUNNING
+            listed.state is State.RUNNING and not (heir and listed.mode == ASSAY_V1)
             for runner in self._runners.values()
             for listed in runner.executions()
         )

@@ -63,7 +63,11 @@ class Replaced(NamedTuple):
     """A newer connection follows this execution; the last event of the older one."""
 
 
-Event = Output | InputWindow | Ended | Replaced
+class Moved(NamedTuple):
+    """Another server has the runner now, and its client goes on there; the last event here."""
+
+
+Event = Output | InputWindow | Ended | Replaced | Moved
 
 
 class State(StrEnum):

@@ -216,6 +216,10 @@ class Storage:
 
         return self._submit("take_sandbox", take)
 
+    def condemn_sandbox(self, sandbox_id: str) -> asyncio.Future[bool]:
+        """Let nobody have it who comes later: it is about to be destroyed."""
+        return self._write("condemn_sandbox", self._sql.condemn_sandbox, {"key": sandbox_id})
+
     def remove_sandbox(self, sandbox_id: str) -> asyncio.Future[bool]:
         """Forget it, with its lease and executions; whether it was there."""
         values = {"key": sandbox_id}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from assay.domain.token import Scope
 from assay.driver.port import Secret
@@ -52,6 +52,9 @@ class Held(NamedTuple):
     runners: int
     executions: int
     """That run."""
+
+
+NOTHING: Final = Held(runners=0, executions=0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -73,6 +73,9 @@ class Statements:
         self.take_sandbox = compiled(
             update(SANDBOX).where(SANDBOX.c.id == KEY, ~SANDBOX.c.taken).values(taken=True)
         )
+        self.condemn_sandbox = compiled(
+            update(SANDBOX).where(SANDBOX.c.id == KEY).values(taken=True)
+        )
         self.remove_sandbox = compiled(delete(SANDBOX).where(SANDBOX.c.id == KEY))
         self.add_lease = added(LEASE)
         self.touch_lease = compiled(

@@ -1,0 +1,184 @@
+"""One server among several of a database: what it does besides serving.
+
+Its row says that it lives; what silent servers had is adopted as after a restart; and what was
+changed through others is taken up. `Cluster` exists before what it works with, and ends after it:
+others may have what was this server's only once all of it is let go of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import secrets
+from collections import Counter
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Final
+
+from assay.api.forwarding import Forwarder
+from assay.bootstrap.ownership import Ownership
+from assay.bootstrap.recovery import Recovery
+from assay.bootstrap.served import ServedEnvironments
+from assay.cluster import Membership, View
+from assay.cluster.view import rank
+from assay.config import ServerSettings
+from assay.domain.errors import StorageError
+from assay.driver.port import Secret
+from assay.observe.observer import Observer
+from assay.pool import Pool
+from assay.pool.plan import Position
+from assay.runners.runners import Runners
+from assay.runners.values import State
+from assay.storage.database import Storage
+from assay.storage.records import Held, ServerRecord
+
+_EPOCHS_A_START: Final = 1 << 24
+_ATTEMPTS: Final = 5
+_SECONDS_BETWEEN: Final = 0.05
+
+
+class Epochs:
+    """Numbers for connections to agents: each is greater than any of an earlier server's."""
+
+    def __init__(self, epoch: int) -> None:
+        self._last = epoch * _EPOCHS_A_START
+
+    def __call__(self) -> int:
+        self._last += 1
+        return self._last
+
+    def rise(self, epoch: int) -> None:
+        """Go on from an epoch of the database that is this server's now."""
+        self._last = max(self._last, epoch * _EPOCHS_A_START)
+
+
+class Cluster:
+    """Joins the servers of a database; `start` makes one of them, `aclose` lets go of all."""
+
+    def __init__(self, storage: Storage, settings: ServerSettings, observer: Observer) -> None:
+        self.given_up = asyncio.Event()
+        """Another server has taken over: this one must end, and touch nothing."""
+        self.membership: Membership | None = None
+        self.forwarder: Forwarder | None = None
+        self._storage = storage
+        self._settings = settings
+        self._observer = observer
+        self._beating: asyncio.Task[None] | None = None
+        self._noted: dict[str, Collection[str]] = {}
+
+    async def join(self, address: str, driver: str) -> Epochs:
+        """Be one of the servers, by the URL at which the others reach this one."""
+        record = ServerRecord(
+            id=secrets.token_hex(8),
+            address=address,
+            place=place_of(self._settings.base.state, driver),
+            secret=Secret(secrets.token_bytes(32)),
+        )
+        return Epochs((await self._storage.join(record)).epoch)
+
+    def start(
+        self,
+        *,
+        epochs: Epochs,
+        environments: ServedEnvironments,
+        pool: Pool,
+        runners: Runners,
+        recovery: Recovery,
+        ownership: Ownership,
+    ) -> None:
+        """Say that this server lives, from now on, and see who else does."""
+
+        async def adopt(former: ServerRecord, taken: ServerRecord) -> int:
+            epochs.rise(taken.epoch)
+            if former.id not in self._noted:
+                self._noted[former.id] = await self._inherited(ownership, former)
+            await environments.follow()
+            return await recovery.take_over(self._noted[former.id], taken.epoch)
+
+        async def on_view(view: View) -> None:
+            at, servers = rank(view, membership.me.id)
+            pool.set_position(Position(rank=at, servers=servers))
+            await environments.follow()
+
+        membership = self.membership = Membership(
+            self._storage,
+            held=lambda: held_by(runners),
+            adopt=adopt,
+            on_view=on_view,
+            on_silent=lambda server_id: forwarder.cut(server_id),
+            on_event=self._observer.on_event,
+        )
+        forwarder = self.forwarder = Forwarder(membership, on_event=self._observer.on_event)
+        self._beating = asyncio.get_running_loop().create_task(self._beat(membership))
+
+    async def _beat(self, membership: Membership) -> None:
+        try:
+            await membership.run()
+        except StorageError:
+            self.given_up.set()
+
+    async def _inherited(self, ownership: Ownership, former: ServerRecord) -> Collection[str]:
+        """What a silent server has noted; nothing while its process is there, only stopped."""
+        name = name_of(self._settings, former.address)
+        for _ in range(_ATTEMPTS):
+            if (noted := ownership.inherit(name)) is not None:
+                return noted
+            await asyncio.sleep(_SECONDS_BETWEEN)
+        return ()
+
+    async def drain(self) -> None:
+        """Tell the other servers that this one is about to stop, and take over nothing any more."""
+        if self.membership is not None:
+            self.membership.draining = True
+            with contextlib.suppress(StorageError):
+                await self.membership.beat()
+
+    def has_heir(self) -> bool:
+        """Whether another server can go on with what is this one's."""
+        return self.membership is not None and self.membership.has_heir
+
+    async def aclose(self) -> None:
+        """Let the others have, at once, what was this server's."""
+        if self.membership is not None:
+            await self.membership.aclose()
+        if self._beating is not None:
+            self._beating.cancel()
+            await asyncio.wait((self._beating,))
+        if self._storage.server is not None and not self._storage.fenced:
+            with contextlib.suppress(StorageError):
+                await self._storage.let_go()
+
+    def require_own(self) -> None:
+        """Raise StorageError once another server has taken over."""
+        if self.given_up.is_set():
+            raise StorageError(
+                "this server was silent for too long, and another one has taken over what was its:"
+                " start it anew"
+            )
+
+
+def name_of(settings: ServerSettings, address: str = "") -> str:
+    """Under which a server's sandboxes are noted: what another database's has left is not ours."""
+    database = hashlib.sha256(settings.database.encode()).hexdigest()[:16]
+    return f"{database}-{hashlib.sha256(address.encode()).hexdigest()[:8]}" if address else database
+
+
+def place_of(state: Path, driver: str) -> str:
+    """What servers have in common that reach the same sandboxes: a state folder, and a driver."""
+    file = state / "place"
+    with contextlib.suppress(FileExistsError), file.open("x") as made:
+        made.write(secrets.token_hex(8))
+    return f"{driver}@{file.read_text().strip()}"
+
+
+def held_by(runners: Runners) -> Mapping[str, Held]:
+    """How much of each token's is here."""
+    leased: Counter[str] = Counter()
+    running: Counter[str] = Counter()
+    for runner in runners.all():
+        leased[runner.owner] += 1
+        running[runner.owner] += sum(each.state is State.RUNNING for each in runner.executions())
+    return {
+        owner: Held(runners=count, executions=running[owner]) for owner, count in leased.items()
+    }
