@@ -118,7 +118,8 @@ async def test_the_next_at_an_address_has_what_the_former_had(
     first, second = two
     await first.add_sandbox(SANDBOX)
     again = await open_storage(postgres_url)
-    joined = await again.join(replace(A, id="a2"))
+    joined, formers = await again.join(replace(A, id="a2"))
+    assert [each.id for each in formers] == ["a"]
     assert [(each.server, each.epoch) for each in await again.sandboxes()] == [("a2", joined.epoch)]
     assert set(await seen(second)) == {"a2", "b"}
 

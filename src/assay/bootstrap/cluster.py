@@ -67,15 +67,21 @@ class Cluster:
         self._beating: asyncio.Task[None] | None = None
         self._noted: dict[str, Collection[str]] = {}
 
-    async def join(self, address: str, driver: str) -> Epochs:
-        """Be one of the servers, by the URL at which the others reach this one."""
+    async def join(self, address: str, driver: str, ownership: Ownership) -> Epochs:
+        """Be one of the servers, by the URL at which the others reach this one.
+
+        What is this server's from the beginning is left to be adopted as after a restart.
+        """
         record = ServerRecord(
             id=secrets.token_hex(8),
             address=address,
             place=place_of(self._settings.base.state, driver),
             secret=Secret(secrets.token_bytes(32)),
         )
-        return Epochs((await self._storage.join(record)).epoch)
+        joined, formers = await self._storage.join(record)
+        for former in formers:
+            await self._inherited(ownership, former)
+        return Epochs(joined.epoch)
 
     def start(
         self,

@@ -61,7 +61,7 @@ class Ownership:
         self._notes = 0
         self._mine: dict[str, str] = {}
         self.former: Mapping[str, str] = {}
-        """What an earlier process of this name has left: the driver of each sandbox's id."""
+        """What earlier processes have left: the driver of each sandbox's id."""
 
     def __enter__(self) -> Ownership:
         try:
@@ -123,12 +123,14 @@ class Ownership:
                 self._note(sandbox_id)
 
     def inherit(self, server: str) -> frozenset[str] | None:
-        """Note here what a server of this name has noted; the ids of those sandboxes.
+        """Note here what a server of this name has noted, as left by an earlier process.
 
-        None while its file is locked: its process lives, or somebody looks whether it does. What is
-        there of other drivers, its next start sees to.
+        The ids of those sandboxes; None while the file is locked: its process lives, or somebody
+        looks whether it does.
         """
         path = self._folder / f"{_SERVER}{server}"
+        if path == self._path:
+            return frozenset()
         try:
             file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -138,12 +140,12 @@ class Ownership:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return None
-            noted = _noted(path)
-            ours = frozenset(sandbox_id for name, sandbox_id in noted if name == self._driver)
-            self.adopt(ours)
-            if all(name == self._driver for name, _ in noted):
-                path.unlink()
-            return ours
+            left = {sandbox_id: name for name, sandbox_id in _noted(path)}
+            self.former = {**self.former, **left}
+            self._mine.update(left)
+            self._write()
+            path.unlink(missing_ok=True)
+            return frozenset(left)
         finally:
             os.close(file)
 

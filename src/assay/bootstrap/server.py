@@ -143,7 +143,7 @@ async def running_server(
         await environments.load()
 
         if among_others:
-            epochs = await cluster.join(address, driver.name)
+            epochs = await cluster.join(address, driver.name, ownership)
         else:
             epochs = Epochs(await storage.next_epoch())
         pool = Pool(

@@ -112,28 +112,32 @@ class Storage:
         """Whether another server has taken over what was this one's: nothing works any more."""
         return self._database.fenced
 
-    async def join(self, record: ServerRecord) -> ServerRecord:
-        """Be one of this database's servers, with the next epoch.
+    async def join(self, record: ServerRecord) -> tuple[ServerRecord, list[ServerRecord]]:
+        """Be one of this database's servers, with the next epoch; and who had before what is its.
 
-        Had another one the same address, what was its is this one's: it is gone, for two can't
-        listen there. So is what was nobody's. Raises StorageError while a server is alone here.
+        That is what nobody had, or a server of the same place that has let go, or one with the same
+        address: it is gone, for two can't listen there. Raises StorageError while a server is
+        alone here.
         """
 
-        def enter(cursor: Cursor) -> ServerRecord:
+        def enter(cursor: Cursor) -> tuple[ServerRecord, list[ServerRecord]]:
             self._database.become_server(cursor, alone=False)
             now = self._database.now(cursor)
             joined = replace(record, epoch=self._count(cursor), heartbeat_at=now)
-            for row in self._sql.servers.rows(cursor):
-                former = rows.server_of(row)
-                if former.address == record.address:
-                    self._succeed(cursor, former, joined)
+            there = (rows.server_of(row) for row in self._sql.servers.rows(cursor))
+            formers = [
+                former
+                for former in there
+                if _is_free(former, record) and self._succeed(cursor, former, joined)
+            ]
             self._sql.adopt.run(cursor, _new_owner(joined))
             self._sql.add_server.run(cursor, rows.server_values(joined))
-            return joined
+            return joined, formers
 
-        self._server = await self._submit("join", enter)
-        self._database.fence(self._server.id)
-        return self._server
+        joined, formers = await self._submit("join", enter)
+        self._server = joined
+        self._database.fence(joined.id)
+        return joined, formers
 
     async def beat(
         self, *, draining: bool, held: Mapping[str, Held]
@@ -359,6 +363,12 @@ class Storage:
         else:
             self._writer.submit(operation, later=later)
         return future
+
+
+def _is_free(former: ServerRecord, successor: ServerRecord) -> bool:
+    """Whether a server may have what another one had, without waiting for its silence."""
+    has_let_go = former.heartbeat_at == 0.0 and former.place == successor.place
+    return has_let_go or former.address == successor.address
 
 
 def _new_owner(server: ServerRecord) -> Values:

@@ -1,0 +1,233 @@
+"""Two servers of one PostgreSQL: either answers, and what one leaves the other goes on with."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from server_process import ServerProcess, free_port
+from tests.storage.postgres import Postgres, find_programs, running_postgres
+
+import assay_client
+from assay_client.errors import RunnerGone
+from assay_client.http import Patience
+
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+
+LINES = 6000
+COUNT = f"""
+for ((round = 0; round < 60; round++)); do
+  for ((line = 0; line < {LINES // 60}; line++)); do echo $((round * {LINES // 60} + line)); done
+  sleep 0.2
+done
+echo done >&2
+"""
+LIMITS = assay_client.Limits(wall_seconds=50)
+COUNTED = "".join(f"{line}\n" for line in range(LINES)).encode()
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    programs = find_programs()
+    if programs is None:
+        if os.environ.get("CI"):
+            pytest.fail("PostgreSQL must be there: apt-get install postgresql")
+        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
+    with running_postgres(programs) as server:
+        yield server
+
+
+class Pair:
+    """Two servers with one database and one state folder, and an address in front of both."""
+
+    def __init__(self, database: str) -> None:
+        self.state = Path(tempfile.mkdtemp(prefix="assay-servers-"))
+        self.database = database
+        self.first, self.second = self.make(), self.make()
+        self.door = free_port()
+        self.seen: set[str] = set()
+
+    def make(self, pools: tuple[str, ...] = ("bash=4",)) -> ServerProcess:
+        port = free_port()
+        shared = ("--database", self.database, "--advertise", f"127.0.0.1:{port}")
+        return ServerProcess(
+            state=self.state, environments=pools, arguments=shared, port=port, destroys=False
+        )
+
+    @contextlib.asynccontextmanager
+    async def balanced(self) -> AsyncIterator[assay_client.Client]:
+        """A client of both: who comes is sent to the first one that listens."""
+        server = await asyncio.start_server(self._carry, "127.0.0.1", self.door)
+        try:
+            async with client_at(self.door) as client:
+                yield client
+        finally:
+            server.close()
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for each in (self.first, self.second):
+            with contextlib.suppress(OSError):
+                far_reader, far_writer = await asyncio.open_connection("127.0.0.1", each.port)
+                await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
+                return
+        writer.close()
+
+    def end(self) -> None:
+        """End all that there is, in order, and see that nothing is left."""
+        for each in (self.first, self.second):
+            if each.process is not None:
+                each.stop()
+            self.seen |= each.seen
+        last = self.make()
+        last.destroys, last.seen = True, self.seen
+        last.start()
+        assert last.stop() == 0
+        assert last.left_over() == []
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+def client_at(port: int) -> assay_client.Client:
+    patience = Patience(request_seconds=40)
+    return assay_client.Client(f"http://127.0.0.1:{port}", patience=patience)
+
+
+@pytest.fixture
+def pair(postgres: Postgres) -> Iterator[Pair]:
+    made = Pair(postgres.empty_database())
+    try:
+        made.first.start()
+        made.second.start()
+        yield made
+        made.end()
+    finally:
+        for each in (made.first, made.second):
+            each.end()
+        shutil.rmtree(made.state)
+
+
+async def whole(collecting: asyncio.Task[tuple[bytes, bytes, assay_client.End]]) -> None:
+    """Every byte once, and the end."""
+    stdout, stderr, end = await collecting
+    assert stdout == COUNTED
+    assert stderr == b"done\n"
+    assert (end.outcome.kind, end.outcome.code) == ("exited", 0)
+
+
+async def test_either_answers_for_a_runner_of_one_of_them(pair: Pair) -> None:
+    async with client_at(pair.first.port) as one, client_at(pair.second.port) as other:
+        runner = await one.create_runner("bash", inactivity_seconds=0)
+        there = other.attach_runner(runner.id)
+        await there.write({"a.txt": "from the other"})
+        assert await runner.read("a.txt") == b"from the other"
+        large = os.urandom(700_000)
+        await there.write({"large": large})
+        assert await there.read("large") == large
+        assert (await there.run("cat", stdin="hello")).stdout == "hello"
+        async with there.start("/bin/bash", "-c", COUNT, limits=LIMITS) as process:
+            stdout, _, _ = await process.collect()
+            assert stdout == COUNTED
+        assert {each.id for each in await other.runners()} == {runner.id}
+        with pytest.raises(RunnerGone):
+            await other.attach_runner("r-" + 32 * "0").run("true")
+        await there.delete()
+        with pytest.raises(RunnerGone):
+            await runner.run("true")
+
+
+async def test_a_killed_server_costs_no_runner_no_execution_and_no_byte(pair: Pair) -> None:
+    async with pair.balanced() as client, client_at(pair.second.port) as other:
+        runners = [await client.create_runner("bash", inactivity_seconds=0) for _ in range(3)]
+        await runners[0].write({"kept.txt": "still here"})
+        # The first two follow the server of their runners, the last one comes by the other server.
+        followed = [*runners[:2], other.attach_runner(runners[2].id)]
+        running = [await each.spawn("/bin/bash", "-c", COUNT, limits=LIMITS) for each in followed]
+        collecting = [asyncio.create_task(process.collect()) for process in running]
+        await asyncio.sleep(1)
+        pair.first.kill()
+        for task in collecting:
+            await whole(task)
+        assert await runners[0].read("kept.txt") == b"still here"
+        assert {each.id for each in await client.runners()} == {each.id for each in runners}
+        assert (await runners[1].run("echo", "again")).stdout == "again\n"
+        for process in running:
+            await process.aclose()
+        for runner in runners:
+            await runner.delete()
+
+
+async def test_a_server_that_was_stopped_for_too_long_gives_up(pair: Pair) -> None:
+    async with client_at(pair.first.port) as one, client_at(pair.second.port) as other:
+        runner = await one.create_runner("bash", inactivity_seconds=0)
+        there = other.attach_runner(runner.id)
+        await there.write({"kept.txt": "still here"})
+        process = await there.spawn("/bin/bash", "-c", COUNT, limits=LIMITS)
+        collecting = asyncio.create_task(process.collect())
+        await asyncio.sleep(1)
+        before = pair.first.sandboxes()
+        frozen = pair.first.process
+        assert frozen is not None
+        os.kill(frozen.pid, signal.SIGSTOP)
+        await asyncio.sleep(10)
+        assert await there.read("kept.txt") == b"still here"
+        os.kill(frozen.pid, signal.SIGCONT)
+        assert await asyncio.to_thread(frozen.wait, 20) != 0
+        pair.first.process = None
+        assert frozen.stdout is not None
+        frozen.stdout.close()
+        assert "another server has taken over" in pair.first.log
+        await whole(collecting)
+        await process.aclose()
+        assert (await there.run("cat", "kept.txt")).stdout == "still here"
+        # It has destroyed nothing: not the runner's sandbox, nor those that waited for somebody.
+        assert len(before & pair.second.sandboxes()) >= 4
+        await there.delete()
+
+
+async def test_servers_are_replaced_one_by_one_and_what_runs_goes_on(pair: Pair) -> None:
+    async with pair.balanced() as client:
+        runner = await client.create_runner("bash", inactivity_seconds=0)
+        process = await runner.spawn("/bin/bash", "-c", COUNT, limits=LIMITS)
+        collecting = asyncio.create_task(process.collect())
+        for server in (pair.first, pair.second, pair.first):
+            await asyncio.sleep(1.5)
+            assert await asyncio.to_thread(server.stop) == 0
+            assert (await runner.run("echo", "here")).stdout == "here\n"
+            await asyncio.to_thread(server.start)
+        assert not collecting.done()
+        await whole(collecting)
+        await process.aclose()
+        await runner.delete()
+
+
+async def test_what_is_changed_through_one_server_holds_at_the_other(pair: Pair) -> None:
+    async with client_at(pair.first.port) as one, client_at(pair.second.port) as other:
+
+        async def have(*idle: int) -> bool:
+            pools = [await each.pool() for each in (one, other)]
+            return [pool["bash"].idle for pool in pools] == list(idle)
+
+        await until(lambda: have(2, 2))
+        runner = await other.create_runner("bash", inactivity_seconds=0)
+        pair.first.kill()
+        pair.first.port = pair.second.port
+
+        async def all_here() -> bool:
+            return (await other.pool())["bash"].idle == 4
+
+        await until(all_here)
+        assert (await runner.run("echo", "here")).stdout == "here\n"
+        await runner.delete()
