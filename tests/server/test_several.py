@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from server_process import ServerProcess, free_port
+from server_process import ServerProcess, free_port, until
 from tests.storage.postgres import Postgres, find_programs, running_postgres
 
 import assay_client
@@ -119,6 +119,12 @@ def pair(postgres: Postgres) -> Iterator[Pair]:
         shutil.rmtree(made.state)
 
 
+async def have_idle(*wanted: tuple[assay_client.Client, int]) -> bool:
+    """Whether so many sandboxes wait for somebody at each of these."""
+    pools = [(await client.pool())["bash"].idle for client, _ in wanted]
+    return pools == [count for _, count in wanted]
+
+
 async def whole(collecting: asyncio.Task[tuple[bytes, bytes, assay_client.End]]) -> None:
     """Every byte once, and the end."""
     stdout, stderr, end = await collecting
@@ -174,6 +180,7 @@ async def test_a_server_that_was_stopped_for_too_long_gives_up(pair: Pair) -> No
         runner = await one.create_runner("bash", inactivity_seconds=0)
         there = other.attach_runner(runner.id)
         await there.write({"kept.txt": "still here"})
+        await until(lambda: have_idle((one, 2), (other, 2)))
         process = await there.spawn("/bin/bash", "-c", COUNT, limits=LIMITS)
         collecting = asyncio.create_task(process.collect())
         await asyncio.sleep(1)
@@ -193,7 +200,8 @@ async def test_a_server_that_was_stopped_for_too_long_gives_up(pair: Pair) -> No
         await process.aclose()
         assert (await there.run("cat", "kept.txt")).stdout == "still here"
         # It has destroyed nothing: not the runner's sandbox, nor those that waited for somebody.
-        assert len(before & pair.second.sandboxes()) >= 4
+        assert len(before) == 5
+        assert before <= pair.second.sandboxes()
         await there.delete()
 
 
@@ -215,19 +223,9 @@ async def test_servers_are_replaced_one_by_one_and_what_runs_goes_on(pair: Pair)
 
 async def test_what_is_changed_through_one_server_holds_at_the_other(pair: Pair) -> None:
     async with client_at(pair.first.port) as one, client_at(pair.second.port) as other:
-
-        async def have(*idle: int) -> bool:
-            pools = [await each.pool() for each in (one, other)]
-            return [pool["bash"].idle for pool in pools] == list(idle)
-
-        await until(lambda: have(2, 2))
+        await until(lambda: have_idle((one, 2), (other, 2)))
         runner = await other.create_runner("bash", inactivity_seconds=0)
         pair.first.kill()
-        pair.first.port = pair.second.port
-
-        async def all_here() -> bool:
-            return (await other.pool())["bash"].idle == 4
-
-        await until(all_here)
+        await until(lambda: have_idle((other, 4)))
         assert (await runner.run("echo", "here")).stdout == "here\n"
         await runner.delete()

@@ -100,12 +100,19 @@ class Cluster:
             if former.id not in self._noted:
                 self._noted[former.id] = await self._inherited(ownership, former)
             await environments.follow()
-            return await recovery.take_over(self._noted[former.id], taken.epoch)
+            count = await recovery.take_over(self._noted[former.id], taken.epoch)
+            pool.set_position(position_in(membership.view))
+            return count
 
         async def on_view(view: View) -> None:
-            at, servers = rank(view, membership.me.id)
-            pool.set_position(Position(rank=at, servers=servers))
+            # What a silent server had in stock fills what its share leaves: not before it is here.
+            if not membership.is_taking_over:
+                pool.set_position(position_in(view))
             await environments.follow()
+
+        def position_in(view: View) -> Position:
+            at, servers = rank(view, membership.me.id)
+            return Position(rank=at, servers=servers)
 
         membership = self.membership = Membership(
             self._storage,
@@ -116,12 +123,13 @@ class Cluster:
             on_event=self._observer.on_event,
         )
         forwarder = self.forwarder = Forwarder(membership, on_event=self._observer.on_event)
-        self._beating = asyncio.get_running_loop().create_task(self._beat(membership))
+        self._beating = asyncio.get_running_loop().create_task(self._beat(membership, ownership))
 
-    async def _beat(self, membership: Membership) -> None:
+    async def _beat(self, membership: Membership, ownership: Ownership) -> None:
         try:
             await membership.run()
         except StorageError:
+            ownership.renounce()
             self.given_up.set()
 
     async def _inherited(self, ownership: Ownership, former: ServerRecord) -> Collection[str]:

@@ -149,6 +149,10 @@ class Ownership:
         finally:
             os.close(file)
 
+    def renounce(self) -> None:
+        """Forget what is noted so far: another server has it, and notes it."""
+        self._mine.clear()
+
     def _succeed(self) -> None:
         """Lock the file of an earlier process of the same name, if any, and read it."""
         while True:

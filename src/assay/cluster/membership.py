@@ -101,6 +101,11 @@ class Membership:
         """How things stood at the last heartbeat."""
         return self._view
 
+    @property
+    def is_taking_over(self) -> bool:
+        """Whether what another server had is about to be this one's."""
+        return bool(self._taking)
+
     # --- the heartbeat ------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -163,6 +168,8 @@ class Membership:
         if taken is None:
             return
         self._on_silent(former.id)
+        with contextlib.suppress(StorageError):
+            await self.beat()  # so that all know of one server less before they adopt what it had
         runners = await self._adopted(former, taken)
         self._tell(
             TookOver(

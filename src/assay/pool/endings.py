@@ -49,11 +49,17 @@ class Endings:
         """Whether any are on their way out."""
         return bool(self._tasks)
 
-    def begin(self, sandbox_id: str, agent: Agent | None = None) -> asyncio.Task[None]:
-        """Close the connection, destroy the sandbox, remove its row. Once for all who ask."""
+    def begin(
+        self, sandbox_id: str, agent: Agent | None = None, *, unknown: bool = False
+    ) -> asyncio.Task[None]:
+        """Close the connection, destroy the sandbox, remove its row. Once for all who ask.
+
+        `unknown`: it was never written down, so nobody else can have it.
+        """
         task = self._tasks.get(sandbox_id)
         if task is None:
-            task = asyncio.get_running_loop().create_task(self._end(sandbox_id, agent))
+            condemn = None if unknown else self._condemn
+            task = asyncio.get_running_loop().create_task(self._end(sandbox_id, agent, condemn))
             self._tasks[sandbox_id] = task
             task.add_done_callback(lambda _done: self._tasks.pop(sandbox_id, None))
         return task
@@ -68,11 +74,11 @@ class Endings:
         while self._tasks:
             await asyncio.wait(tuple(self._tasks.values()))
 
-    async def _end(self, sandbox_id: str, agent: Agent | None) -> None:
+    async def _end(self, sandbox_id: str, agent: Agent | None, condemn: Condemn | None) -> None:
         if agent is not None:
             await agent.aclose()
         failures = 0
-        while (error := await self._destroy(sandbox_id)) is not None:
+        while (error := await self._destroy(sandbox_id, condemn)) is not None:
             self._on_failure(SandboxNotDestroyed(sandbox_id=sandbox_id, error=error))
             if self._closing.is_set():
                 return  # its row stays, and the next server destroys it
@@ -84,11 +90,11 @@ class Endings:
             # A row without a sandbox is removed at the next start.
             self._on_failure(SandboxNotDestroyed(sandbox_id=sandbox_id, error=row_error))
 
-    async def _destroy(self, sandbox_id: str) -> AssayError | None:
+    async def _destroy(self, sandbox_id: str, condemn: Condemn | None) -> AssayError | None:
         async with self._room:
             try:
-                if self._condemn is not None:
-                    await self._condemn(sandbox_id)
+                if condemn is not None:
+                    await condemn(sandbox_id)
                 await self._driver.destroy(sandbox_id)
             except AssayError as error:
                 return error

@@ -53,7 +53,8 @@ class Maker:
             await writing
         except BaseException:
             writing.add_done_callback(lambda done: done.cancelled() or done.exception())
-            self._endings.begin(sandbox.id, agent)
+            unknown = writing.done() and not writing.cancelled() and writing.exception() is not None
+            self._endings.begin(sandbox.id, agent, unknown=unknown)
             raise
         return self._idle(sandbox, record, agent, blueprint)
 
