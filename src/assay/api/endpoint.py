@@ -39,9 +39,13 @@ def endpoint(route: Route, services: Services) -> Callable[[web.Request], Awaita
         caller = _NOBODY
         by_server = forwarder is not None and _comes_by_server(request, forwarder)
         if scope is not None:
-            believed = ANYWHERE if by_server else proxies
-            address = address_of(request.headers, request.remote or "", believed)
-            caller = await authenticate(request.headers, address, counted=by_server)
+            headers, peer = request.headers, request.remote or ""
+            if by_server:
+                caller = await authenticate(
+                    headers, address_of(headers, peer, ANYWHERE), counted=True
+                )
+            else:
+                caller = await authenticate(headers, address_of(headers, peer, proxies))
             caller.require(scope)
         call = Call(request, services, caller, None, None, by_server)
         if route.of_runner:

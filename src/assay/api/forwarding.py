@@ -217,19 +217,18 @@ class Forwarder:
             max_msg_size=_MESSAGE_MOST,
             timeout=CLOSE_SECONDS,
         )
-        await near.prepare(exchange.request)
         closed = False
-        with contextlib.suppress(TimeoutError):
-            async with self._until_cut(exchange.owner.id):
-                closed = await carry(near, far)
-        if closed:
-            near_code, far_code = near.close_code, far.close_code
-            await asyncio.gather(
-                near.close(code=code_for(far_code)), far.close(code=code_for(near_code))
-            )
-        else:
-            # Without a Close of ours, as a client that vanished: it comes again, and finds it here.
-            await near.close(code=WSCloseCode.SERVICE_RESTART)
+        try:
+            await near.prepare(exchange.request)
+            with contextlib.suppress(TimeoutError):
+                async with self._until_cut(exchange.owner.id):
+                    closed = await carry(near, far)
+        finally:
+            # A client that vanished has not left: nobody may take this for its Close.
+            await far.close(code=code_for(near.close_code) if closed else _VANISHED)
+        # Without a Close of the other server, the client comes again, and finds the next one.
+        code = code_for(far.close_code) if closed else WSCloseCode.SERVICE_RESTART
+        await near.close(code=code)
         return near
 
     async def _opened(
@@ -257,6 +256,7 @@ class Forwarder:
 
 
 _MISDIRECTED: Final = 421
+_VANISHED: Final = WSCloseCode.INTERNAL_ERROR
 
 
 class _NotReached(Exception):

@@ -47,6 +47,7 @@ DESCRIPTIONS: Final[Mapping[int, str]] = {
     413: "More bytes than a request may have",
     415: "The body is compressed",
     416: "Output before that offset is no longer kept",
+    421: "Another server has the runner by now",
     424: "A file operation failed",
     429: "More, or more often, than the token may",
     500: "The server, or what it drives, failed",

@@ -17,7 +17,7 @@ from assay.drivers.fake import FakeDriver, Process, Program
 from assay.drivers.fake.driver import FakeMachine
 from assay.drivers.fake.stream import MemoryStream
 from assay.environments import Blueprint, ServedEnvironment
-from assay.runners import Ended, Event, InputWindow, Output, Replaced
+from assay.runners import Ended, Event, InputWindow, Moved, Output, Replaced
 from assay.runners.attachment import Attachment
 from assay.runners.events import RunnersEvent
 from assay.runners.runner import Runner
@@ -275,7 +275,7 @@ class Taken:
         elif isinstance(event, Ended):
             assert event.outcome.kind == "lost" or event.offset == self.offset
             self.ended = event
-        elif isinstance(event, Replaced):
+        elif isinstance(event, Replaced | Moved):
             self.replaced = True
         else:
             self.windows.append(event)
