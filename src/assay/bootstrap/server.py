@@ -213,7 +213,7 @@ def _services(
             proxies=networks(settings.trusted_proxies),
             claim_seconds=settings.claim_seconds,
         ),
-        ready=lambda: server.ready,
+        ready=lambda: server.ready and not server.cluster.given_up.is_set(),
         tokens=storage,
         forwarder=server.cluster.forwarder,
         metrics=observer.metrics.text,

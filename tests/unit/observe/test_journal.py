@@ -7,6 +7,7 @@ from typing import get_args
 import pytest
 
 from assay.api.services import Answered
+from assay.cluster import events as cluster
 from assay.domain.errors import PoolExhausted
 from assay.driver import guard
 from assay.observe.journal import MOST_A_SECOND, Journal
@@ -76,6 +77,7 @@ QUIET = {guard.SandboxConnected, pool.PoolChanged, storage.Committed}
         *get_args(pool.Event),
         *get_args(runners.RunnersEvent),
         *get_args(storage.Event),
+        *get_args(cluster.Event),
         Answered,
     ],
 )

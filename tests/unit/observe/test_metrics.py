@@ -9,7 +9,9 @@ from typing import Any, cast, get_args
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from assay.api.forwarding import Forwarded
 from assay.api.services import Answered
+from assay.cluster import events as cluster
 from assay.domain.errors import DriverError, PoolExhausted, StorageError, UnknownEnvironment
 from assay.driver import guard
 from assay.observe.metrics import Metrics
@@ -54,6 +56,9 @@ EVENTS: Sequence[object] = (
     ),
     runners.RunFinished(environment="python", outcome="exited", wait_seconds=0.01, seconds=0.3),
     Answered(method="GET", route="/api/v1/runners/{runner_id}", status=200, seconds=0.002),
+    Forwarded(status=200),
+    cluster.ServersChanged(living=3),
+    cluster.TookOver(server="http://b", epoch=4, runners=5, seconds=0.2),
     storage.Committed(operations=3, seconds=0.001),
     storage.StorageFailed(operation="add_lease", error=StorageError("full")),
 )
@@ -119,6 +124,7 @@ def test_every_kind_of_event_is_recorded_or_is_about_numbers_that_are_asked_for(
         *get_args(guard.Event),
         *get_args(pool.Event),
         *get_args(runners.RunnersEvent),
+        *get_args(cluster.Event),
         *get_args(storage.Event),
         Answered,
     }
@@ -140,6 +146,9 @@ def test_every_kind_of_event_is_recorded_or_is_about_numbers_that_are_asked_for(
         ("assay_execution_start_seconds_sum", {"environment": "python"}, 0.02),
         ("assay_storage_operations_total", {}, 3),
         ("assay_pool_sandboxes", {"environment": "python", "state": "idle"}, 4),
+        ("assay_servers", {}, 3),
+        ("assay_forwarded_requests_total", {"status": "200"}, 1),
+        ("assay_runners_taken_over_total", {}, 5),
         ("assay_pool_waiting", {"environment": "python"}, 2),
         ("assay_runners", {"environment": "python"}, 2),
         ("assay_executions_running", {"environment": "python"}, 2),
