@@ -169,3 +169,30 @@ async def test_sandboxes_of_another_driver_are_kept_in_mind(tmp_path) -> None:
         assert mine.former == {"a": "crun"}
         mine.forget_vanished([])
     assert not list((tmp_path / "owners").iterdir())
+
+
+async def test_what_a_killed_server_has_noted_is_inherited_and_a_living_ones_is_not(
+    tmp_path, driver
+) -> None:
+    first, second, third = await driver.list()
+    Owner(tmp_path, "dead", first, second).kill()
+    living = Owner(tmp_path, "living", third)
+    with Ownership(tmp_path, "fake", server="abc") as mine:
+        assert mine.inherit("living") is None
+        assert mine.inherit("never") == mine.inherit("abc") == frozenset()
+        assert mine.inherit("dead") == {first, second}
+        assert mine.former == {first: "fake", second: "fake"}
+        assert mine.others() == {third}
+    living.kill()
+    assert {file.name for file in (tmp_path / "owners").iterdir()} == {
+        "server-abc", "server-living"
+    }  # fmt: skip
+
+
+async def test_what_is_adopted_is_kept_in_mind_and_what_is_renounced_is_not(tmp_path) -> None:
+    with Ownership(tmp_path, "fake", server="abc") as mine:
+        mine.adopt(["a", "b"])
+    with Ownership(tmp_path, "fake", server="abc") as mine:
+        assert set(mine.former) == {"a", "b"}
+        mine.renounce()
+    assert list((tmp_path / "owners").iterdir()) == []

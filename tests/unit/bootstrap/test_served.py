@@ -193,3 +193,42 @@ async def test_pools_of_more_than_there_may_be_are_refused(
     with pytest.raises(InvalidInput, match="at most 8 are left for '7'"):
         await offered.put(ServedEnvironment(name="7", image="host", pool_size=9))
     await offered.aclose()
+
+
+async def test_what_another_server_changes_is_offered_here_too(
+    settings: ServerSettings, storage: Storage
+) -> None:
+    allowing = replace(settings, allow_host_images=True, most_sandboxes=100)
+    one, other = await served(allowing, storage), await served(allowing, storage)
+    stock = Stock()
+    other.supply(stock)
+    await one.put(ServedEnvironment(name="7", image="host", pool_size=1))
+    await other.follow()
+    assert (other.get("7").pool_size, stock.kept["7"].pool_size) == (1, 1)
+    await one.put(ServedEnvironment(name="7", image="host", pool_size=2))
+    await other.put(ServedEnvironment(name="8", image="host"))
+    await other.follow()
+    assert stock.kept["7"].pool_size == 2
+    await one.delete("7")
+    await other.follow()
+    assert sorted(stock.kept) == ["8", "bash"]
+    with pytest.raises(UnknownEnvironment):
+        other.get("7")
+    for each in (one, other):
+        await each.aclose()
+
+
+async def test_what_was_read_before_a_change_here_does_not_undo_it(
+    settings: ServerSettings, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await served(replace(settings, allow_host_images=True), storage)
+    before = await storage.environments()
+
+    async def late() -> object:
+        await made.put(ServedEnvironment(name="7", image="host"))
+        return before
+
+    monkeypatch.setattr(storage, "environments", late)
+    await made.follow()
+    assert made.get("7").name == "7"
+    await made.aclose()

@@ -83,6 +83,11 @@ image = "debian:12"
         ("[server]\nlog_level = 'loud'", "one of debug, info, warning, error"),
         ("[server]\ntoken = 'short'", "at least 16 letters: openssl rand"),
         ('[server]\ntoken = "a\\nb"', "a line of text"),
+        ("[server]\nadvertise = 'a:1'", "postgresql://…, or leave out --advertise"),
+        (
+            "[server]\nadvertise = '0.0.0.0:1'\ndatabase = 'postgresql://a@b/c'",
+            "0.0.0.0:1 is no address at which other servers reach this one",
+        ),
         ("[server]\ntls_key = '/a'", "both tls_certificate and tls_key"),
         ("[server]\ntrusted_proxies = 'proxy'", "addresses or networks, such as"),
         ("[server]\ntrusted_proxies = 1", "addresses or networks, such as"),

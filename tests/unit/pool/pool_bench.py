@@ -15,6 +15,7 @@ from assay.driver.port import RootFilesystem
 from assay.drivers.fake import FakeDriver, FakeMachine
 from assay.environments import Blueprint, ServedEnvironment
 from assay.pool import Event, Pool
+from assay.pool.endings import Condemn
 from assay.storage.records import SandboxRecord
 
 
@@ -105,6 +106,7 @@ async def bench(
     epoch: int = 0,
     keep_idle: bool = False,
     start: bool = True,
+    condemn: Condemn | None = None,
 ) -> AsyncIterator[Bench]:
     """Nothing is left of it in the end but what somebody has claimed."""
     driver = FakeDriver(machine=machine)
@@ -119,6 +121,7 @@ async def bench(
         epochs=lambda: next(epochs),
         parallel=parallel,
         jitter=lambda: 0.0,
+        condemn=condemn,
         on_event=events.append,
     )
     made = Bench(driver=driver, rows=rows, pool=pool, events=events)

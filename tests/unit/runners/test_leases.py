@@ -198,6 +198,24 @@ async def test_a_draining_server_leases_nothing_and_waits_for_what_runs(server: 
     await attachment.finish()
 
 
+async def test_with_an_heir_only_what_nobody_could_go_on_with_is_waited_for(
+    server: Server,
+) -> None:
+    runner = await server.runners.create("bash")
+    resumable = await begin(runner, "wait", "0.6")
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    await server.runners.drain(5, heir=lambda: True)
+    assert loop.time() - started < 0.3
+    running = asyncio.create_task(runner.run(runner.command(("wait", "0.4")), most=100))
+    await asyncio.sleep(0.1)
+    await server.runners.drain(5, heir=lambda: True)
+    assert 0.3 < loop.time() - started < 2
+    await running
+    await take(resumable)
+    await resumable.finish()
+
+
 async def test_commands_are_the_environments(start) -> None:
     served = environment("bash", variables={"A": "1", "B": "1"})
     server = await start(environments={"bash": served})
