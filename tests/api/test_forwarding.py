@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
-from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -18,7 +17,7 @@ from assay.api.forwarding import FORWARDED, Forwarded, Forwarder
 from assay.domain.errors import RunnerGone, Unavailable
 from assay.driver.port import Secret
 from assay.runners import Moved
-from assay.storage.records import Held, ServerRecord, TokenRecord
+from assay.storage.records import NOTHING, Held, ServerRecord, TokenRecord
 from assay.storage.tokens import issue_token
 
 A = ServerRecord(id="a", address="", place="here", secret=Secret(b"a" * 32), heartbeat_at=1.0)
@@ -34,6 +33,7 @@ class Servers:
     owner: ServerRecord | None = None
     silent: bool = False
     taken: list[str] = field(default_factory=list)
+    held: Held = NOTHING
 
     async def locate(self, runner_id: str) -> ServerRecord | None:
         return self.owner if runner_id == "r-1" else None
@@ -52,7 +52,7 @@ class Servers:
         return shown == self.me.secret.reveal().hex()
 
     def others_hold(self, token_id: str) -> Held:
-        return Held(runners=0, executions=0)
+        return self.held
 
 
 class Nobodys:
@@ -63,11 +63,10 @@ class Nobodys:
 
 
 class OneRunner(ScriptedRunners):
-    """The one runner, which notes commands."""
+    """The one runner."""
 
-    id = "r-1"
-    environment = SimpleNamespace(ceiling=None, execution=None, variables={})
-    stored: list[str]
+    def all(self, *, owner: str | None = None) -> list[Any]:
+        return []
 
     def executions(self) -> list[Any]:
         return []
@@ -226,6 +225,24 @@ async def test_one_that_cannot_be_taken_over_from_is_unavailable(
 async def test_a_runner_that_nobody_has_is_gone(two: Two) -> None:
     async with two.asked.get("runners/r-2/executions") as answer:
         assert answer.status == 410
+
+
+async def test_what_a_token_has_at_other_servers_counts(serve: Serve) -> None:
+    text, record = issue_token(name="t", scopes=["run"], now=0.0, most_runners=2, most_executions=1)
+    servers = Servers(A, A, held=Held(runners=2, executions=1))
+    client = await serve(
+        services(
+            runners=OneRunner(Scripted()),
+            forwarder=Forwarder(servers, on_event=lambda _: None),
+            authenticator=Authenticator(Tokens(record)),
+        )
+    )
+    token = {"Authorization": f"Bearer {text}"}
+    async with client.post("runners", json={"environment": "a"}, headers=token) as answer:
+        assert answer.status == 429
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        await client.ws_connect("runners/r-1/websocket?executionID=e", headers=token)
+    assert refused.value.status == 429
 
 
 @dataclass

@@ -26,8 +26,12 @@ def test_the_second_server_of_a_state_folder_is_told_which_process_is_the_first(
 
 def test_servers_that_know_of_each_other_share_a_state_folder(tmp_path: Path) -> None:
     state = tmp_path / "state"
-    with alone_in(state, among_others=True), alone_in(state, among_others=True):
-        with pytest.raises(Unavailable, match="--advertise"), alone_in(state):
-            raise AssertionError("unreachable")
+    with (
+        alone_in(state, among_others=True),
+        alone_in(state, among_others=True),
+        pytest.raises(Unavailable, match="--advertise"),
+        alone_in(state),
+    ):
+        raise AssertionError("unreachable")
     with alone_in(state), pytest.raises(Unavailable), alone_in(state, among_others=True):
         raise AssertionError("unreachable")
