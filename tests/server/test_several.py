@@ -233,7 +233,9 @@ async def test_servers_are_replaced_one_by_one_and_what_runs_goes_on(pair: Pair)
         await runner.delete()
 
 
-async def test_what_is_changed_through_one_server_holds_at_the_other(pair: Pair) -> None:
+async def test_what_is_changed_through_one_server_holds_at_the_other_which_outlives_it(
+    pair: Pair,
+) -> None:
     async with client_at(pair.first.port) as one, client_at(pair.second.port) as other:
         await until(lambda: have_idle((one, 2), (other, 2)))
         await one._http.call(
@@ -245,8 +247,8 @@ async def test_what_is_changed_through_one_server_holds_at_the_other(pair: Pair)
         )
         await until(lambda: offers(other, "21"))
         runner = await other.create_runner("bash", inactivity_seconds=0)
-        pair.first.kill()
-        await until(lambda: have_idle((other, 4)))
-        await until(lambda: offers(other, "21"))
-        assert (await runner.run("echo", "here")).stdout == "here\n"
-        await runner.delete()
+        pair.second.kill()  # the older one takes over from the newer one
+        await until(lambda: have_idle((one, 4)))
+        there = one.attach_runner(runner.id)
+        assert (await there.run("echo", "here")).stdout == "here\n"
+        await there.delete()
