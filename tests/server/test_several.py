@@ -198,8 +198,10 @@ async def test_a_server_that_was_stopped_for_too_long_gives_up(pair: Pair) -> No
         frozen = pair.first.process
         assert frozen is not None
         os.kill(frozen.pid, signal.SIGSTOP)
+        before_freezing = process._stream.consumed
         await asyncio.sleep(10)
         assert await there.read("kept.txt") == b"still here"
+        assert process._stream.consumed > before_freezing + 1000, "the stream has not moved"
         os.kill(frozen.pid, signal.SIGCONT)
         assert await asyncio.to_thread(frozen.wait, 20) != 0
         pair.first.process = None

@@ -50,16 +50,19 @@ class Endings:
         return bool(self._tasks)
 
     def begin(
-        self, sandbox_id: str, agent: Agent | None = None, *, unknown: bool = False
+        self,
+        sandbox_id: str,
+        agent: Agent | None = None,
+        *,
+        added: asyncio.Future[object] | None = None,
     ) -> asyncio.Task[None]:
         """Close the connection, destroy the sandbox, remove its row. Once for all who ask.
 
-        `unknown`: it was never written down, so nobody else can have it.
+        `added`: the write of its row, where that may still fail.
         """
         task = self._tasks.get(sandbox_id)
         if task is None:
-            condemn = None if unknown else self._condemn
-            task = asyncio.get_running_loop().create_task(self._end(sandbox_id, agent, condemn))
+            task = asyncio.get_running_loop().create_task(self._end(sandbox_id, agent, added))
             self._tasks[sandbox_id] = task
             task.add_done_callback(lambda _done: self._tasks.pop(sandbox_id, None))
         return task
@@ -74,9 +77,14 @@ class Endings:
         while self._tasks:
             await asyncio.wait(tuple(self._tasks.values()))
 
-    async def _end(self, sandbox_id: str, agent: Agent | None, condemn: Condemn | None) -> None:
+    async def _end(
+        self, sandbox_id: str, agent: Agent | None, added: asyncio.Future[object] | None
+    ) -> None:
         if agent is not None:
             await agent.aclose()
+        condemn = self._condemn
+        if condemn is not None and added is not None and not await _was_done(added):
+            condemn = None  # without a row, no other server can have it
         failures = 0
         while (error := await self._destroy(sandbox_id, condemn)) is not None:
             self._on_failure(SandboxNotDestroyed(sandbox_id=sandbox_id, error=error))
@@ -108,3 +116,8 @@ class Endings:
             await asyncio.wait((closing,), timeout=seconds)
         finally:
             closing.cancel()
+
+
+async def _was_done(write: asyncio.Future[object]) -> bool:
+    await asyncio.wait((write,))
+    return not write.cancelled() and write.exception() is None

@@ -53,8 +53,7 @@ class Maker:
             await writing
         except BaseException:
             writing.add_done_callback(lambda done: done.cancelled() or done.exception())
-            unknown = writing.done() and not writing.cancelled() and writing.exception() is not None
-            self._endings.begin(sandbox.id, agent, unknown=unknown)
+            self._endings.begin(sandbox.id, agent, added=writing)
             raise
         return self._idle(sandbox, record, agent, blueprint)
 
