@@ -16,7 +16,7 @@ from server_process import ServerProcess, free_port, until
 from tests.storage.postgres import Postgres, find_programs, running_postgres
 
 import assay_client
-from assay_client.errors import RunnerGone
+from assay_client.errors import Busy, ConnectionLost, RunnerGone
 from assay_client.http import Patience
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
@@ -131,6 +131,18 @@ async def have_idle(*wanted: tuple[assay_client.Client, int]) -> bool:
     return pools == [count for _, count in wanted]
 
 
+async def keep_busy(runner: assay_client.Runner, stop: asyncio.Event) -> int:
+    """Run programs one after the other, and count those whose answers have come."""
+    count = 0
+    while not stop.is_set():
+        # Whether it ran isn't known when its server is killed meanwhile; the lease must go on.
+        with contextlib.suppress(ConnectionLost, Busy):
+            assert (await runner.run("echo", f"{count}")).stdout == f"{count}\n"
+            count += 1
+        await asyncio.sleep(0.05)
+    return count
+
+
 async def offers(client: assay_client.Client, environment: str) -> bool:
     return environment in await client.pool()
 
@@ -172,10 +184,22 @@ async def test_a_killed_server_costs_no_runner_no_execution_and_no_byte(pair: Pa
         followed = [*runners[:2], other.attach_runner(runners[2].id)]
         running = [await each.spawn("/bin/bash", "-c", COUNT, limits=LIMITS) for each in followed]
         collecting = [asyncio.create_task(process.collect()) for process in running]
+        stop = asyncio.Event()
+        others = [await each.create_runner("bash", inactivity_seconds=0)
+                  for each in (client, other) for _ in range(3)]  # fmt: skip
+        busy = [
+            asyncio.create_task(keep_busy(each.attach_runner(runner.id), stop))
+            for each in (client, other)
+            for runner in others
+        ]
         await asyncio.sleep(1)
         pair.first.kill()
         for task in collecting:
             await whole(task)
+        stop.set()
+        done = await asyncio.gather(*busy)
+        assert min(done) >= 5, done
+        runners += others
         assert await runners[0].read("kept.txt") == b"still here"
         assert {each.id for each in await client.runners()} == {each.id for each in runners}
         assert (await runners[1].run("echo", "again")).stdout == "again\n"

@@ -83,7 +83,7 @@ class Cluster:
             await self._inherited(ownership, former)
         return Epochs(joined.epoch)
 
-    def start(
+    async def start(
         self,
         *,
         epochs: Epochs,
@@ -93,7 +93,7 @@ class Cluster:
         recovery: Recovery,
         ownership: Ownership,
     ) -> None:
-        """Say that this server lives, from now on, and see who else does."""
+        """Say that this server lives, from now on, and see who else does: the pool's share."""
 
         async def adopt(former: ServerRecord, taken: ServerRecord) -> int:
             epochs.rise(taken.epoch)
@@ -123,6 +123,7 @@ class Cluster:
             on_event=self._observer.on_event,
         )
         forwarder = self.forwarder = Forwarder(membership, on_event=self._observer.on_event)
+        await membership.beat()
         self._beating = asyncio.get_running_loop().create_task(self._beat(membership, ownership))
 
     async def _beat(self, membership: Membership, ownership: Ownership) -> None:

@@ -171,7 +171,7 @@ async def running_server(
         await recovery.adopt_runners()
         runners.start()
         if among_others:
-            cluster.start(
+            await cluster.start(
                 epochs=epochs, environments=environments, pool=pool, runners=runners,
                 recovery=recovery, ownership=ownership,
             )  # fmt: skip
