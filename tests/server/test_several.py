@@ -16,6 +16,7 @@ from server_process import ServerProcess, free_port, until
 from tests.storage.postgres import Postgres, find_programs, running_postgres
 
 import assay_client
+from assay.cluster.view import LAPSED_SECONDS
 from assay_client.errors import Busy, ConnectionLost, RunnerGone
 from assay_client.http import Patience
 
@@ -278,3 +279,24 @@ async def test_what_is_changed_through_one_server_holds_at_the_other_which_outli
         there = one.attach_runner(runner.id)
         assert (await there.run("echo", "here")).stdout == "here\n"
         await there.delete()
+
+
+async def test_a_database_that_was_away_is_no_reason_to_give_each_other_up(
+    pair: Pair, postgres: Postgres
+) -> None:
+    async with client_at(pair.first.port) as one, client_at(pair.second.port) as other:
+        runners = [await each.create_runner("bash", inactivity_seconds=0) for each in (one, other)]
+        process = await runners[0].spawn("/bin/bash", "-c", COUNT, limits=LIMITS)
+        collecting = asyncio.create_task(process.collect())
+        postgres.stop()
+        await asyncio.sleep(LAPSED_SECONDS + 3)
+        postgres.start()
+        await whole(collecting)
+        await process.aclose()
+        for runner in runners:
+            assert (await other.attach_runner(runner.id).run("echo", "here")).stdout == "here\n"
+            await runner.delete()
+        assert pair.first.process is not None
+        assert pair.second.process is not None
+        assert pair.first.process.poll() is pair.second.process.poll() is None
+        assert "took over" not in pair.first.log

@@ -113,6 +113,7 @@ class Forwarder:
     def __init__(self, servers: Servers, *, on_event: Callable[[Forwarded], None]) -> None:
         self.servers = servers
         self._tell = on_event
+        self._context: ssl.SSLContext | None = None
         self._under_way: defaultdict[str, set[asyncio.Timeout]] = defaultdict(set)
 
     async def pass_on(
@@ -153,9 +154,15 @@ class Forwarder:
             raise RunnerGone("there is no runner with this id, or its lease is over")
         return owner
 
+    def _tls(self, owner: ServerRecord) -> ssl.SSLContext | bool:
+        """How to check the other server's certificate; reading the authorities takes a while."""
+        if owner.address.startswith("https:") and self._context is None:
+            self._context = ssl.create_default_context()
+        return self._context or True
+
     async def _answered(self, exchange: _Exchange) -> web.StreamResponse:
         socket = wants_websocket(exchange.request.headers)
-        async with _client(exchange.owner) as client:
+        async with _client(self._tls(exchange.owner)) as client:
             answer = self._websocket if socket else self._http
             response = await answer(exchange, client)
         self._tell(Forwarded(status=response.status))
@@ -284,9 +291,8 @@ class _Exchange(NamedTuple):
 
 
 @contextlib.asynccontextmanager
-async def _client(owner: ServerRecord) -> AsyncIterator[aiohttp.ClientSession]:
+async def _client(context: ssl.SSLContext | bool) -> AsyncIterator[aiohttp.ClientSession]:
     """A connection of its own: one that is used again may break without anybody's fault."""
-    context = ssl.create_default_context() if owner.address.startswith("https:") else True
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(force_close=True, ssl=context),
         cookie_jar=aiohttp.DummyCookieJar(),
