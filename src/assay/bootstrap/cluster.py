@@ -181,10 +181,13 @@ def name_of(settings: ServerSettings, address: str = "") -> str:
 
 def place_of(state: Path, driver: str) -> str:
     """What servers have in common that reach the same sandboxes: a state folder, and a driver."""
-    file = state / "place"
-    with contextlib.suppress(FileExistsError), file.open("x") as made:
-        made.write(secrets.token_hex(8))
-    return f"{driver}@{file.read_text().strip()}"
+    file, draft = state / "place", state / f".place-{secrets.token_hex(8)}"
+    if not file.exists():
+        draft.write_text(secrets.token_hex(8))
+        with contextlib.suppress(FileExistsError):  # another server was quicker
+            file.hardlink_to(draft)
+        draft.unlink()
+    return f"{driver}@{file.read_text()}"
 
 
 def held_by(runners: Runners) -> Mapping[str, Held]:
