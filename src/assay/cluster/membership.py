@@ -185,7 +185,11 @@ class Membership:
         while True:
             try:
                 return await self._adopt(former, taken)
-            except AssayError:
+            except Exception as error:  # nobody else adopts it, as long as this server lives
+                if not isinstance(error, AssayError):
+                    asyncio.get_running_loop().call_exception_handler(
+                        {"message": "what was taken over is not adopted", "exception": error}
+                    )
                 await asyncio.sleep(_PAUSE_SECONDS)
 
     # --- for requests -------------------------------------------------------------------------
