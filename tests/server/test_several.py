@@ -126,10 +126,10 @@ def pair(postgres: Postgres) -> Iterator[Pair]:
         shutil.rmtree(made.state)
 
 
-async def have_idle(*wanted: tuple[assay_client.Client, int]) -> bool:
+async def have_idle(*wanted: tuple[assay_client.Client, int], environment: str = "bash") -> bool:
     """Whether so many sandboxes wait for somebody at each of these."""
-    pools = [(await client.pool())["bash"].idle for client, _ in wanted]
-    return pools == [count for _, count in wanted]
+    pools = [(await client.pool()).get(environment) for client, _ in wanted]
+    return [pool and pool.idle for pool in pools] == [count for _, count in wanted]
 
 
 async def keep_busy(runner: assay_client.Runner, stop: asyncio.Event) -> int:
@@ -142,10 +142,6 @@ async def keep_busy(runner: assay_client.Runner, stop: asyncio.Event) -> int:
             count += 1
         await asyncio.sleep(0.05)
     return count
-
-
-async def offers(client: assay_client.Client, environment: str) -> bool:
-    return environment in await client.pool()
 
 
 async def whole(collecting: asyncio.Task[tuple[bytes, bytes, assay_client.End]]) -> None:
@@ -272,10 +268,11 @@ async def test_what_is_changed_through_one_server_holds_at_the_other_which_outli
             answer=bytes,
             again=False,
         )
-        await until(lambda: offers(other, "21"))
+        await until(lambda: have_idle((one, 1), (other, 1), environment="21"))
         runner = await other.create_runner("bash", inactivity_seconds=0)
         pair.second.kill()  # the older one takes over from the newer one
         await until(lambda: have_idle((one, 4)))
+        await until(lambda: have_idle((one, 2), environment="21"))
         there = one.attach_runner(runner.id)
         assert (await there.run("echo", "here")).stdout == "here\n"
         await there.delete()

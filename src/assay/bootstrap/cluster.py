@@ -23,7 +23,7 @@ from assay.bootstrap.served import ServedEnvironments
 from assay.cluster import Membership, View
 from assay.cluster.view import rank
 from assay.config import ServerSettings
-from assay.domain.errors import StorageError
+from assay.domain.errors import AssayError, StorageError
 from assay.driver.port import Secret
 from assay.observe.observer import Observer
 from assay.pool import Pool
@@ -66,6 +66,7 @@ class Cluster:
         self._observer = observer
         self._beating: asyncio.Task[None] | None = None
         self._noted: dict[str, Collection[str]] = {}
+        self._cleaning: set[asyncio.Task[None]] = set()
 
     async def join(self, address: str, driver: str, ownership: Ownership) -> Epochs:
         """Be one of the servers, by the URL at which the others reach this one.
@@ -100,9 +101,10 @@ class Cluster:
             if former.id not in self._noted:
                 self._noted[former.id] = await self._inherited(ownership, former)
             await environments.follow()
-            count = await recovery.take_over(self._noted[former.id], taken.epoch)
+            found = await recovery.take_over(self._noted[former.id], taken.epoch)
             pool.set_position(position_in(membership.view))
-            return count
+            self._clean_up(recovery, found.strangers)
+            return len(found.leased)
 
         async def on_view(view: View) -> None:
             # What a silent server had in stock fills what its share leaves: not before it is here.
@@ -125,6 +127,15 @@ class Cluster:
         forwarder = self.forwarder = Forwarder(membership, on_event=self._observer.on_event)
         await membership.beat()
         self._beating = asyncio.get_running_loop().create_task(self._beat(membership, ownership))
+
+    def _clean_up(self, recovery: Recovery, strangers: Collection[str]) -> None:
+        async def clean_up() -> None:
+            with contextlib.suppress(AssayError):  # agents end what nobody is connected to
+                await recovery.destroy_strangers(strangers)
+
+        task = asyncio.get_running_loop().create_task(clean_up())
+        self._cleaning.add(task)
+        task.add_done_callback(self._cleaning.discard)
 
     async def _beat(self, membership: Membership, ownership: Ownership) -> None:
         try:
@@ -157,9 +168,11 @@ class Cluster:
         """Let the others have, at once, what was this server's."""
         if self.membership is not None:
             await self.membership.aclose()
-        if self._beating is not None:
-            self._beating.cancel()
-            await asyncio.wait((self._beating,))
+        tasks = [*self._cleaning, *([] if self._beating is None else [self._beating])]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
         if self._storage.server is not None and not self._storage.fenced:
             with contextlib.suppress(StorageError):
                 await self._storage.let_go()

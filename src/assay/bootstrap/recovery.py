@@ -140,10 +140,10 @@ class Recovery:
         assert self._plan is not None
         await self._adopt_idle(self._plan)
 
-    async def take_over(self, noted: Collection[str], epoch: int) -> int:
+    async def take_over(self, noted: Collection[str], epoch: int) -> Plan:
         """The same for what another server had, and this one has since `epoch`; `noted` by it.
 
-        How many runners that were: they can be asked for from now on. May be repeated.
+        What was found: its runners can be asked for from now on. May be repeated.
         """
         found = await self._find(await self._guard.list(), noted, epoch)
         self._ownership.adopt(each.record.id for each in found.leased)
@@ -152,7 +152,7 @@ class Recovery:
         self._runners.start()
         await self._adopt_idle(found)
         await _all(self._guard.destroy, found.unwanted)
-        return len(found.leased)
+        return found
 
     async def _find(
         self, there: Collection[str], noted: Collection[str], epoch: int | None = None
@@ -202,12 +202,16 @@ class Recovery:
         await _all(self._guard.destroy, self._plan.unwanted)
         await self._clean_up_other_drivers()
         await sweep_abandoned(self._settings, self._guard)
-        if not self._plan.strangers:
+        await self.destroy_strangers(self._plan.strangers)
+
+    async def destroy_strangers(self, strangers: Collection[str]) -> None:
+        """Destroy those that nobody has noted a little later; they may have been in the making."""
+        if not strangers:
             return
         await asyncio.sleep(self._stranger_seconds)
         there, others = await self._guard.list(), self._ownership.others()
         known = {record.id for record in await self._storage.sandboxes()}
-        left = set(self._plan.strangers) & set(there) - others - known
+        left = set(strangers) & set(there) - others - known
         await _all(self._guard.destroy, sorted(left))
 
     async def _clean_up_other_drivers(self) -> None:
