@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.bootstrap.recovery import Plan, plan
+from assay.bootstrap.recovery import Plan, Recovery, plan
+from assay.config import ServerSettings
 from assay.domain.lease import Lease
 from assay.driver.port import Secret
 from assay.storage.records import ExecutionRecord, SandboxRecord
@@ -105,3 +109,33 @@ def test_each_sandbox_has_one_fate_and_each_row_too(
         f"r-{each}" for each in leased
     )
     assert not set(idle) & (taken | leased)
+
+
+async def test_strangers_are_destroyed_unless_somebody_has_noted_them_meanwhile(
+    settings: ServerSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class World:
+        """What there is a little later: the driver's list, notes of others, and rows."""
+
+        name = "crun"
+        destroyed: list[str] = []  # noqa: RUF012
+
+        async def list(self) -> list[str]:
+            return ["abandoned", "noted", "in a row"]
+
+        async def destroy(self, sandbox_id: str) -> None:
+            self.destroyed.append(sandbox_id)
+
+        def others(self) -> frozenset[str]:
+            return frozenset({"noted"})
+
+        async def sandboxes(self) -> list[SandboxRecord]:
+            return [record("in a row")]
+
+    world: Any = World()
+    monkeypatch.setattr("assay.bootstrap.recovery.STRANGER_SECONDS", 0.0)
+    recovery = Recovery(
+        settings.base, guard=world, ownership=world, storage=world, pool=world, runners=world
+    )
+    await recovery.destroy_strangers(["abandoned", "noted", "in a row", "gone"])
+    assert world.destroyed == ["abandoned"]
