@@ -1,4 +1,7 @@
-"""One server for a state folder: a lock with its holder in it. (The database has its own.)"""
+"""One server, and one node, for a state folder: locks with their holders in them.
+
+The database has its own.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,15 @@ from assay.domain.errors import Unavailable
 
 
 @contextlib.contextmanager
-def alone_in(state: Path) -> Iterator[None]:
-    """Be the only server of a state folder. Raises Unavailable, naming the other one's process."""
+def alone_in(state: Path, what: str = "server") -> Iterator[None]:
+    """Be the only server of a state folder, or its only node.
+
+    Raises Unavailable, naming the other one's process.
+    """
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        lock = os.open(state / "server.lock", flags, 0o600)
+        lock = os.open(state / f"{what}.lock", flags, 0o600)
     except OSError as error:
         raise Unavailable(
             f"the state folder {state} cannot be written: {error.strerror}; run as its owner"
@@ -29,7 +35,7 @@ def alone_in(state: Path) -> Iterator[None]:
         except BlockingIOError:
             holder = os.pread(lock, 20, 0).decode(errors="replace").strip() or "unknown"
             raise Unavailable(
-                f"another server, process {holder}, has the state folder {state}: stop it, or"
+                f"another {what}, process {holder}, has the state folder {state}: stop it, or"
                 " choose another one with --state"
             ) from None
         os.ftruncate(lock, 0)
