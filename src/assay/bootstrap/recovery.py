@@ -8,6 +8,8 @@ The driver knows which sandboxes there are, the database which of them are whose
     there, noted, but not leased    destroyed: it was being handed over
     there, noted by nobody          destroyed a little later: it may be in the making
     there, of another process       left alone (`assay run` beside the server)
+
+What the driver can't ask for now (its machine does not answer) is there, until it can be.
 """
 
 from __future__ import annotations
@@ -129,12 +131,14 @@ class Recovery:
         there = await self._guard.list()
         if self._ownership.alone():
             self._stranger_seconds = _ALONE_SECONDS
-        records = await self._storage.sandboxes()
+        records = [each for each in await self._storage.sandboxes() if each.driver == name]
+        former = [each for each, driver in self._ownership.former.items() if driver == name]
+        there = [*there, *await self._unknown({each.id for each in records} | {*former}, there)]
         self._plan = found = plan(
             there=there,
             ours=self._ownership.former,
             others=self._ownership.others(),
-            records=(record for record in records if record.driver == name),
+            records=records,
             leases=await self._storage.leases(),
             executions=await self._storage.executions(),
         )
@@ -146,6 +150,23 @@ class Recovery:
         over = [self._storage.end_lease(runner_id) for runner_id in found.over]
         gone = [self._storage.remove_sandbox(sandbox_id) for sandbox_id in found.gone]
         await asyncio.gather(*over, *gone)
+
+    async def _unknown(self, noted: Collection[str], there: Collection[str]) -> list[str]:
+        """Of what was noted and is not listed: what may be there all the same, as the driver can't
+        ask where it would be. Only what surely is not there is gone.
+        """
+        unknown: list[str] = []
+
+        async def ask(sandbox_id: str) -> None:
+            try:
+                if await self._guard.examine(sandbox_id) is None:
+                    return
+            except AssayError:
+                pass
+            unknown.append(sandbox_id)
+
+        await _all(ask, sorted(set(noted) - set(there)))
+        return unknown
 
     async def adopt_idle(self) -> None:
         """Put idle sandboxes back into the pool."""
