@@ -96,6 +96,8 @@ class Witness:
             return PROTOCOL_BROKEN
         if state is None:
             return ENDED_FROM_OUTSIDE
+        if state.lost:
+            return state.lost
         if state.running:
             return CONNECTION_BROKE
         # A program is refused a process and goes on; no kernel of a sandbox's own does.

@@ -19,7 +19,15 @@ from assay.domain.command import WORKSPACE
 from assay.domain.errors import AssayError
 from assay.domain.limits import ExecutionLimits, SandboxLimits
 from assay.domain.outcome import OutcomeKind
-from assay.driver.port import Driver, Health, Problem, RootFilesystem, SandboxSpec, Secret
+from assay.driver.port import (
+    Driver,
+    Health,
+    Prepares,
+    Problem,
+    RootFilesystem,
+    SandboxSpec,
+    Secret,
+)
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and of how much."""
@@ -66,16 +74,6 @@ class Unexpected(AssayError):
     """A program of a benchmark did not end as it must, so its time means nothing."""
 
     code = "unexpected_outcome"
-
-
-@runtime_checkable
-class Prepares(Protocol):
-    """What a driver may do besides: make sandboxes ahead, but for what they are of."""
-
-    @property
-    def prepared(self) -> int:
-        """How many are ready."""
-        ...
 
 
 def prepared(driver: object) -> Callable[[], int] | None:

@@ -1,6 +1,7 @@
-"""One server for a state folder, or several that know of each other: a lock with its holder in it.
+"""One server for a state folder, or several that know of each other, and one node: locks with their
+holders in them.
 
-(The database has its own.)
+The database has its own.
 """
 
 from __future__ import annotations
@@ -10,20 +11,24 @@ import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from assay.domain.errors import Unavailable
 
+_SERVER: Final = "server"
+_OR_TOGETHER: Final = ", or make both of them servers of one PostgreSQL (--advertise)"
+
 
 @contextlib.contextmanager
-def alone_in(state: Path, *, among_others: bool = False) -> Iterator[None]:
-    """Be the only server of a state folder, or one of several of the same database.
+def alone_in(state: Path, what: str = _SERVER, *, among_others: bool = False) -> Iterator[None]:
+    """Be the only server of a state folder, or one of several of the same database; or its node.
 
     Raises Unavailable, naming the other one's process.
     """
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        lock = os.open(state / "server.lock", flags, 0o600)
+        lock = os.open(state / f"{what}.lock", flags, 0o600)
     except OSError as error:
         raise Unavailable(
             f"the state folder {state} cannot be written: {error.strerror}; run as its owner"
@@ -36,9 +41,8 @@ def alone_in(state: Path, *, among_others: bool = False) -> Iterator[None]:
         except BlockingIOError:
             holder = os.pread(lock, 20, 0).decode(errors="replace").strip() or "unknown"
             raise Unavailable(
-                f"another server, process {holder}, has the state folder {state}: stop it, or"
-                " choose another one with --state, or make both of them servers of one PostgreSQL"
-                " (--advertise)"
+                f"another {what}, process {holder}, has the state folder {state}: stop it, or"
+                f" choose another one with --state{_OR_TOGETHER if what == _SERVER else ''}"
             ) from None
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)

@@ -20,6 +20,7 @@ from assay.driver.port import Driver
 
 if TYPE_CHECKING:
     from assay.drivers.engine import Endpoint, Kind, Product
+    from assay.drivers.nodes import NodesDriver
 
 OURS: Final = "lean"
 """Needs no program but those that come with Assay."""
@@ -162,6 +163,22 @@ def _nomad(settings: Settings, name: str, stock: int) -> Driver:
     )
 
 
+def _nodes(settings: Settings, name: str, stock: int) -> Driver:
+    return nodes_driver(settings)
+
+
+def nodes_driver(settings: Settings) -> NodesDriver:
+    """The driver of the nodes that the settings name."""
+    from assay.drivers.nodes import NodesDriver, Sources
+
+    named = settings.nodes
+    return NodesDriver(
+        sources=Sources(addresses=named.addresses, file=named.file, dns=named.dns),
+        certificates=named.certificates,
+        state=settings.state,
+    )
+
+
 def _fake(settings: Settings, name: str, stock: int) -> Driver:
     from assay.drivers.fake import FakeDriver
 
@@ -179,11 +196,13 @@ _FACTORIES: Final[Mapping[str, Callable[[Settings, str, int], Driver]]] = {
     "qemu": _machines,
     "firecracker": _machines,
     "nomad": _nomad,
+    "nodes": _nodes,
     "fake": _fake,
 }
-_MODELS: Final = ("fake",)
-"""No technologies."""
-_ORCHESTRATORS: Final = ("nomad",)
+NODES: Final = "nodes"
+_MODELS: Final = ("fake", NODES)
+"""No technologies: what nothing runs in, and what others' technologies run in."""
+_ORCHESTRATORS: Final = ("nomad", NODES)
 _ENGINES: Final = ("docker", "podman")
 _OTHER_RUNTIMES: Final = ("docker:crun", "docker:runsc", "docker:io.containerd.kata.v2")
 _OF: Final = ":"

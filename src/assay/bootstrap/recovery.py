@@ -10,7 +10,8 @@ The driver knows which sandboxes there are, the database which of them are whose
     there, of another process       left alone (`assay run` beside the server)
 
 Where several servers share the database, each does so with its own; with what a silent one had,
-whoever takes over from it does the same. What other servers have is of another process.
+whoever takes over from it does the same. What other servers have is of another process. What the
+driver can't ask for now (its machine does not answer) is there, until it can be.
 """
 
 from __future__ import annotations
@@ -128,7 +129,7 @@ class Recovery:
 
     async def adopt_runners(self) -> None:
         """Learn what there is, and let runners go on: they can be asked for from now on."""
-        there = await self._guard.list()
+        there = await self._there(self._ownership.former)
         if self._ownership.alone():
             self._stranger_seconds = _ALONE_SECONDS
         self._plan = await self._find(there, self._ownership.former)
@@ -145,7 +146,7 @@ class Recovery:
 
         What was found: its runners can be asked for from now on. May be repeated.
         """
-        found = await self._find(await self._guard.list(), noted, epoch)
+        found = await self._find(await self._there(noted), noted, epoch)
         self._ownership.adopt(each.record.id for each in found.leased)
         self._ownership.adopt(record.id for record in found.idle)
         await self._adopt_runners(found)
@@ -190,6 +191,30 @@ class Recovery:
         over = [self._storage.end_lease(runner_id) for runner_id in found.over]
         gone = [self._storage.remove_sandbox(sandbox_id) for sandbox_id in found.gone]
         await asyncio.gather(*over, *gone)
+
+    async def _there(self, noted: Collection[str]) -> list[str]:
+        """What the driver lists, and what was noted and may be there all the same, as the driver
+        can't ask where it would be. Only what surely is not there is gone.
+        """
+        name, former = self._guard.name, self._ownership.former
+        there = [*await self._guard.list()]
+        known = {each for each in noted if former.get(each, name) == name}
+        known |= {
+            record.id
+            for record in await self._storage.sandboxes()
+            if record.driver == name and self._is_ours(record)
+        }
+
+        async def ask(sandbox_id: str) -> None:
+            try:
+                if await self._guard.examine(sandbox_id) is None:
+                    return
+            except AssayError:
+                pass
+            there.append(sandbox_id)
+
+        await _all(ask, sorted(known.difference(there)))
+        return there
 
     async def _adopt_idle(self, found: Plan) -> None:
         for record in found.idle:

@@ -40,9 +40,9 @@ _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 def prepare_process(settings: Settings, driver: str | None = None) -> None:
     """Do what making sandboxes takes before this process has a second thread.
 
-    `driver` is the one that it is about, if that is known; `fake` makes none.
+    `driver` is the one that it is about, if that is known; `fake` makes none, `nodes` none here.
     """
-    if (driver or settings.driver) != "fake":
+    if (driver or settings.driver) not in ("fake", "nodes"):
         enter_user_namespace(settings.state)
 
 

@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
-import resource
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import assay
 from assay.api.app import make_app, make_server
@@ -32,11 +30,17 @@ from assay.bootstrap.cluster import Cluster, Epochs, name_of
 from assay.bootstrap.doors import Door, admit
 from assay.bootstrap.drivers import make_driver, owned
 from assay.bootstrap.ownership import Ownership
+from assay.bootstrap.process import (
+    SECONDS_BETWEEN_THREADS,
+    beside,
+    raise_descriptor_limit,
+    spare_the_collector,
+)
 from assay.bootstrap.recovery import Recovery
 from assay.bootstrap.served import ServedEnvironments
-from assay.bootstrap.systemd import notify, watchdog_seconds
+from assay.bootstrap.systemd import feed_watchdog, notify
 from assay.config import ServerSettings
-from assay.domain.errors import AssayError, Unavailable
+from assay.domain.errors import AssayError
 from assay.domain.limits import MIB
 from assay.driver.port import Driver
 from assay.observe.observer import Observer
@@ -47,10 +51,6 @@ from assay.storage.database import Storage
 _PREPARED: Final = 16
 """Sandboxes of which all is there but what they are of, where the driver can do that: so many
 fresh ones are there in a few milliseconds each when a pool has run dry."""
-_OTHER_DESCRIPTORS: Final = 256
-_SECONDS_BETWEEN_THREADS: Final = 0.0005
-"""Threads that make sandboxes let go of the interpreter so soon when a request wants it. With
-Python's 5 ms, a request that meets them waits for several of these."""
 _log: Final = logging.getLogger("assay")
 
 
@@ -184,7 +184,7 @@ async def running_server(
         await door.open(web)
         await recovery.adopt_idle()
         pool.start()
-        await opened.enter_async_context(_beside(recovery.clean_up()))
+        await opened.enter_async_context(beside(recovery.clean_up()))
         opened.push_async_callback(server.drain)
         server.ready = True
         yield server
@@ -234,45 +234,15 @@ async def _delete_all(runners: Runners, cluster: Cluster) -> None:
             await runners.delete(runner.lease.runner_id)
 
 
-@asynccontextmanager
-async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Do something beside the block; at its end, give up."""
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait((task,))
-
-
-def raise_descriptor_limit(sandboxes: int) -> None:
-    """Let this process open what so many sandboxes take. Raises Unavailable when it may not.
-
-    A connection for each, and as many for clients; a few for all else.
-    """
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = max(hard, 2 * sandboxes + _OTHER_DESCRIPTORS)
-    for limit in (wanted, hard):
-        with contextlib.suppress(OSError, ValueError):  # only root may pass the hard limit
-            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
-            break
-    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if most < sandboxes + _OTHER_DESCRIPTORS:
-        raise Unavailable(
-            f"this process may open {most} files, too few for {sandboxes} sandboxes: raise the"
-            " limit (systemd: LimitNOFILE=, else ulimit -Hn), or lower --most-sandboxes"
-        )
-
-
 async def serve(settings: ServerSettings, *, announce: Callable[[str], None]) -> None:
     """Serve until a signal says to stop; `announce` is told where, once requests are taken."""
-    sys.setswitchinterval(_SECONDS_BETWEEN_THREADS)
+    sys.setswitchinterval(SECONDS_BETWEEN_THREADS)
     signals = _Signals()
-    async with _beside(_feed_watchdog()):
+    async with beside(feed_watchdog()):
         with signals.watched():
             async with running_server(settings) as server:
                 signals.server = server
-                _spare_the_collector()
+                spare_the_collector()
                 announce(server.url)
                 notify("READY=1")
                 await _either(signals.stop, server.cluster.given_up)
@@ -289,17 +259,6 @@ async def _either(*events: asyncio.Event) -> None:
     finally:
         for each in waiting:
             each.cancel()
-
-
-def _spare_the_collector() -> None:
-    """What is there at the start stays for good; walking over all of it takes tenths of a second.
-
-    Meanwhile nobody is served. What executions leave behind is mostly freed without the collector,
-    so that it may come less often, too.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 20, 50)
 
 
 class _Signals:
@@ -344,10 +303,3 @@ class _Signals:
             await server.reload()
         except AssayError as error:
             _log.error("could not reload: %s", error.message)
-
-
-async def _feed_watchdog() -> None:
-    seconds = watchdog_seconds()
-    while seconds is not None:
-        notify("WATCHDOG=1")
-        await asyncio.sleep(seconds / 3)

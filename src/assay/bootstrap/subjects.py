@@ -14,7 +14,7 @@ from assay.agent.native import program
 from assay.bench import Peer, Restored, Subject, bare, most, prepared
 from assay.bench.sample_images import essential_system, write_layout
 from assay.bootstrap.catalogue import root_filesystem
-from assay.bootstrap.drivers import OURS, bridged, guarded, make_driver
+from assay.bootstrap.drivers import NODES, OURS, bridged, guarded, make_driver
 from assay.config import Settings
 from assay.domain.errors import Unavailable
 from assay.driver.port import Capabilities, Health, RootFilesystem
@@ -83,7 +83,8 @@ async def open_subject(settings: Settings, name: str, *, stock: int = 0) -> Asyn
     UnknownDriver, Unavailable or DiskFull.
     """
     driver = make_driver(settings, name, stock=stock)
-    in_place = driver.capabilities.images_in_place
+    # A node shows its own programs, so that nothing is sent.
+    in_place = name == NODES or driver.capabilities.images_in_place
     ours = name == OURS
     async with contextlib.AsyncExitStack() as stack:
         guard = await stack.enter_async_context(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -31,6 +32,14 @@ def watchdog_seconds(variables: Mapping[str, str] | None = None) -> float | None
         return int(variables["WATCHDOG_USEC"]) / 1e6 or None
     except (KeyError, ValueError):
         return None
+
+
+async def feed_watchdog() -> None:
+    """Tell systemd for good that the event loop turns, if it wants to hear that."""
+    seconds = watchdog_seconds()
+    while seconds is not None:
+        notify("WATCHDOG=1")
+        await asyncio.sleep(seconds / 3)
 
 
 def inherited_socket(variables: Mapping[str, str] | None = None) -> socket.socket | None:

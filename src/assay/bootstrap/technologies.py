@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import shutil
 import socket
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit
 from assay.bootstrap.drivers import program_named
 from assay.config import Settings
 from assay.doctor.facts import TechnologyFacts
-from assay.domain.errors import RuntimeMissing
+from assay.domain.errors import AssayError, RuntimeMissing
 from assay.driver.port import Problem
 
 _SECONDS: Final = 1.0
@@ -24,7 +25,8 @@ _FOLDERS: Final = "/usr/local/bin:/usr/sbin:/usr/bin:/opt/kata/bin"
 
 
 def look_at_technologies(settings: Settings) -> tuple[TechnologyFacts, ...]:
-    """Each, with what is missing and how to get it. Takes as long as two engines that hang."""
+    """Each, with what is missing and how to get it. Takes as long as two engines that
+    hang, and as nodes that don't answer: four seconds."""
     return tuple(
         TechnologyFacts(name=name, problems=tuple(look(settings, name)))
         for name, look in _LOOKS.items()
@@ -149,6 +151,23 @@ def _listens(address: str) -> bool:
     return False
 
 
+def _nodes(settings: Settings, name: str) -> Iterator[Problem]:
+    named = settings.nodes
+    if not (named.addresses or named.file or named.dns):
+        yield Problem(
+            summary="no nodes are named", remedy="name them in ASSAY_NODES: docs/nodes.md"
+        )
+        return
+    from assay.bootstrap.nodes import ask_nodes
+
+    try:
+        reports = asyncio.run(ask_nodes(settings))
+    except AssayError as error:
+        yield Problem(summary=error.message)
+        return
+    yield from (Problem(summary=each.problem) for each in reports if each.problem)
+
+
 def _found(program: str) -> bool:
     return bool(shutil.which(program) or shutil.which(program, path=_FOLDERS))
 
@@ -164,4 +183,5 @@ _LOOKS: Final[Mapping[str, Callable[[Settings, str], Iterator[Problem]]]] = {
     "firecracker": _firecracker,
     "kata": _kata,
     "nomad": _nomad,
+    "nodes": _nodes,
 }

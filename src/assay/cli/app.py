@@ -16,6 +16,7 @@ COMMANDS: Final = {
     "run": ("assay.cli.run:run", "Run a program in a sandbox, as if it ran here."),
     "demo": ("assay.cli.demo:demo", "A tour: sample programs in sandboxes, and what they cost."),
     "serve": ("assay.cli.serve:serve", "Keep sandboxes warm, and serve them over HTTP."),
+    "node": ("assay.cli.node:node", "Offer this machine's sandboxes to servers of others."),
     "token": ("assay.cli.token:token", "Who may use a server: make, list and revoke tokens."),
     "env": ("assay.cli.env:env", "Execution environments and their images."),
     "driver": ("assay.cli.driver:driver", "Drivers: list them, check what they promise."),

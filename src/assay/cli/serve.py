@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Final
 
 import click
 
 from assay.cli.context import Flags
+from assay.cli.flags import flags_of
 from assay.config import ServerSettings, read_server_settings
-from assay.config.options import OPTIONS, Option
+from assay.config.options import OPTIONS
 
 EPILOG: Final = """\b
 Examples:
@@ -30,27 +30,12 @@ restart they are where they were. docs/serve.md explains it all.
 """
 
 
-def _flags(command: Callable[..., int]) -> Callable[..., int]:
-    """One flag for each option of the table that may be one."""
-    for option in reversed(OPTIONS):
-        if option.flag:
-            command = _flag(option)(command)
-    return command
-
-
-def _flag(option: Option) -> Callable[[Callable[..., int]], Callable[..., int]]:
-    if option.switch:
-        return click.option(option.dashed, is_flag=True, default=None, help=option.about)
-    text = f"{option.about} [{option.default_shown}]"
-    return click.option(option.dashed, metavar=option.metavar, help=text)
-
-
 @click.command(epilog=EPILOG)
 @click.option(
     "--environment", "environments", multiple=True, metavar="NAME[=SIZE]",
     help="Offer an environment, and keep so many sandboxes of it ready; may be repeated.",
 )  # fmt: skip
-@_flags
+@flags_of(OPTIONS)
 @click.option("--driver", metavar="NAME", help="Of `assay driver list`. [the fastest that works]")
 @click.pass_obj
 def serve(

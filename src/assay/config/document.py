@@ -28,6 +28,12 @@ RUNTIMES: Final = (
 SERVER: Final = "server"
 """The table of `assay serve`, which other commands leave alone."""
 
+NODE: Final = "node"
+"""The table of `assay node`, likewise."""
+
+NODES: Final = "nodes"
+"""The table that says where nodes are."""
+
 
 class Document:
     """The file. Every key that is asked for is a known one; others are refused at the end."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -28,7 +28,7 @@ class Address:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Option:
-    """`--NAME`, ASSAY_SERVER_NAME, and the key NAME of the table [server]."""
+    """`--NAME`, ASSAY_SERVER_NAME, and the key NAME of the table [server], or of another table."""
 
     name: str
     about: str
@@ -39,6 +39,8 @@ class Option:
     metavar: str = ""
     flag: bool = True
     """False for secrets, which everybody could read in the list of processes."""
+    table: str = "server"
+    """Of the file; a part of the variable's name."""
 
     @property
     def switch(self) -> bool:
@@ -53,7 +55,7 @@ class Option:
     @property
     def variable(self) -> str:
         """The variable."""
-        return f"ASSAY_SERVER_{self.name.upper()}"
+        return f"ASSAY_{self.table.upper()}_{self.name.upper()}"
 
     @property
     def default_shown(self) -> str:
@@ -68,6 +70,26 @@ class Option:
             return self.parse(value)
         except ValueError as wrong:
             raise InvalidInput(f"{place}: this must be {wrong}") from None
+
+
+def value_of(
+    option: Option,
+    flags: Mapping[str, Any],
+    variables: Mapping[str, str],
+    table: Mapping[str, Any],
+    file: Path,
+) -> Any:
+    """The setting that was made, the flag before the variable before the file, or the default.
+
+    Raises InvalidInput: where, and what it must be.
+    """
+    if flags.get(option.name) is not None:
+        return option.read(flags[option.name], option.dashed)
+    if variables.get(option.variable):
+        return option.read(variables[option.variable], option.variable)
+    if option.name in table:
+        return option.read(table[option.name], f"{file}: {option.table}.{option.name}")
+    return option.default
 
 
 def text(value: Any) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from assay.config.document import CONFIGURATION, SERVER, Document
-from assay.config.options import OPTIONS, Address, Option
+from assay.config.options import OPTIONS, Address, value_of
 from assay.config.settings import Settings, default_state
 from assay.domain.errors import InvalidInput
 from assay.environments import document as shape
@@ -103,29 +103,14 @@ def read_server_settings(
     table = file.table(SERVER)
     _refuse_unknown(table, file.file)
     values = {
-        option.name: _value(option, flags or {}, variables, table, file.file) for option in OPTIONS
+        option.name: value_of(option, flags or {}, variables, table, file.file)
+        for option in OPTIONS
     }
     values["database"] = values["database"] or _default_database(base, variables)
     values["environments"] = _environments(environments, variables, table, file.file)
     settings = ServerSettings(base=base, **values)
     _require_sense(settings)
     return settings
-
-
-def _value(
-    option: Option,
-    flags: Mapping[str, Any],
-    variables: Mapping[str, str],
-    table: Mapping[str, Any],
-    file: Path,
-) -> Any:
-    if flags.get(option.name) is not None:
-        return option.read(flags[option.name], option.dashed)
-    if variables.get(option.variable):
-        return option.read(variables[option.variable], option.variable)
-    if option.name in table:
-        return option.read(table[option.name], f"{file}: {SERVER}.{option.name}")
-    return option.default
 
 
 def _refuse_unknown(table: Mapping[str, Any], file: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from assay.config.document import CONFIGURATION, RUNTIMES, SERVER, Document
+from assay.config.document import CONFIGURATION, NODE, NODES, RUNTIMES, SERVER, Document
 from assay.domain.devices import AllowedDevices
 from assay.domain.errors import InvalidInput
 
@@ -19,7 +19,22 @@ _OF_NOMAD: Final = {
     "key": "NOMAD_CLIENT_KEY", "registry": "ASSAY_NOMAD_REGISTRY",
     "runtime": "ASSAY_NOMAD_RUNTIME",
 }  # fmt: skip
+CERTIFICATES: Final = Path("/etc/assay/nodes")
+_KEYS_OF_NODES: Final = ("addresses", "file", "dns", "certificates")
 _ADDRESSES: Final = {"docker": "DOCKER_HOST", "podman": "CONTAINER_HOST"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NodesSettings:
+    """Where the nodes are that the driver `nodes` makes sandboxes on."""
+
+    addresses: tuple[str, ...] = ()
+    file: Path | None = None
+    """One address a line; read again and again."""
+    dns: str = ""
+    """NAME:PORT; every address of the name is a node."""
+    certificates: Path = CERTIFICATES
+    """Where ca.pem, cert.pem and key.pem of this server are."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +59,10 @@ class Settings:
     |                  | ASSAY_FIRECRACKER  | runtimes.firecracker | firecracker, on PATH |
     |                  | NOMAD_ADDR, …      | nomad.…         | docs/nomad.md            |
     |                  | ASSAY_GUEST_KERNEL | guest_kernel    | the newest in /boot      |
+    |                  | ASSAY_NODES        | nodes.addresses | none                     |
+    |                  | ASSAY_NODES_FILE   | nodes.file      | none                     |
+    |                  | ASSAY_NODES_DNS    | nodes.dns       | none                     |
+    |                  | ASSAY_NODES_CERTIFICATES | nodes.certificates | /etc/assay/nodes |
 
     Who isn't root has $XDG_RUNTIME_DIR/assay in the place of /run/assay, and
     $XDG_DATA_HOME/assay/images (~/.local/share/assay/images) in that of /var/lib/assay/images.
@@ -65,6 +84,7 @@ class Settings:
     """The table `[nomad]`, and Nomad's own variables: for its driver to read."""
     guest_kernel: str = ""
     """The kernel that virtual machines run, /somewhere/vmlinuz-RELEASE; "": find one."""
+    nodes: NodesSettings = field(default_factory=NodesSettings)
 
 
 def read_settings(
@@ -94,8 +114,10 @@ def read_settings(
         nomad=MappingProxyType({**document.table("nomad"), **_named(variables, _OF_NOMAD)}),
         guest_kernel=_first(variables.get("ASSAY_GUEST_KERNEL"), document.text("guest_kernel"))
         or "",
+        nodes=_nodes(variables, document),
     )
     document.table(SERVER)
+    document.table(NODE)
     document.refuse_unknown()
     return settings
 
@@ -108,6 +130,29 @@ def _devices(named: str, document: Document) -> AllowedDevices:
         return AllowedDevices(patterns=said or written)
     except InvalidInput as error:
         raise InvalidInput(f"{place}: {error.message}") from error
+
+
+def _nodes(variables: Mapping[str, str], document: Document) -> NodesSettings:
+    written = document.table(NODES)
+    for key, value in written.items():
+        place = f"{document.file}: {NODES}.{key}"
+        if key not in _KEYS_OF_NODES:
+            raise InvalidInput(f"{place}: there are only {', '.join(_KEYS_OF_NODES)}")
+        listed = isinstance(value, list) and all(isinstance(each, str) for each in value)
+        if not (listed if key == "addresses" else isinstance(value, str) and value):
+            wanted = 'a list such as ["node1.example:7300"]' if key == "addresses" else "a text"
+            raise InvalidInput(f"{place}: this must be {wanted}")
+    named = tuple(
+        filter(None, (each.strip() for each in variables.get("ASSAY_NODES", "").split(",")))
+    )
+    file = _first(variables.get("ASSAY_NODES_FILE"), written.get("file"))
+    certificates = _first(variables.get("ASSAY_NODES_CERTIFICATES"), written.get("certificates"))
+    return NodesSettings(
+        addresses=named or tuple(written.get("addresses", ())),
+        file=_path(file) if file else None,
+        dns=_first(variables.get("ASSAY_NODES_DNS"), written.get("dns")) or "",
+        certificates=_path(certificates) if certificates else CERTIFICATES,
+    )
 
 
 def _runtimes_of(variables: Mapping[str, str]) -> dict[str, str]:

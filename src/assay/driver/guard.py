@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -22,6 +22,7 @@ from assay.driver.port import (
     Capabilities,
     Driver,
     Health,
+    Leaves,
     Sandbox,
     SandboxSpec,
     SandboxState,
@@ -117,6 +118,11 @@ class Guard:
         """What the driver can do."""
         return self._driver.capabilities
 
+    @property
+    def sandboxes(self) -> int:
+        """How many there are, those that are being made included."""
+        return len(self._sandboxes) + len(self._creating)
+
     async def probe(self) -> Health:
         """Say whether the technology works here."""
         return await self._driver.probe()
@@ -129,7 +135,7 @@ class Guard:
         """
         require_devices(spec.devices, self.name, self.capabilities)
         self._devices.require(spec.devices)
-        if len(self._sandboxes) + len(self._creating) >= self._most:
+        if self.sandboxes >= self._most:
             raise CapacityExceeded(
                 f"there are {self._most} sandboxes already, as many as are allowed"
             )
@@ -207,6 +213,10 @@ class Guard:
     async def examine(self, sandbox_id: str) -> SandboxState | None:
         """What the host knows of a sandbox."""
         return await self._driver.examine(sandbox_id)
+
+    def leaving(self) -> Collection[str]:
+        """The sandboxes that are not to stay where they are, if the driver says so."""
+        return self._driver.leaving() if isinstance(self._driver, Leaves) else ()
 
     async def destroy(self, sandbox_id: str) -> None:
         """End a sandbox. To be repeated when it fails; it counts until it is gone."""

@@ -7,7 +7,7 @@ is green.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -217,6 +217,8 @@ class SandboxState:
     """Memory of the programs now, without the agent's."""
     processes_refused: int | None = None
     """How often the host would not start a process, the sandbox being at its limit of them."""
+    lost: str = ""
+    """Why it is lost though nobody has seen it end, where the driver knows: its machine is gone."""
 
 
 @runtime_checkable
@@ -239,6 +241,27 @@ class ByteStream(Protocol):
 
     async def aclose(self) -> None:
         """Close both directions. Never raises; may be called twice."""
+        ...
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """What a driver may do besides: make sandboxes ahead, but for what they are of."""
+
+    @property
+    def prepared(self) -> int:
+        """How many are ready."""
+        ...
+
+
+@runtime_checkable
+class Leaves(Protocol):
+    """What a driver may say besides: which of its sandboxes are where they should not stay."""
+
+    def leaving(self) -> Collection[str]:
+        """Ids of sandboxes that others should take the place of while nobody has them: their
+        machine is to be emptied, say. Asked every second, so it looks at what is known already.
+        """
         ...
 
 

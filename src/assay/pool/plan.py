@@ -6,7 +6,7 @@ is wanted with what there is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -41,7 +41,7 @@ class Stand:
     idle: int = 0
     """Idle sandboxes of the wanted version."""
     old: int = 0
-    """Idle sandboxes of another version, which nobody gets any more."""
+    """Idle sandboxes of another version, or where none is to stay: nobody gets them any more."""
     creating: int = 0
     """Sandboxes of the wanted version that are being made."""
     waiting: int = 0
@@ -145,6 +145,12 @@ def inspect(idle: Iterable[IdleSandbox], *, room: int, now: float) -> Inspection
             due.append(each)
     due.sort(key=lambda each: each.checked_at)
     return Inspection(remove=tuple(remove), check=tuple(each.id for each in due[: max(0, room)]))
+
+
+def leaving(idle: Iterable[str], told: Collection[str]) -> tuple[str, ...]:
+    """Which idle sandboxes are not to stay where they are: others take their place one by one."""
+    going = frozenset(told)
+    return tuple(each for each in idle if each in going)
 
 
 def _creations(stands: Sequence[Stand], *, busy: int, slots: int, now: float) -> tuple[str, ...]:

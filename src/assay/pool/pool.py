@@ -12,7 +12,7 @@ from typing import Final
 
 from assay.agent.session import Session
 from assay.domain.errors import AssayError, Draining, PoolExhausted, UnknownEnvironment
-from assay.driver.port import Driver
+from assay.driver.port import Driver, Leaves
 from assay.environments.served import Blueprint, ServedEnvironment
 from assay.pool.endings import Condemn, Endings
 from assay.pool.events import (
@@ -89,6 +89,7 @@ class Pool:
             jitter=jitter,
             tell=self._tell,
             on_pass=self._on_pass,
+            told_to_leave=driver.leaving if isinstance(driver, Leaves) else tuple,
         )
         self._shelves = self._upkeep.shelves
         self._used: dict[str, str] = {}

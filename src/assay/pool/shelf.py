@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from assay.agent.session import Session
@@ -53,7 +53,7 @@ class Shelf:
     idle: dict[str, Idle] = field(default_factory=dict)
     """What can be claimed, the oldest first."""
     old: dict[str, Idle] = field(default_factory=dict)
-    """Idle ones of another version."""
+    """Idle ones of another version, or where none is to stay."""
     queue: FairQueue[Ticket] = field(default_factory=FairQueue)
     recent: RecentClaims = field(default_factory=RecentClaims)
     asking: Counter[str] = field(default_factory=Counter)
@@ -154,6 +154,11 @@ class Shelf:
         else:
             self.idle[idle.record.id] = idle
         return True
+
+    def retire(self, sandbox_ids: Iterable[str]) -> None:
+        """Give these to nobody any more, as if they were of another version."""
+        for sandbox_id in sandbox_ids:
+            self.old[sandbox_id] = self.idle.pop(sandbox_id)
 
     def remove(self, sandbox_id: str) -> Idle | None:
         """Take one out."""

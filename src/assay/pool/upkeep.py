@@ -11,7 +11,7 @@ from assay.environments.served import Blueprint, ServedEnvironment
 from assay.pool.endings import Endings
 from assay.pool.events import Event, SandboxAdded, SandboxFailed, SandboxUnhealthy
 from assay.pool.making import Maker
-from assay.pool.plan import inspect, plan
+from assay.pool.plan import inspect, leaving, plan
 from assay.pool.shelf import Idle, Shelf
 
 EVERY_SECONDS: Final = 1.0
@@ -43,6 +43,7 @@ class Upkeep:
         jitter: Callable[[], float],
         tell: Callable[[Event], None],
         on_pass: Callable[[], None],
+        told_to_leave: Callable[[], Collection[str]] = tuple,
     ) -> None:
         self.shelves: dict[str, Shelf] = {}
         self._maker = maker
@@ -52,6 +53,7 @@ class Upkeep:
         self._jitter = jitter
         self._tell = tell
         self._on_pass = on_pass
+        self._told_to_leave = told_to_leave
         self._making: set[asyncio.Task[None]] = set()
         self._at_driver: set[asyncio.Task[None]] = set()
         """Those of them that the driver still works for."""
@@ -259,6 +261,9 @@ class Upkeep:
                 self._remove(shelf, sandbox_id, LOST)
             for sandbox_id in inspection.check:
                 self._begin_check(shelf, sandbox_id)
+        if told := self._told_to_leave():
+            for shelf in self.shelves.values():
+                shelf.retire(leaving(shelf.idle, told))
 
     def _begin_check(self, shelf: Shelf, sandbox_id: str) -> None:
         idle = shelf.idle.get(sandbox_id) or shelf.old[sandbox_id]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import aiohttp
@@ -10,7 +11,8 @@ import pytest
 from assay.bootstrap.server import running_server
 from assay.config import ServerSettings
 from assay.config.options import Address
-from assay.domain.errors import InvalidInput, Unavailable
+from assay.domain.errors import DriverUnavailable, InvalidInput, Unavailable
+from assay.driver.port import SandboxState
 from assay.drivers.fake import FakeDriver, FakeMachine
 
 
@@ -31,6 +33,42 @@ async def test_it_serves_and_the_next_one_adopts_what_waits(settings: ServerSett
     async with running_server(last, driver=FakeDriver(machine=machine)) as server:
         await server.pool.ready()
         assert set(machine.places) == before
+    assert machine.places == {}
+
+
+class Unreachable(FakeDriver):
+    """A part of its sandboxes is on a machine that does not answer."""
+
+    silent = True
+
+    async def list(self) -> Sequence[str]:
+        return [] if self.silent else await super().list()
+
+    async def examine(self, sandbox_id: str) -> SandboxState | None:
+        if self.silent:
+            raise DriverUnavailable("no answer")
+        return await super().examine(sandbox_id)
+
+
+async def test_a_sandbox_whose_machine_does_not_answer_is_not_taken_for_gone(
+    settings: ServerSettings,
+) -> None:
+    machine = FakeMachine()
+    async with running_server(settings, driver=FakeDriver(machine=machine)) as server:
+        await server.pool.ready()
+        environment = next(iter(server.pool.statistics()))
+        runner = await server.runners.create(environment)
+        server.hurry()
+    driver = Unreachable(machine=machine)
+    async with running_server(settings, driver=driver) as server:
+        runner_id = runner.lease.runner_id
+        assert [each.lease.runner_id for each in server.runners.all()] == [runner_id]
+        driver.silent = False
+        await server.runners.delete(runner_id)
+        server.hurry()
+    last = replace(settings, destroy_on_exit=True)
+    async with running_server(last, driver=FakeDriver(machine=machine)) as server:
+        server.hurry()
     assert machine.places == {}
 
 

@@ -17,7 +17,19 @@ from assay.doctor.checks.technologies import technologies
 from assay.doctor.facts import Machine
 from assay.doctor.findings import Finding, Mark
 
-NAMES = ["crun", "runc", "runsc", "lxc", "docker", "podman", "qemu", "firecracker", "kata", "nomad"]
+NAMES = [
+    "crun",
+    "runc",
+    "runsc",
+    "lxc",
+    "docker",
+    "podman",
+    "qemu",
+    "firecracker",
+    "kata",
+    "nomad",
+    "nodes",
+]
 
 
 def findings(variables: Mapping[str, str]) -> dict[str, list[Finding]]:

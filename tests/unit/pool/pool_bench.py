@@ -107,9 +107,10 @@ async def bench(
     keep_idle: bool = False,
     start: bool = True,
     condemn: Condemn | None = None,
+    driver: FakeDriver | None = None,
 ) -> AsyncIterator[Bench]:
     """Nothing is left of it in the end but what somebody has claimed."""
-    driver = FakeDriver(machine=machine)
+    driver = driver or FakeDriver(machine=machine)
     driver.create_faults.seconds = create_seconds
     rows = rows or RowsInMemory()
     events: list[Event] = []

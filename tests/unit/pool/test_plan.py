@@ -18,6 +18,7 @@ from assay.pool.plan import (
     Stand,
     backoff,
     inspect,
+    leaving,
     missing,
     plan,
 )
@@ -206,3 +207,8 @@ def test_lost_ones_go_at_once_and_the_longest_unheard_of_are_asked_first() -> No
     assert inspection.remove == ("lost",)
     assert inspection.check == ("oldest", "older")
     assert inspect(sandboxes, room=-1, now=NOW).check == ()
+
+
+def test_of_those_told_to_leave_only_idle_ones_do() -> None:
+    assert leaving(["a", "b", "c"], ["c", "x", "a"]) == ("a", "c")
+    assert leaving(["a"], []) == ()

@@ -224,6 +224,41 @@ def test_old_sandboxes_go_one_by_one_as_new_ones_come() -> None:
     run_in_virtual_time(main())
 
 
+class Moving(FakeDriver):
+    """Some of its sandboxes are where they should not stay."""
+
+    going: frozenset[str] = frozenset()
+
+    def leaving(self) -> frozenset[str]:
+        return self.going
+
+
+def test_idle_sandboxes_that_are_not_to_stay_are_replaced_one_by_one_and_given_to_nobody() -> None:
+    async def main() -> None:
+        driver = Moving()
+        async with bench(create_seconds=1.0, parallel=1, driver=driver) as it:
+            it.set("a", 3)
+            await it.pool.ready()
+            used = await it.pool.claim("a")
+            await it.pool.ready()
+            idle = await it.sandboxes() - {used.session.sandbox.id}
+            driver.going = frozenset(await it.sandboxes())
+            await asyncio.sleep(1.1)
+            assert it.numbers("a")[0] == 0
+            seen = set()
+            while idle & await it.sandboxes():
+                seen.add((it.numbers("a")[0], len(idle & await it.sandboxes())))
+                await asyncio.sleep(0.1)
+            assert {(0, 3), (1, 2), (2, 1)} <= seen
+            claimed = await it.pool.claim("a")
+            assert claimed.session.sandbox.id not in idle
+            assert used.session.sandbox.id in await it.sandboxes()
+            for each in (used, claimed):
+                await it.pool.discard(each)
+
+    run_in_virtual_time(main())
+
+
 def test_a_change_that_is_taken_back_costs_nothing() -> None:
     async def main() -> None:
         async with bench(create_seconds=1.0) as it:

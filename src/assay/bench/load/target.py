@@ -25,6 +25,8 @@ SECONDS_TO_START: Final = 60.0
 SECONDS_TO_END: Final = 300.0
 _SECONDS_TO_RESTART: Final = 0.1
 """As systemd waits (RestartSec=)."""
+_KEPT: Final = ("ASSAY_IMAGES", "ASSAY_CRUN", "ASSAY_NODES")
+"""How variables begin that say where things are, not how they are served."""
 _GROUP: Final = f"assay-bench-{os.getpid()}"
 
 
@@ -105,7 +107,7 @@ class OwnServer(Target):
         inherited = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith("ASSAY_") or name in ("ASSAY_IMAGES", "ASSAY_CRUN")
+            if not name.startswith("ASSAY_") or name.startswith(_KEPT)
         }
         ours = {"ASSAY_CONFIG": os.devnull, "ASSAY_SERVER_TOKEN": self.token}
         return {**inherited, **ours, "ASSAY_DATABASE": self._database}
