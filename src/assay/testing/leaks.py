@@ -58,6 +58,10 @@ class OwnState:
         ]
 
 
+_TICK_SECONDS: Final = 1 / os.sysconf("SC_CLK_TCK")
+"""How exactly the kernel tells when a process was started: rounded down."""
+
+
 @dataclass(kw_only=True, slots=True)
 class Traces:
     """Where sandboxes were on this host, noted while they lived."""
@@ -185,7 +189,7 @@ def _owner(pid: int) -> str:
 def _started(pid: int) -> float:
     """When a process was started, in seconds since the machine was."""
     fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
-    return int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    return int(fields[19]) * _TICK_SECONDS
 
 
 def _processes_left(
@@ -202,9 +206,10 @@ def _processes_left(
             by_namespace = [
                 owner
                 for kind in _NAMESPACES
-                # The kernel gives the numbers of namespaces again: a younger process is another's.
+                # The kernel gives the numbers of namespaces again: a younger process is another's,
+                # and so may one be that is of the same tick.
                 if (owner := namespaces.get(_namespace(pid, kind), "")) in ids
-                and _started(pid) < destroyed.get(owner, _uptime())
+                and _started(pid) + _TICK_SECONDS <= destroyed.get(owner, _uptime())
             ]
             for owner in {*by_name, *by_namespace}:
                 yield f"process {pid} of sandbox {owner} ({(folder / 'comm').read_text().strip()})"
