@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -162,3 +163,49 @@ def test_a_bridge_to_nowhere_says_so(agent_command: list[str], tmp_path: Path) -
     )
     assert bridge.returncode == 1
     assert b"No such file or directory" in bridge.stderr
+
+
+def test_a_bridge_brings_the_secret_first_and_says_when_it_is_connected(
+    agent_command: list[str], tmp_path: Path
+) -> None:
+    pipe, socket, secret = tmp_path / "pipe", tmp_path / "socket", bytes(range(32))
+    hello = frame(HELLO, 0, field(1, 1) + field(2, secret) + field(3, 1))
+    waiting = [*agent_command, "--socket", socket, "--secret-pipe", pipe]
+    process = subprocess.Popen(["unshare", "--pid", "--fork", "--kill-child", *waiting])
+    try:
+        for brought in (str(pipe), str(pipe), ""):  # who asks again finds no pipe any more
+            bridge = subprocess.run(
+                [*agent_command, "bridge", socket, brought],
+                input=(secret if brought else b"") + hello,
+                capture_output=True,
+                timeout=15,
+                check=True,
+            )
+            assert bridge.stdout.startswith(b"joined\n")
+            assert bridge.stdout[len(b"joined\n") + 8] == READY
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_folders_are_closed_to_learners(agent_command: list[str], tmp_path: Path) -> None:
+    shown = tmp_path / "alloc"
+    shown.mkdir()
+    shown.chmod(0o777)
+    os.chown(shown, 65534, 65534)
+    nowhere = str(tmp_path / "nowhere")
+    with running_agent(agent_command, tmp_path, "--closed", str(shown), "--closed", nowhere):
+        found = shown.stat()
+    assert (found.st_mode & 0o7777, found.st_uid, found.st_gid) == (0o700, 0, 0)
+
+
+def test_a_folder_that_is_none_is_not_closed(agent_command: list[str], tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to("/")
+    ended = subprocess.run(
+        [*agent_command, "--socket", tmp_path / "s", "--secret-file", tmp_path / "t",
+         "--closed", link],
+        capture_output=True, timeout=10, check=False,
+    )  # fmt: skip
+    assert ended.returncode != 0
+    assert b"link" in ended.stderr

@@ -7,9 +7,6 @@ pipe for its secret, which an exec session brings, and is reached by others that
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import hashlib
-import secrets
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -54,7 +51,8 @@ from assay.drivers.linux.container import (
 )
 from assay.drivers.linux.copy import Copy
 from assay.drivers.linux.filter import compiled
-from assay.drivers.linux.folder import is_id, new_id
+from assay.drivers.linux.finish import to_the_end
+from assay.drivers.linux.folder import is_id, mark_of, new_id
 from assay.drivers.linux.stage import require_folders
 
 _MACHINES: Final = {"amd64": "x86_64", "arm64": "aarch64"}
@@ -103,15 +101,7 @@ class DistantDriver:
         """The label of all containers of this driver and state folder. Other machines may have a
         folder of that name, and the same engine: so there is a number in it that nobody else has.
         """
-        folder = self._state / "engines"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = folder / "identity"
-        draft = folder / secrets.token_hex(8)
-        draft.write_text(secrets.token_hex(16))
-        with contextlib.suppress(FileExistsError):
-            file.hardlink_to(draft)
-        draft.unlink()
-        return hashlib.sha256(f"{file.read_text()}\0{self.name}".encode()).hexdigest()[:16]
+        return mark_of(self._state / "engines", self.name)
 
     @cached_property
     def _machine(self) -> str:
@@ -175,10 +165,10 @@ class DistantDriver:
                 try:
                     await asyncio.shield(making)
                 except BaseException:
-                    await _to_the_end(making)
+                    await to_the_end(making)
                     # What can't be removed now stays in the list, for somebody to try again.
                     removing = asyncio.ensure_future(self.destroy(sandbox_id))
-                    await _to_the_end(removing)
+                    await to_the_end(removing)
                     raise
         finally:
             self._being_made.discard(sandbox_id)
@@ -309,12 +299,3 @@ class DistantDriver:
     async def aclose(self) -> None:
         """Let go of the way to the engine. Sandboxes go on."""
         await asyncio.to_thread(self.engine.close)
-
-
-async def _to_the_end(work: asyncio.Future[None]) -> None:
-    """Await it even while being cancelled again and again; it raises nothing."""
-    while not work.done():
-        with contextlib.suppress(asyncio.CancelledError, AssayError):
-            await asyncio.wait([work])
-    if not work.cancelled():
-        work.exception()

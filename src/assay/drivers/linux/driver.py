@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from typing import Any, Final
@@ -16,6 +16,7 @@ from assay.driver.guard import require_devices
 from assay.driver.port import ByteStream, Capabilities, Sandbox, SandboxSpec, SandboxState
 from assay.driver.stream import SocketStream
 from assay.drivers.linux.dial import dial
+from assay.drivers.linux.finish import to_the_end
 from assay.drivers.linux.folder import is_id
 from assay.drivers.linux.process import Process
 from assay.drivers.linux.workshop import Workshop
@@ -59,7 +60,7 @@ class LocalDriver:
                 return await asyncio.shield(made)
             except asyncio.CancelledError:
                 abandoned.set()
-                await _to_the_end(self._undo(work, made, sandbox_id))
+                await to_the_end(self._undo(work, made, sandbox_id))
                 raise
         finally:
             self._being_made.discard(sandbox_id)
@@ -114,17 +115,9 @@ class LocalDriver:
 
     async def aclose(self) -> None:
         """End the driver's threads. Sandboxes go on."""
-        await _to_the_end(asyncio.to_thread(self._close))
+        await to_the_end(asyncio.to_thread(self._close))
 
     def _close(self) -> None:
         self._makers.shutdown(wait=True)
         self._removers.shutdown(wait=True)
         self._workshop.close()
-
-
-async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
-    """Await it even while being cancelled again and again; it raises nothing."""
-    task = asyncio.ensure_future(work)
-    while not task.done():
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.wait([task])

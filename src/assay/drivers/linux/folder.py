@@ -19,6 +19,7 @@ import base64
 import contextlib
 import errno
 import fcntl
+import hashlib
 import os
 import secrets
 import shutil
@@ -43,6 +44,20 @@ def new_id() -> str:
 def is_id(text: str) -> bool:
     """Whether a text from outside can be an id, and so a part of a path."""
     return len(text) == _ID_LENGTH and text.isascii() and text.isalnum()
+
+
+def mark_of(folder: Path, name: str) -> str:
+    """What tells apart whose something is, elsewhere: the same for all who have this folder.
+
+    Other machines may have one of that name, so there is a number in it that nobody else has.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file, draft = folder / "identity", folder / secrets.token_hex(8)
+    draft.write_text(secrets.token_hex(16))
+    with contextlib.suppress(FileExistsError):
+        file.hardlink_to(draft)
+    draft.unlink()
+    return hashlib.sha256(f"{file.read_text()}\0{name}".encode()).hexdigest()[:16]
 
 
 class SandboxFolder:

@@ -57,7 +57,7 @@ def allocation(found: Mapping[str, Any]) -> Allocation:
     return Allocation(
         id=str(found.get("ID", "")),
         sandbox_id=str(found.get("TaskGroup", "")),
-        index=int(found.get("CreateIndex") or 0),
+        index=index if isinstance(index := found.get("CreateIndex"), int) else 0,
         node=str(found.get("NodeName", "")),
         wanted=found.get("DesiredStatus") == "run",
         status=str(found.get("ClientStatus", "")),

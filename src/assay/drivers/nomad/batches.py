@@ -84,17 +84,17 @@ class Batches:
         await asyncio.sleep(_SECONDS_OPEN)
         if self._open is batch:
             self._open = None
-        mark, still = self._mark(), [each for each in batch.wanted if not batch.done(each)]
         try:
-            if still:
-                told = job(self._nomad.options, mark, batch.name, still)
-                await self._nomad.register(told)
+            if still := [each for each in batch.wanted if not batch.done(each)]:
+                mark = self._mark()
+                await self._nomad.register(job(self._nomad.options, mark, batch.name, still))
                 batch.asked_for.set()
                 await self._watch(batch, job_name(mark, batch.name))
-        except AssayError as error:
+        except Exception as error:  # whatever it was, nobody must wait for ever
+            own = error if isinstance(error, AssayError) else _unexpected(error)
             for future in batch.found.values():
                 if not future.done():
-                    future.set_exception(error)
+                    future.set_exception(own)
         finally:
             del self._filling[batch.name]
             batch.asked_for.set()
@@ -132,8 +132,9 @@ class Batches:
     async def end(self, sandbox_id: str) -> None:
         """End it, and return when it has ended. An unknown one is no error."""
         batch = batch_of(sandbox_id)
-        if batch in self._filling:
-            self._filling[batch].found[sandbox_id].cancel()
+        filling = self._filling.get(batch)
+        if filling is not None and sandbox_id in filling.found:
+            filling.found[sandbox_id].cancel()
         ending = self._ending.get(batch)
         if ending is None:
             task = self._start(self._end(batch))
@@ -198,3 +199,7 @@ class Batches:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _unexpected(error: Exception) -> RuntimeFailed:
+    return RuntimeFailed("a sandbox could not be asked for", detail=repr(error))

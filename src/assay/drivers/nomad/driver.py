@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
-import secrets
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -40,7 +38,8 @@ from assay.drivers.linux.container import (
 )
 from assay.drivers.linux.copy import Copy
 from assay.drivers.linux.filter import compiled
-from assay.drivers.linux.folder import is_id
+from assay.drivers.linux.finish import to_the_end
+from assay.drivers.linux.folder import is_id, mark_of
 from assay.drivers.linux.stage import require_folders
 from assay.drivers.nomad.allocation import Allocation, allocation
 from assay.drivers.nomad.api import Nomad
@@ -50,9 +49,6 @@ from assay.drivers.nomad.kind import ABLE
 from assay.drivers.nomad.options import Options
 from assay.drivers.nomad.registry import Registry
 from assay.drivers.nomad.stream import ExecStream
-
-_MOST_KNOWN: Final = 100_000
-
 
 _ATTEMPTS: Final = 4
 """Nomad asks Docker whether a program runs before Docker has begun to start it, now and then, and
@@ -87,14 +83,7 @@ class NomadDriver:
     @cached_property
     def mark(self) -> str:
         """In the names of all jobs of this driver and state folder, and of nobody else's."""
-        folder = self._state / "nomad"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file, draft = folder / "identity", folder / secrets.token_hex(8)
-        draft.write_text(secrets.token_hex(16))
-        with contextlib.suppress(FileExistsError):
-            file.hardlink_to(draft)
-        draft.unlink()
-        return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+        return mark_of(self._state / "nomad", self.name)
 
     @cached_property
     def _programs(self) -> tuple[tuple[str, bytes, int], ...]:
@@ -129,7 +118,7 @@ class NomadDriver:
             self._known[sandbox_id] = placed.id
             stream = await self._join(placed.id, spec.secret)
         except BaseException:
-            await _to_the_end(asyncio.ensure_future(self.destroy(sandbox_id)))
+            await to_the_end(self.destroy(sandbox_id))
             raise
         finally:
             self._being_made.discard(sandbox_id)
@@ -259,12 +248,3 @@ async def _has_joined(stream: ExecStream, secret: Secret | None) -> bool:
 
 def _places(spec: SandboxSpec) -> Sequence[Place]:
     return [*writable(spec), TERMINALS]
-
-
-async def _to_the_end(work: asyncio.Future[None]) -> None:
-    """Await it even while being cancelled again and again; it raises nothing."""
-    while not work.done():
-        with contextlib.suppress(asyncio.CancelledError, AssayError):
-            await asyncio.wait([work])
-    if not work.cancelled():
-        work.exception()

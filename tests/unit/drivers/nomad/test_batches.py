@@ -146,3 +146,22 @@ async def test_who_has_no_room_hears_it(model: Model, batches: Batches) -> None:
         await promise
     await batches.end(sandbox_id)
     assert model.jobs == {}
+
+
+async def test_what_nobody_expects_is_an_answer_too(model: Model, batches: Batches) -> None:
+    async def register(job: Mapping[str, Any]) -> None:
+        raise OSError("no room for a mark")
+
+    model.register = register  # type: ignore[method-assign]
+    _, promise = batches.ask("image", SPEC, [])
+    with pytest.raises(RuntimeFailed, match="could not be asked for"):
+        async with asyncio.timeout(2):
+            await promise
+
+
+async def test_an_id_that_a_batch_never_gave_ends_without_an_error(
+    model: Model, batches: Batches
+) -> None:
+    sandbox_id, promise = batches.ask("image", SPEC, [])
+    await batches.end(batch_of(sandbox_id) + "x" * 13)
+    assert (await promise).sandbox_id == sandbox_id

@@ -184,7 +184,11 @@ def test_no_room_is_told_with_its_reason() -> None:
     assert refused["a"].detail == "2 clients looked at; memory: 2"
 
 
-@given(st.dictionaries(st.sampled_from(["ID", "TaskStates", "ClientStatus", "x"]), ANYTHING))
+@given(
+    st.dictionaries(
+        st.sampled_from(["ID", "TaskStates", "ClientStatus", "CreateIndex", "x"]), ANYTHING
+    )
+)
 def test_whatever_nomad_says_is_survived(said: dict) -> None:
     allocation(said)
     unplaced([said, {"FailedTGAllocs": said}])
