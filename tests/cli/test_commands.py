@@ -95,10 +95,11 @@ def test_drivers_are_listed(assay: Assay) -> None:
     works = {each["name"]: each["works"] for each in found["drivers"]}
     assert works["crun"]
     assert {"docker:runsc", "firecracker", "fake"} <= works.keys()
-    assay.variables["ASSAY_CRUN"] = "/nowhere/crun"
+    assay.variables |= {"ASSAY_CRUN": "/nowhere/crun", "DOCKER_HOST": "garbage"}
     shown = assay("driver", "list").stdout.decode()
     # The table breaks its lines where this machine's versions leave room.
     assert "install it: apt-get install crun" in " ".join(shown.split())
+    assert "'garbage' is no engine's address" in " ".join(shown.split())
 
 
 @pytest.mark.root

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from assay.bootstrap.drivers import program_named
 from assay.config import Settings
 from assay.doctor.facts import TechnologyFacts
-from assay.domain.errors import AssayError, RuntimeMissing
+from assay.domain.errors import AssayError, InvalidInput, RuntimeMissing
 from assay.driver.port import Problem
 
 _SECONDS: Final = 1.0
@@ -126,7 +126,12 @@ def _kata(settings: Settings, name: str) -> Iterator[Problem]:
 def _nomad(settings: Settings, name: str) -> Iterator[Problem]:
     from assay.drivers.nomad import read_options
 
-    options = read_options(settings.nomad)
+    try:
+        options = read_options(settings.nomad)
+    except InvalidInput as error:
+        remedy = "mend NOMAD_ADDR and its like, or the table [nomad]: docs/nomad.md"
+        yield Problem(summary=error.message, remedy=remedy)
+        return
     if not any(_listens(address) for address in options.addresses):
         yield Problem(
             summary=f"nobody listens at {options.address}; where else, NOMAD_ADDR says",

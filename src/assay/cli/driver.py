@@ -26,8 +26,8 @@ from assay.cli.exit_status import Status
 from assay.cli.interrupts import run_watched
 from assay.cli.show import bad, console, good, print_json, table
 from assay.config import Settings
-from assay.domain.errors import AssayError, DriverUnavailable
-from assay.driver.port import Health
+from assay.domain.errors import AssayError, DriverUnavailable, InvalidInput
+from assay.driver.port import Health, Problem
 from assay.testing import CONFORMANCE, HOSTILE, Case, Report, Result, Verdict, bare_root, check
 
 
@@ -96,7 +96,10 @@ async def _probe_all(settings: Settings) -> dict[str, Health]:
 
 
 async def _probe(settings: Settings, name: str) -> Health:
-    made = make_driver(settings, name)
+    try:
+        made = make_driver(settings, name)
+    except InvalidInput as error:  # what is said of one of them is wrong; the others work
+        return Health(works=False, problems=(Problem(summary=error.message),))
     try:
         return await made.probe()
     finally:

@@ -102,3 +102,9 @@ def test_what_listens_and_is_no_engine_is_said(answer: bytes, tmp_path: Path) ->
 def test_an_engine_of_another_machine_is_asked_for_who_wants_it_only() -> None:
     [found] = findings({"DOCKER_HOST": "tcp://192.0.2.1:2376"})["docker"]
     assert "assay doctor --driver docker" in found.summary
+
+
+def test_a_nomad_of_no_address_is_a_problem_of_nomads_alone() -> None:
+    [found] = findings({"NOMAD_ADDR": "garbage"})["nomad"]
+    assert "no address of a Nomad" in found.summary
+    assert found.remedy
