@@ -1,0 +1,1 @@
+"""Tasks, submissions, and what they are worth: see docs/grading.md."""

@@ -1,0 +1,100 @@
+"""What a grading says: of each test, of each part of a task, and of the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from assay.domain.outcome import Outcome
+
+
+class Verdict(StrEnum):
+    """What became of a test, a part or a submission. Only PASSED and PARTIAL give marks."""
+
+    PASSED = "passed"
+    PARTIAL = "partial"
+    """Some of its marks, and not all."""
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    OUT_OF_MEMORY = "out_of_memory"
+    OUTPUT_LIMIT = "output_limit"
+    CRASHED = "crashed"
+    """The learner's program was ended by a signal, or by an exit status that is no success."""
+    NOT_RUN = "not_run"
+    """Something before it failed."""
+    ERROR = "error"
+    """The task or the machine is at fault: no mark, no attempt, and somebody has to look."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TestResult:
+    """One test. What a hidden one says is for teachers."""
+
+    name: str
+    verdict: Verdict
+    score: float
+    """From 0 to 1."""
+    weight: float = 1.0
+    hidden: bool = False
+    message: str = ""
+    """Markdown."""
+    outcome: Outcome | None = None
+    """How the learner's program ended, where there was one of its own for this test."""
+    wall_seconds: float | None = None
+    cpu_seconds: float | None = None
+    peak_memory_bytes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PartResult:
+    """One part of a task."""
+
+    id: str
+    verdict: Verdict
+    score: float
+    """From 0 to 1."""
+    weight: float = 1.0
+    message: str = ""
+    """Markdown; a compiler's words are in a code block."""
+    tests: tuple[TestResult, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Delays:
+    """The thesis' five delays, in seconds. Sending and response are the caller's to measure."""
+
+    sending: float = 0.0
+    """From the learner's request until the submission is durable."""
+    waiting: float = 0.0
+    """In the queue."""
+    booting: float = 0.0
+    """For sandboxes."""
+    grading: float = 0.0
+    """All that ran in them."""
+    response: float = 0.0
+    """From the last program's end until the result is durable."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """What a submission is worth.
+
+    `grade` is from 0 to 100, and None with the verdict ERROR: whoever failed there was not the
+    learner.
+    """
+
+    verdict: Verdict
+    grade: float | None
+    message: str = ""
+    """Markdown, for the learner."""
+    detail: str = ""
+    """For teachers and operators: what went wrong with the task or the machine."""
+    parts: tuple[PartResult, ...] = ()
+    custom: Mapping[str, object] = field(default_factory=dict)
+    """What a grader of the teacher's own has to say besides."""
+    state: str = ""
+    """What the task keeps about this learner until the next submission."""
+    archive: bytes | None = field(default=None, repr=False)
+    """Files that a grader of the teacher's own keeps, a tar compressed with gzip."""
+    delays: Delays = field(default_factory=Delays)
