@@ -23,23 +23,16 @@ from assay.environments.model import (
     StepKind,
     Tool,
 )
+from assay.environments.strict import Mistake, require
 from assay.environments.template import problem_with
 
 COMPILE_LIMITS = ExecutionLimits(wall_seconds=30, cpu_seconds=30, output_bytes=1024 * 1024)
 """For a compile step that says nothing else; those of a run are the domain's."""
 
 
-class Mistake(Exception):
-    """What is wrong with a document: at which key, and how to write it instead."""
-
-    def __init__(self, key: str, problem: str, remedy: str) -> None:
-        super().__init__(key, problem, remedy)
-        self.key, self.problem, self.remedy = key, problem, remedy
-
-
 def environment_of(text: document.Document, folder: Path) -> ExecutionEnvironment:
     """Make the environment that `text`, found in `folder`, describes. Raises Mistake."""
-    _require(
+    require(
         text.name == folder.resolve().name,
         "name",
         f"this is {text.name!r}, but the folder is called {folder.resolve().name!r}",
@@ -54,7 +47,7 @@ def environment_of(text: document.Document, folder: Path) -> ExecutionEnvironmen
     ceilings = _ceilings(text.ceilings, run.limits, sandbox)
     steps = {StepKind.RUN: run, StepKind.COMPILE: compile_}
     programs = _programs(text, folder, steps, sandbox, ceilings)
-    _require(
+    require(
         text.preimport is None or run.argv[1:2] == ("{source}",),
         "preimport",
         "a Python that waits becomes `python file.py`, and this environment runs something else",
@@ -97,11 +90,6 @@ def _image(reference: str, folder: Path) -> str:
     return reference
 
 
-def _require(holds: bool, key: str, problem: str, remedy: str) -> None:
-    if not holds:
-        raise Mistake(key, problem, remedy)
-
-
 @contextmanager
 def _at(key: str) -> Iterator[None]:
     """Say at which key it was that the domain refused a value."""
@@ -114,11 +102,11 @@ def _at(key: str) -> Iterator[None]:
 def _step(key: str, step: document.Step, tools: list[document.Tool], base: ExecutionLimits) -> Step:
     for position, argument in enumerate(step.argv):
         problem = problem_with(argument)
-        _require(
+        require(
             problem is None, f"{key}.argv[{position}]", f"{problem}", "see docs/environments.md"
         )
     program = step.argv[0]
-    _require(
+    require(
         program.startswith("./") or program in (tool.path for tool in tools),
         f"{key}.argv[0]",
         f"{program!r} is neither the path of one of [[tools]] nor in the working folder (./)",
@@ -141,7 +129,7 @@ def _ceilings(
 
 def _variables(variables: dict[str, str]) -> MappingProxyType[str, str]:
     for name, value in variables.items():
-        _require(
+        require(
             re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is not None and "\0" not in value,
             f"variables.{name}",
             "this cannot be an environment variable",
@@ -160,7 +148,7 @@ def _programs(
     programs: dict[str, Program] = {}
     for position, said in enumerate(text.programs):
         key = f"programs[{position}]"
-        _require(
+        require(
             said.file not in programs,
             f"{key}.file",
             f"{said.file!r} is there twice",
@@ -171,7 +159,7 @@ def _programs(
             require_within(program.sandbox, ceilings.sandbox)
             if program.last_step is StepKind.RUN:
                 require_within(program.limits, ceilings.run)
-    _require(
+    require(
         text.hello in programs,
         "hello",
         f"{text.hello!r} is not the file of a program",
@@ -209,15 +197,15 @@ def _program(
 def _file(key: str, name: str, folder: Path) -> Path:
     """A file of the environment's own folder, links included."""
     path = PurePosixPath(name)
-    _require(
+    require(
         not path.is_absolute() and ".." not in path.parts and "\0" not in name,
         key,
         f"{name!r} leads out of the folder",
         "programs are kept beside environment.toml",
     )
     file = folder / path
-    _require(file.is_file(), key, f"there is no file {name!r}", "add it, or remove the program")
-    _require(
+    require(file.is_file(), key, f"there is no file {name!r}", "add it, or remove the program")
+    require(
         file.resolve().is_relative_to(folder.resolve()),
         key,
         f"{name!r} is a link that leads out of the folder",

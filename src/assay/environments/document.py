@@ -10,6 +10,7 @@ from typing import Annotated, Literal, TypeVar
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from assay.domain.limits import ExecutionLimits, SandboxLimits
+from assay.environments.strict import Shape
 
 T = TypeVar("T")
 
@@ -155,6 +156,14 @@ HINTS = {
     "variables": 'NAME = "value", the value always in quotation marks',
 }
 """How to write the keys that are not plain numbers and texts."""
+
+
+SHAPE = Shape(
+    type=Document,
+    keys={table: shape.__struct_fields__ for table, shape in TABLES.items()},
+    hints=HINTS,
+    manual="docs/environments.md",
+)
 
 
 def _either(said: T | UnsetType, otherwise: T) -> T:

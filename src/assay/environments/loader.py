@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
-
 import assay
 from assay.domain.errors import InvalidEnvironment, Unavailable
-from assay.environments.conversion import Mistake, environment_of
-from assay.environments.document import HINTS, TABLES, Document
+from assay.environments.conversion import environment_of
+from assay.environments.document import SHAPE
 from assay.environments.model import ExecutionEnvironment
+from assay.environments.strict import Mistake
 
 FILE = "environment.toml"
 
@@ -55,7 +53,7 @@ def load(folder: Path) -> ExecutionEnvironment:
     """Load one environment. Raises InvalidEnvironment: which file, which key, what to do."""
     file = folder / FILE
     try:
-        return environment_of(_decode(file.read_bytes()), folder)
+        return environment_of(SHAPE.decode(file.read_bytes()), folder)
     except OSError as error:
         raise _unreadable(file, error, f"an environment is a folder with {FILE}") from error
     except Mistake as mistake:
@@ -69,31 +67,3 @@ def _candidates(folder: Path) -> list[Path]:
 
 def _unreadable(path: Path, error: OSError, remedy: str) -> InvalidEnvironment:
     return InvalidEnvironment(f"{path}: {error.strerror}; {remedy}")
-
-
-def _decode(content: bytes) -> Document:
-    try:
-        return msgspec.toml.decode(content, type=Document)
-    except msgspec.ValidationError as error:
-        raise _explain(str(error)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Mistake(
-            "", f"this is not TOML: {error}", "https://toml.io shows how it is"
-        ) from error
-
-
-def _explain(message: str) -> Mistake:
-    """A Mistake of msgspec's "Expected `int`, got `str` - at `$.run.argv`"."""
-    problem, _, path = message.partition(" - at ")
-    key = path.strip("`").removeprefix("$").lstrip(".").replace("[...]", "")
-    if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", problem):
-        known = TABLES[re.sub(r"\[\d+\]", "", key)].__struct_fields__
-        return Mistake(
-            f"{key}.{unknown[1]}".lstrip("."), "there is no such key", f"keys: {', '.join(known)}"
-        )
-    if missing := re.fullmatch(r"Object missing required field `(.*)`", problem):
-        key, problem = f"{key}.{missing[1]}".lstrip("."), "this key is missing"
-    last = re.sub(r"\[\d+\]", "", key).rpartition(".")[2]
-    problem = re.sub(r"Expected `str` matching regex .*", "this has the wrong form", problem)
-    remedy = f"write {HINTS[last]}" if last in HINTS else "see docs/environments.md"
-    return Mistake(key, problem[0].lower() + problem[1:].replace("`", ""), remedy)
