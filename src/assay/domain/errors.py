@@ -5,6 +5,8 @@ AssayError
 │   ├── UnknownEnvironment       unknown_environment
 │   ├── UnknownDriver            unknown_driver
 │   ├── InvalidEnvironment       invalid_environment    an environment's folder is wrong
+│   ├── InvalidTask              invalid_task           a task's folder is wrong
+│   ├── InvalidSubmission        invalid_submission     what a learner hands in is not what is asked
 │   ├── InvalidImage             invalid_image          an image is damaged, or a trick
 │   ├── BuildFailed              build_failed           a Dockerfile could not be built
 │   └── LimitOverCeiling         limit_over_ceiling     a request asks for more than is allowed
@@ -39,6 +41,9 @@ AssayError
 │   ├── QuotaExceeded            quota_exceeded         as many as the token may have (retryable)
 │   ├── RateLimited              rate_limited           too many requests (retryable)
 │   └── Draining                 draining               the server is about to stop (retryable)
+├── GradingError                 grading_error          there is no grade, and the learner isn't why
+│   ├── TaskFault                task_fault             the task is at fault: a teacher must look
+│   └── GradingLost              grading_lost           a sandbox was lost (retryable)
 ├── StorageError                 storage_error          the database failed
 └── OffsetLost                   offset_lost            output that is no longer kept
 """
@@ -85,6 +90,18 @@ class InvalidEnvironment(InvalidInput):
     """An environment's folder does not say what it must, or says it wrongly."""
 
     code = "invalid_environment"
+
+
+class InvalidTask(InvalidInput):
+    """A task's folder does not say what it must, or says it wrongly."""
+
+    code = "invalid_task"
+
+
+class InvalidSubmission(InvalidInput):
+    """What a learner hands in is not what the task asks for, or comes too late."""
+
+    code = "invalid_submission"
 
 
 class InvalidImage(InvalidInput):
@@ -302,6 +319,25 @@ class Draining(Busy):
     """The server is about to stop, and takes nothing new."""
 
     code = "draining"
+
+
+class GradingError(AssayError):
+    """There is no grade, and what the learner handed in is not why."""
+
+    code = "grading_error"
+
+
+class TaskFault(GradingError):
+    """A checker, a generator or a reference solution did not do what it is for."""
+
+    code = "task_fault"
+
+
+class GradingLost(GradingError):
+    """A sandbox was lost while it graded; another one may do it."""
+
+    code = "grading_lost"
+    retryable = True
 
 
 class StorageError(AssayError):

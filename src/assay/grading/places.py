@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from assay.agent.session import Session
-from assay.domain.limits import SandboxLimits
+from assay.environments.document import Sandbox
 from assay.environments.served import Blueprint
 
 
@@ -25,17 +25,16 @@ class Place:
 class Places(Protocol):
     """Gives sandboxes for one use each."""
 
-    def blueprint(
-        self, environment: str, sandbox: SandboxLimits | None = None
-    ) -> Awaitable[Blueprint]:
+    def blueprint(self, environment: str, sandbox: Sandbox | None = None) -> Awaitable[Blueprint]:
         """What sandboxes of an environment are made of. Raises UnknownEnvironment and others."""
         ...
 
     def place(
-        self, environment: str, *, sandbox: SandboxLimits | None = None, owner: str = ""
+        self, environment: str, *, sandbox: Sandbox | None = None, owner: str = ""
     ) -> AbstractAsyncContextManager[Place]:
-        """Take a sandbox, destroyed at the end. `sandbox`: with other limits than the environment's.
+        """Take a sandbox, destroyed at the end.
 
-        Raises PoolExhausted, UnknownEnvironment, LimitOverCeiling, and what drivers raise.
+        `sandbox`: with other limits than the environment's. Raises PoolExhausted,
+        UnknownEnvironment, LimitOverCeiling, and what drivers raise.
         """
         ...

@@ -38,7 +38,9 @@ class TestResult:
     weight: float = 1.0
     hidden: bool = False
     message: str = ""
-    """Markdown."""
+    """Markdown, for the learner."""
+    detail: str = ""
+    """Markdown, for teachers: of a hidden test what the message keeps to itself."""
     outcome: Outcome | None = None
     """How the learner's program ended, where there was one of its own for this test."""
     wall_seconds: float | None = None

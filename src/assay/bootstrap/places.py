@@ -1,0 +1,74 @@
+"""Sandboxes for graders: of a driver alone, or of a server's pool."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Final
+
+from assay.agent.session import open_session
+from assay.bootstrap.catalogue import Catalogue
+from assay.bootstrap.served import configured
+from assay.config import ConfiguredEnvironment
+from assay.domain.limits import require_within
+from assay.driver.port import Driver, Secret
+from assay.environments import Blueprint
+from assay.environments.document import Sandbox
+from assay.grading.places import Place
+from assay.images import OnProgress, ignore
+
+_UNCLAIMED_SECONDS: Final = 10
+"""If we are killed, a sandbox ends so much later."""
+
+
+class DriverPlaces:
+    """Makes a sandbox for each use, of the environments of this machine's catalogue."""
+
+    def __init__(
+        self, driver: Driver, catalogue: Catalogue, *, on_progress: OnProgress = ignore
+    ) -> None:
+        self._driver = driver
+        self._catalogue = catalogue
+        self._on_progress = on_progress
+        self._known: dict[str, Blueprint] = {}
+
+    async def blueprint(self, environment: str, sandbox: Sandbox | None = None) -> Blueprint:
+        """What sandboxes of an environment are made of; its image is pulled if it isn't here."""
+        if environment not in self._known:
+            ready = self._catalogue.ready(
+                self._catalogue.named(environment), on_progress=self._on_progress
+            )
+            served = configured(
+                environment, ConfiguredEnvironment(language=environment), self._catalogue
+            )
+            self._known[environment] = Blueprint(
+                environment=served, root=ready.root, folder=ready.environment
+            )
+        return limited(self._known[environment], sandbox)
+
+    @contextlib.asynccontextmanager
+    async def place(
+        self, environment: str, *, sandbox: Sandbox | None = None, owner: str = ""
+    ) -> AsyncIterator[Place]:
+        """Make a sandbox, and destroy it at the end."""
+        blueprint = await self.blueprint(environment, sandbox)
+        started = time.perf_counter()
+        spec = replace(
+            blueprint.spec(Secret(secrets.token_bytes(32))), unclaimed_seconds=_UNCLAIMED_SECONDS
+        )
+        async with open_session(self._driver, spec) as session:
+            waited = time.perf_counter() - started
+            yield Place(session=session, blueprint=blueprint, waited_seconds=waited)
+
+
+def limited(blueprint: Blueprint, sandbox: Sandbox | None) -> Blueprint:
+    """The same with a task's limits of sandboxes. Raises LimitOverCeiling."""
+    served = blueprint.environment
+    if sandbox is None or (limits := sandbox.over(served.sandbox)) == served.sandbox:
+        return blueprint
+    ceiling = served.sandbox if blueprint.folder is None else blueprint.folder.ceilings.sandbox
+    require_within(limits, ceiling)
+    return replace(blueprint, environment=replace(served, sandbox=limits))

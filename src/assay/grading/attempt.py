@@ -1,0 +1,106 @@
+"""One grading of one submission: what it works with, and where its time goes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+
+from assay.agent.execution import Completed
+from assay.domain.command import Command
+from assay.domain.errors import GradingLost
+from assay.domain.outcome import OutcomeKind
+from assay.grading.places import Place, Places
+from assay.grading.tasks.bundle import Bundle
+from assay.grading.tasks.model import Task
+from assay.grading.tasks.submission import Submission
+
+
+class Stopwatch:
+    """Divides the time of strands that go side by side.
+
+    Booting is while somebody waits for a sandbox and nothing runs.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.booting = 0.0
+        self.grading = 0.0
+        self._clock = clock
+        self._since = clock()
+        self._waiting = self._running = 0
+
+    @contextlib.contextmanager
+    def waits(self) -> Iterator[None]:
+        """Somebody waits for a sandbox."""
+        self._step(1, 0)
+        try:
+            yield
+        finally:
+            self._step(-1, 0)
+
+    @contextlib.contextmanager
+    def runs(self) -> Iterator[None]:
+        """Something runs."""
+        self._step(0, 1)
+        try:
+            yield
+        finally:
+            self._step(0, -1)
+
+    def _step(self, waiting: int, running: int) -> None:
+        now = self._clock()
+        if self._waiting and not self._running:
+            self.booting += now - self._since
+        else:
+            self.grading += now - self._since
+        self._since = now
+        self._waiting += waiting
+        self._running += running
+
+    def stop(self) -> None:
+        """Count the time until now."""
+        self._step(0, 0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Attempt:
+    """What graders work with."""
+
+    task: Task
+    bundle: Bundle
+    submission: Submission
+    places: Places
+    seed: int
+    """From which everything random is made; kept with the result."""
+    owner: str = ""
+    parallel: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+    """How many sandboxes it may have at a time."""
+    watch: Stopwatch = field(default_factory=Stopwatch)
+
+    @contextlib.asynccontextmanager
+    async def place(self, environment: str = "") -> AsyncIterator[Place]:
+        """A sandbox of the task's environment and limits, or of another one."""
+        async with self.parallel, contextlib.AsyncExitStack() as stack:
+            with self.watch.waits():
+                place = await stack.enter_async_context(self._asked(environment))
+            yield place
+
+    def _asked(self, environment: str) -> contextlib.AbstractAsyncContextManager[Place]:
+        own = not environment or environment == self.task.environment
+        return self.places.place(
+            environment or self.task.environment,
+            sandbox=self.task.sandbox if own else None,
+            owner=self.owner,
+        )
+
+    async def run(
+        self, place: Place, command: Command, stdin: bytes = b"", *, most: int
+    ) -> Completed:
+        """Run a program there. Raises GradingLost when it isn't known how it ended."""
+        with self.watch.runs():
+            completed = await place.session.run(command, stdin, most=most)
+        if completed.outcome.kind in (OutcomeKind.LOST, OutcomeKind.CANCELLED):
+            raise GradingLost(f"a sandbox was lost: {completed.outcome.reason or 'cancelled'}")
+        return completed

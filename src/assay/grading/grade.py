@@ -1,0 +1,96 @@
+"""Grade one submission."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Final
+
+from assay.domain.errors import TaskFault
+from assay.grading.attempt import Attempt
+from assay.grading.graders.answers import grade_choice, grade_match
+from assay.grading.graders.cases import grade_cases
+from assay.grading.marks import of_parts
+from assay.grading.programs import Program, Uncompiled, build
+from assay.grading.results import Delays, PartResult, Result, Verdict
+from assay.grading.tasks.model import Cases, Choice, Compiles, Match, Part
+
+Told = Callable[[PartResult], object]
+
+
+async def grade(
+    attempt: Attempt, *, factor: float = 1.0, on_part: Told = lambda part: None
+) -> Result:
+    """What the attempt's submission is worth; `on_part` hears of each part when it is known.
+
+    A task that is at fault gives a result with the verdict ERROR. Raises what may be otherwise
+    another time: a sandbox that was lost, or can't be had.
+    """
+    grading = _Grading(attempt, on_part)
+    try:
+        parts = [await grading.part(part) for part in attempt.task.parts]
+        result = of_parts(attempt.task, parts, factor=factor)
+    except TaskFault as fault:
+        result = _at_fault(grading, fault)
+    return replace(result, delays=grading.delays())
+
+
+def _at_fault(grading: _Grading, fault: TaskFault) -> Result:
+    result = of_parts(grading.attempt.task, ())
+    return replace(
+        result,
+        parts=tuple(grading.known.values()),
+        detail="\n\n".join(text for text in (fault.message, fault.detail) if text),
+    )
+
+
+class _Grading:
+    """The parts that are known, and the program, which is made when a part wants it."""
+
+    def __init__(self, attempt: Attempt, on_part: Told) -> None:
+        self.attempt = attempt
+        self.known: dict[str, PartResult] = {}
+        self._on_part = on_part
+        self._program: Program | Uncompiled | None = None
+
+    def delays(self) -> Delays:
+        watch = self.attempt.watch
+        watch.stop()
+        return Delays(booting=watch.booting, grading=watch.grading)
+
+    async def part(self, part: Part) -> PartResult:
+        lacking = [need for need in part.needs if self.known[need].verdict is not Verdict.PASSED]
+        result = _not_run(part, lacking) if lacking else await self._grade(part)
+        self.known[part.id] = result
+        self._on_part(result)
+        return result
+
+    async def _grade(self, part: Part) -> PartResult:
+        if not isinstance(part, Cases | Compiles):
+            return await _OF_ANSWERS[type(part)](part, self.attempt)
+        if self._program is None:
+            self._program = await build(self.attempt, self.attempt.submission.files)
+        if isinstance(self._program, Uncompiled):
+            return PartResult(
+                id=part.id, verdict=Verdict.FAILED, score=0.0, weight=part.weight,
+                message=self._program.message,
+            )  # fmt: skip
+        if isinstance(part, Cases):
+            return await grade_cases(part, self.attempt, self._program)
+        return PartResult(id=part.id, verdict=Verdict.PASSED, score=1.0, weight=part.weight)
+
+
+_OF_ANSWERS: Final[dict[type, Callable[[Part, Attempt], Awaitable[PartResult]]]] = {
+    Choice: grade_choice,  # type: ignore[dict-item]
+    Match: grade_match,  # type: ignore[dict-item]
+}
+
+
+def _not_run(part: Part, lacking: list[str]) -> PartResult:
+    return PartResult(
+        id=part.id,
+        verdict=Verdict.NOT_RUN,
+        score=0.0,
+        weight=part.weight,
+        message=f"This was not tried: {', '.join(lacking)} comes first.",
+    )
