@@ -37,4 +37,4 @@ async def _case(random: RandomCases, attempt: Attempt, solution: Program, number
             f"the reference solution ended with {answered.outcome} at {name!r},"
             f" with the seed {attempt.seed}"
         )
-    return Case(name=name, stdin=made.stdout, expected=answered.stdout)
+    return Case(name=name, stdin=made.stdout, expected=answered.stdout, hidden=random.hidden)

@@ -242,12 +242,20 @@ def _cases(key: str, part: document.Cases, bundle: Bundle) -> model.Cases:
         needs=tuple(part.needs),
         checker=checker,
         cases=cases,
-        random=None if part.random is None else model.RandomCases(
-            count=part.random.count, argv=tuple(part.random.argv),
-            environment=part.random.environment,
-        ),
+        random=_random(part),
         all_or_nothing=part.all_or_nothing,
     )  # fmt: skip
+
+
+def _random(part: document.Cases) -> model.RandomCases | None:
+    if part.random is None:
+        return None
+    return model.RandomCases(
+        count=part.random.count,
+        argv=tuple(part.random.argv),
+        environment=part.random.environment,
+        hidden=part.hidden,
+    )
 
 
 def _checker(key: str, checker: document.Checker) -> model.Checker:

@@ -77,6 +77,7 @@ class RandomCases:
     count: int
     argv: tuple[str, ...]
     environment: str = ""
+    hidden: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

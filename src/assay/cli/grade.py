@@ -1,0 +1,202 @@
+"""`assay grade`: one submission, on this machine, without a server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import msgspec
+from rich.markdown import Markdown
+from rich.padding import Padding
+
+from assay.bootstrap import Catalogue, choose_driver, open_driver
+from assay.bootstrap.places import DriverPlaces
+from assay.cli.context import Flags
+from assay.cli.exit_status import Status
+from assay.cli.interrupts import run_watched
+from assay.cli.progress import shown_progress
+from assay.cli.show import bad, console, good, print_json, table
+from assay.config import Settings
+from assay.domain.errors import InvalidInput
+from assay.grading.attempt import Attempt
+from assay.grading.grade import grade as grade_attempt
+from assay.grading.results import PartResult, Result, TestResult, Verdict
+from assay.grading.tasks import Bundle, Submission, Task, load_task, submission_of
+from assay.images import OnProgress
+
+EPILOG: Final = """\b
+Examples:
+  assay grade sum sum.py               the file sum.py for the task in the folder sum
+  assay grade sum ./mine               all files of a folder
+  assay grade sum                      the task's own reference solution
+  assay grade quiz --answer planet=2 --answer capital=Paris
+  assay grade --teacher sum sum.py     what hidden tests say, too
+  assay grade --json sum sum.py        the whole result as one line of JSON
+
+\b
+The exit status is 0 where the task's passing grade is reached, 1 where it is not, and 3 where there
+is no grade, because the task or the machine is at fault.
+"""
+
+NO_GRADE: Final = 3
+
+
+@click.command(epilog=EPILOG)
+@click.option(
+    "--answer",
+    "answers",
+    multiple=True,
+    metavar="PART=ANSWER",
+    help="To a question; numbers from 0 for choices, such as 0,2; may be repeated.",
+)
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Of what is random. [random]")
+@click.option("--driver", metavar="NAME", help="Of `assay driver list`. [the fastest that works]")
+@click.option("--teacher", is_flag=True, help="Show what is hidden from learners.")
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
+@click.argument("task", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("files", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@click.pass_obj
+def grade(
+    flags: Flags,
+    *,
+    answers: tuple[str, ...],
+    seed: int | None,
+    driver: str | None,
+    teacher: bool,
+    as_json: bool,
+    task: Path,
+    files: tuple[Path, ...],
+) -> int:
+    """Grade FILES for the task in the folder TASK, here and now.
+
+    Without files and answers, the reference solution is graded. Deadlines and limits of attempts
+    don't hold here.
+    """
+    loaded, bundle = load_task(task)
+    submission = _submission(loaded, files, answers)
+    settings = flags.settings_for_sandboxes(driver=driver)
+    seed = secrets.randbits(32) if seed is None else seed
+    with shown_progress(quiet=as_json) as on_progress:
+        result = run_watched(
+            lambda: _grade(settings, loaded, bundle, submission, seed, on_progress)
+        )
+    if as_json:
+        print_json({"task": loaded.id, "digest": bundle.digest, "seed": seed, **as_data(result)})
+    else:
+        show(loaded, result, teacher=teacher)
+    return status(result)
+
+
+async def _grade(
+    settings: Settings,
+    task: Task,
+    bundle: Bundle,
+    submission: Submission,
+    seed: int,
+    on_progress: OnProgress,
+) -> Result:
+    name = await choose_driver(settings)
+    async with open_driver(settings, name) as driver:
+        places = DriverPlaces(driver, Catalogue(settings), on_progress=on_progress)
+        attempt = Attempt(
+            task=task, bundle=bundle, submission=submission, places=places, seed=seed,
+            parallel=asyncio.Semaphore(len(os.sched_getaffinity(0))),
+        )  # fmt: skip
+        return await grade_attempt(attempt)
+
+
+def _submission(task: Task, files: tuple[Path, ...], answers: tuple[str, ...]) -> Submission:
+    contents: dict[str, bytes] = {}
+    for path in files:
+        if path.is_dir():
+            beneath = {*task.files, *task.optional}
+            found = {name: path / name for name in beneath if (path / name).is_file()}
+        else:
+            found = {_wanted(task, path): path}
+        contents |= {name: file.read_bytes() for name, file in found.items()}
+    if not files and not answers:
+        contents = {name: task.solution[name] for name in task.files if name in task.solution}
+    return submission_of(task, contents, dict(_answer(text) for text in answers))
+
+
+def _wanted(task: Task, path: Path) -> str:
+    """As which of the task's files: of this name, or the only one that there is."""
+    wanted = (*task.files, *task.optional)
+    named = [name for name in wanted if Path(name).name == path.name]
+    if len(named) == 1:
+        return named[0]
+    return wanted[0] if len(wanted) == 1 else path.name
+
+
+def _answer(text: str) -> tuple[str, object]:
+    part, separator, answer = text.partition("=")
+    if not separator:
+        raise InvalidInput(f"--answer {text}: write PART=ANSWER")
+    pieces = answer.split(",")
+    if all(piece.strip().isdigit() for piece in pieces):
+        return part, [int(piece) for piece in pieces]
+    return part, answer
+
+
+def as_data(result: Result) -> dict[str, Any]:
+    """A result as JSON has it."""
+    data: dict[str, Any] = json.loads(msgspec.json.encode(result))
+    return data
+
+
+def status(result: Result) -> int:
+    """The exit status."""
+    if result.verdict is Verdict.ERROR:
+        return NO_GRADE
+    return 0 if result.verdict is Verdict.PASSED else Status.FAILED
+
+
+def show(task: Task, result: Result, *, teacher: bool) -> None:
+    """A table, and beneath it what there is to say."""
+    out = console()
+    shown = table("part", "test", "verdict", "score", "time", right=("score", "time"))
+    for part in result.parts:
+        _add(shown, part, teacher=teacher)
+    out.print(shown)
+    for part in result.parts:
+        _say(out, part.id, part.message)
+        for test in part.tests:
+            _say(out, f"{part.id} / {test.name}", test.message)
+            if teacher:
+                _say(out, f"{part.id} / {test.name} (hidden)", test.detail)
+    _say(out, task.id, result.message)
+    if result.detail:
+        out.print(bad(result.detail))
+    grade = "no grade" if result.grade is None else f"{result.grade:g} of 100"
+    line = f"{task.title}: {grade}, {result.verdict.replace('_', ' ')}"
+    out.print((good if result.verdict is Verdict.PASSED else bad)(line))
+
+
+def _add(shown: Any, part: PartResult, *, teacher: bool) -> None:
+    shown.add_row(
+        part.id, "", _coloured(part.verdict), f"{100 * part.score:.3g} %", "",
+    )  # fmt: skip
+    for test in part.tests:
+        name = f"{test.name} (hidden)" if test.hidden else test.name
+        shown.add_row("", name, _coloured(test.verdict), f"{100 * test.score:.3g} %", _time(test))
+
+
+def _time(test: TestResult) -> str:
+    return "" if test.wall_seconds is None else f"{1000 * test.wall_seconds:.1f} ms"
+
+
+def _coloured(verdict: Verdict) -> Any:
+    text = verdict.replace("_", " ")
+    return good(text) if verdict is Verdict.PASSED else bad(text)
+
+
+def _say(out: Any, title: str, message: str) -> None:
+    if message:
+        out.print()
+        out.print(bad(title))
+        out.print(Padding(Markdown(message), (0, 0, 0, 2)))
