@@ -22,6 +22,8 @@ STATUS: Final[Mapping[str, int]] = MappingProxyType(
         "unknown_environment": 404,
         "unknown_driver": 400,
         "invalid_environment": 400,
+        "invalid_task": 400,
+        "invalid_submission": 400,
         "invalid_image": 400,
         "build_failed": 400,
         "limit_over_ceiling": 400,
@@ -56,6 +58,9 @@ STATUS: Final[Mapping[str, int]] = MappingProxyType(
         "quota_exceeded": 429,
         "rate_limited": 429,
         "draining": 503,
+        "grading_error": 500,
+        "task_fault": 500,
+        "grading_lost": 503,
         "storage_error": 503,
         "offset_lost": 416,
         # Of HTTP itself, and no error of the tree:

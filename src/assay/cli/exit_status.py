@@ -76,6 +76,8 @@ _OF_ERRORS: Final[dict[type[errors.AssayError], Status]] = {
     errors.UnknownEnvironment: Status.UNKNOWN_ENVIRONMENT,
     errors.UnknownDriver: Status.DRIVER_UNAVAILABLE,
     errors.InvalidEnvironment: Status.ENVIRONMENT_UNUSABLE,
+    errors.InvalidTask: Status.USAGE,
+    errors.InvalidSubmission: Status.USAGE,
     errors.InvalidImage: Status.IMAGE_INVALID,
     errors.BuildFailed: Status.IMAGE_INVALID,
     errors.LimitOverCeiling: Status.LIMIT_OVER_CEILING,
@@ -94,6 +96,8 @@ _OF_ERRORS: Final[dict[type[errors.AssayError], Status]] = {
     errors.NotAllowed: Status.NOT_ALLOWED,
     errors.NotFound: Status.NO_SUCH_THING,
     errors.Busy: Status.BUSY,
+    errors.GradingError: Status.FAILED,
+    errors.GradingLost: Status.LOST,
     errors.StorageError: Status.STORAGE_FAILED,
     errors.OffsetLost: Status.LOST,
 }
