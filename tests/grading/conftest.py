@@ -1,0 +1,76 @@
+"""Graders over real sandboxes, of which nothing may be left."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from assay.bootstrap import Catalogue, open_driver
+from assay.bootstrap.places import DriverPlaces
+from assay.config import read_settings
+from assay.grading.attempt import Attempt
+from assay.grading.grade import grade
+from assay.grading.results import Result
+from assay.grading.tasks import load_task, submission_of
+
+Grade = Callable[..., Awaitable[Result]]
+
+
+@pytest.fixture
+def state() -> Iterator[Path]:
+    if os.geteuid() != 0:
+        if os.environ.get("CI") == "true":
+            pytest.fail("this needs root")
+        pytest.skip("this needs root")
+    folder = Path(tempfile.mkdtemp(prefix="assay-grading-"))
+    try:
+        yield folder
+        left = [*(folder / "users").glob("*"), *folder.glob("*/sandboxes/*")]
+        mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+        left += [line for line in mounts if str(folder) in line]
+        assert left == []
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+async def places(state: Path) -> AsyncIterator[DriverPlaces]:
+    settings = read_settings(state=str(state), variables={}, configuration=Path("/nonexistent"))
+    async with open_driver(settings, "lean") as driver:
+        yield DriverPlaces(driver, Catalogue(settings))
+
+
+@pytest.fixture
+def graded(places: DriverPlaces, tmp_path: Path) -> Grade:
+    """Grade files for a task that is written down first."""
+
+    async def graded(
+        task: Mapping[str, str],
+        files: Mapping[str, str | bytes],
+        *,
+        answers: Mapping[str, object] | None = None,
+        seed: int = 1,
+    ) -> Result:
+        folder = tmp_path / "task"
+        for name, content in task.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+        loaded, bundle = load_task(folder)
+        contents = {
+            name: text.encode() if isinstance(text, str) else text for name, text in files.items()
+        }
+        attempt = Attempt(
+            task=loaded, bundle=bundle, seed=seed, places=places,
+            submission=submission_of(loaded, contents, answers or {}),
+            parallel=asyncio.Semaphore(2),
+        )  # fmt: skip
+        return await grade(attempt)
+
+    return graded

@@ -1,0 +1,313 @@
+"""Submissions, honest and hostile ones, graded in real sandboxes."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from assay.domain.errors import LimitOverCeiling, UnknownEnvironment
+from assay.grading.results import Verdict
+
+from .conftest import Grade
+
+TASK = """\
+title = "Add"
+environment = "{environment}"
+files = ["{file}"]
+limits = {{ wall_seconds = 2, cpu_seconds = 1, output = "64 KiB" }}
+sandbox = {{ memory = "64 MiB" }}
+
+[[parts]]
+id = "shown"
+kind = "cases"
+
+[[parts.cases]]
+name = "small"
+stdin = "1 2\\n"
+expected = "3\\n"
+
+[[parts]]
+id = "hidden"
+kind = "cases"
+hidden = true
+weight = 3
+
+[[parts.cases]]
+name = "secret"
+stdin = "20 22\\n"
+expected = "42\\n"
+hint = "Think of **larger** numbers."
+"""
+PYTHON = {"task.toml": TASK.format(environment="python", file="add.py")}
+C = {"task.toml": TASK.format(environment="c", file="add.c")}
+RIGHT = "print(sum(map(int, input().split())))\n"
+RIGHT_IN_C = """\
+#include <stdio.h>
+int main(void) { int a, b; scanf("%d %d", &a, &b); printf("%d\\n", a + b); }
+"""
+
+
+async def test_what_is_right_gets_all_marks_and_says_what_it_took(graded: Grade) -> None:
+    result = await graded(PYTHON, {"add.py": RIGHT})
+    assert (result.verdict, result.grade, result.message) == (Verdict.PASSED, 100.0, "")
+    test = result.parts[0].tests[0]
+    assert test.message == ""
+    assert (test.wall_seconds or 0) > 0
+    assert (test.peak_memory_bytes or 0) > 100_000
+    assert result.delays.booting > 0
+    assert result.delays.grading > 0
+
+
+async def test_a_compiled_program_is_made_once_and_runs_in_each_sandbox(graded: Grade) -> None:
+    result = await graded(C, {"add.c": RIGHT_IN_C})
+    assert result.grade == 100.0
+
+
+async def test_what_cannot_be_compiled_gets_the_compilers_words(graded: Grade) -> None:
+    result = await graded(C, {"add.c": "int main(void) { return x; }"})
+    assert (result.verdict, result.grade) == (Verdict.FAILED, 0.0)
+    assert "undeclared" in result.parts[0].message
+
+
+async def test_a_wrong_answer_is_explained_but_not_where_it_is_hidden(graded: Grade) -> None:
+    result = await graded(PYTHON, {"add.py": "print(3)\n"})
+    assert (result.verdict, result.grade) == (Verdict.PARTIAL, 25.0)
+    (secret,) = result.parts[1].tests
+    assert secret.message == "Think of **larger** numbers."
+    assert "42" in secret.detail
+    told = str([(part.message, [test.message for test in part.tests]) for part in result.parts])
+    assert "42" not in told
+    assert "20 22" not in told
+
+
+EAT = "x = []\nwhile True: x.append(bytearray(1 << 20))"
+HOSTILE = {
+    "leaves before it answers": ("import os; os._exit(0)", Verdict.FAILED),
+    "leaves with success": ("raise SystemExit(0)", Verdict.FAILED),
+    "is empty": ("", Verdict.FAILED),
+    "never ends": ("while True: pass", Verdict.TIMED_OUT),
+    "sleeps": ("import time; time.sleep(60)", Verdict.TIMED_OUT),
+    "answers and never ends": (f"{RIGHT}\nwhile True: pass", Verdict.TIMED_OUT),
+    "writes for ever": ("while True: print('3' * 1000)", Verdict.OUTPUT_LIMIT),
+    "writes one line for ever": (
+        "import sys\nwhile True: sys.stdout.write('3' * 1000)", Verdict.OUTPUT_LIMIT,
+    ),
+    "takes all memory": (EAT, Verdict.OUT_OF_MEMORY),
+    "answers and crashes": (f"{RIGHT}\nimport os; os.kill(os.getpid(), 11)", Verdict.CRASHED),
+    "answers and fails": (f"{RIGHT}\nraise SystemExit(1)", Verdict.CRASHED),
+    "kills everybody": ("import os\nos.kill(-1, 9)", Verdict.FAILED),
+    "forks for ever": ("import os\nwhile True: os.fork()", None),
+    "forges a result": ('print(\'{"verdict": "passed", "grade": 100}\')', Verdict.FAILED),
+    "writes no text": ("import os; os.write(1, bytes(range(256)) * 8)", Verdict.FAILED),
+    "closes everything": ("import os\nos.closerange(0, 256)\nos._exit(0)", Verdict.FAILED),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+async def test_a_program_that_does_so_gets_no_marks(graded: Grade, name: str) -> None:
+    program, verdict = HOSTILE[name]
+    result = await graded(PYTHON, {"add.py": program})
+    assert result.grade == 0.0
+    for part in result.parts:
+        assert verdict in (None, part.tests[0].verdict), part.tests[0]
+        assert part.tests[0].verdict not in (Verdict.PASSED, Verdict.PARTIAL, Verdict.ERROR)
+
+
+async def test_what_is_expected_is_nowhere_in_a_learners_sandbox(graded: Grade) -> None:
+    searching = (
+        "import os\n"
+        "found = []\n"
+        "for top in ('/workspace', '/tmp', '/task', '/run', '/var', '/dev/shm'):\n"
+        "    for folder, _, files in os.walk(top):\n"
+        "        for file in files:\n"
+        "            try: found.append(open(os.path.join(folder, file), 'rb').read(100000))\n"
+        "            except OSError: pass\n"
+        "print(any(b'42\\n' in text or b'secret' in text for text in found), os.listdir('.'))\n"
+    )
+    result = await graded(PYTHON, {"add.py": searching})
+    assert "False ['add.py']" in result.parts[1].tests[0].detail
+
+
+async def test_no_case_sees_what_another_has_left(graded: Grade) -> None:
+    leaving = (
+        "import os\n"
+        "print(os.path.exists('/tmp/was-here') or os.path.exists('was-here'))\n"
+        "open('/tmp/was-here', 'w'); open('was-here', 'w')\n"
+    )
+    result = await graded(PYTHON, {"add.py": leaving})
+    assert all("False" in test.detail + test.message
+               for part in result.parts for test in part.tests)  # fmt: skip
+
+
+async def test_a_compiler_that_is_made_to_eat_memory_is_the_learners_fault(graded: Grade) -> None:
+    result = await graded(C, {"add.c": '#include "/dev/zero"\n'})
+    assert result.grade == 0.0
+    assert result.verdict is not Verdict.ERROR
+
+
+async def test_what_a_compiler_leaves_beside_the_program_leads_nowhere(graded: Grade) -> None:
+    """Links in the folder of sources aren't taken along, so they show nothing of the server."""
+    task = {
+        "task.toml": TASK.format(environment="c", file="add.c").replace(
+            "files =", 'build = ["/bin/sh", "build.sh"]\nrun = ["/bin/sh", "run.sh"]\nfiles ='
+        ),
+        "given/build.sh": "ln -s /etc/passwd passwd; mkfifo pipe; cp /bin/true add.out\n",
+        "given/run.sh": "ls\n",
+    }
+    result = await graded(task, {"add.c": RIGHT_IN_C})
+    assert "passwd" not in result.parts[0].tests[0].message
+    assert "add.out" in result.parts[0].tests[0].message
+
+
+# --- checkers and generators ---------------------------------------------------------------------
+
+CHECKED = {
+    "task.toml": TASK.format(environment="python", file="add.py").replace(
+        'kind = "cases"\nhidden',
+        'kind = "cases"\nchecker = { kind = "program", argv = ["/usr/bin/python3", "check.py"] }\n'
+        "hidden",
+    )
+}
+
+
+@pytest.mark.parametrize(
+    ("check", "verdict", "score"),
+    [
+        ("import sys; sys.exit(open('output').read() != open('expected').read())", "passed", 1.0),
+        ("import sys; sys.exit(1)", "failed", 0.0),
+        ("import sys; print(0.25); print('Well.'); sys.exit(7)", "partial", 0.25),
+    ],
+)
+async def test_a_checker_says_what_an_output_is_worth(
+    graded: Grade, check: str, verdict: str, score: float
+) -> None:
+    result = await graded({**CHECKED, "check.py": check}, {"add.py": RIGHT})
+    assert (result.parts[1].verdict, result.parts[1].score) == (verdict, score)
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        "import sys; sys.exit(2)",
+        "raise ValueError",  # Python's own failure has the status of "wrong": see the guide
+        "import os; os.kill(os.getpid(), 9)",
+        "while True: pass",
+        "import sys; print(2.0); sys.exit(7)",
+        "import sys; print('nan'); sys.exit(7)",
+        EAT,
+        "while True: print('x' * 1000)",
+    ],
+)
+async def test_a_checker_that_fails_is_never_a_pass(graded: Grade, check: str) -> None:
+    result = await graded({**CHECKED, "check.py": check}, {"add.py": RIGHT})
+    if "ValueError" in check:
+        assert result.parts[1].verdict is Verdict.FAILED
+        return
+    assert (result.verdict, result.grade) == (Verdict.ERROR, None)
+    assert "checker" in result.detail
+
+
+RANDOM = {
+    "task.toml": TASK.format(environment="python", file="add.py")
+    + '\n[parts.random]\nargv = ["/usr/bin/python3", "make.py"]\n',
+    "make.py": "import random, sys\nr = random.Random(str(sys.argv[1:]))\n"
+    "print(r.randint(0, 99), r.randint(0, 99))\n",
+    "solution/add.py": RIGHT,
+}
+
+
+async def test_random_cases_are_the_seeds_and_expect_what_the_reference_says(
+    graded: Grade,
+) -> None:
+    wrong = "print(input())"
+    one = await graded(RANDOM, {"add.py": wrong}, seed=1)
+    again = await graded(RANDOM, {"add.py": wrong}, seed=1)
+    other = await graded(RANDOM, {"add.py": wrong}, seed=2)
+    shown = [[test.detail for test in each.parts[1].tests] for each in (one, again, other)]
+    assert shown[0] == shown[1] != shown[2]
+    assert (await graded(RANDOM, {"add.py": RIGHT}, seed=3)).grade == 100.0
+
+
+@pytest.mark.parametrize(
+    "broken", [{"make.py": "raise ValueError"}, {"solution/add.py": "raise ValueError"}]
+)
+async def test_a_generator_or_a_reference_that_fails_costs_nobody_anything(
+    graded: Grade, broken: dict[str, str]
+) -> None:
+    result = await graded({**RANDOM, **broken}, {"add.py": RIGHT})
+    assert (result.verdict, result.grade) == (Verdict.ERROR, None)
+    assert "not your fault" in result.message
+
+
+# --- questions, order, and what can't be ---------------------------------------------------------
+
+QUIZ = """\
+title = "Quiz"
+environment = "python"
+
+[[parts]]
+id = "planets"
+kind = "choice"
+several = true
+all_or_nothing = false
+choices = [
+    { text = "Mars", right = true }, { text = "Venus", right = true },
+    { text = "Pluto", feedback = "Not any more." }, { text = "Moon" },
+]
+
+[[parts]]
+id = "capital"
+kind = "match"
+answers = ["Par.s"]
+pattern = true
+hint = "It begins with P."
+
+[[parts]]
+id = "bonus"
+kind = "match"
+answers = ["yes"]
+needs = ["capital"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("answers", "scores"),
+    [
+        ({"planets": [0, 1], "capital": " Paris ", "bonus": "yes"}, (1.0, 1.0, 1.0)),
+        ({"planets": [0], "capital": "Rome", "bonus": "yes"}, (0.5, 0.0, 0.0)),
+        ({"planets": [0, 1, 2, 3], "capital": "x" * 1000}, (0.0, 0.0, 0.0)),
+        ({"planets": [2]}, (0.0, 0.0, 0.0)),
+        ({}, (0.0, 0.0, 0.0)),
+    ],
+)
+async def test_questions_are_graded_without_a_sandbox(
+    graded: Grade, answers: dict[str, object], scores: tuple[float, ...]
+) -> None:
+    result = await graded({"task.toml": QUIZ}, {}, answers=answers)
+    assert tuple(part.score for part in result.parts) == scores
+    if scores[1] == 0.0:
+        assert result.parts[2].verdict is Verdict.NOT_RUN
+        assert "begins with P" in result.parts[1].message
+
+
+async def test_an_environment_that_is_not_there_is_an_error_of_ours(graded: Grade) -> None:
+    with pytest.raises(UnknownEnvironment):
+        await graded({"task.toml": TASK.format(environment="cobol", file="add.py")},
+                     {"add.py": RIGHT})  # fmt: skip
+
+
+async def test_a_limit_above_the_environments_is_refused(graded: Grade) -> None:
+    task = PYTHON["task.toml"].replace('"64 MiB"', '"64 GiB"')
+    with pytest.raises(LimitOverCeiling):
+        await graded({"task.toml": task}, {"add.py": RIGHT})
+
+
+async def test_one_who_is_cancelled_leaves_nothing(graded: Grade, state: Path) -> None:
+    grading = asyncio.ensure_future(graded(PYTHON, {"add.py": "import time; time.sleep(60)"}))
+    await asyncio.sleep(0.5)
+    grading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await grading
+    assert list(state.glob("*/sandboxes/*")) == []
