@@ -124,7 +124,8 @@ async def test_what_is_expected_is_nowhere_in_a_learners_sandbox(graded: Grade) 
         "        for file in files:\n"
         "            try: found.append(open(os.path.join(folder, file), 'rb').read(100000))\n"
         "            except OSError: pass\n"
-        "print(any(b'42\\n' in text or b'secret' in text for text in found), os.listdir('.'))\n"
+        "answer, name = bytes([52, 50, 10]), b'terces'[::-1]\n"
+        "print(any(answer in text or name in text for text in found), os.listdir('.'))\n"
     )
     result = await graded(PYTHON, {"add.py": searching})
     assert "False ['add.py']" in result.parts[1].tests[0].detail
