@@ -4,6 +4,7 @@ import asyncio
 import os
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -212,3 +213,23 @@ async def test_a_disk_that_became_read_only_is_a_clear_error(
     await asyncio.to_thread(subprocess.run, ["mount", *options], check=True)
     with pytest.raises(StorageError, match=r"assay.db cannot be .*[Rr]ead-only"):
         await open_storage(url)
+
+
+LOCKER = """
+import fcntl, os, sys
+file = os.open(sys.argv[1], os.O_RDWR)
+try:
+    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 510, 0x40000002)  # where readers' locks are
+except BlockingIOError:
+    sys.exit(3)
+"""
+
+
+async def test_opening_it_twice_in_a_process_takes_no_lock_from_the_first(
+    file: Path, url: str, open_storage: Open
+) -> None:
+    # Without it another process, when it ends, takes the log away under the first one's hands.
+    await open_storage(url)
+    await open_storage(url)
+    other = await asyncio.create_subprocess_exec(sys.executable, "-c", LOCKER, str(file))
+    assert await other.wait() == 3

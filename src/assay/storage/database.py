@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
-from sqlalchemy import Table, make_url, select
+from sqlalchemy import URL, Table, make_url, select
 from sqlalchemy.exc import ArgumentError
 
 from assay.domain.errors import SandboxGone, StorageError
@@ -377,15 +377,21 @@ def _new_owner(server: ServerRecord) -> Values:
 
 def kind_of(url: str) -> Kind:
     """The database that a URL names. Raises StorageError when it names none."""
+    found = parsed(url)
+    return Sqlite(Path(str(found.database))) if found.drivername == "sqlite" else Postgresql(found)
+
+
+def parsed(url: str) -> URL:
+    """The URL of a database that we can use. Raises StorageError for any other."""
     try:
-        parsed = make_url(url)
+        found = make_url(url)
     except (ArgumentError, ValueError) as error:  # its text may hold a password
         raise StorageError(_FORMS) from error
-    if parsed.drivername in ("postgresql", "postgresql+psycopg"):
-        return Postgresql(parsed)
-    if parsed.drivername == "sqlite" and parsed.database and parsed.database != ":memory:":
-        return Sqlite(Path(parsed.database))
-    raise StorageError(f"{_FORMS}, not {parsed.render_as_string(hide_password=True)!r}")
+    if found.drivername in ("postgresql", "postgresql+psycopg"):
+        return found
+    if found.drivername == "sqlite" and found.database and found.database != ":memory:":
+        return found
+    raise StorageError(f"{_FORMS}, not {found.render_as_string(hide_password=True)!r}")
 
 
 _FORMS: Final = "a database is sqlite:////folder/file or postgresql://user@host/name"

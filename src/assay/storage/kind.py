@@ -94,5 +94,10 @@ class Kind(Protocol):
     def hold(self, cursor: Cursor, *, alone: bool) -> None:
         """Be the one server of this database, or one of several, or raise StorageError."""
 
+    def ask_each(
+        self, cursor: Cursor, statement: str, parameters: Sequence[Any]
+    ) -> list[list[Any]]:
+        """The rows that a question has for each of the parameters, asked in one go."""
+
     def close(self) -> None:
         """Let go of everything."""

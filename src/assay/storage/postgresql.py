@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final, cast
 
@@ -36,7 +37,7 @@ _SETTINGS: Final = (
 
 _LONGEST_PAUSE: Final = "SET idle_in_transaction_session_timeout = '3s'"
 """Of one server among several: a process that was stopped in the middle of a transaction must not
-keep the others from taking over."""
+keep the others from going on."""
 
 _AGAIN: Final = ("40001", "40P01")
 """A conflict with another transaction, and a deadlock: PostgreSQL's advice is to repeat."""
@@ -47,7 +48,13 @@ class Postgresql:
 
     begin = "BEGIN"
 
-    def __init__(self, url: URL) -> None:
+    def __init__(self, url: URL, *, lock: int | None = None, reader: bool = False) -> None:
+        """`lock`: one transaction at a time of all that name it. `reader`: none ever writes."""
+        locked = "" if lock is None else f", pg_advisory_xact_lock({lock})"
+        # One question for both: the lock costs none.
+        self._asked_mark = f"SELECT pg_current_xact_id()::text{locked}"
+        self._reader = reader
+        self._shared = lock is not None
         self.place = url.render_as_string(hide_password=True)
         try:
             import psycopg
@@ -73,6 +80,10 @@ class Postgresql:
         try:
             for setting in _SETTINGS:
                 session.execute(setting)
+            if self._shared:
+                session.execute(_LONGEST_PAUSE)
+            if self._reader:
+                session.execute("SET default_transaction_read_only = on")
         except BaseException:
             session.close()
             raise
@@ -93,7 +104,10 @@ class Postgresql:
 
     def mark(self, cursor: Cursor) -> str | None:
         """The transaction's own number."""
-        return str(_value(cursor, "SELECT pg_current_xact_id()::text"))
+        if self._reader:
+            return None
+        cursor.execute(self._asked_mark)
+        return str(cursor.fetchall()[0][0])
 
     def mark_of(self, cursor: Cursor, server: str) -> str | None:
         """The same, read beside the server's row, which is locked: one question for both."""
@@ -127,6 +141,17 @@ class Postgresql:
                     " --advertise, the address by which they reach each other"
                 )
             time.sleep(0.05)
+
+    def ask_each(
+        self, cursor: Cursor, statement: str, parameters: Sequence[Any]
+    ) -> list[list[Any]]:
+        """All of them are sent before the first answer is waited for."""
+        asking: Any = cursor
+        asking.executemany(statement, parameters, returning=True)
+        found = [list(asking.fetchall())]
+        while asking.nextset():
+            found.append(list(asking.fetchall()))
+        return found
 
     def close(self) -> None:
         """Nothing: the lock goes with the connection."""

@@ -1,7 +1,8 @@
 """A database in a file: SQLite, with a write-ahead log.
 
 What is committed survives the end of the process, whatever ends it (`synchronous=NORMAL`); when the
-machine loses its power, the last moments may be missing, and the file is whole.
+machine loses its power, the last moments may be missing, and the file is whole. With FULL they
+are there.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import fcntl
 import os
 import sqlite3
 import stat
+import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import NullPool, create_engine, event
 
@@ -24,11 +27,14 @@ BUSY_SECONDS: Final = 5.0
 """How long to wait for another program that writes, such as `assay token`."""
 
 _PRAGMAS: Final = (
-    "PRAGMA synchronous=NORMAL",
     "PRAGMA foreign_keys=ON",
     "PRAGMA journal_size_limit=67108864",
     "PRAGMA trusted_schema=OFF",
 )
+
+
+_OURS_ALONE: Final = 0o600
+_PREPARING: Final = threading.Lock()
 
 
 class Sqlite:
@@ -38,7 +44,15 @@ class Sqlite:
     begin = "BEGIN IMMEDIATE"
     errors: type[Exception] = sqlite3.Error
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, durable: bool = False, reader: bool = False) -> None:
+        """`durable`: what is committed survives the machine. `reader`: nothing is ever written."""
+        if reader:
+            self.begin = "BEGIN"
+        self._pragmas = (
+            *_PRAGMAS,
+            f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}",
+            f"PRAGMA query_only={'ON' if reader else 'OFF'}",
+        )
         self._path = path.absolute()
         self.place = str(self._path)
         self.engine = create_engine("sqlite://", creator=self.connect, poolclass=NullPool)
@@ -48,20 +62,21 @@ class Sqlite:
 
     def prepare(self) -> None:
         """Make the folder and the file. Raises StorageError unless both are ours alone."""
-        try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _require_ours(self._path.parent)
-            made = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise self._cannot("be opened", error) from error
-        try:
-            os.fchmod(made, 0o600)
-            self._identity = _identity(os.fstat(made))
-        except OSError as error:
-            raise self._cannot("be kept from others' eyes", error) from error
-        finally:
-            # Before SQLite has it open: closing any descriptor of a file ends its process' locks.
-            os.close(made)
+        with _PREPARING:
+            try:
+                self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _require_ours(self._path.parent)
+                _make(self._path)
+                found = self._path.lstat()
+                _require_usable(self._path, found)
+            except OSError as error:
+                raise self._cannot("be opened", error) from error
+            try:
+                if stat.S_IMODE(found.st_mode) != _OURS_ALONE:
+                    self._path.chmod(_OURS_ALONE)
+            except OSError as error:
+                raise self._cannot("be kept from others' eyes", error) from error
+            self._identity = _identity(found)
 
     def connect(self) -> sqlite3.Connection:
         """Open the file. Raises StorageError where it cannot be shared with other programs."""
@@ -73,7 +88,7 @@ class Sqlite:
                     f"the database {self.place} is on a file system without shared memory, such as "
                     "a network's: put it on a disk of this machine, or use PostgreSQL"
                 )
-            for pragma in _PRAGMAS:
+            for pragma in self._pragmas:
                 connection.execute(pragma)
         except BaseException:
             connection.close()
@@ -135,6 +150,16 @@ class Sqlite:
             raise StorageError(f"another server uses the database {self.place}: stop it") from error
         self._lock = lock
 
+    def ask_each(
+        self, cursor: Cursor, statement: str, parameters: Sequence[Any]
+    ) -> list[list[Any]]:
+        """One after the other: nothing lies between us and the file."""
+        found = []
+        for each in parameters:
+            cursor.execute(statement, each)
+            found.append(list(cursor.fetchall()))
+        return found
+
     def close(self) -> None:
         """Let go of the lock."""
         if self._lock is not None:
@@ -147,6 +172,32 @@ class Sqlite:
         return StorageError(
             f"the database {self.place} cannot {what}: {error.strerror}", detail=str(error)
         )
+
+
+def _make(path: Path) -> None:
+    """Make the file if it isn't there; one that is there is never opened here.
+
+    Closing any descriptor of a file ends all locks that its process has on it. A connection of this
+    process would lose its own, and another process could take away the log under its hands.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        os.close(os.open(path, flags, _OURS_ALONE))
+    except FileExistsError:
+        return
+
+
+def _require_usable(path: Path, found: os.stat_result) -> None:
+    """Raise what opening it for writing would have."""
+    wrong = 0
+    if stat.S_ISLNK(found.st_mode):
+        wrong = errno.ELOOP
+    elif os.statvfs(path).f_flag & os.ST_RDONLY:
+        wrong = errno.EROFS
+    elif not os.access(path, os.R_OK | os.W_OK):
+        wrong = errno.EACCES
+    if wrong:
+        raise OSError(wrong, os.strerror(wrong), str(path))
 
 
 def _identity(found: os.stat_result) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.dml import UpdateBase
 
-from assay.storage.kind import Cursor
+from assay.storage.kind import Cursor, Kind
 from assay.storage.tables import COUNTER, ENVIRONMENT, EXECUTION, LEASE, SANDBOX, SERVER, TOKEN
 
 Values = Mapping[str, object]
@@ -35,6 +35,8 @@ class Statement:
     def __init__(self, statement: UpdateBase | Select[Any], dialect: Dialect) -> None:
         compiled: Any = statement.compile(dialect=dialect)
         self._text: str = compiled.string
+        columns = statement.selected_columns if isinstance(statement, Select) else ()
+        self._columns = tuple(each.name for each in columns)
         self._order: Sequence[str] | None = compiled.positiontup
         self._fixed = {name: value for name, value in compiled.params.items() if value is not None}
 
@@ -53,6 +55,17 @@ class Statement:
         cursor.execute(self._text, self._arrange(values))
         names = [column[0] for column in cursor.description or ()]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def rows_of_each(
+        self, kind: Kind, cursor: Cursor, all_values: Sequence[Values]
+    ) -> list[list[dict[str, Any]]]:
+        """The rows of its answer for each of the values, asked in one go."""
+        if not all_values:
+            return []
+        arranged = [self._arrange(each) for each in all_values]
+        found = kind.ask_each(cursor, self._text, arranged)
+        names = self._columns
+        return [[dict(zip(names, row, strict=True)) for row in rows] for rows in found]
 
     def _arrange(self, values: Values) -> Any:
         given = {**self._fixed, **values} if self._fixed else values

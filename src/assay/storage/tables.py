@@ -10,11 +10,13 @@ from sqlalchemy import (
     Column,
     Double,
     ForeignKey,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
     Table,
     Text,
+    UniqueConstraint,
 )
 
 METADATA: Final = MetaData(
@@ -125,4 +127,96 @@ COUNTER: Final = Table(
     METADATA,
     Column("name", Text, primary_key=True),
     Column("value", BigInteger, nullable=False),
+)
+
+# In a file of their own with SQLite: docs/decisions/0145. What is scanned is narrow; what a learner
+# sent, and what came of it, may be large, and is elsewhere.
+SUBMISSION: Final = Table(
+    "submission",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("key", Text),
+    Column("digest", LargeBinary, nullable=False),
+    Column("course", Text, nullable=False),
+    Column("task", Text, nullable=False),
+    Column("learner", Text, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("submitted_at", Double, nullable=False),
+    Column("environment", Text, nullable=False),
+    Column("task_hash", Text, nullable=False),
+    Column("seed", BigInteger),
+    Column("attempts", Integer, nullable=False),
+    Column("claim", Integer, nullable=False),
+    # Of these three, one at most is there: it waits in a line, waits to be tried again, is leased.
+    Column("turn", BigInteger),
+    Column("not_before", Double),
+    Column("lease_until", Double),
+    Column("holder", Text),
+    Column("claimed_at", Double),
+    Column("finished_at", Double),
+    Column("seconds", Double),
+    UniqueConstraint("owner", "key"),
+)
+
+
+def _only_where_known(name: str, *columns: str, known: str) -> Index:
+    """An index of the rows that have a value there: the few that something is to be done with."""
+    condition = SUBMISSION.c[known].is_not(None)
+    return Index(
+        name,
+        *(SUBMISSION.c[column] for column in columns),
+        sqlite_where=condition,
+        postgresql_where=condition,
+    )
+
+
+_only_where_known("ix_submission_turn", "priority", "course", "turn", "id", known="turn")
+_only_where_known("ix_submission_mine", "course", "learner", "priority", "turn", known="turn")
+_only_where_known("ix_submission_not_before", "not_before", known="not_before")
+_only_where_known("ix_submission_lease_until", "lease_until", known="lease_until")
+_only_where_known("ix_submission_finished_at", "finished_at", known="finished_at")
+Index("ix_submission_learner", SUBMISSION.c.learner, SUBMISSION.c.id)
+Index("ix_submission_course", SUBMISSION.c.course, SUBMISSION.c.id)
+
+SUBMISSION_CONTENT: Final = Table(
+    "submission_content",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("content", LargeBinary, nullable=False),
+)
+
+SUBMISSION_RESULT: Final = Table(
+    "submission_result",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("result", LargeBinary, nullable=False),
+)
+
+LINE: Final = Table(
+    "line",
+    METADATA,
+    Column("priority", Integer, primary_key=True, autoincrement=False),
+    Column("course", Text, primary_key=True),
+    Column("waiting", Integer, nullable=False),
+    Column("due", Double, nullable=False),
+    Column("served", Double, nullable=False),
+    Column("turn", BigInteger, nullable=False),
+)
+
+COURSE: Final = Table(
+    "course",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    Column("weight", Double, nullable=False),
+    Column("seconds", Double),
+)
+
+WORKER: Final = Table(
+    "worker",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("slots", Integer, nullable=False),
+    Column("seen_at", Double, nullable=False),
 )

@@ -53,6 +53,8 @@ class Writer:
         database: Database,
         loop: asyncio.AbstractEventLoop,
         on_event: Callable[[Event], None] | None,
+        *,
+        name: str = "assay-storage",
     ) -> None:
         self._database = database
         self._loop = loop
@@ -63,7 +65,7 @@ class Writer:
         self._lost_at: float | None = None
         self._opened: asyncio.Future[None] = loop.create_future()
         self._ended: asyncio.Future[None] = loop.create_future()
-        self._thread = threading.Thread(target=self._run, name="assay-storage", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     async def start(self) -> None:
         """Open the database. Raises StorageError."""

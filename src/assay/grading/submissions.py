@@ -1,0 +1,262 @@
+"""The queue of submissions, as whoever hands in, asks or grades sees it: docs/queue.md.
+
+All decisions are those of `assay.grading.queue`; all that is remembered is in the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from assay.domain.errors import InvalidInput, NotFound
+from assay.domain.submission import (
+    MOST_CONTENT_BYTES,
+    MOST_LETTERS,
+    Counts,
+    NewSubmission,
+    Receipt,
+    Submission,
+)
+from assay.grading.queue import lease, order, retry
+from assay.grading.queue.outlook import Outlook, outlook
+from assay.grading.results import Result, Verdict
+from assay.storage.events import Event
+from assay.storage.submissions.decisions import Decisions
+from assay.storage.submissions.store import SubmissionStore
+
+SECONDS_BETWEEN_LOOKS: Final = 0.25
+"""For what nobody tells of: what another process put into an SQLite file."""
+_HEAVIEST: Final = 1000.0
+
+
+class Submissions:
+    """Make one by `await Submissions.open(url)`."""
+
+    def __init__(self) -> None:
+        self._ready = asyncio.Event()
+        self._waiters: defaultdict[str, set[asyncio.Future[None]]] = defaultdict(set)
+        self._store: SubmissionStore
+
+    @classmethod
+    async def open(
+        cls, url: str, *, on_event: Callable[[Event], None] | None = None
+    ) -> Submissions:
+        """Open what belongs to the server's database at `url`, and make what is missing there.
+
+        Raises StorageError with the remedy.
+        """
+        made = cls()
+        made._store = await SubmissionStore.open(
+            url, decisions(), on_event=on_event, on_notice=made._told
+        )
+        return made
+
+    async def aclose(self) -> None:
+        """Commit what waits, and close the database."""
+        await self._store.aclose()
+        for future in [each for waiting in self._waiters.values() for each in waiting]:
+            future.cancel()
+
+    @property
+    def store(self) -> SubmissionStore:
+        """For workers: what is said to the database."""
+        return self._store
+
+    # --- who hands in ---
+
+    async def submit(self, new: NewSubmission) -> Receipt:
+        """Keep it for good, and only then return.
+
+        Raises InvalidInput, Busy (too much at once), StorageError.
+        """
+        require_sensible(new)
+        return await self._store.add(new)
+
+    async def cancel(self, name: str) -> bool:
+        """End it, whether it waits or is being graded; False: it was over. Raises NotFound."""
+        cancelled = await self._store.cancel(name)
+        if not cancelled:
+            await self.get(name)
+        return cancelled
+
+    async def set_weight(self, course: str, weight: float) -> None:
+        """Give a course so many times the share of others, which have 1. Raises InvalidInput."""
+        _require_name("course", course)
+        if not (math.isfinite(weight) and 1 / _HEAVIEST <= weight <= _HEAVIEST):
+            raise InvalidInput(
+                f"a course's weight is from {1 / _HEAVIEST:g} to {_HEAVIEST:g}, not {weight:g}"
+            )
+        await self._store.weigh(course, weight)
+
+    async def purge(self, before: float) -> int:
+        """Remove what was over before then, in seconds since 1970; how many submissions."""
+        removed = 0
+        while some := await self._store.purge(before):
+            removed += some
+        return removed
+
+    # --- who asks ---
+
+    async def get(self, name: str) -> Submission:
+        """What is known of it. Raises NotFound."""
+        found = await self._store.get(name)
+        if found is None:
+            raise NotFound(f"there is no submission {name}")
+        return found
+
+    async def content(self, name: str) -> bytes:
+        """What was handed in. Raises NotFound."""
+        found = await self._store.content(name)
+        if found is None:
+            raise NotFound(f"there is no submission {name}")
+        return found
+
+    async def result(self, name: str) -> bytes | None:
+        """A Result as JSON; None: there is none yet, or never will be."""
+        return await self._store.result(name)
+
+    async def page(
+        self,
+        *,
+        owner: str | None = None,
+        course: str | None = None,
+        task: str | None = None,
+        learner: str | None = None,
+        before: str | None = None,
+        most: int = 100,
+    ) -> list[Submission]:
+        """The newest first; `before` is the last id of the page before. At most 1,000."""
+        return await self._store.page(
+            owner=owner, course=course, task=task, learner=learner, before=before, most=most
+        )
+
+    async def counts(self) -> Counts:
+        """How full the queue is."""
+        return await self._store.counts()
+
+    async def outlook(self, name: str) -> Outlook | None:
+        """How long it will wait; None: it waits in no line (any more, or until a retry).
+
+        Raises NotFound.
+        """
+        found = await self._store.situation(name)
+        if found is None:
+            return None
+        return outlook(
+            found.mine,
+            found.before,
+            found.lines,
+            leased=found.counts.leased,
+            slots=found.counts.slots,
+        )
+
+    async def wait_until_over(self, name: str, timeout: float) -> Submission:
+        """Return it when it is over, or as it is after so many seconds. Raises NotFound."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        while True:
+            told: asyncio.Future[None] = loop.create_future()
+            self._waiters[name].add(told)
+            try:
+                found = await self.get(name)
+                left = deadline - loop.time()
+                if found.state.is_over or left <= 0:
+                    return found
+                await asyncio.wait([told], timeout=min(left, 1.0))
+            finally:
+                self._forget(name, told)
+
+    def _forget(self, name: str, told: asyncio.Future[None]) -> None:
+        waiting = self._waiters[name]
+        waiting.discard(told)
+        if not waiting:
+            del self._waiters[name]
+
+    # --- who grades ---
+
+    async def wait_for_work(self, timeout: float) -> None:
+        """Return when something may wait, at the latest after so many seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._ready.wait()
+        except TimeoutError:
+            return
+        self._ready.clear()
+
+    def _told(self, name: str) -> None:
+        if not name:
+            self._ready.set()
+            return
+        for future in self._waiters.get(name, ()):
+            if not future.done():
+                future.set_result(None)
+
+
+def decisions() -> Decisions:
+    """What the store is to ask; it remembers the clock's steadiness, so each store has its own."""
+    watch = _Watch()
+    return Decisions(
+        admit=order.admit,
+        choose=order.choose,
+        join=order.joined,
+        learn=order.learn,
+        abandon=_abandon,
+        watch=watch,
+        lease_seconds=lease.LEASE_SECONDS,
+        longest_delay_seconds=retry.LONGEST_SECONDS * (1 + retry.SPREAD),
+    )
+
+
+class _Watch:
+    """Remembers what the last look at the clocks said."""
+
+    def __init__(self) -> None:
+        self._known: lease.Steadiness | None = None
+
+    def __call__(self, *, clock: float, monotonic: float) -> bool:
+        self._known = lease.watched(self._known, clock=clock, monotonic=monotonic)
+        return lease.may_expire(self._known, monotonic=monotonic)
+
+
+def _abandon(submission: Submission) -> float | bytes:
+    fate = retry.after_loss(attempts=submission.attempts, spread=random.random())
+    if isinstance(fate, retry.Again):
+        return fate.after_seconds
+    return error_result(fate.reason)
+
+
+def error_result(reason: str) -> bytes:
+    """The result of what could not be graded: it costs the learner nothing."""
+    result = Result(
+        verdict=Verdict.ERROR,
+        grade=None,
+        message="This could not be graded, which is not your fault: it costs you no attempt.",
+        detail=reason,
+    )
+    return msgspec.json.encode(result)
+
+
+def require_sensible(new: NewSubmission) -> None:
+    """Raise InvalidInput unless it can be kept: names are short and printable, seeds fit."""
+    for what in ("course", "task", "learner"):
+        _require_name(what, getattr(new, what))
+    for what in ("owner", "environment", "task_hash", "key"):
+        if getattr(new, what):
+            _require_name(what, getattr(new, what))
+    if len(new.content) > MOST_CONTENT_BYTES:
+        raise InvalidInput(
+            f"a submission has at most {MOST_CONTENT_BYTES} bytes, not {len(new.content)}"
+        )
+    if new.seed is not None and not -(2**63) <= new.seed < 2**63:
+        raise InvalidInput("a seed has 64 bits")
+
+
+def _require_name(what: str, name: str) -> None:
+    if not name.isprintable() or not 0 < len(name) <= MOST_LETTERS:
+        raise InvalidInput(f"a submission's {what} has 1 to {MOST_LETTERS} printable letters")

@@ -1,0 +1,77 @@
+"""Submissions and lines as rows, and back."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import asdict, fields
+from typing import Final
+
+from assay.domain.line import Line
+from assay.domain.submission import NewSubmission, Priority, State, Submission
+from assay.storage.rows import AnyRow
+from assay.storage.statements import Values
+
+_FIELDS: Final = tuple(field.name for field in fields(Submission))
+
+
+def new_id(now: float, random: bytes | None = None) -> str:
+    """32 hexadecimal digits: milliseconds, so that newer ones are greater, and 80 random bits."""
+    chance = os.urandom(10) if random is None else random
+    return f"{max(int(now * 1000), 0):012x}{chance.hex()}"
+
+
+def digest_of(new: NewSubmission) -> bytes:
+    """By which a second submission with the same key is known to be the same."""
+    digest = hashlib.sha256(new.content)
+    for word in (new.course, new.task, new.learner):
+        digest.update(b"\0" + word.encode())
+    return digest.digest()[:16]
+
+
+def submission_values(new: NewSubmission, name: str, now: float, turn: int) -> Values:
+    """What was handed in as a row that waits in its line."""
+    return {
+        "id": name,
+        "owner": new.owner,
+        "key": new.key,
+        "digest": digest_of(new),
+        "course": new.course,
+        "task": new.task,
+        "learner": new.learner,
+        "priority": int(new.priority),
+        "state": State.WAITING.value,
+        "submitted_at": now,
+        "environment": new.environment,
+        "task_hash": new.task_hash,
+        "seed": new.seed,
+        "attempts": 0,
+        "claim": 0,
+        "turn": turn,
+        "not_before": None,
+        "lease_until": None,
+        "holder": None,
+        "claimed_at": None,
+        "finished_at": None,
+        "seconds": None,
+    }
+
+
+def submission_of(row: AnyRow) -> Submission:
+    """A row as a submission."""
+    known = {name: row[name] for name in _FIELDS}
+    known["priority"], known["state"] = Priority(known["priority"]), State(known["state"])
+    return Submission(**known)
+
+
+def line_values(line: Line) -> Values:
+    """A line as a row, without what is its course's."""
+    values = asdict(line)
+    del values["weight"], values["seconds"]
+    return values
+
+
+def line_of(row: AnyRow) -> Line:
+    """A row of a line with its course as a line."""
+    weight = 1.0 if row["weight"] is None else row["weight"]
+    return Line(**{**row, "weight": weight})

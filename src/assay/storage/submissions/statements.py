@@ -1,0 +1,223 @@
+"""Every statement about submissions, compiled once.
+
+Whoever changes which submissions wait holds the one lock of all queue transactions: SQLite's on its
+file, or a number of PostgreSQL's (places.py). So none of these needs a lock of its own.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import Select, bindparam, delete, func, insert, null, select, tuple_, update
+from sqlalchemy.engine import Dialect
+from sqlalchemy.sql.dml import Update, UpdateBase
+
+from assay.domain.submission import State
+from assay.storage.statements import KEY, Statement
+from assay.storage.tables import (
+    COURSE,
+    LINE,
+    SUBMISSION,
+    SUBMISSION_CONTENT,
+    SUBMISSION_RESULT,
+    WORKER,
+)
+
+CHANNEL: Final = "assay_submissions"
+"""PostgreSQL's, where servers tell each other: an id is over, or, without one, something waits."""
+_S: Final = SUBMISSION.c
+_IS_LINE: Final = (
+    LINE.c.priority == bindparam("priority"),
+    LINE.c.course == bindparam("course"),
+)
+_LINES: Final = select(LINE, COURSE.c.weight, COURSE.c.seconds).select_from(
+    LINE.outerjoin(COURSE, COURSE.c.name == LINE.c.course)
+)
+
+
+class QueueStatements:
+    """All of them; `key` is the value by which one finds its row."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._of_lines()
+        self._of_handing_in()
+        self._of_handing_out()
+        self._of_ends()
+        self._of_questions()
+        # Whoever listens is told when the transaction has happened.
+        self.notify = self._compiled(select(func.pg_notify(CHANNEL, bindparam("key"))))
+        self.can_notify = dialect.name == "postgresql"
+
+    def _compiled(self, statement: UpdateBase | Select[Any]) -> Statement:
+        return Statement(statement, self._dialect)
+
+    def _of_lines(self) -> None:
+        self.line = self._compiled(_LINES.where(*_IS_LINE))
+        self.waiting_lines = self._compiled(_LINES.where(LINE.c.waiting > 0))
+        self.served = self._compiled(
+            select(func.max(LINE.c.served).label("served")).where(LINE.c.priority == KEY)
+        )
+        self.add_line = self._compiled(insert(LINE))
+        kept: dict[str, Any] = {
+            name: bindparam(f"new_{name}") for name in ("waiting", "due", "served", "turn")
+        }
+        self.keep_line = self._compiled(update(LINE).where(*_IS_LINE).values(kept))
+        self.course = self._compiled(select(COURSE).where(COURSE.c.name == KEY))
+        self.add_course = self._compiled(insert(COURSE))
+        self.weigh_course = self._compiled(
+            update(COURSE).where(COURSE.c.name == KEY).values(weight=bindparam("weight"))
+        )
+        self.time_course = self._compiled(
+            update(COURSE).where(COURSE.c.name == KEY).values(seconds=bindparam("seconds"))
+        )
+
+    def _of_handing_in(self) -> None:
+        self.keyed = self._compiled(
+            select(_S.id, _S.digest).where(_S.owner == bindparam("owner"), _S.key == KEY)
+        )
+        self.last_turn = self._compiled(
+            select(func.max(_S.turn).label("turn")).where(
+                _S.course == bindparam("course"),
+                _S.learner == bindparam("learner"),
+                _S.priority == bindparam("priority"),
+                _S.turn.is_not(None),
+            )
+        )
+        self.add = self._compiled(insert(SUBMISSION))
+        self.add_content = self._compiled(insert(SUBMISSION_CONTENT))
+
+    def _of_handing_out(self) -> None:
+        self.first_of_line = self._compiled(
+            select(SUBMISSION)
+            .where(
+                _S.priority == bindparam("priority"),
+                _S.course == bindparam("course"),
+                _S.turn.is_not(None),
+            )
+            .order_by(_S.turn, _S.id)
+            .limit(bindparam("most"))
+        )
+        self.lease = self._compiled(
+            update(SUBMISSION)
+            .where(_S.id == KEY)
+            .values(
+                state=State.LEASED.value,
+                attempts=_S.attempts + 1,
+                claim=_S.claim + 1,
+                turn=null(),
+                holder=bindparam("new_holder"),
+                lease_until=bindparam("until"),
+                claimed_at=bindparam("now"),
+            )
+        )
+        self.content = self._compiled(
+            select(SUBMISSION_CONTENT).where(SUBMISSION_CONTENT.c.id == KEY)
+        )
+        self.hold = self._compiled(self._held().values(lease_until=bindparam("until")))
+        self.held_by = self._compiled(
+            select(_S.id, _S.claim).where(
+                _S.lease_until.is_not(None), _S.holder == bindparam("holder")
+            )
+        )
+        self.add_worker = self._compiled(insert(WORKER))
+        self.see_worker = self._compiled(
+            update(WORKER)
+            .where(WORKER.c.id == KEY)
+            .values(slots=bindparam("slots"), seen_at=bindparam("seen_at"))
+        )
+        self.remove_worker = self._compiled(delete(WORKER).where(WORKER.c.id == KEY))
+        self.remove_workers = self._compiled(
+            delete(WORKER).where(WORKER.c.seen_at < bindparam("before"))
+        )
+
+    def _held(self) -> Update:
+        """Of a row that a worker still has; of another's, nothing is changed."""
+        return update(SUBMISSION).where(
+            _S.id == KEY,
+            _S.holder == bindparam("holder"),
+            _S.claim == bindparam("nth"),
+            _S.lease_until.is_not(None),
+        )
+
+    def _of_ends(self) -> None:
+        over = {
+            "state": bindparam("new_state"),
+            "lease_until": null(),
+            "turn": null(),
+            "not_before": null(),
+            "finished_at": bindparam("now"),
+        }
+        self.finish = self._compiled(self._held().values(over | {"seconds": bindparam("took")}))
+        self.cancel = self._compiled(update(SUBMISSION).where(_S.id == KEY).values(over))
+        self.add_result = self._compiled(insert(SUBMISSION_RESULT))
+        again = {"state": State.WAITING.value, "lease_until": null()}
+        self.delay = self._compiled(
+            self._held().values(again | {"not_before": bindparam("not_before_new")})
+        )
+        self.requeue = self._compiled(
+            update(SUBMISSION)
+            .where(_S.id == KEY)
+            .values(again | {"not_before": null(), "turn": bindparam("new_turn")})
+        )
+        self.uncount = self._compiled(
+            update(SUBMISSION).where(_S.id == KEY).values(attempts=_S.attempts - 1)
+        )
+        self.expired = self._compiled(
+            select(SUBMISSION)
+            .where(_S.lease_until < bindparam("now"))
+            .order_by(_S.lease_until)
+            .limit(bindparam("most"))
+        )
+        self.clip_leases = self._compiled(
+            update(SUBMISSION)
+            .where(_S.lease_until > bindparam("latest"))
+            .values(lease_until=bindparam("latest"))
+        )
+        self.clip_delays = self._compiled(
+            update(SUBMISSION)
+            .where(_S.not_before > bindparam("latest"))
+            .values(not_before=bindparam("latest"))
+        )
+        self.due = self._compiled(
+            select(SUBMISSION)
+            .where(_S.not_before <= bindparam("now"))
+            .order_by(_S.not_before)
+            .limit(bindparam("most"))
+        )
+        self.old = self._compiled(
+            select(_S.id)
+            .where(_S.finished_at < bindparam("before"))
+            .order_by(_S.finished_at)
+            .limit(bindparam("most"))
+        )
+        self.remove = [
+            self._compiled(delete(table).where(table.c.id == KEY))
+            for table in (SUBMISSION_CONTENT, SUBMISSION_RESULT, SUBMISSION)
+        ]
+
+    def _of_questions(self) -> None:
+        self.get = self._compiled(select(SUBMISSION).where(_S.id == KEY))
+        self.result = self._compiled(select(SUBMISSION_RESULT).where(SUBMISSION_RESULT.c.id == KEY))
+        self.before = self._compiled(
+            select(func.count().label("count"))
+            .select_from(SUBMISSION)
+            .where(
+                _S.priority == bindparam("priority"),
+                _S.course == bindparam("course"),
+                _S.turn.is_not(None),
+                tuple_(_S.turn, _S.id) < tuple_(bindparam("turn"), KEY),
+            )
+        )
+        self.count_delayed = self._compiled(
+            select(func.count().label("count")).where(_S.not_before.is_not(None))
+        )
+        self.count_leased = self._compiled(
+            select(func.count().label("count")).where(_S.lease_until.is_not(None))
+        )
+        self.count_waiting = self._compiled(select(func.sum(LINE.c.waiting).label("count")))
+        self.count_slots = self._compiled(
+            select(func.sum(WORKER.c.slots).label("count")).where(
+                WORKER.c.seen_at >= bindparam("since")
+            )
+        )

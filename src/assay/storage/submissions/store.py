@@ -1,0 +1,348 @@
+"""Every question and every write about submissions.
+
+A write is a future that is done when it is durable, also against a loss of power. Questions go
+another way, and see what was written when they were asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar, cast
+
+from sqlalchemy import select
+
+from assay.domain.errors import NotFound, StorageError
+from assay.domain.line import Line, LineKey, Timing
+from assay.domain.submission import Counts, NewSubmission, Receipt, State, Submission, Work
+from assay.storage.connection import Database, Step
+from assay.storage.events import Event
+from assay.storage.kind import Cursor
+from assay.storage.statements import Statement
+from assay.storage.submissions.decisions import Decisions
+from assay.storage.submissions.intake import Answers, Intake
+from assay.storage.submissions.notices import Notices
+from assay.storage.submissions.places import Place, place_of
+from assay.storage.submissions.rows import line_of, submission_of
+from assay.storage.submissions.steps import Steps, Tended
+from assay.storage.tables import SUBMISSION
+from assay.storage.writer import PATIENCE_SECONDS, Operation, Writer
+
+MOST_LISTED: Final = 1000
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Situation:
+    """What is to be known for one submission's outlook."""
+
+    mine: Line
+    """Its line, which is in `lines`."""
+    before: int
+    """So many are before it in its own line."""
+    lines: Sequence[Line]
+    counts: Counts
+
+
+class SubmissionStore:
+    """Make one by `await SubmissionStore.open(url, decisions)`."""
+
+    def __init__(
+        self,
+        place: Place,
+        decisions: Decisions,
+        *,
+        on_event: Callable[[Event], None] | None = None,
+        on_notice: Callable[[str], None] | None = None,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._place = place
+        self._lease_seconds = decisions.lease_seconds
+        self._database, self._reader = Database(place.writing), Database(place.reading)
+        self._steps = Steps(place.writing, decisions)
+        self._sql = self._steps.sql
+        self._writing = Writer(self._database, self._loop, on_event, name="assay-submissions")
+        self._reading = Writer(self._reader, self._loop, None, name="assay-questions")
+        self._intake = Intake(self._add)
+        self._on_notice = on_notice or (lambda _: None)
+        self._notices: Notices | None = None
+        self._closed = False
+
+    @classmethod
+    async def open(
+        cls,
+        url: str,
+        decisions: Decisions,
+        *,
+        on_event: Callable[[Event], None] | None = None,
+        on_notice: Callable[[str], None] | None = None,
+    ) -> SubmissionStore:
+        """Open what belongs to the server's database at `url`, and make what is missing there.
+
+        `on_notice` gets the id of a submission that is over, or "": something waits. With SQLite
+        it hears only of what this store does. Raises StorageError with the remedy.
+        """
+        store = cls(place_of(url), decisions, on_event=on_event, on_notice=on_notice)
+        await store._writing.start()
+        try:
+            await store._reading.start()
+        except BaseException:
+            await store._writing.stop()
+            raise
+        if store._place.notices is not None and on_notice is not None:
+            store._notices = Notices(store._place.notices, on_notice)
+        return store
+
+    async def aclose(self) -> None:
+        """Commit what waits, and close the database."""
+        if not self._closed:
+            self._closed = True
+            if self._notices is not None:
+                await self._notices.aclose()
+            await self._writing.stop()
+            await self._reading.stop()
+
+    @property
+    def place(self) -> str:
+        """What an operator calls the database."""
+        return self._database.place
+
+    def clock(self) -> float:
+        """The database's clock, in seconds since 1970."""
+        return time.monotonic() + self._database.offset
+
+    # --- who hands in ---
+
+    def add(self, new: NewSubmission) -> asyncio.Future[Receipt]:
+        """Keep what is handed in. Done: it is durable.
+
+        Raises Busy; the future StorageError, or InvalidInput for another one's key.
+        """
+        return self._intake.add(new)
+
+    def _add(self, news: list[NewSubmission]) -> asyncio.Future[Answers]:
+        def add(cursor: Cursor) -> Answers:
+            return self._steps.add(cursor, news, self.clock())
+
+        return self._noticed(self._write("add_submissions", add), lambda _: [""])
+
+    def cancel(self, name: str) -> asyncio.Future[bool]:
+        """End it, whether it waits or is being graded; whether it was not over yet."""
+        done = self._write("cancel", lambda cursor: self._steps.cancel(cursor, name, self.clock()))
+        return self._noticed(done, lambda cancelled: [name] if cancelled else [])
+
+    def weigh(self, course: str, weight: float) -> asyncio.Future[None]:
+        """Give a course so many times the share of one with 1.0."""
+        return self._write("weigh", lambda cursor: self._steps.weigh(cursor, course, weight))
+
+    def purge(self, before: float) -> asyncio.Future[int]:
+        """Remove up to 500 of what was over before then; how many."""
+        return self._write("purge", lambda cursor: self._steps.purge(cursor, before))
+
+    # --- workers ---
+
+    def claim(
+        self, holder: str, count: int, timings: Mapping[str, Timing]
+    ) -> asyncio.Future[list[Work]]:
+        """Up to so many submissions for a worker; `timings`: of courses, since it told last."""
+
+        def claim(cursor: Cursor) -> list[Work]:
+            return self._steps.claim(cursor, holder, count, self.clock(), timings)
+
+        return self._write("claim", claim)
+
+    def beat(self, holder: str, slots: int, held: Mapping[str, int]) -> asyncio.Future[list[str]]:
+        """Say that a worker lives and has these, each by its claim; which of them it has lost."""
+
+        def beat(cursor: Cursor) -> list[str]:
+            return self._steps.beat(cursor, holder, slots, held, self.clock())
+
+        return self._write("beat_worker", beat)
+
+    def finish(
+        self, holder: str, submission: Submission, result: bytes, seconds: float,
+        state: State = State.DONE,
+    ) -> asyncio.Future[bool]:  # fmt: skip
+        """Keep a result; False: the submission is not this worker's any more, and it doesn't count.
+
+        Saying the same twice is saying it once.
+        """
+
+        def finish(cursor: Cursor) -> bool:
+            return self._steps.finish(
+                cursor, holder, submission, result, seconds, state, self.clock()
+            )
+
+        done = self._write("finish", finish)
+        return self._noticed(done, lambda counts: [submission.id] if counts else [])
+
+    def delay(self, holder: str, submission: Submission, seconds: float) -> asyncio.Future[bool]:
+        """Try it again after so long; whether it was this worker's."""
+
+        def delay(cursor: Cursor) -> bool:
+            return self._steps.delay(cursor, holder, submission, seconds, self.clock())
+
+        return self._write("delay", delay)
+
+    def release(self, holder: str, submissions: Sequence[Submission]) -> asyncio.Future[int]:
+        """Give back what a worker will not grade: whoever is next may have it at once."""
+
+        def release(cursor: Cursor) -> int:
+            return self._steps.release(cursor, holder, submissions)
+
+        return self._noticed(self._write("release", release), lambda _: [""])
+
+    def leave(self, holder: str) -> asyncio.Future[None]:
+        """Forget a worker."""
+        return self._write("leave", lambda cursor: self._steps.leave(cursor, holder))
+
+    def tend(self) -> asyncio.Future[Tended]:
+        """Take back what lost workers had, and let go on what has waited long enough."""
+
+        def tend(cursor: Cursor) -> Tended:
+            return self._steps.tend(cursor, self._database.now(cursor), time.monotonic())
+
+        return self._noticed(self._write("tend", tend), _notices_of)
+
+    def recover(self) -> asyncio.Future[Tended]:
+        """Take back what anybody has. Only for who knows that no worker is there."""
+        done = self._write("recover", lambda cursor: self._steps.recover(cursor, self.clock()))
+        return self._noticed(done, _notices_of)
+
+    # --- questions ---
+
+    def get(self, name: str) -> asyncio.Future[Submission | None]:
+        """What is known of one; None: there is none."""
+
+        def get(cursor: Cursor) -> Submission | None:
+            found = self._sql.get.rows(cursor, {"key": name})
+            return submission_of(found[0]) if found else None
+
+        return self._ask("get_submission", get)
+
+    def content(self, name: str) -> asyncio.Future[bytes | None]:
+        """What was handed in."""
+        return self._blob(self._sql.content, name, "content")
+
+    def result(self, name: str) -> asyncio.Future[bytes | None]:
+        """What came of it, as JSON; None: nothing yet."""
+        return self._blob(self._sql.result, name, "result")
+
+    def _blob(self, statement: Statement, name: str, column: str) -> asyncio.Future[bytes | None]:
+        def read(cursor: Cursor) -> bytes | None:
+            found = statement.rows(cursor, {"key": name})
+            return bytes(found[0][column]) if found else None
+
+        return self._ask(f"read_{column}", read)
+
+    def page(
+        self,
+        *,
+        owner: str | None = None,
+        course: str | None = None,
+        task: str | None = None,
+        learner: str | None = None,
+        before: str | None = None,
+        most: int = 100,
+    ) -> asyncio.Future[list[Submission]]:
+        """The newest first; `before` is the last id of the page before."""
+        asked = select(SUBMISSION).order_by(SUBMISSION.c.id.desc()).limit(min(most, MOST_LISTED))
+        wanted = {"owner": owner, "course": course, "task": task, "learner": learner}
+        for name, value in wanted.items():
+            if value is not None:
+                asked = asked.where(SUBMISSION.c[name] == value)
+        if before is not None:
+            asked = asked.where(SUBMISSION.c.id < before)
+        statement = Statement(asked, self._place.reading.engine.dialect)
+
+        def read(cursor: Cursor) -> list[Submission]:
+            return [submission_of(row) for row in statement.rows(cursor)]
+
+        return self._ask("list_submissions", read)
+
+    def counts(self) -> asyncio.Future[Counts]:
+        """How full the queue is."""
+        return self._ask("counts", self._counts)
+
+    def situation(self, name: str) -> asyncio.Future[Situation | None]:
+        """For the outlook of one that waits; None: it doesn't, or waits to be tried again.
+
+        Raises NotFound.
+        """
+        return self._ask("situation", lambda cursor: self._situation(cursor, name))
+
+    def lines(self) -> asyncio.Future[list[Line]]:
+        """In which something waits."""
+        return self._ask("lines", self._lines)
+
+    def _situation(self, cursor: Cursor, name: str) -> Situation | None:
+        found = self._sql.get.rows(cursor, {"key": name})
+        if not found:
+            raise NotFound(f"there is no submission {name}")
+        (row,) = found
+        lines = {LineKey(line.priority, line.course): line for line in self._lines(cursor)}
+        mine = lines.get(LineKey(row["priority"], row["course"]))
+        if row["turn"] is None or mine is None:
+            return None
+        values = {key: row[key] for key in ("priority", "course", "turn")}
+        (counted,) = self._sql.before.rows(cursor, {"key": name, **values})
+        return Situation(
+            mine=mine,
+            before=counted["count"],
+            lines=list(lines.values()),
+            counts=self._counts(cursor),
+        )
+
+    def _lines(self, cursor: Cursor) -> list[Line]:
+        return [line_of(row) for row in self._sql.waiting_lines.rows(cursor)]
+
+    def _counts(self, cursor: Cursor) -> Counts:
+        since = self.clock() - self._lease_seconds
+
+        def count(statement: Statement, **values: object) -> int:
+            return int(statement.rows(cursor, values)[0]["count"] or 0)
+
+        return Counts(
+            waiting=count(self._sql.count_waiting),
+            delayed=count(self._sql.count_delayed),
+            leased=count(self._sql.count_leased),
+            slots=count(self._sql.count_slots, since=since),
+        )
+
+    # --- how ---
+
+    def _noticed(
+        self, done: asyncio.Future[T], names: Callable[[T], Sequence[str]]
+    ) -> asyncio.Future[T]:
+        """Tell of what was done here at once; PostgreSQL tells the others."""
+
+        def tell(future: asyncio.Future[T]) -> None:
+            if not future.cancelled() and future.exception() is None:
+                for name in names(future.result()):
+                    self._on_notice(name)
+
+        done.add_done_callback(tell)
+        return done
+
+    def _write(self, name: str, step: Callable[[Cursor], T]) -> asyncio.Future[T]:
+        return self._submit(self._writing, name, step)
+
+    def _ask(self, name: str, step: Callable[[Cursor], T]) -> asyncio.Future[T]:
+        return self._submit(self._reading, name, step)
+
+    def _submit(self, writer: Writer, name: str, step: Callable[[Cursor], T]) -> asyncio.Future[T]:
+        future: asyncio.Future[Any] = self._loop.create_future()
+        if self._closed:
+            future.set_exception(StorageError("the storage was closed"))
+            future.exception()
+        else:
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            writer.submit(Operation(name, cast(Step, step), future, deadline))
+        return future
+
+
+def _notices_of(tended: Tended) -> list[str]:
+    return [each.id for each in tended.given_up] + ([""] if tended.ready else [])
