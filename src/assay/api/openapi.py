@@ -24,7 +24,14 @@ from assay.api.system import OPENAPI, STREAM_SCHEMA
 Json = dict[str, Any]
 FOLDER: Final = Path(__file__).parent
 _VARIABLE: Final = re.compile(r"\{(?P<name>[a-z_]+)(?::(?P<pattern>[^{}]*))?\}")
-_TYPES: Final[Mapping[type, str]] = {str: "string", int: "integer", bool: "boolean"}
+_TYPES: Final[Mapping[type, str]] = {
+    str: "string", int: "integer", float: "number", bool: "boolean",
+}  # fmt: skip
+    str: "string",
+    int: "integer",
+    float: "number",
+    bool: "boolean",
+}
 _REFERENCE: Final = "#/components/schemas/{name}"
 _EVERYWHERE: Final = (400, 500)
 """Statuses that any request can have: its header may be wrong, or the server."""

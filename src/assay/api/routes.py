@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from assay.api import (
+    courses,
     environments,
     events,
     executions,
@@ -13,6 +14,7 @@ from assay.api import (
     run,
     runners,
     status,
+    submissions,
     system,
     tokens,
 )
@@ -27,6 +29,8 @@ ROUTES: Final[tuple[Route, ...]] = (
     *environments.ROUTES,
     *ports.ROUTES,
     *events.ROUTES,
+    *courses.ROUTES,
+    *submissions.ROUTES,
     *tokens.ROUTES,
     *system.ROUTES,
 )

@@ -16,6 +16,7 @@ from assay.api.origin import Network
 from assay.api.proxy import PortProxy
 from assay.domain.limits import MIB, ExecutionLimits
 from assay.environments.served import ServedEnvironment
+from assay.grading.desk import Desk
 from assay.runners import Runners
 from assay.storage.records import TokenRecord
 
@@ -173,6 +174,8 @@ class Services:
     """What /tokens changes; None: this server keeps none."""
     forwarder: Forwarder | None = None
     """Where there are several servers: the way to the runners of the others."""
+    desk: Desk | None = None
+    """Where submissions are handed in; None: this server has no courses."""
     proxy: PortProxy = field(default_factory=PortProxy)
     listeners: Listeners = field(default_factory=Listeners)
     making: Counter[str] = field(default_factory=Counter, repr=False)

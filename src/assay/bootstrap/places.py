@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import secrets
 import time
@@ -15,10 +16,11 @@ from assay.bootstrap.served import configured
 from assay.config import ConfiguredEnvironment
 from assay.domain.limits import require_within
 from assay.driver.port import Driver, Secret
-from assay.environments import Blueprint
+from assay.environments import Blueprint, Origin, ServedEnvironment
 from assay.environments.document import Sandbox
 from assay.grading.places import Place
 from assay.images import OnProgress, ignore
+from assay.pool import Pool, Warm
 
 _UNCLAIMED_SECONDS: Final = 10
 """If we are killed, a sandbox ends so much later."""
@@ -62,6 +64,56 @@ class DriverPlaces:
         async with open_session(self._driver, spec) as session:
             waited = time.perf_counter() - started
             yield Place(session=session, blueprint=blueprint, waited_seconds=waited)
+
+
+class PoolPlaces:
+    """Takes sandboxes of a server's pool. Where a task's limits differ, made for it."""
+
+    def __init__(self, pool: Pool, *, seconds: float) -> None:
+        """`seconds`: how long to wait for one."""
+        self._pool = pool
+        self._seconds = seconds
+        self._variants: dict[str, ServedEnvironment] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+
+    async def blueprint(self, environment: str, sandbox: Sandbox | None = None) -> Blueprint:
+        """What sandboxes of an environment are made of."""
+        return limited(await self._pool.blueprint(environment), sandbox)
+
+    @contextlib.asynccontextmanager
+    async def place(
+        self, environment: str, *, sandbox: Sandbox | None = None, owner: str = ""
+    ) -> AsyncIterator[Place]:
+        """Claim a sandbox, and destroy it at the end; nobody waits for that."""
+        started = time.perf_counter()
+        wanted = (await self.blueprint(environment, sandbox)).environment
+        plain = (await self._pool.blueprint(environment)).environment
+        name = environment if wanted == plain else self._variant(wanted)
+        warm = await self._pool.claim(name, owner=owner, deadline_seconds=self._seconds)
+        try:
+            waited = time.perf_counter() - started
+            yield Place(session=warm.session, blueprint=warm.blueprint, waited_seconds=waited)
+        finally:
+            self._discard(warm)
+
+    def _variant(self, wanted: ServedEnvironment) -> str:
+        """The name of an environment that is the same but for its limits, known to the pool."""
+        name = f"{wanted.name[:40]}.{wanted.version}"
+        made = replace(wanted, name=name, pool_size=0, origin=Origin.CONFIGURATION)
+        if self._variants.get(name) != made:
+            self._variants[name] = made
+            self._pool.set_environment(made)
+        return name
+
+    def _discard(self, warm: Warm) -> None:
+        task = asyncio.get_running_loop().create_task(self._pool.discard(warm))
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+
+    async def aclose(self) -> None:
+        """Wait until what was used is destroyed."""
+        if self._ending:
+            await asyncio.wait(self._ending)
 
 
 def limited(blueprint: Blueprint, sandbox: Sandbox | None) -> Blueprint:

@@ -29,6 +29,7 @@ from assay.bootstrap.choice import choose_driver
 from assay.bootstrap.cluster import Cluster, Epochs, name_of
 from assay.bootstrap.doors import Door, admit
 from assay.bootstrap.drivers import make_driver, owned
+from assay.bootstrap.grading import grading
 from assay.bootstrap.ownership import Ownership
 from assay.bootstrap.process import (
     SECONDS_BETWEEN_THREADS,
@@ -43,6 +44,7 @@ from assay.config import ServerSettings
 from assay.domain.errors import AssayError
 from assay.domain.limits import MIB
 from assay.driver.port import Driver
+from assay.grading.desk import Desk
 from assay.observe.observer import Observer
 from assay.pool import Pool
 from assay.runners.runners import Runners
@@ -175,8 +177,11 @@ async def running_server(
                 epochs=epochs, environments=environments, pool=pool, runners=runners,
                 recovery=recovery, ownership=ownership,
             )  # fmt: skip
+        graded = await opened.enter_async_context(
+            grading(settings, pool, on_event=observer.on_event)
+        )
         services = _services(
-            settings, server, environments, authenticator, door, storage, observer
+            settings, server, environments, authenticator, door, storage, observer, graded.desk
         )  # fmt: skip
         web = make_server(make_app(services), services)
         await web.setup()
@@ -186,6 +191,7 @@ async def running_server(
         pool.start()
         await opened.enter_async_context(beside(recovery.clean_up()))
         opened.push_async_callback(server.drain)
+        opened.push_async_callback(graded.drain)  # before: it takes new sandboxes to the end
         server.ready = True
         yield server
 
@@ -198,6 +204,7 @@ def _services(
     door: Door,
     storage: Storage,
     observer: Observer,
+    desk: Desk | None,
 ) -> Services:
     return Services(
         runners=server.runners,
@@ -218,6 +225,7 @@ def _services(
         forwarder=server.cluster.forwarder,
         metrics=observer.metrics.text,
         on_event=observer.on_event,
+        desk=desk,
     )
 
 

@@ -104,6 +104,15 @@ def path(value: Any) -> Path:
     return Path(text(value)).absolute()
 
 
+def paths(value: Any) -> tuple[Path, ...]:
+    """Paths, made absolute: a list, or a text with commas between them."""
+    names = value.split(",") if isinstance(value, str) else value
+    try:
+        return tuple(path(name.strip()) for name in names)
+    except (TypeError, ValueError, AttributeError):
+        raise ValueError("folders, such as /srv/courses/algorithms, /srv/courses/c") from None
+
+
 def switch(value: Any) -> bool:
     """Yes or no."""
     said = {True: True, False: False, "1": True, "yes": True, "true": True,
@@ -211,6 +220,15 @@ OPTIONS: Final = (
     Option(
         name="allow_host_images", parse=switch, default=False,
         about="Environments made by the API may use this machine's own programs (image host).",
+    ),
+    Option(
+        name="courses", parse=paths, default=(), metavar="FOLDERS",
+        about="Courses to grade submissions for: folders with a course.toml, commas between.",
+    ),
+    Option(
+        name="graders", parse=whole(0, 1000, "submissions"), metavar="N",
+        shown="as many as processors",
+        about="Submissions that this server grades at one time; 0: leave it to others.",
     ),
     Option(
         name="most_sandboxes", parse=whole(1, 100_000, "sandboxes"), default=2000, metavar="N",

@@ -55,6 +55,8 @@ class ServerSettings:
     trusted_proxies: tuple[str, ...] = ()
     port_host: str = "127.0.0.1"
     allow_host_images: bool = False
+    courses: tuple[Path, ...] = ()
+    graders: int | None = None
     most_sandboxes: int = 2000
     parallel_creations: int | None = None
     claim_seconds: float = 10.0

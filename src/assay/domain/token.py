@@ -30,6 +30,10 @@ class Scope(StrEnum):
 
     RUN = "run"
     """Runners of its own, and executions in them."""
+    SUBMIT = "submit"
+    """Hand in for learners, and see of it what learners may."""
+    TEACH = "teach"
+    """Everybody's submissions, and what is hidden from learners."""
     READ = "read"
     """Statistics, metrics, environments."""
     ENVIRONMENTS = "environments"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -55,7 +55,9 @@ def bundle_of(folder: Path) -> Bundle:
             executable.add(name)
         if len(files) > FILES_MOST:
             raise InvalidTask(f"{folder}: a task has at most {FILES_MOST} files")
-    return Bundle(files=files, executable=frozenset(executable), digest=_digest(files, executable))
+    return Bundle(
+        files=files, executable=frozenset(executable), digest=digest_of(files, executable)
+    )
 
 
 def is_inside(name: str) -> bool:
@@ -100,7 +102,8 @@ def _read(path: Path, most: int) -> bytes:
     return content
 
 
-def _digest(files: Mapping[str, bytes], executable: set[str]) -> str:
+def digest_of(files: Mapping[str, bytes], executable: Collection[str]) -> str:
+    """Of all names, contents and which may be started."""
     whole = hashlib.sha256()
     for name in sorted(files):
         content = hashlib.sha256(files[name]).hexdigest()

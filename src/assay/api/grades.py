@@ -1,0 +1,119 @@
+"""Results of gradings as the API has them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from assay.api.results import OutcomeAnswer, to_outcome
+from assay.grading.results import Delays, PartResult, Result, TestResult
+
+
+class TestAnswer(msgspec.Struct, rename="camel", kw_only=True):
+    """One test of a part."""
+
+    name: str
+    verdict: str
+    score: float
+    """From 0 to 1."""
+    weight: float
+    hidden: bool
+    message: str
+    """Markdown, for the learner."""
+    detail: str
+    """Markdown, for teachers; empty for others."""
+    outcome: OutcomeAnswer | None
+    wall_ms: float | None
+    cpu_ms: float | None
+    peak_memory_bytes: int | None
+
+
+class PartResultAnswer(msgspec.Struct, rename="camel", kw_only=True):
+    """One part of a task."""
+
+    id: str
+    verdict: str
+    score: float
+    weight: float
+    message: str
+    tests: list[TestAnswer]
+
+
+class DelaysAnswer(msgspec.Struct, rename="camel", kw_only=True):
+    """Where the time went, in milliseconds."""
+
+    sending_ms: float
+    waiting_ms: float
+    booting_ms: float
+    grading_ms: float
+    response_ms: float
+
+
+class ResultAnswer(msgspec.Struct, rename="camel", kw_only=True):
+    """What a submission is worth. With the verdict "error" there is no grade."""
+
+    verdict: str
+    grade: float | None
+    """From 0 to 100."""
+    message: str
+    detail: str
+    parts: list[PartResultAnswer]
+    custom: dict[str, Any]
+    """What a grader of the teacher's own has to say besides."""
+    delays: DelaysAnswer
+
+
+def to_result(result: Result) -> ResultAnswer:
+    """The whole."""
+    return ResultAnswer(
+        verdict=result.verdict,
+        grade=result.grade,
+        message=result.message,
+        detail=result.detail,
+        parts=[to_part(part) for part in result.parts],
+        custom=dict(result.custom),
+        delays=_delays(result.delays),
+    )
+
+
+def to_part(part: PartResult) -> PartResultAnswer:
+    """One part."""
+    return PartResultAnswer(
+        id=part.id,
+        verdict=part.verdict,
+        score=part.score,
+        weight=part.weight,
+        message=part.message,
+        tests=[_test(test) for test in part.tests],
+    )
+
+
+def _test(test: TestResult) -> TestAnswer:
+    return TestAnswer(
+        name=test.name,
+        verdict=test.verdict,
+        score=test.score,
+        weight=test.weight,
+        hidden=test.hidden,
+        message=test.message,
+        detail=test.detail,
+        outcome=None if test.outcome is None else to_outcome(test.outcome),
+        wall_ms=_ms(test.wall_seconds),
+        cpu_ms=_ms(test.cpu_seconds),
+        peak_memory_bytes=test.peak_memory_bytes,
+    )
+
+
+def _delays(delays: Delays) -> DelaysAnswer:
+    return DelaysAnswer(
+        sending_ms=1000 * delays.sending,
+        waiting_ms=1000 * delays.waiting,
+        booting_ms=1000 * delays.booting,
+        grading_ms=1000 * delays.grading,
+        response_ms=1000 * delays.response,
+    )
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else round(1000 * seconds, 3)

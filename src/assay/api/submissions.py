@@ -1,0 +1,324 @@
+"""What learners hand in, and what that is worth: now, and as it becomes known."""
+
+from __future__ import annotations
+
+import asyncio
+import binascii
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from assay.api.answers import encode, json
+from assay.api.courses import desk_of
+from assay.api.grades import PartResultAnswer, ResultAnswer, to_part, to_result
+from assay.api.route import Call, Parameter, Route
+from assay.domain.errors import InvalidInput, NotFound
+from assay.domain.submission import Submission
+from assay.grading.desk import HandedIn, for_learner, part_for_learner
+from assay.grading.results import PartResult
+
+_HEARTBEAT_SECONDS: Final = 15.0
+_PAGE_MOST: Final = 1000
+_WAIT_MOST: Final = 60.0
+
+
+class FileIn(msgspec.Struct, kw_only=True):
+    """One file."""
+
+    content: str
+    encoding: str = "utf-8"
+    """Or "base64"."""
+
+
+class SubmissionIn(msgspec.Struct, rename="camel", kw_only=True):
+    """What is handed in for one learner."""
+
+    learner: str
+    """The platform's own name for whoever it is; attempts and turns are counted by it."""
+    files: dict[str, FileIn | str] = {}
+    answers: dict[str, str | int | list[int]] = {}
+    key: str | None = None
+    """The platform's own name for this submission: the same one twice is one submission."""
+
+
+class Outlook(msgspec.Struct, rename="camel", kw_only=True):
+    """How long it will wait, as far as that is known."""
+
+    ahead: int
+    """Submissions that are graded before, if nobody else comes."""
+    wait_seconds: float | None
+    """Until its grading begins; null: unknown."""
+    grading_seconds: float | None
+    """What gradings of its course take on average; null: unknown."""
+
+
+class SubmissionAnswer(msgspec.Struct, rename="camel", kw_only=True):
+    """A submission, with its result once there is one."""
+
+    id: str
+    course: str
+    task: str
+    learner: str
+    state: str
+    submitted_at: datetime
+    finished_at: datetime | None
+    digest: str
+    """Of the task as it was then."""
+    seed: int | None
+    attempts: int
+    """How often grading was begun."""
+    outlook: Outlook | None
+    """While it waits."""
+    result: ResultAnswer | None
+    new: bool | None = None
+    """False where the key had been used before."""
+
+
+class SubmissionList(msgspec.Struct, kw_only=True):
+    """Submissions, the newest first, without results."""
+
+    submissions: list[SubmissionAnswer]
+
+
+async def _hand_in(call: Call) -> web.StreamResponse:
+    asked: SubmissionIn = call.body
+    names, desk = call.request.match_info, desk_of(call)
+    store = desk.submissions.store
+    receipt = await desk.hand_in(
+        HandedIn(
+            course=names["course"],
+            task=names["task"],
+            learner=asked.learner,
+            files={name: _bytes(name, file) for name, file in asked.files.items()},
+            answers=asked.answers,
+            owner=call.caller.token_id,
+            key=asked.key,
+        ),
+        now=store.clock(),
+    )
+    answer = await _answer(call, await desk.submissions.get(receipt.id))
+    answer.new = receipt.new
+    return json(answer, status=202)
+
+
+def _bytes(name: str, file: FileIn | str) -> bytes:
+    if isinstance(file, str):
+        return file.encode()
+    if file.encoding == "utf-8":
+        return file.content.encode()
+    if file.encoding != "base64":
+        raise InvalidInput(f'the encoding of {name[:80]!r} is "utf-8" or "base64"')
+    try:
+        return binascii.a2b_base64(file.content, strict_mode=True)
+    except ValueError as error:
+        raise InvalidInput(f"{name[:80]!r} is no base64: {error}") from error
+
+
+async def _found(call: Call) -> Submission:
+    """The submission that the path names. Raises NotFound, for one of somebody else as well."""
+    found = await desk_of(call).submissions.get(call.request.match_info["submission_id"])
+    if not _teaches(call) and found.owner != call.caller.token_id:
+        raise NotFound(f"there is no submission {found.id}")
+    return found
+
+
+def _teaches(call: Call) -> bool:
+    return "teach" in call.caller.scopes
+
+
+async def _answer(call: Call, found: Submission, *, whole: bool = True) -> SubmissionAnswer:
+    desk = desk_of(call)
+    result = outlook = None
+    if whole and found.state.is_over:
+        result = await desk.result(found.id)
+        result = result if result is None or _teaches(call) else for_learner(result)
+    elif whole and (expected := await desk.submissions.outlook(found.id)) is not None:
+        outlook = Outlook(
+            ahead=expected.ahead,
+            wait_seconds=expected.wait_seconds,
+            grading_seconds=expected.grading_seconds,
+        )
+    return SubmissionAnswer(
+        id=found.id,
+        course=found.course,
+        task=found.task,
+        learner=found.learner,
+        state=found.state,
+        submitted_at=_time(found.submitted_at),
+        finished_at=None if found.finished_at is None else _time(found.finished_at),
+        digest=found.task_hash,
+        seed=found.seed if _teaches(call) else None,
+        attempts=found.attempts,
+        outlook=outlook,
+        result=None if result is None else to_result(result),
+    )
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+async def _get(call: Call) -> web.StreamResponse:
+    found = await _found(call)
+    seconds = _seconds(call.request.query.get("waitSeconds", "0"))
+    if seconds and not found.state.is_over:
+        found = await desk_of(call).submissions.wait_until_over(found.id, seconds)
+    return json(await _answer(call, found))
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= _WAIT_MOST:
+        raise InvalidInput(f"waitSeconds is from 0 to {_WAIT_MOST:g}")
+    return seconds
+
+
+async def _list(call: Call) -> web.StreamResponse:
+    query = call.request.query
+    most = query.get("most", "100")
+    if not (most.isascii() and most.isdecimal() and 1 <= int(most) <= _PAGE_MOST):
+        raise InvalidInput(f"most is from 1 to {_PAGE_MOST}")
+    page = await desk_of(call).submissions.page(
+        owner=None if _teaches(call) else call.caller.token_id,
+        course=query.get("course"),
+        task=query.get("task"),
+        learner=query.get("learner"),
+        before=query.get("before"),
+        most=int(most),
+    )
+    return json(
+        SubmissionList(submissions=[await _answer(call, each, whole=False) for each in page])
+    )
+
+
+async def _cancel(call: Call) -> web.StreamResponse:
+    found = await _found(call)
+    await desk_of(call).submissions.cancel(found.id)
+    return json(await _answer(call, await _found(call)))
+
+
+async def _events(call: Call) -> web.StreamResponse:
+    found = await _found(call)
+    response = web.StreamResponse(
+        headers={
+            "Content-Type": "text/event-stream",
+            "Cache-Control": "no-store",
+            "X-Accel-Buffering": "no",
+        }
+    )
+    await response.prepare(call.request)
+    async for name, data in _told(call, found):
+        line = b": still here\n\n" if not name else b"event: %s\ndata: %s\n\n" % (
+            name.encode(), encode(data),
+        )  # fmt: skip
+        await response.write(line)
+    return response
+
+
+async def _told(call: Call, found: Submission) -> AsyncIterator[tuple[str, Any]]:
+    """`submission` first, a `part` for each that is known, `submission` again at the end."""
+    desk = desk_of(call)
+    parts: asyncio.Queue[PartResult] = asyncio.Queue()
+    stop = desk.listen(found.id, parts.put_nowait)
+    over = asyncio.ensure_future(_over(call, found.id))
+    part: asyncio.Task[PartResult] | None = None
+    try:
+        yield "submission", await _answer(call, found)
+        while not over.done() or not parts.empty():
+            part = part or asyncio.ensure_future(parts.get())
+            await asyncio.wait(
+                (over, part), timeout=_HEARTBEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            )
+            if part.done():
+                yield "part", _of_part(call, part.result())
+                part = None
+            elif not over.done():
+                yield "", None
+        yield "submission", await _answer(call, over.result())
+    finally:
+        stop()
+        left = [task for task in (over, part) if task is not None]
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+
+async def _over(call: Call, name: str) -> Submission:
+    submissions = desk_of(call).submissions
+    while call.services.ready():
+        found = await submissions.wait_until_over(name, 1.0)
+        if found.state.is_over:
+            return found
+    return await submissions.get(name)
+
+
+def _of_part(call: Call, part: PartResult) -> PartResultAnswer:
+    return to_part(part if _teaches(call) else part_for_learner(part))
+
+
+ROUTES: Final = (
+    Route(
+        method="POST",
+        path="/courses/{course}/tasks/{task}/submissions",
+        handler=_hand_in,
+        summary="Hand in for a learner; durable before the answer",
+        scope="submit",
+        request=SubmissionIn,
+        responses={202: SubmissionAnswer},
+        problems=(404, 503),
+    ),
+    Route(
+        method="GET",
+        path="/submissions",
+        handler=_list,
+        summary="Submissions, the newest first, without results",
+        scope="submit",
+        parameters=(
+            Parameter(name="course", summary="Of this course"),
+            Parameter(name="task", summary="Of this task"),
+            Parameter(name="learner", summary="Of this learner"),
+            Parameter(name="before", summary="Older than this one, the last of the page before"),
+            Parameter(name="most", summary="How many at most", type=int, default=100),
+        ),
+        responses={200: SubmissionList},
+        problems=(404, 503),
+    ),
+    Route(
+        method="GET",
+        path="/submissions/{submission_id}",
+        handler=_get,
+        summary="A submission, with its result or its outlook",
+        scope="submit",
+        parameters=(
+            Parameter(
+                name="waitSeconds", summary="Wait so long for its result", type=float, default=0.0
+            ),
+        ),
+        responses={200: SubmissionAnswer},
+        problems=(404, 503),
+    ),
+    Route(
+        method="DELETE",
+        path="/submissions/{submission_id}",
+        handler=_cancel,
+        summary="Cancel a submission, whether it waits or is being graded",
+        scope="submit",
+        responses={200: SubmissionAnswer},
+        problems=(404, 503),
+    ),
+    Route(
+        method="GET",
+        path="/submissions/{submission_id}/events",
+        handler=_events,
+        summary="Server-sent events: `submission`, each `part` as it is graded, `submission`",
+        scope="submit",
+        responses={200: bytes},
+        problems=(404, 503),
+    ),
+)

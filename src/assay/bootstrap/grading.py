@@ -1,0 +1,70 @@
+"""The part of a server that grades: courses, the queue, a worker, and sandboxes of its pool."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+
+from assay.bootstrap.places import PoolPlaces
+from assay.bootstrap.process import beside
+from assay.config import ServerSettings
+from assay.grading.courses import Courses
+from assay.grading.desk import Desk
+from assay.grading.submissions import Submissions
+from assay.grading.versions import Versions
+from assay.grading.worker import Worker
+from assay.pool import Pool
+
+_PLACE_SECONDS: Final = 60.0
+"""How long a grading waits for a sandbox before it is tried another time."""
+
+
+class Grading:
+    """What a server has of it: the desk, and a worker if it grades itself."""
+
+    def __init__(self, desk: Desk | None = None, worker: Worker | None = None) -> None:
+        self.desk = desk
+        self._worker = worker
+        self._running = None if worker is None else asyncio.create_task(worker.run())
+
+    async def drain(self) -> None:
+        """Take nothing more to grade, and wait for what is being graded."""
+        if self._worker is not None and self._running is not None:
+            self._worker.stop()
+            await asyncio.wait((self._running,))
+
+
+@asynccontextmanager
+async def grading(
+    settings: ServerSettings, pool: Pool, *, on_event: Callable[[object], None]
+) -> AsyncIterator[Grading]:
+    """Grade during the block what is handed in; nothing where there are no courses.
+
+    Call `drain` while there are still sandboxes to be had.
+    """
+    if not settings.courses:
+        yield Grading()
+        return
+    processors = len(os.sched_getaffinity(0))
+    courses = Courses(settings.courses, Versions(settings.base.state / "tasks"))
+    await courses.load()
+    async with AsyncExitStack() as opened:
+        submissions = await Submissions.open(settings.database, on_event=on_event)
+        opened.push_async_callback(submissions.aclose)
+        for course in courses.all():
+            await submissions.set_weight(course.id, course.share)
+        places = PoolPlaces(pool, seconds=_PLACE_SECONDS)
+        opened.push_async_callback(places.aclose)
+        desk = Desk(courses, submissions, places, parallel=processors)
+        await opened.enter_async_context(beside(courses.follow()))
+        slots = processors if settings.graders is None else settings.graders
+        worker = Worker(
+            submissions, desk.grade, slots=slots, on_event=on_event,
+            drain_seconds=settings.drain_seconds,
+        )  # fmt: skip
+        made = Grading(desk, worker if slots else None)
+        opened.push_async_callback(made.drain)
+        yield made

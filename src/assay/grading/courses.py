@@ -1,0 +1,107 @@
+"""The courses that a server offers: folders, which their teachers may change at any time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from assay.domain.errors import InvalidTask, NotFound
+from assay.grading.tasks import Bundle, Course, Task, load_course
+from assay.grading.tasks.loader import task_in
+from assay.grading.versions import Versions
+
+SECONDS_BETWEEN_LOOKS: Final = 2.0
+_log: Final = logging.getLogger("assay")
+_Seen = tuple[tuple[str, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    course: Course
+    seen: _Seen
+
+
+class Courses:
+    """Read at the start, and again when anything in their folders has changed."""
+
+    def __init__(self, folders: Sequence[Path], versions: Versions) -> None:
+        self._folders = folders
+        self._versions = versions
+        self._known: dict[Path, _Known] = {}
+        self._told: dict[Path, str] = {}
+
+    async def load(self) -> None:
+        """Read what is new. Raises InvalidTask for a folder that is no course."""
+        for folder in self._folders:
+            seen = await asyncio.to_thread(_look, folder)
+            known = self._known.get(folder)
+            if known is None or known.seen != seen:
+                self._known[folder] = _Known(await asyncio.to_thread(load_course, folder), seen)
+        self._require_different()
+
+    def _require_different(self) -> None:
+        names = [known.course.id for known in self._known.values()]
+        for name in names:
+            if names.count(name) > 1:
+                raise InvalidTask(f"two folders of courses are called {name!r}: rename one")
+
+    async def follow(self) -> None:
+        """Look for changes until cancelled. What is wrong then is logged; the old stays."""
+        while True:
+            await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+            try:
+                await self.load()
+            except InvalidTask as error:
+                _log.error("a course cannot be read any more: %s", error.message)
+
+    def all(self) -> list[Course]:
+        """All of them, by their ids."""
+        return sorted((known.course for known in self._known.values()), key=lambda each: each.id)
+
+    def get(self, course: str) -> Course:
+        """One of them. Raises NotFound."""
+        for each in self.all():
+            if each.id == course:
+                return each
+        raise NotFound(f"there is no course {course[:80]!r}")
+
+    def task(self, course: str, task: str) -> tuple[Task, Bundle]:
+        """A task as it is now. Raises NotFound, and InvalidTask where it can't be read."""
+        found = self.get(course)
+        for each, bundle in found.tasks:
+            if each.id == task:
+                return each, bundle
+        raise NotFound(f"the course {course} has no task {task[:80]!r}")
+
+    def keep(self, bundle: Bundle) -> None:
+        """Have this version from now on, whatever becomes of the folder."""
+        self._versions.keep(bundle)
+
+    def version(self, course: str, task: str, digest: str) -> tuple[Task, Bundle]:
+        """A task as it was when it had this digest. Raises GradingLost, InvalidTask."""
+        try:
+            now, bundle = self.task(course, task)
+            if bundle.digest == digest:
+                return now, bundle
+        except NotFound:
+            pass
+        bundle = self._versions.get(digest)
+        return task_in(bundle, Path(course) / task), bundle
+
+
+def _look(folder: Path) -> _Seen:
+    """What changes when anything in a folder does. Files that go meanwhile are not there."""
+    seen = []
+    for path, _, files in os.walk(folder):
+        for name in files:
+            try:
+                found = os.lstat(f"{path}/{name}")
+            except OSError:
+                continue
+            seen.append((f"{path}/{name}", found.st_mtime_ns, found.st_size))
+    return tuple(sorted(seen))

@@ -1,0 +1,185 @@
+"""Where learners hand in, and what workers do with that."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+
+from assay.domain.errors import InvalidSubmission
+from assay.domain.submission import NewSubmission, Receipt, State, Work
+from assay.domain.submission import Submission as Queued
+from assay.grading.attempt import Attempt
+from assay.grading.courses import Courses
+from assay.grading.grade import grade
+from assay.grading.marks import late_factor
+from assay.grading.places import Places
+from assay.grading.results import PartResult, Result, Verdict
+from assay.grading.submissions import Submissions
+from assay.grading.tasks import Task, submission_of
+
+_LOCKS: Final = 64
+
+
+class Content(msgspec.Struct, frozen=True):
+    """What is kept of what was handed in."""
+
+    files: dict[str, bytes]
+    answers: dict[str, str | list[int]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HandedIn:
+    """What somebody hands in for a learner."""
+
+    course: str
+    task: str
+    learner: str
+    files: Mapping[str, bytes]
+    answers: Mapping[str, object]
+    owner: str = ""
+    key: str | None = None
+    """The platform's own name for it: the same one twice is one submission."""
+
+
+class Desk:
+    """Takes submissions in, and grades them when a worker asks."""
+
+    def __init__(
+        self, courses: Courses, submissions: Submissions, places: Places, *, parallel: int
+    ) -> None:
+        """`parallel`: sandboxes that one grading may have at a time."""
+        self.courses = courses
+        self.submissions = submissions
+        self._places = places
+        self._parallel = parallel
+        self._counting = [asyncio.Lock() for _ in range(_LOCKS)]
+        self._listening: defaultdict[str, set[Callable[[PartResult], object]]] = defaultdict(set)
+
+    async def hand_in(self, new: HandedIn, *, now: float) -> Receipt:
+        """Keep a submission, durably. Raises NotFound, InvalidSubmission, Busy, StorageError."""
+        task, bundle = self.courses.task(new.course, new.task)
+        made = submission_of(task, new.files, new.answers)
+        _require_time(task, now)
+        content = Content(
+            files=dict(made.files),
+            answers={
+                name: answer if isinstance(answer, str) else list(answer)
+                for name, answer in made.answers.items()
+            },
+        )
+        await asyncio.to_thread(self.courses.keep, bundle)
+        whose = hash((new.owner, new.course, new.task, new.learner))
+        async with self._counting[whose % _LOCKS]:  # of two at once, one is the last that is left
+            await self._require_attempt_left(task, new)
+            return await self.submissions.submit(
+                NewSubmission(
+                    course=new.course, task=new.task, learner=new.learner, owner=new.owner,
+                    content=msgspec.msgpack.encode(content), environment=task.environment,
+                    task_hash=bundle.digest, seed=secrets.randbits(62), key=new.key,
+                )
+            )  # fmt: skip
+
+    async def _require_attempt_left(self, task: Task, new: HandedIn) -> None:
+        """What was graded, or will be, counts; what could not be graded doesn't."""
+        most = task.rules.attempts
+        if most is None:
+            return
+        before = await self.submissions.page(
+            owner=new.owner, course=new.course, task=new.task, learner=new.learner, most=1000
+        )
+        if new.key is not None and any(each.key == new.key for each in before):
+            return
+        counted = [each for each in before if each.state not in (State.FAILED, State.CANCELLED)]
+        graded = 0
+        for each in counted:
+            graded += not await self._was_error(each)
+        if graded >= most:
+            raise InvalidSubmission(
+                f"this task takes {most} submissions, and has {graded} of yours"
+            )
+
+    async def _was_error(self, submission: Queued) -> bool:
+        if submission.state is not State.DONE:
+            return False
+        result = await self.result(submission.id)
+        return result is not None and result.verdict is Verdict.ERROR
+
+    async def result(self, name: str) -> Result | None:
+        """What a submission is worth, when that is known."""
+        found = await self.submissions.result(name)
+        return None if found is None else msgspec.json.decode(found, type=Result)
+
+    async def grade(self, work: Work) -> bytes:
+        """Grade one for a worker: the result as JSON. Raises what may be otherwise next time."""
+        queued = work.submission
+        task, bundle = await asyncio.to_thread(
+            self.courses.version, queued.course, queued.task, queued.task_hash
+        )
+        content = msgspec.msgpack.decode(work.content, type=Content)
+        attempt = Attempt(
+            task=task,
+            bundle=bundle,
+            submission=submission_of(task, content.files, content.answers),
+            places=self._places,
+            seed=queued.seed or 0,
+            owner=f"{queued.course}/{queued.learner}",
+            parallel=asyncio.Semaphore(self._parallel),
+        )
+        factor = late_factor(task.rules, datetime.fromtimestamp(queued.submitted_at, UTC))
+        result = await grade(
+            attempt,
+            factor=1.0 if factor is None else factor,
+            on_part=lambda part: self._tell(queued.id, part),
+        )
+        claimed = queued.claimed_at or queued.submitted_at
+        waiting = max(0.0, claimed - queued.submitted_at)
+        result = replace(result, delays=replace(result.delays, waiting=waiting))
+        return msgspec.json.encode(result)
+
+    # --- who follows ---
+
+    def listen(self, name: str, told: Callable[[PartResult], object]) -> Callable[[], None]:
+        """Hear of each part of a submission as it is graded here; call the answer to stop."""
+        self._listening[name].add(told)
+
+        def stop() -> None:
+            listening = self._listening[name]
+            listening.discard(told)
+            if not listening:
+                del self._listening[name]
+
+        return stop
+
+    def _tell(self, name: str, part: PartResult) -> None:
+        for told in tuple(self._listening.get(name, ())):
+            told(part)
+
+
+def _require_time(task: Task, now: float) -> None:
+    moment = datetime.fromtimestamp(now, UTC)
+    if late_factor(task.rules, moment) is not None:
+        return
+    if task.rules.opens is not None and moment < task.rules.opens:
+        raise InvalidSubmission(f"this task opens at {task.rules.opens.isoformat()}")
+    last = task.rules.late[-1].until if task.rules.late else task.rules.deadline
+    raise InvalidSubmission(f"this task was open until {last.isoformat() if last else 'now'}")
+
+
+def for_learner(result: Result) -> Result:
+    """The same without what is for teachers."""
+    return replace(result, detail="", parts=tuple(part_for_learner(part) for part in result.parts))
+
+
+def part_for_learner(part: PartResult) -> PartResult:
+    """The same without what is for teachers: how a hidden test's program ended could tell of it."""
+    tests = tuple(
+        replace(test, detail="", outcome=None) if test.hidden else test for test in part.tests
+    )
+    return replace(part, tests=tests)
