@@ -27,11 +27,6 @@ _VARIABLE: Final = re.compile(r"\{(?P<name>[a-z_]+)(?::(?P<pattern>[^{}]*))?\}")
 _TYPES: Final[Mapping[type, str]] = {
     str: "string", int: "integer", float: "number", bool: "boolean",
 }  # fmt: skip
-    str: "string",
-    int: "integer",
-    float: "number",
-    bool: "boolean",
-}
 _REFERENCE: Final = "#/components/schemas/{name}"
 _EVERYWHERE: Final = (400, 500)
 """Statuses that any request can have: its header may be wrong, or the server."""

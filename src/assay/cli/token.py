@@ -81,6 +81,8 @@ def create_(
 
     \b
     run           runners, executions and files of its own
+    submit        hand in for learners, and see of it what learners may
+    teach         everybody's submissions, and what is hidden from learners
     read          statistics, metrics, environments
     environments  change what environments there are
     tokens        make and revoke tokens

@@ -64,5 +64,5 @@ def test_scopes_have_names() -> None:
 
 @pytest.mark.parametrize("names", [[], ["walk"], ["run", ""], ["RUN"]])
 def test_an_unknown_scope_is_refused_with_those_that_there_are(names: list[str]) -> None:
-    with pytest.raises(InvalidInput, match="run, read, environments, tokens, admin"):
+    with pytest.raises(InvalidInput, match="run, submit, teach, read, environments, tokens, admin"):
         scopes_of(names)

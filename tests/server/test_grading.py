@@ -1,0 +1,212 @@
+"""Submissions to a server that is a process of its own, and may be killed at any moment."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import sqlite3
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from server_process import ServerProcess
+
+Make = Callable[..., ServerProcess]
+TASK = """\
+title = "Add"
+environment = "python"
+files = ["add.py"]
+rules = { attempts = 3 }
+
+[[parts]]
+id = "shown"
+kind = "cases"
+cases = [{ name = "small", stdin = "1 2", expected = "3" }]
+
+[[parts]]
+id = "hidden"
+kind = "cases"
+hidden = true
+cases = [{ name = "secret", stdin = "20 22", expected = "42", hint = "Larger." }]
+"""
+RIGHT = "print(sum(map(int, input().split())))"
+PATH = "/api/v1/courses/first/tasks/add/submissions"
+
+
+@pytest.fixture
+def course(tmp_path: Path) -> Path:
+    folder = tmp_path / "first"
+    (folder / "add").mkdir(parents=True)
+    (folder / "course.toml").write_text('title = "First steps"')
+    (folder / "add" / "task.toml").write_text(TASK)
+    return folder
+
+
+@pytest.fixture
+def grading(server: Make, course: Path) -> ServerProcess:
+    return server(environments=("python=2",), arguments=("--courses", str(course)))
+
+
+async def hand_in(
+    http: aiohttp.ClientSession, program: str, *, learner: str = "ada", key: str | None = None
+) -> tuple[int, Any]:
+    body = {"learner": learner, "files": {"add.py": program}, "key": key}
+    async with http.post(PATH, json=body) as answer:
+        return answer.status, await answer.json()
+
+
+async def graded(http: aiohttp.ClientSession, name: str) -> Any:
+    for _ in range(4):
+        async with http.get(f"/api/v1/submissions/{name}?waitSeconds=20") as answer:
+            found = await answer.json()
+        if found["state"] not in ("waiting", "leased"):
+            return found
+    raise AssertionError(found)
+
+
+@pytest.mark.root
+async def test_a_submission_is_graded_and_told_part_by_part(grading: ServerProcess) -> None:
+    grading.start()
+    async with aiohttp.ClientSession(grading.url) as http:
+        async with http.get("/api/v1/courses") as answer:
+            (course,) = (await answer.json())["courses"]
+        assert (course["id"], course["tasks"][0]["id"]) == ("first", "add")
+        async with http.get("/api/v1/courses/first/tasks/add") as answer:
+            shown = await answer.text()
+        assert "secret" not in shown
+        assert "42" not in shown
+        status, right = await hand_in(http, RIGHT)
+        assert status == 202
+        found = await graded(http, right["id"])
+        assert (found["state"], found["result"]["grade"]) == ("done", 100.0)
+        _, wrong = await hand_in(http, "print(3)")
+        async with http.get(f"/api/v1/submissions/{wrong['id']}/events") as answer:
+            told = (await answer.text()).split("\n\n")
+        kinds = [each.split("\n")[0] for each in told if each.startswith("event")]
+        assert kinds[0] == kinds[-1] == "event: submission"
+        assert (await graded(http, wrong["id"]))["result"]["grade"] == 50.0
+
+
+@pytest.mark.root
+async def test_nobody_may_submit_more_often_than_the_task_says(grading: ServerProcess) -> None:
+    grading.start()
+    async with aiohttp.ClientSession(grading.url) as http:
+        made = await asyncio.gather(*(hand_in(http, RIGHT) for _ in range(6)))
+        assert Counter(status for status, _ in made) == {202: 3, 400: 3}
+        refused = [each for status, each in made if status != 202]
+        assert all("takes 3 submissions" in each["detail"] for each in refused)
+        assert (await hand_in(http, RIGHT, learner="bob"))[0] == 202
+
+
+NONSENSE: list[tuple[str, Any, int]] = [
+    (PATH, {"learner": "ada", "files": {}}, 400),
+    (PATH, {"learner": "ada", "files": {"../add.py": ""}}, 400),
+    (PATH, {"learner": "", "files": {"add.py": ""}}, 400),
+    (PATH, {"learner": "a\u0000", "files": {"add.py": ""}}, 400),
+    (PATH, {"learner": "a", "files": {"add.py": {"content": "?", "encoding": "base64"}}}, 400),
+    (PATH.replace("add", "none"), {"learner": "ada", "files": {}}, 404),
+    (PATH.replace("first", ".."), {"learner": "ada", "files": {}}, 404),
+]
+
+
+@pytest.mark.root
+async def test_what_makes_no_sense_is_refused(grading: ServerProcess) -> None:
+    grading.start()
+    async with aiohttp.ClientSession(grading.url) as http:
+        for path, body, status in NONSENSE:
+            async with http.post(path, json=body) as answer:
+                assert answer.status == status, (body, await answer.text())
+
+
+@pytest.mark.root
+async def test_hidden_tests_and_other_peoples_submissions_are_for_teachers(
+    grading: ServerProcess,
+) -> None:
+    grading.variables["ASSAY_SERVER_TOKEN"] = "a secret that is long enough"
+    grading.start()
+    boss = {"Authorization": "Bearer a secret that is long enough"}
+    tokens = {}
+    async with aiohttp.ClientSession(grading.url) as http:
+        for name in ("one", "two", "teacher"):
+            scopes = ["submit", "teach"] if name == "teacher" else ["submit"]
+            tokens[name] = await made_token(grading, name, scopes)
+        one, two, teacher = ({"Authorization": f"Bearer {tokens[name]}"} for name in tokens)
+        body = {"learner": "ada", "files": {"add.py": "print(3)"}}
+        async with http.post(PATH, json=body, headers=one) as answer:
+            assert answer.status == 202
+            name = (await answer.json())["id"]
+        where = f"/api/v1/submissions/{name}?waitSeconds=30"
+        async with http.get(where, headers=two) as answer:
+            assert answer.status == 404
+        async with http.get(where, headers=one) as answer:
+            mine = await answer.text()
+        assert "Larger." in mine
+        assert "20 22" not in mine
+        assert "expected '42'" not in mine
+        async with http.get(where, headers=teacher) as answer:
+            assert "20 22" in await answer.text()
+        async with http.get("/api/v1/submissions", headers=two) as answer:
+            assert (await answer.json())["submissions"] == []
+        async with http.get("/api/v1/courses", headers=boss) as answer:
+            assert answer.status == 200
+
+
+async def made_token(server: ServerProcess, name: str, scopes: list[str]) -> str:
+    arguments = [part for scope in scopes for part in ("--scope", scope)]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "assay", "--state", str(server.state), "token", "create",
+        "--database", f"sqlite:///{server.state}/server.db", "--json", *arguments, name,
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, _ = await process.communicate()
+    return str(json.loads(out)["token"])
+
+
+@pytest.mark.root
+async def test_a_server_that_is_killed_grades_everything_once(grading: ServerProcess) -> None:
+    """None is lost, none is graded twice, and each has the grade that it deserves."""
+    grading.start()
+    chance = random.Random(7)
+    deserved: dict[str, float] = {}
+    for round_ in range(3):
+        async with aiohttp.ClientSession(grading.url) as http:
+            for number in range(8):
+                program, grade = ((RIGHT, 100.0), ("print(3)", 50.0), ("", 0.0))[number % 3]
+                status, made = await hand_in(http, program, learner=f"l{round_}-{number}")
+                assert status == 202
+                deserved[made["id"]] = grade
+            await asyncio.sleep(chance.uniform(0, 0.5))
+        grading.kill()
+        grading.start()
+    async with aiohttp.ClientSession(grading.url) as http:
+        for name, grade in deserved.items():
+            found = await graded(http, name)
+            assert (found["state"], found["result"]["grade"]) == ("done", grade)
+        async with http.get("/api/v1/submissions?most=1000") as answer:
+            assert len((await answer.json())["submissions"]) == len(deserved)
+
+
+@pytest.mark.root
+async def test_a_task_that_changes_is_graded_as_it_was_when_it_was_handed_in(
+    grading: ServerProcess, course: Path
+) -> None:
+    grading.arguments = (*grading.arguments, "--graders", "0")
+    grading.start()
+    async with aiohttp.ClientSession(grading.url) as http:
+        _, made = await hand_in(http, RIGHT)
+    grading.stop()
+    (course / "add" / "task.toml").write_text(TASK.replace('"42"', '"43"'))
+    grading.arguments = grading.arguments[:-2]
+    grading.start()
+    async with aiohttp.ClientSession(grading.url) as http:
+        assert (await graded(http, made["id"]))["result"]["grade"] == 100.0
+        _, late = await hand_in(http, RIGHT)
+        assert (await graded(http, late["id"]))["result"]["grade"] == 50.0
+    rows = sqlite3.connect(grading.state / "server-submissions.db")
+    assert rows.execute("select count(*) from submission").fetchone() == (2,)
+    rows.close()
