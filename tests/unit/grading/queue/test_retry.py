@@ -50,7 +50,7 @@ def test_delays_grow_to_a_limit(attempts: int, spread: float) -> None:
     fate = after_loss(attempts=attempts, spread=spread)
     assert isinstance(fate, Again)
     base = min(3.0 ** (attempts - 1), LONGEST_SECONDS)
-    assert base <= fate.after_seconds < base * (1 + SPREAD)
+    assert base <= fate.after_seconds <= base * (1 + SPREAD)
 
 
 def test_all_attempts_together_outlast_ten_minutes() -> None:
