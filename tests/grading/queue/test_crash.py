@@ -296,8 +296,8 @@ async def test_a_server_that_is_killed_has_what_it_acknowledged(
         sys.executable, "-c", SUBMITTER, url, stdout=asyncio.subprocess.PIPE
     )
     assert server.stdout is not None
-    first = await server.stdout.readline()
-    await asyncio.sleep(0.3)
+    first = b"".join([await server.stdout.readline() for _ in range(60)])
+    await asyncio.sleep(0.1)
     server.kill()
     printed = first + await server.stdout.read()
     await server.wait()
