@@ -40,6 +40,7 @@ from assay.cli.bench_output import (
     write,
 )
 from assay.cli.bench_profile import profile
+from assay.cli.bench_queue import bench_queue
 from assay.cli.bench_startup import measure_chosen, startup
 from assay.cli.bench_table import progress_bar, show, show_startup
 from assay.cli.context import Flags
@@ -56,6 +57,7 @@ Examples:
   assay bench ideas                          what each idea for faster sandboxes saves
   assay bench interpreters                   a Python that waits, beside one that starts
   assay bench load                           a server under load: assay bench load --help
+  assay bench queue                          submissions in and out, durably
   assay bench orchestrator                   sandboxes on many machines, and what placing costs
   assay bench profile                        where the microseconds go
   assay bench all --json numbers.json        all but load, and every sample to a file
@@ -126,6 +128,7 @@ def bench() -> None:
 
 bench.add_command(load)
 bench.add_command(profile)
+bench.add_command(bench_queue)
 bench.add_command(startup)
 bench.add_command(orchestrator)
 

@@ -11,13 +11,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
-from assay.domain.errors import AssayError, StorageError
+from assay.domain.errors import AssayError, Busy, StorageError
 from assay.domain.line import Timing
 from assay.domain.submission import State, Submission, Work
 from assay.grading import events
 from assay.grading.queue.lease import BEAT_SECONDS
 from assay.grading.queue.retry import Again, after_failure, pause_seconds, reason_of
 from assay.grading.submissions import SECONDS_BETWEEN_LOOKS, Submissions, error_result
+from assay.storage.submissions.steps import Ending
 
 DRAIN_SECONDS: Final = 30.0
 """How long what is being graded may go on when the worker is told to end."""
@@ -175,9 +176,8 @@ class Worker:
             await self._finish(work.submission, outcome, seconds)
 
     async def _finish(self, submission: Submission, result: bytes, seconds: float) -> None:
-        counts = await self._insist(
-            lambda: self._store.finish(self.id, submission, result, seconds)
-        )
+        ending = Ending(holder=self.id, submission=submission, result=result, seconds=seconds)
+        counts = await self._insist(lambda: self._store.finish(ending))
         if not counts:
             self._on_event(events.ClaimLost(submission=submission.id))
             return
@@ -207,10 +207,15 @@ class Worker:
                 again_after_seconds=after,
             )
         else:
-            result, reason = error_result(fate.reason), fate.reason
-            counts = await self._insist(
-                lambda: self._store.finish(self.id, submission, result, 0.0, State.FAILED)
+            reason = fate.reason
+            ending = Ending(
+                holder=self.id,
+                submission=submission,
+                result=error_result(reason),
+                seconds=0.0,
+                state=State.FAILED,
             )
+            counts = await self._insist(lambda: self._store.finish(ending))
             told = events.GradingGivenUp(
                 submission=submission.id,
                 course=submission.course,
@@ -229,7 +234,7 @@ class Worker:
         while True:
             try:
                 return await say()
-            except StorageError:
+            except (StorageError, Busy):
                 await asyncio.sleep(wait)
                 wait = min(2 * wait, _LONGEST_WAIT)
 

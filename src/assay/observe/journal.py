@@ -13,6 +13,7 @@ from assay.api.services import Answered
 from assay.cluster import events as cluster
 from assay.domain.errors import AssayError
 from assay.driver import guard
+from assay.grading import events as grading
 from assay.pool import events as pool
 from assay.runners import events as runners
 from assay.storage import events as storage
@@ -39,6 +40,11 @@ _LEVELS: Final[dict[type, tuple[str, int]]] = {
     Answered: ("assay.api", logging.DEBUG),
     cluster.ServersChanged: ("assay.cluster", logging.INFO),
     cluster.TookOver: ("assay.cluster", logging.WARNING),
+    grading.Graded: ("assay.grading", logging.DEBUG),
+    grading.GradingFailed: ("assay.grading", logging.WARNING),
+    grading.GradingGivenUp: ("assay.grading", logging.ERROR),
+    grading.ClaimLost: ("assay.grading", logging.INFO),
+    grading.WorkerLost: ("assay.grading", logging.WARNING),
     storage.StorageFailed: ("assay.storage", logging.ERROR),
     storage.DatabaseLost: ("assay.storage", logging.ERROR),
     storage.DatabaseBack: ("assay.storage", logging.WARNING),

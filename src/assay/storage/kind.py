@@ -99,5 +99,11 @@ class Kind(Protocol):
     ) -> list[list[Any]]:
         """The rows that a question has for each of the parameters, asked in one go."""
 
+    def change_each(self, cursor: Cursor, statement: str, parameters: Sequence[Any]) -> list[int]:
+        """How many rows a statement changes for each of the parameters, said in one go."""
+
+    def durability(self, cursor: Cursor) -> dict[str, str]:
+        """The settings on which it depends what survives the machine; "off" is a danger."""
+
     def close(self) -> None:
         """Let go of everything."""

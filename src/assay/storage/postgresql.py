@@ -153,6 +153,20 @@ class Postgresql:
             found.append(list(asking.fetchall()))
         return found
 
+    def change_each(self, cursor: Cursor, statement: str, parameters: Sequence[Any]) -> list[int]:
+        """Likewise."""
+        asking: Any = cursor
+        asking.executemany(statement, parameters, returning=True)
+        changed = [int(asking.rowcount)]
+        while asking.nextset():
+            changed.append(int(asking.rowcount))
+        return changed
+
+    def durability(self, cursor: Cursor) -> dict[str, str]:
+        """What PostgreSQL says of each commit, and of its whole server."""
+        names = ("synchronous_commit", "fsync", "full_page_writes")
+        return {name: str(_value(cursor, f"SHOW {name}")) for name in names}
+
     def close(self) -> None:
         """Nothing: the lock goes with the connection."""
 

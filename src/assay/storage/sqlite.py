@@ -160,6 +160,19 @@ class Sqlite:
             found.append(list(cursor.fetchall()))
         return found
 
+    def change_each(self, cursor: Cursor, statement: str, parameters: Sequence[Any]) -> list[int]:
+        """One after the other, likewise."""
+        changed = []
+        for each in parameters:
+            cursor.execute(statement, each)
+            changed.append(cursor.rowcount)
+        return changed
+
+    def durability(self, cursor: Cursor) -> dict[str, str]:
+        """Whether each commit waits for the disk."""
+        cursor.execute("PRAGMA synchronous")
+        return {"synchronous": "on" if cursor.fetchall()[0][0] >= 2 else "off"}
+
     def close(self) -> None:
         """Let go of the lock."""
         if self._lock is not None:

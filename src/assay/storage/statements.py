@@ -67,6 +67,12 @@ class Statement:
         names = self._columns
         return [[dict(zip(names, row, strict=True)) for row in rows] for rows in found]
 
+    def run_each(self, kind: Kind, cursor: Cursor, all_values: Sequence[Values]) -> list[int]:
+        """How many rows it changes for each of the values, said in one go."""
+        if not all_values:
+            return []
+        return kind.change_each(cursor, self._text, [self._arrange(each) for each in all_values])
+
     def _arrange(self, values: Values) -> Any:
         given = {**self._fixed, **values} if self._fixed else values
         return given if self._order is None else tuple(given[name] for name in self._order)

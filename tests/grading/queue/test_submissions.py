@@ -10,13 +10,21 @@ from tests.storage.postgres import Postgres
 
 from assay.domain.errors import Busy, InvalidInput, NotFound, StorageError
 from assay.domain.line import Timing
-from assay.domain.submission import MOST_CONTENT_BYTES, Priority, State, Work
+from assay.domain.submission import MOST_CONTENT_BYTES, Priority, State, Submission, Work
 from assay.grading.submissions import Submissions
-from assay.storage.submissions import intake
+from assay.storage.submissions import together
+from assay.storage.submissions.steps import Ending
 
 
 async def claim(submissions: Submissions, count: int = 1, holder: str = "w") -> list[Work]:
     return await submissions.store.claim(holder, count, {})
+
+
+async def finish(
+    submissions: Submissions, holder: str, submission: Submission, result: bytes, seconds: float
+) -> bool:
+    ending = Ending(holder=holder, submission=submission, result=result, seconds=seconds)
+    return await submissions.store.finish(ending)
 
 
 async def test_what_is_handed_in_is_there_with_all_that_was_said(submissions: Submissions) -> None:
@@ -94,7 +102,7 @@ async def test_what_cannot_be_kept_is_refused(
 async def test_too_much_at_once_is_refused_and_not_kept_in_memory(
     submissions: Submissions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intake, "MOST_BYTES_WAITING", 1000)
+    monkeypatch.setattr(together, "MOST_BYTES_WAITING", 1000)
     some = [submissions.submit(made(f"l{n}", content=bytes(100))) for n in range(12)]
     told = await asyncio.gather(*some, return_exceptions=True)
     assert [type(each) for each in told].count(Busy) == 2
@@ -142,11 +150,11 @@ async def test_only_the_first_result_counts(submissions: Submissions) -> None:
     receipt = await submissions.submit(made())
     (work,) = await claim(submissions)
     assert (work.content, work.submission.attempts, work.submission.claim) == (b"ada", 1, 1)
-    assert not await submissions.store.finish("another", work.submission, b"{}", 1.0)
-    assert await submissions.store.finish("w", work.submission, b'{"grade":1}', 1.0)
+    assert not await finish(submissions, "another", work.submission, b"{}", 1.0)
+    assert await finish(submissions, "w", work.submission, b'{"grade":1}', 1.0)
     # The same again, as after an answer that was lost; and what comes too late.
-    assert await submissions.store.finish("w", work.submission, b'{"grade":1}', 1.0)
-    assert not await submissions.store.finish("another", work.submission, b"{}", 1.0)
+    assert await finish(submissions, "w", work.submission, b'{"grade":1}', 1.0)
+    assert not await finish(submissions, "another", work.submission, b"{}", 1.0)
     found = await submissions.get(receipt.id)
     assert (found.state, found.seconds) == (State.DONE, 1.0)
     assert await submissions.result(receipt.id) == b'{"grade":1}'
@@ -166,9 +174,9 @@ async def test_a_worker_whose_lease_was_given_to_another_is_refused(
     (second,) = await claim(submissions, holder="quick")
     assert (second.submission.attempts, second.submission.claim) == (2, 2)
     assert await submissions.store.beat("slow", 1, {receipt.id: 1}) == [receipt.id]
-    assert not await submissions.store.finish("slow", first.submission, b"slow", 9.0)
+    assert not await finish(submissions, "slow", first.submission, b"slow", 9.0)
     assert not await submissions.store.delay("slow", first.submission, 1.0)
-    assert await submissions.store.finish("quick", second.submission, b"quick", 1.0)
+    assert await finish(submissions, "quick", second.submission, b"quick", 1.0)
     assert await submissions.result(receipt.id) == b"quick"
 
 
@@ -192,7 +200,7 @@ async def test_cancelling_ends_what_waits_and_what_is_graded(submissions: Submis
     assert await submissions.cancel(waiting.id)
     assert not await submissions.cancel(waiting.id)
     assert await submissions.store.beat("w", 1, {graded.id: 1}) == [graded.id]
-    assert not await submissions.store.finish("w", work.submission, b"{}", 1.0)
+    assert not await finish(submissions, "w", work.submission, b"{}", 1.0)
     assert await claim(submissions) == []
     counts = await submissions.counts()
     assert (counts.waiting, counts.leased) == (0, 0)
@@ -243,7 +251,7 @@ async def test_the_outlook_says_who_is_ahead_and_what_is_unknown(submissions: Su
 async def test_what_is_over_is_removed_when_it_is_old(submissions: Submissions) -> None:
     receipts = [await submissions.submit(made(f"l{n}")) for n in range(3)]
     (work,) = await claim(submissions)
-    await submissions.store.finish("w", work.submission, b"{}", 1.0)
+    await finish(submissions, "w", work.submission, b"{}", 1.0)
     assert await submissions.purge(submissions.store.clock() - 60) == 0
     assert await submissions.purge(submissions.store.clock() + 60) == 1
     assert await submissions.result(work.submission.id) is None
@@ -269,7 +277,7 @@ async def test_who_waits_for_the_end_is_told_at_once(submissions: Submissions) -
     receipt = await submissions.submit(made())
     waiting = asyncio.create_task(submissions.wait_until_over(receipt.id, 30))
     (work,) = await claim(submissions)
-    await submissions.store.finish("w", work.submission, b"{}", 1.0)
+    await finish(submissions, "w", work.submission, b"{}", 1.0)
     async with asyncio.timeout(0.9):  # sooner than by looking
         assert (await waiting).state is State.DONE
     other = await submissions.submit(made())

@@ -15,6 +15,8 @@ from assay.grading.queue import retry
 from assay.grading.submissions import Submissions
 from assay.grading.worker import Worker
 
+pytestmark = pytest.mark.slow
+
 
 class Running:
     """A worker for the time of a block."""
@@ -154,9 +156,10 @@ async def test_what_is_cancelled_is_not_graded_to_its_end(
     submissions: Submissions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("assay.grading.worker.BEAT_SECONDS", 0.1)
-    ended = asyncio.Event()
+    begun, ended = asyncio.Event(), asyncio.Event()
 
     async def slowly(work: Work) -> bytes:
+        begun.set()
         try:
             await asyncio.sleep(60)
         finally:
@@ -165,8 +168,7 @@ async def test_what_is_cancelled_is_not_graded_to_its_end(
 
     async with Running(submissions, slowly) as running:
         receipt = await submissions.submit(made())
-        while (await submissions.get(receipt.id)).state is State.WAITING:
-            await asyncio.sleep(0.02)
+        await begun.wait()
         await submissions.cancel(receipt.id)
         async with asyncio.timeout(2):
             await ended.wait()
@@ -175,14 +177,16 @@ async def test_what_is_cancelled_is_not_graded_to_its_end(
 
 
 async def test_what_does_not_end_in_time_is_given_back(submissions: Submissions) -> None:
+    begun = asyncio.Event()
+
     async def slowly(work: Work) -> bytes:
+        begun.set()
         await asyncio.sleep(60)
         return b""
 
     async with Running(submissions, slowly):
         receipt = await submissions.submit(made())
-        while (await submissions.get(receipt.id)).state is State.WAITING:
-            await asyncio.sleep(0.02)
+        await begun.wait()
     found = await submissions.get(receipt.id)
     assert (found.state, found.attempts) == (State.WAITING, 0)
     counts = await submissions.counts()

@@ -10,6 +10,7 @@ from assay.api.services import Answered
 from assay.cluster import events as cluster
 from assay.domain.errors import PoolExhausted
 from assay.driver import guard
+from assay.grading import events as grading
 from assay.observe.journal import MOST_A_SECOND, Journal
 from assay.pool import events as pool
 from assay.runners import events as runners
@@ -73,6 +74,7 @@ QUIET = {guard.SandboxConnected, pool.PoolChanged, storage.Committed}
 @pytest.mark.parametrize(
     "kind",
     [
+        *get_args(grading.Event),
         *get_args(guard.Event),
         *get_args(pool.Event),
         *get_args(runners.RunnersEvent),

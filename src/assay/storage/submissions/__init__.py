@@ -1,10 +1,12 @@
 """The submissions and their queue, in a database: docs/queue.md.
 
 store.py       every question and every write
-steps.py       the transactions that move submissions about
+entrance.py    what is handed in gets its place in its line
+steps.py       the other transactions that move submissions about
 statements.py  what these say to the database
 rows.py        values as rows, and back
 decisions.py   what is decided elsewhere
+together.py    what comes at the same time shares a transaction
 places.py      where they are: a file of their own, or the one PostgreSQL
 notices.py     PostgreSQL's word that there is something to do
 """

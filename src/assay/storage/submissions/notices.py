@@ -47,4 +47,5 @@ class Notices:
             await connection.execute(f"LISTEN {CHANNEL}")
             self._told("")  # what was said before is not heard
             async for notice in connection.notifies():
-                self._told(notice.payload)
+                for name in notice.payload.split() or [""]:
+                    self._told(name)

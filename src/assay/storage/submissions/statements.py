@@ -88,19 +88,25 @@ class QueueStatements:
         self.add_content = self._compiled(insert(SUBMISSION_CONTENT))
 
     def _of_handing_out(self) -> None:
+        in_line = (
+            _S.priority == bindparam("priority"),
+            _S.course == bindparam("course"),
+            _S.turn.is_not(None),
+        )
         self.first_of_line = self._compiled(
-            select(SUBMISSION)
-            .where(
-                _S.priority == bindparam("priority"),
-                _S.course == bindparam("course"),
-                _S.turn.is_not(None),
-            )
+            select(SUBMISSION, SUBMISSION_CONTENT.c.content)
+            .join(SUBMISSION_CONTENT, SUBMISSION_CONTENT.c.id == _S.id)
+            .where(*in_line)
             .order_by(_S.turn, _S.id)
             .limit(bindparam("most"))
         )
+        # All that were first, in one go: the lock sees to it that there are no others.
         self.lease = self._compiled(
             update(SUBMISSION)
-            .where(_S.id == KEY)
+            .where(
+                *in_line,
+                tuple_(_S.turn, _S.id) <= tuple_(bindparam("last_turn"), bindparam("last_id")),
+            )
             .values(
                 state=State.LEASED.value,
                 attempts=_S.attempts + 1,

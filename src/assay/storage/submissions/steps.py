@@ -6,29 +6,26 @@ All that they know is in the database; so they may be taken again after a connec
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from assay.domain.errors import InvalidInput
-from assay.domain.line import Line, LineKey, Newcomer, Timing
+from assay.domain.line import LineKey, Timing
 from assay.domain.submission import NewSubmission, Receipt, State, Submission, Work
 from assay.storage.kind import Cursor, Kind
+from assay.storage.rows import AnyRow
 from assay.storage.statements import Values
 from assay.storage.submissions.decisions import Decisions
+from assay.storage.submissions.entrance import Entrance
 from assay.storage.submissions.rows import (
-    digest_of,
     line_of,
-    line_values,
-    new_id,
     submission_of,
-    submission_values,
 )
 from assay.storage.submissions.statements import QueueStatements
 
 MOST_AT_ONCE: Final = 500
 """Rows of what is looked after once a second, or removed."""
-_MOVED: Final = ("waiting", "due", "served", "turn")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +40,17 @@ class Tended:
     """Of these, what is over."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ending:
+    """What a worker says of a submission that is over."""
+
+    holder: str
+    submission: Submission
+    result: bytes
+    seconds: float
+    state: State = State.DONE
+
+
 class Steps:
     """They share the statements and the decisions."""
 
@@ -50,141 +58,18 @@ class Steps:
         self._kind = kind
         self._sql = QueueStatements(kind.engine.dialect)
         self._decide = decisions
+        self._entrance = Entrance(kind, self._sql, decisions)
 
     @property
     def sql(self) -> QueueStatements:
         """Every statement."""
         return self._sql
 
-    # --- handing in ---
-
     def add(
         self, cursor: Cursor, news: Sequence[NewSubmission], now: float
     ) -> list[Receipt | InvalidInput]:
         """Keep all of them; of those with a key that is there, the receipt of before."""
-        answers = self._known(cursor, news)
-        unknown = self._first_of_each_key(news, answers)
-        ids = {place: new_id(now) for place in unknown}
-        self._insert(cursor, [(ids[place], news[place]) for place in unknown], now)
-        for place in unknown:
-            answers[place] = Receipt(id=ids[place], new=True)
-        self._answer_repeated(news, answers)
-        return [answers[place] for place in range(len(news))]
-
-    def _known(
-        self, cursor: Cursor, news: Sequence[NewSubmission]
-    ) -> dict[int, Receipt | InvalidInput]:
-        places = [place for place, new in enumerate(news) if new.key is not None]
-        asked: list[Values] = [{"owner": news[at].owner, "key": news[at].key} for at in places]
-        found = self._sql.keyed.rows_of_each(self._kind, cursor, asked)
-        return {
-            place: _again(news[place], str(rows[0]["id"]), bytes(rows[0]["digest"]))
-            for place, rows in zip(places, found, strict=True)
-            if rows
-        }
-
-    def _first_of_each_key(
-        self, news: Sequence[NewSubmission], known: Collection[int]
-    ) -> list[int]:
-        first: dict[object, int] = {}
-        for place, new in enumerate(news):
-            if place not in known:
-                first.setdefault(place if new.key is None else (new.owner, new.key), place)
-        return list(first.values())
-
-    def _answer_repeated(
-        self, news: Sequence[NewSubmission], answers: dict[int, Receipt | InvalidInput]
-    ) -> None:
-        """Two of one key may come in one transaction."""
-        if len(answers) == len(news):
-            return
-        first = {(new.owner, new.key): place for place, new in enumerate(news) if place in answers}
-        for place, new in enumerate(news):
-            if place not in answers:
-                of = first[new.owner, new.key]
-                earlier = answers[of]
-                assert isinstance(earlier, Receipt)
-                answers[place] = _again(new, earlier.id, digest_of(news[of]))
-
-    def _insert(
-        self, cursor: Cursor, news: Sequence[tuple[str, NewSubmission]], now: float
-    ) -> None:
-        if not news:
-            return
-        comers = [Newcomer(LineKey(new.priority, new.course), new.learner) for _, new in news]
-        lines = self._lines(cursor, {each.line for each in comers})
-        admitted = self._decide.admit(
-            comers,
-            lines,
-            self._served(cursor, {each.line.priority for each in comers}),
-            self._last_turns(cursor, set(comers)),
-        )
-        rows = [
-            submission_values(new, name, now, turn)
-            for (name, new), turn in zip(news, admitted.turns, strict=True)
-        ]
-        self._sql.add.run_all(cursor, rows)
-        contents: list[Values] = [{"id": name, "content": new.content} for name, new in news]
-        self._sql.add_content.run_all(cursor, contents)
-        self._keep_lines(cursor, admitted.lines, lines)
-        self._notify(cursor)
-
-    def _notify(self, cursor: Cursor, name: str = "") -> None:
-        if self._sql.can_notify:
-            self._sql.notify.rows(cursor, {"key": name})
-
-    def _last_turns(self, cursor: Cursor, comers: Collection[Newcomer]) -> dict[Newcomer, int]:
-        each = list(comers)
-        asked: list[Values] = [
-            {"priority": comer.line.priority, "course": comer.line.course, "learner": comer.learner}
-            for comer in each
-        ]
-        found = self._sql.last_turn.rows_of_each(self._kind, cursor, asked)
-        last = {comer: rows[0]["turn"] for comer, rows in zip(each, found, strict=True)}
-        return {comer: turn for comer, turn in last.items() if turn is not None}
-
-    # --- lines ---
-
-    def _lines(self, cursor: Cursor, keys: Iterable[LineKey]) -> dict[LineKey, Line]:
-        asked = [key._asdict() for key in keys]
-        found = self._sql.line.rows_of_each(self._kind, cursor, asked)
-        lines = [line_of(rows[0]) for rows in found if rows]
-        return {LineKey(line.priority, line.course): line for line in lines}
-
-    def _served(self, cursor: Cursor, priorities: Iterable[int]) -> dict[int, float]:
-        served = {}
-        for priority in priorities:
-            ((row),) = self._sql.served.rows(cursor, {"key": priority})
-            served[int(priority)] = float(row["served"] or 0.0)
-        return served
-
-    def _keep_lines(
-        self, cursor: Cursor, lines: Iterable[Line], known: Collection[LineKey]
-    ) -> None:
-        changed, fresh = [], []
-        for line in lines:
-            values = line_values(line)
-            if (line.priority, line.course) in known:
-                moved = {f"new_{name}": values[name] for name in _MOVED}
-                changed.append({"priority": line.priority, "course": line.course, **moved})
-            else:
-                fresh.append(values)
-        self._sql.keep_line.run_all(cursor, changed)
-        self._sql.add_line.run_all(cursor, fresh)
-
-    def _add_to_lines(self, cursor: Cursor, submissions: Sequence[Submission]) -> None:
-        """Put them into their lines again, before all others: they have waited already."""
-        keys = {_key(each) for each in submissions}
-        lines = self._lines(cursor, keys)
-        served = self._served(cursor, {key.priority for key in keys})
-        for each in submissions:
-            key = _key(each)
-            line = self._decide.join(lines[key], served[key.priority])
-            lines[key] = line
-            self._sql.requeue.run(cursor, {"key": each.id, "new_turn": line.turn})
-        self._keep_lines(cursor, lines.values(), lines)
-        if submissions:
-            self._notify(cursor)
+        return self._entrance.add(cursor, news, now)
 
     # --- handing out ---
 
@@ -211,41 +96,29 @@ class Steps:
             replace(share.line, turn=rows[-1]["turn"])
             for share, rows in zip(shares, taken, strict=True)
         ]
-        self._keep_lines(cursor, moved, {LineKey(each.priority, each.course) for each in moved})
-        return self._lease(cursor, [row for rows in taken for row in rows], holder, now)
-
-    def _lease(
-        self, cursor: Cursor, rows: Sequence[dict[str, object]], holder: str, now: float
-    ) -> list[Work]:
-        until = now + self._decide.lease_seconds
-        given = {"new_holder": holder, "until": until, "now": now}
-        self._sql.lease.run_all(cursor, [{"key": row["id"], **given} for row in rows])
-        contents = self._sql.content.rows_of_each(
-            self._kind, cursor, [{"key": row["id"]} for row in rows]
+        self._entrance.keep_lines(
+            cursor, moved, {LineKey(each.priority, each.course) for each in moved}
         )
-        found = []
-        for row, (content,) in zip(rows, contents, strict=True):
-            leased = replace(
-                (before := submission_of(row)),
-                state=State.LEASED,
-                attempts=before.attempts + 1,
-                claim=before.claim + 1,
-                claimed_at=now,
-            )
-            found.append(Work(submission=leased, content=bytes(content["content"])))
-        return found
+        given = {
+            "new_holder": holder, "until": now + self._decide.lease_seconds, "now": now
+        }  # fmt: skip
+        last = [rows[-1] for rows in taken]
+        self._sql.lease.run_all(cursor, [{**_place(row), **given} for row in last])
+        return [_leased(row, now) for rows in taken for row in rows]
 
     def _learn(self, cursor: Cursor, timings: Mapping[str, Timing]) -> None:
-        for course, timing in timings.items():
-            found = self._sql.course.rows(cursor, {"key": course})
-            if found:
-                seconds = self._decide.learn(found[0]["seconds"], timing)
-                self._sql.time_course.run(cursor, {"key": course, "seconds": seconds})
+        found = self._sql.course.rows_of_each(
+            self._kind, cursor, [{"key": course} for course in timings]
+        )
+        known, unknown = [], []
+        for (course, timing), rows in zip(timings.items(), found, strict=True):
+            seconds = self._decide.learn(rows[0]["seconds"] if rows else None, timing)
+            if rows:
+                known.append({"key": course, "seconds": seconds})
             else:
-                seconds = self._decide.learn(None, timing)
-                self._sql.add_course.run(
-                    cursor, {"name": course, "weight": 1.0, "seconds": seconds}
-                )
+                unknown.append({"name": course, "weight": 1.0, "seconds": seconds})
+        self._sql.time_course.run_all(cursor, known)
+        self._sql.add_course.run_all(cursor, unknown)
 
     def weigh(self, cursor: Cursor, course: str, weight: float) -> None:
         """Give a course another weight."""
@@ -272,23 +145,38 @@ class Steps:
 
     # --- ends ---
 
-    def finish(
-        self, cursor: Cursor, holder: str, submission: Submission, result: bytes, seconds: float,
-        state: State, now: float,
-    ) -> bool:  # fmt: skip
-        """Keep a result, if the submission is still this worker's; whether it counts."""
-        values = {
-            **_claim(holder, submission), "new_state": state.value, "now": now, "took": seconds
-        }  # fmt: skip
-        if self._sql.finish.run(cursor, values):
-            self._sql.add_result.run(cursor, {"id": submission.id, "result": result})
-            self._notify(cursor, submission.id)
-            return True
-        # The answer to the same may have been lost.
-        found = self._sql.get.rows(cursor, {"key": submission.id})
-        return bool(found) and (found[0]["holder"], found[0]["claim"], found[0]["state"]) == (
-            holder, submission.claim, state.value,
-        )  # fmt: skip
+    def finish(self, cursor: Cursor, endings: Sequence[Ending], now: float) -> list[bool]:
+        """Keep results of submissions that are still their workers'; which of them count."""
+        changed = self._sql.finish.run_each(
+            self._kind,
+            cursor,
+            [
+                {
+                    **_claim(each.holder, each.submission),
+                    "new_state": each.state.value,
+                    "now": now,
+                    "took": each.seconds,
+                }
+                for each in endings
+            ],
+        )
+        counting = [each for each, count in zip(endings, changed, strict=True) if count]
+        results: list[Values] = [
+            {"id": each.submission.id, "result": each.result} for each in counting
+        ]
+        self._sql.add_result.run_all(cursor, results)
+        if counting:
+            self._entrance.notify(cursor, *(each.submission.id for each in counting))
+        return [
+            bool(count) or self._is_known(cursor, each)
+            for each, count in zip(endings, changed, strict=True)
+        ]
+
+    def _is_known(self, cursor: Cursor, ending: Ending) -> bool:
+        """Whether the same was said before, and the answer got lost."""
+        found = self._sql.get.rows(cursor, {"key": ending.submission.id})
+        said = (ending.holder, ending.submission.claim, ending.state.value)
+        return any((row["holder"], row["claim"], row["state"]) == said for row in found)
 
     def delay(
         self, cursor: Cursor, holder: str, submission: Submission, seconds: float, now: float
@@ -302,7 +190,7 @@ class Steps:
         rows = self._sql.held_by.rows(cursor, {"holder": holder})
         there = {(row["id"], row["claim"]) for row in rows}
         back = [each for each in submissions if (each.id, each.claim) in there]
-        self._add_to_lines(cursor, back)
+        self._entrance.add_to_lines(cursor, back)
         self._sql.uncount.run_all(cursor, [{"key": each.id} for each in back])
         return len(back)
 
@@ -319,10 +207,10 @@ class Steps:
         self._sql.cancel.run(cursor, {"key": name, "new_state": State.CANCELLED.value, "now": now})
         if row["turn"] is not None:
             key = LineKey(row["priority"], row["course"])
-            lines = self._lines(cursor, [key])
+            lines = self._entrance.lines(cursor, [key])
             fewer = replace(lines[key], waiting=lines[key].waiting - 1)
-            self._keep_lines(cursor, [fewer], lines)
-        self._notify(cursor, name)
+            self._entrance.keep_lines(cursor, [fewer], lines)
+        self._entrance.notify(cursor, name)
         return True
 
     def tend(self, cursor: Cursor, now: float, monotonic: float) -> Tended:
@@ -331,7 +219,7 @@ class Steps:
         self._clip(cursor, now)
         asked = {"now": now, "most": MOST_AT_ONCE}
         ready = [submission_of(row) for row in self._sql.due.rows(cursor, asked)]
-        self._add_to_lines(cursor, ready)
+        self._entrance.add_to_lines(cursor, ready)
         if not may_expire:
             return Tended(ready=len(ready))
         self._sql.remove_workers.run(cursor, {"before": now - self._decide.lease_seconds})
@@ -351,8 +239,10 @@ class Steps:
     def _abandon(self, cursor: Cursor, holder: str, submission: Submission, now: float) -> bool:
         fate = self._decide.abandon(submission)
         if isinstance(fate, bytes):
-            self.finish(cursor, holder, submission, fate, 0.0, State.FAILED, now)
-            return True
+            over = Ending(
+                holder=holder, submission=submission, result=fate, seconds=0.0, state=State.FAILED
+            )
+            return self.finish(cursor, [over], now)[0]
         self.delay(cursor, holder, submission, fate, now)
         return False
 
@@ -369,17 +259,24 @@ class Steps:
         return len(old)
 
 
-def _key(submission: Submission) -> LineKey:
-    return LineKey(int(submission.priority), submission.course)
+def _place(row: AnyRow) -> dict[str, object]:
+    """Where a row waits: its line, and its place there."""
+    line = {name: row[name] for name in ("priority", "course")}
+    return {**line, "last_turn": row["turn"], "last_id": row["id"]}
+
+
+def _leased(row: AnyRow, now: float) -> Work:
+    """A row as it is once it was handed out."""
+    before = submission_of(row)
+    leased = replace(
+        before,
+        state=State.LEASED,
+        attempts=before.attempts + 1,
+        claim=before.claim + 1,
+        claimed_at=now,
+    )
+    return Work(submission=leased, content=bytes(row["content"]))
 
 
 def _claim(holder: str, submission: Submission) -> dict[str, object]:
     return {"key": submission.id, "holder": holder, "nth": submission.claim}
-
-
-def _again(new: NewSubmission, name: str, digest: bytes) -> Receipt | InvalidInput:
-    if digest_of(new) == digest:
-        return Receipt(id=name, new=False)
-    return InvalidInput(
-        f"the key {new.key!r} belongs to another submission: each needs a key of its own"
-    )

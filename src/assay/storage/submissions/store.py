@@ -14,19 +14,19 @@ from typing import Any, Final, TypeVar, cast
 
 from sqlalchemy import select
 
-from assay.domain.errors import NotFound, StorageError
+from assay.domain.errors import AssayError, NotFound, StorageError
 from assay.domain.line import Line, LineKey, Timing
-from assay.domain.submission import Counts, NewSubmission, Receipt, State, Submission, Work
+from assay.domain.submission import Counts, NewSubmission, Receipt, Submission, Work
 from assay.storage.connection import Database, Step
 from assay.storage.events import Event
 from assay.storage.kind import Cursor
 from assay.storage.statements import Statement
 from assay.storage.submissions.decisions import Decisions
-from assay.storage.submissions.intake import Answers, Intake
 from assay.storage.submissions.notices import Notices
 from assay.storage.submissions.places import Place, place_of
 from assay.storage.submissions.rows import line_of, submission_of
-from assay.storage.submissions.steps import Steps, Tended
+from assay.storage.submissions.steps import Ending, Steps, Tended
+from assay.storage.submissions.together import Together
 from assay.storage.tables import SUBMISSION
 from assay.storage.writer import PATIENCE_SECONDS, Operation, Writer
 
@@ -66,7 +66,8 @@ class SubmissionStore:
         self._sql = self._steps.sql
         self._writing = Writer(self._database, self._loop, on_event, name="assay-submissions")
         self._reading = Writer(self._reader, self._loop, None, name="assay-questions")
-        self._intake = Intake(self._add)
+        self._intake = Together(self._add, lambda new: len(new.content))
+        self._endings = Together(self._finish, lambda ending: len(ending.result))
         self._on_notice = on_notice or (lambda _: None)
         self._notices: Notices | None = None
         self._closed = False
@@ -110,6 +111,19 @@ class SubmissionStore:
         """What an operator calls the database."""
         return self._database.place
 
+    @property
+    def kind(self) -> str:
+        """`sqlite` or `postgresql`."""
+        return self._place.writing.engine.dialect.name
+
+    async def durability(self) -> dict[str, str]:
+        """The database's own settings on which it depends what survives a loss of power."""
+
+        def ask(cursor: Cursor) -> dict[str, str]:
+            return self._place.writing.durability(cursor)
+
+        return await self._write("durability", ask)
+
     def clock(self) -> float:
         """The database's clock, in seconds since 1970."""
         return time.monotonic() + self._database.offset
@@ -123,8 +137,8 @@ class SubmissionStore:
         """
         return self._intake.add(new)
 
-    def _add(self, news: list[NewSubmission]) -> asyncio.Future[Answers]:
-        def add(cursor: Cursor) -> Answers:
+    def _add(self, news: list[NewSubmission]) -> asyncio.Future[Sequence[Receipt | AssayError]]:
+        def add(cursor: Cursor) -> Sequence[Receipt | AssayError]:
             return self._steps.add(cursor, news, self.clock())
 
         return self._noticed(self._write("add_submissions", add), lambda _: [""])
@@ -162,22 +176,22 @@ class SubmissionStore:
 
         return self._write("beat_worker", beat)
 
-    def finish(
-        self, holder: str, submission: Submission, result: bytes, seconds: float,
-        state: State = State.DONE,
-    ) -> asyncio.Future[bool]:  # fmt: skip
+    def finish(self, ending: Ending) -> asyncio.Future[bool]:
         """Keep a result; False: the submission is not this worker's any more, and it doesn't count.
 
         Saying the same twice is saying it once.
         """
+        return self._endings.add(ending)
 
-        def finish(cursor: Cursor) -> bool:
-            return self._steps.finish(
-                cursor, holder, submission, result, seconds, state, self.clock()
-            )
+    def _finish(self, endings: list[Ending]) -> asyncio.Future[Sequence[bool | AssayError]]:
+        def finish(cursor: Cursor) -> Sequence[bool | AssayError]:
+            return self._steps.finish(cursor, endings, self.clock())
 
-        done = self._write("finish", finish)
-        return self._noticed(done, lambda counts: [submission.id] if counts else [])
+        def over(counting: Sequence[bool | AssayError]) -> list[str]:
+            pairs = zip(endings, counting, strict=True)
+            return [each.submission.id for each, counts in pairs if counts]
+
+        return self._noticed(self._write("finish", finish), over)
 
     def delay(self, holder: str, submission: Submission, seconds: float) -> asyncio.Future[bool]:
         """Try it again after so long; whether it was this worker's."""
