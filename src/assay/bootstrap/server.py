@@ -47,6 +47,7 @@ from assay.observe.observer import Observer
 from assay.pool import Pool
 from assay.runners.runners import Runners
 from assay.storage.database import Storage
+from assay.storage.file_cache import FileCache
 
 _PREPARED: Final = 16
 """Sandboxes of which all is there but what they are of, where the driver can do that: so many
@@ -218,6 +219,7 @@ def _services(
         forwarder=server.cluster.forwarder,
         metrics=observer.metrics.text,
         on_event=observer.on_event,
+        sent_files=FileCache(settings.base.state / "jobe-files"),
     )
 
 
