@@ -131,14 +131,23 @@ JSON = st.recursive(
 )
 
 
-@given(
-    st.fixed_dictionaries(
-        {"language_id": st.just("c"), "sourcecode": st.text(max_size=20)},
-        optional=dict.fromkeys(("sourcefilename", "input", "file_list", "debug"), JSON) | {"parameters": st.dictionaries(st.sampled_from(
-            ["cputime", "memorylimit", "disklimit", "streamsize", "numprocs", "compileargs",
-             "linkargs", "interpreterargs", "runargs", "main_class"]), JSON)},
-    )
-)  # fmt: skip
+PARAMETERS = [
+    "cputime", "memorylimit", "disklimit", "streamsize", "numprocs", "compileargs", "linkargs",
+    "interpreterargs", "runargs", "main_class",
+]  # fmt: skip
+ASKED = st.fixed_dictionaries(
+    {"language_id": st.just("c"), "sourcecode": st.text(max_size=20)},
+    optional={
+        "sourcefilename": JSON,
+        "input": JSON,
+        "file_list": JSON,
+        "debug": JSON,
+        "parameters": st.dictionaries(st.sampled_from(PARAMETERS), JSON),
+    },
+)
+
+
+@given(ASKED)
 def test_any_json_is_understood_or_refused(asked: dict[str, Any]) -> None:
     try:
         made = run_spec(json.dumps({"run_spec": asked}).encode(errors="surrogatepass"))

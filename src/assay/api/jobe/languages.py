@@ -88,14 +88,11 @@ async def _offer(environments: Environments, served: ServedEnvironment) -> Offer
 async def _languages(call: Call) -> web.StreamResponse:
     """Those that can be used now: an image that is still being pulled is no reason to wait."""
     offered = named(call.services.environments)
-    versions = await asyncio.gather(*(_version_in_time(call, each) for each in offered.values()))
-    return json(
-        [
-            [name, version]
-            for name, version in sorted(zip(offered, versions, strict=True))
-            if version is not None
-        ]
-    )
+    served = {each.name: each for each in offered.values()}
+    found = await asyncio.gather(*(_version_in_time(call, each) for each in served.values()))
+    versions = dict(zip(served, found, strict=True))
+    answer = [[name, versions[offered[name].name]] for name in sorted(offered)]
+    return json([pair for pair in answer if pair[1] is not None])
 
 
 async def _version_in_time(call: Call, served: ServedEnvironment) -> str | None:
