@@ -16,10 +16,13 @@ from left_over import assert_nothing_left
 from assay.bootstrap.server import Server, running_server
 from assay.config import ConfiguredEnvironment, ServerSettings, Settings
 from assay.config.options import Address
+from assay.environments import bundled_folder, load
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 PROGRAMS = {"c": "gcc", "cpp": "g++", "java": "javac", "php": "php", "javascript": "node"}
-NAMES = ("python", *(name for name, program in PROGRAMS.items() if shutil.which(program)))
+OTHERS = tuple(name for name in ("bash", "ruby") if shutil.which(name))
+INSTALLED = tuple(name for name, program in PROGRAMS.items() if shutil.which(program))
+NAMES = ("python", *INSTALLED, *OTHERS)
 C_HELLO = '#include <stdio.h>\nint main(void) { puts("Hello"); return 0; }\n'
 
 
@@ -201,6 +204,13 @@ async def test_a_node_program_runs(moodle: CodeRunner) -> None:
     parameters = {"memorylimit": 1000, "sourcefilename": "__tester__.js"}
     verdict = await moodle.execute("console.log('Hello')", "nodejs", parameters=parameters)
     assert (verdict.result, verdict.output) == (15, "Hello\n")
+
+
+@pytest.mark.parametrize("name", OTHERS)
+async def test_a_hello_of_each_other_language_runs(moodle: CodeRunner, name: str) -> None:
+    hello = load(bundled_folder() / name).hello.source
+    verdict = await moodle.execute(hello.read_text(), name, name=hello.name)
+    assert (verdict.error, verdict.result, verdict.output) == (None, 15, "Hello, world!\n")
 
 
 async def test_a_language_that_is_not_here_is_an_error(moodle: CodeRunner) -> None:
