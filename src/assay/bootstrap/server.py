@@ -16,6 +16,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import assay
@@ -219,8 +220,15 @@ def _services(
         forwarder=server.cluster.forwarder,
         metrics=observer.metrics.text,
         on_event=observer.on_event,
-        sent_files=FileCache(settings.base.state / "jobe-files"),
+        sent_files=FileCache(kept_folder(settings) / "jobe-files"),
     )
+
+
+def kept_folder(settings: ServerSettings) -> Path:
+    """Where is kept what outlives the machine's restart: beside the database, or the images."""
+    kind, _, path = settings.database.partition(":///")
+    on_disk = kind == "sqlite" and path and not path.startswith(":")
+    return Path(path).parent if on_disk else settings.base.images.parent
 
 
 async def _close_pool(pool: Pool, settings: ServerSettings, cluster: Cluster) -> None:
