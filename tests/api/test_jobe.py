@@ -224,6 +224,19 @@ async def test_other_paths_and_methods_have_answers(client: Client) -> None:
             assert isinstance(await answer.json(), str)
 
 
+async def test_a_slash_at_the_end_makes_no_difference(client: Client) -> None:
+    session = await client()
+    spec = {"run_spec": {"language_id": "c", "sourcecode": ""}}
+    for method, path, status in (
+        ("POST", "runs/", 200),
+        ("PUT", f"files/{ID}/", 400),
+        ("HEAD", f"files/{ID}/", 404),
+        ("GET", "runs/", 405),
+    ):
+        async with session.request(method, path, json=spec) as answer:
+            assert answer.status == status
+
+
 async def test_languages_are_pairs_found_once(client: Client, runs: Runs) -> None:
     session = await client()
     runs.results = [

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from assay.api.jobe import files, languages, runs
 from assay.api.jobe.face import preflight
 from assay.api.route import Route
 
+_ONCE: Final = (*runs.ROUTES, *files.ROUTES, *languages.ROUTES)
 ROUTES: Final[tuple[Route, ...]] = (
-    *runs.ROUTES,
-    *files.ROUTES,
-    *languages.ROUTES,
+    *_ONCE,
+    *(replace(route, path=f"{route.path}/") for route in _ONCE),
     preflight,
 )
+"""Each also with a slash at its end, as some clients write it."""
 
 __all__ = ["ROUTES"]

@@ -134,14 +134,13 @@ def version_in(pattern: str, said: bytes) -> str:
     return found[1] if found and found[1] else UNKNOWN
 
 
-ROUTES: Final = tuple(
+ROUTES: Final = (
     Route(
         method="GET",
-        path=path,
+        path="/languages",
         handler=_languages,
         summary="The languages, each with the version of its compiler or interpreter",
         responses={200: list[tuple[str, str]]},
         face=FACE,
-    )
-    for path in ("/languages", "/languages/")
+    ),
 )
