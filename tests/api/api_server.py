@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -12,6 +13,9 @@ from aiohttp import web
 
 from assay.api import Caller, Services, make_app, make_server
 from assay.domain.errors import UnknownEnvironment
+from assay.domain.limits import SandboxLimits
+from assay.driver.port import RootFilesystem
+from assay.environments import Blueprint, ExecutionEnvironment, bundled_folder, load
 from assay.environments.served import ServedEnvironment
 
 Serve = Callable[[Services], Awaitable[aiohttp.ClientSession]]
@@ -68,6 +72,19 @@ class Offered:
 
     async def delete(self, name: str) -> bool:
         return self.environments.pop(name, None) is not None
+
+    def folder(self, environment: ServedEnvironment) -> ExecutionEnvironment | None:
+        return load(bundled_folder() / environment.language) if environment.language else None
+
+    async def resolve(self, environment: ServedEnvironment) -> Blueprint:
+        root = RootFilesystem(digest="", path=Path("/nowhere"))
+        return Blueprint(environment=environment, root=root, folder=self.folder(environment))
+
+    @asynccontextmanager
+    async def varied(
+        self, environment: ServedEnvironment, sandbox: SandboxLimits
+    ) -> AsyncIterator[str]:
+        yield environment.name if sandbox == environment.sandbox else f"{environment.name}~less"
 
 
 def services(**changes: Any) -> Services:

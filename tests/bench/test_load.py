@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -43,18 +44,18 @@ def _command(process: Path) -> bytes:
         return b""
 
 
-def start(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
+def start(tmp_path: Path, *arguments: str, what: str = "load") -> subprocess.Popen[str]:
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("ASSAY_")}
     return subprocess.Popen(
         [sys.executable, "-m", "assay", "--state", tmp_path / "state",
-         "bench", "load", *arguments, "--driver", "lean", "--json"],
+         "bench", what, *arguments, "--driver", "lean", "--json"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         env={**inherited, "TMPDIR": str(tmp_path), "ASSAY_CONFIG": os.devnull},
     )  # fmt: skip
 
 
-def load(tmp_path: Path, *arguments: str) -> dict[str, Any]:
-    process = start(tmp_path, *arguments)
+def load(tmp_path: Path, *arguments: str, what: str = "load") -> dict[str, Any]:
+    process = start(tmp_path, *arguments, what=what)
     output, errors = process.communicate(timeout=110)
     assert process.returncode in (0, 1), errors
     found: dict[str, Any] = json.loads(output)
@@ -102,6 +103,16 @@ def test_the_ceiling_is_measured_beside_bare_loops(tmp_path: Path) -> None:
         most = 1.5 * int(bare.replace(",", ""))
         assert 1 < int(by_stream.replace(",", "")) < most
         assert 1 < int(by_request.replace(",", "")) < most
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
+def test_jobes_api_is_measured_beside_a_bare_loop(tmp_path: Path) -> None:
+    found = load(tmp_path, "--seconds", "0.5", "--rounds", "1", "--workers", "2", what="jobe")
+    rates = {row[0]: [float(each) for each in row[1:3]] for row in found["tables"][0]["rows"]}
+    assert set(rates) == {"C hello", "Python hello"}
+    assert all(rate > 0 for both in rates.values() for rate in both)
+    assert [check["limit"] > 0 for check in found["checks"]] == [True, True]
+    assert all(latency["count"] >= 2 for latency in found["latencies"])
 
 
 @pytest.mark.parametrize("over", ["run", "runners"])

@@ -10,21 +10,23 @@ from aiohttp import WSCloseCode, web
 
 from assay.api.endpoint import endpoint
 from assay.api.errors import HttpError
-from assay.api.route import PREFIX, Call, Route
-from assay.api.routes import ROUTES
+from assay.api.route import Call, Route
+from assay.api.routes import ALL_ROUTES
 from assay.api.services import Services
 
 _NAMES: Final = re.compile(r"\{[^}:]*\}")
 
 
-def make_app(services: Services, routes: tuple[Route, ...] = ROUTES) -> web.Application:
+def make_app(services: Services, routes: tuple[Route, ...] = ALL_ROUTES) -> web.Application:
     """Make the application."""
     app = web.Application()
     for route in routes:
-        app.router.add_route(route.method, PREFIX + route.path, endpoint(route, services))
-    rest = Route(
-        method="*", path="", handler=_Rest(routes).answer, summary="", scope=None, poseidon=True
-    )
+        app.router.add_route(route.method, route.prefix + route.path, endpoint(route, services))
+    unknown = _Rest(routes).answer
+    for face in dict.fromkeys(route.face for route in routes if route.face is not None):
+        rest = Route(method="*", path="", handler=unknown, summary="", scope=None, face=face)
+        app.router.add_route("*", face.prefix + "/{rest:.*}", endpoint(rest, services))
+    rest = Route(method="*", path="", handler=unknown, summary="", scope=None, poseidon=True)
     app.router.add_route("*", "/{rest:.*}", endpoint(rest, services))
 
     async def say_restarting(_: web.Application) -> None:
@@ -57,7 +59,7 @@ class _Rest:
     """Answers what no route fits: 404, or 405 where another method would."""
 
     def __init__(self, routes: tuple[Route, ...]) -> None:
-        self._paths = [(_pattern(route.path), route.method) for route in routes if route.exact]
+        self._paths = [(_pattern(route), route.method) for route in routes if route.exact]
 
     async def answer(self, call: Call) -> web.StreamResponse:
         """Raise what it is."""
@@ -71,6 +73,6 @@ class _Rest:
         raise HttpError("no_such_route", "there is no such path")
 
 
-def _pattern(path: str) -> re.Pattern[str]:
-    parts = _NAMES.split(path)
-    return re.compile(re.escape(PREFIX) + "[^/]+".join(re.escape(part) for part in parts))
+def _pattern(route: Route) -> re.Pattern[str]:
+    parts = _NAMES.split(route.path)
+    return re.compile(re.escape(route.prefix) + "[^/]+".join(re.escape(part) for part in parts))

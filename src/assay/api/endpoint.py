@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import binascii
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from time import perf_counter
 from typing import Any, Final
 
@@ -34,12 +34,16 @@ def endpoint(route: Route, services: Services) -> Callable[[web.Request], Awaita
     authenticate = services.authenticator.authenticate
     scope, handler, most = route.scope, route.handler, services.settings.most_body_bytes
     proxies, forwarder = services.settings.proxies, services.forwarder
+    face = route.face
 
     async def perform(request: web.Request) -> web.StreamResponse:
         caller = _NOBODY
         by_server = forwarder is not None and _comes_by_server(request, forwarder)
         if scope is not None:
-            headers, peer = request.headers, request.remote or ""
+            peer = request.remote or ""
+            headers: Mapping[str, str] = request.headers
+            if face is not None:
+                headers = face.credentials(headers)
             if by_server:
                 caller = await authenticate(
                     headers, address_of(headers, peer, ANYWHERE), counted=True
@@ -73,7 +77,12 @@ def endpoint(route: Route, services: Services) -> Callable[[web.Request], Awaita
             except Exception as error:
                 if not isinstance(error, _AT_THE_DOOR):
                     await _drain(request, most)
-                response = answer_to(error, request, poseidon=route.poseidon)
+                if face is None:
+                    response = answer_to(error, request, poseidon=route.poseidon)
+                else:
+                    response = face.answer(error, request)
+            if face is not None:
+                response.headers.update(face.headers)
             status = response.status
             return response
         finally:
@@ -81,7 +90,7 @@ def endpoint(route: Route, services: Services) -> Callable[[web.Request], Awaita
                 services.on_event(
                     Answered(
                         method=route.method,
-                        route=route.path,
+                        route=route.label,
                         status=status,
                         seconds=perf_counter() - started,
                     )

@@ -72,6 +72,8 @@ STATUS: Final[Mapping[str, int]] = MappingProxyType(
         "port_silent": 502,
         "misdirected": 421,
         "files_not_changed": 500,
+        "no_such_file": 404,
+        "file_not_kept": 507,
     }
 )
 """The code of an error -> the status of its answer."""
@@ -134,7 +136,7 @@ def answer_to(error: Exception, request: web.Request, *, poseidon: bool) -> web.
     it accepts problem details.
     """
     if not isinstance(error, AssayError):
-        _log.error("%s %s failed", request.method, request.path, exc_info=error)
+        log_unexpected(error, request)
         error = AssayError("an error inside of the server; its log says more")
     error.message = error.message[:_MESSAGE_MOST]
     code = error.http_code if isinstance(error, HttpError) else error.code
@@ -154,6 +156,11 @@ def answer_to(error: Exception, request: web.Request, *, poseidon: bool) -> web.
     return web.Response(
         body=_encode(problem), status=status, headers=headers, content_type=PROBLEM_JSON
     )
+
+
+def log_unexpected(error: Exception, request: web.Request) -> None:
+    """What nobody expected is for the operator to read."""
+    _log.error("%s %s failed", request.method, request.path, exc_info=error)
 
 
 def _in_poseidons_shape(

@@ -10,6 +10,7 @@ import msgspec
 from aiohttp import web
 
 from assay.api.auth import Caller
+from assay.api.face import Face
 from assay.api.origin import ANYWHERE, Origin, origin_of
 from assay.api.services import Services
 from assay.runners import Runner
@@ -85,8 +86,20 @@ class Route:
     """Its errors have Poseidon's shape."""
     silent: tuple[int, ...] = ()
     """Statuses of errors that have no body there."""
+    face: Face | None = None
+    """Whose clients it is for; None: our own, and Poseidon's."""
     exact: bool = True
     """False: `path` is a pattern of aiohttp's router, such as one with a rest of any length."""
+
+    @property
+    def prefix(self) -> str:
+        """What `path` is beneath."""
+        return PREFIX if self.face is None else self.face.prefix
+
+    @property
+    def label(self) -> str:
+        """What it is called where answers are counted."""
+        return self.path if self.face is None or not self.path else self.face.prefix + self.path
 
     @property
     def of_runner(self) -> bool:

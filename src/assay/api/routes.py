@@ -1,4 +1,4 @@
-"""All routes: the router, and the OpenAPI document, are made of this table."""
+"""All routes: the router is made of them, and the OpenAPI document of those that are our own."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from assay.api import (
     events,
     executions,
     files,
+    jobe,
     ports,
     run,
     runners,
@@ -35,3 +36,5 @@ ROUTES: Final[tuple[Route, ...]] = (
     *system.ROUTES,
 )
 """In the order in which they are tried, the busiest first."""
+ALL_ROUTES: Final[tuple[Route, ...]] = (*ROUTES, *jobe.ROUTES)
+"""Those of clients of other systems as well."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -14,10 +15,12 @@ from assay.api.forwarding import Forwarder
 from assay.api.listeners import Listeners
 from assay.api.origin import Network
 from assay.api.proxy import PortProxy
-from assay.domain.limits import MIB, ExecutionLimits
-from assay.environments.served import ServedEnvironment
+from assay.domain.limits import MIB, ExecutionLimits, SandboxLimits
+from assay.environments.model import ExecutionEnvironment
+from assay.environments.served import Blueprint, ServedEnvironment
 from assay.grading.desk import Desk
 from assay.runners import Runners
+from assay.storage.file_cache import FileCache
 from assay.storage.records import TokenRecord
 
 
@@ -88,6 +91,20 @@ class Environments(Protocol):
 
     async def delete(self, name: str) -> bool:
         """Remove one; False: there was none. Raises Forbidden for one of the configuration."""
+        ...
+
+    def folder(self, environment: ServedEnvironment) -> ExecutionEnvironment | None:
+        """That of its language as it is written, wherever its tools are; None: it has none."""
+        ...
+
+    async def resolve(self, environment: ServedEnvironment) -> Blueprint:
+        """What its sandboxes are made of, pulled or built first. Raises what images raise."""
+        ...
+
+    def varied(
+        self, environment: ServedEnvironment, sandbox: SandboxLimits
+    ) -> AbstractAsyncContextManager[str]:
+        """The name, for the block, of one like it whose sandboxes have these limits."""
         ...
 
 
@@ -170,6 +187,8 @@ class Services:
     ready: Callable[[], bool] = lambda: True
     """False while the server starts or drains."""
     on_event: Callable[[Answered], None] | None = None
+    sent_files: FileCache | None = None
+    """What clients of Jobe have sent ahead; None: this server keeps none."""
     tokens: TokenStore | None = None
     """What /tokens changes; None: this server keeps none."""
     forwarder: Forwarder | None = None
@@ -178,6 +197,8 @@ class Services:
     """Where submissions are handed in; None: this server has no courses."""
     proxy: PortProxy = field(default_factory=PortProxy)
     listeners: Listeners = field(default_factory=Listeners)
+    versions: dict[tuple[str, tuple[str, ...]], str] = field(default_factory=dict, repr=False)
+    """Of languages' tools, by the sandbox's version and what was asked: found once."""
     making: Counter[str] = field(default_factory=Counter, repr=False)
     """Runners that are being made, by owner."""
     running: Counter[str] = field(default_factory=Counter, repr=False)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
@@ -16,6 +17,7 @@ from typing import Final, Protocol
 from assay.bootstrap.catalogue import Catalogue, find_image
 from assay.bootstrap.devices import with_variables
 from assay.bootstrap.images import holding
+from assay.bootstrap.variants import Variants
 from assay.config import ConfiguredEnvironment, ServerSettings
 from assay.domain.devices import Device, devices_of
 from assay.domain.errors import AssayError, Forbidden, InvalidInput, UnknownEnvironment
@@ -65,6 +67,7 @@ class ServedEnvironments:
         self._storage = storage
         self._driver = driver
         self._stock: Stock | None = None
+        self._variants: Variants | None = None
         self._offered: dict[str, ServedEnvironment] = {}
         self._made: dict[tuple[str, str], asyncio.Task[_Made]] = {}
         self._changing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -115,6 +118,7 @@ class ServedEnvironments:
     def supply(self, stock: Stock) -> None:
         """Tell the pool of all, now and whenever they change."""
         self._stock = stock
+        self._variants = Variants(stock)
         for environment in self._offered.values():
             stock.set_environment(environment)
 
@@ -127,6 +131,27 @@ class ServedEnvironments:
         if name not in self._offered:
             raise UnknownEnvironment(f"no environment is called {name[:80]!r}")
         return self._offered[name]
+
+    def folder(self, environment: ServedEnvironment) -> ExecutionEnvironment | None:
+        """That of its language as it is written; None: it has none, or one that isn't here."""
+        with contextlib.suppress(InvalidInput):
+            return self._catalogue.named(environment.language) if environment.language else None
+        return None
+
+    @contextlib.asynccontextmanager
+    async def varied(
+        self, environment: ServedEnvironment, sandbox: SandboxLimits
+    ) -> AsyncIterator[str]:
+        """The name, for the block, of an environment like this one with so much of a sandbox.
+
+        Raises what `resolve` does.
+        """
+        if self._variants is None or sandbox == environment.sandbox:
+            yield environment.name
+            return
+        await self.resolve(environment)  # what it may not have, no variant of it has
+        with self._variants.using(environment, sandbox) as name:
+            yield name
 
     async def put(self, environment: ServedEnvironment) -> bool:
         """Offer an environment from now on; returns when its image is here: whether it is new.

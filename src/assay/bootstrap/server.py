@@ -16,6 +16,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import assay
@@ -49,6 +50,7 @@ from assay.observe.observer import Observer
 from assay.pool import Pool
 from assay.runners.runners import Runners
 from assay.storage.database import Storage
+from assay.storage.file_cache import FileCache
 
 _PREPARED: Final = 16
 """Sandboxes of which all is there but what they are of, where the driver can do that: so many
@@ -226,7 +228,15 @@ def _services(
         metrics=observer.metrics.text,
         on_event=observer.on_event,
         desk=desk,
+        sent_files=FileCache(kept_folder(settings) / "jobe-files"),
     )
+
+
+def kept_folder(settings: ServerSettings) -> Path:
+    """Where is kept what outlives the machine's restart: beside the database, or the images."""
+    kind, _, path = settings.database.partition(":///")
+    on_disk = kind == "sqlite" and path and not path.startswith(":")
+    return Path(path).parent if on_disk else settings.base.images.parent
 
 
 async def _close_pool(pool: Pool, settings: ServerSettings, cluster: Cluster) -> None:

@@ -29,6 +29,7 @@ from assay.bench import (
 from assay.bench.startup import FULL
 from assay.bootstrap import OURS, choose_driver
 from assay.bootstrap.subjects import open_bridged, open_subject
+from assay.cli.bench_jobe import jobe
 from assay.cli.bench_load import load
 from assay.cli.bench_orchestrator import orchestrator
 from assay.cli.bench_output import (
@@ -58,9 +59,10 @@ Examples:
   assay bench interpreters                   a Python that waits, beside one that starts
   assay bench load                           a server under load: assay bench load --help
   assay bench queue                          submissions in and out, durably
+  assay bench jobe                           programs by the API of Jobe
   assay bench orchestrator                   sandboxes on many machines, and what placing costs
   assay bench profile                        where the microseconds go
-  assay bench all --json numbers.json        all but load, and every sample to a file
+  assay bench all --json numbers.json        all but load and jobe, and every sample to a file
 
 docs/benchmarks.md says how to read the figures. The exit status is 1 when a promise is not kept.
 """
@@ -127,6 +129,7 @@ def bench() -> None:
 
 
 bench.add_command(load)
+bench.add_command(jobe)
 bench.add_command(profile)
 bench.add_command(bench_queue)
 bench.add_command(startup)

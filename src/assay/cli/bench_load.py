@@ -111,13 +111,13 @@ def load(
     given = {name: value for name, value in options.items() if value is not None}
     if storm_token is not None:
         given["token"] = storm_token
-    with _shown(quiet=json_to == _STANDARD_OUTPUT) as told:
+    with shown(quiet=json_to == _STANDARD_OUTPUT) as told:
         setting = _setting(told, server, token, driver)
         try:
             report = asyncio.run(_measured(flags, setting, profile, given))
         except asyncio.CancelledError:
             return Status.CANCELLED
-    _answer(report, json_to, html_to)
+    answer(report, json_to, html_to)
     return 0 if report.kept else Status.FAILED
 
 
@@ -148,7 +148,7 @@ def _setting(
 async def _measured(
     flags: Flags, setting: Setting, profile: str, given: Mapping[str, Any]
 ) -> LoadReport:
-    with _interruptible(setting):
+    with interruptible(setting):
         return await _PROFILES[profile](flags, setting, given)
 
 
@@ -220,7 +220,7 @@ def _options(kind: type[Any], given: Mapping[str, Any]) -> Any:
 
 
 @contextlib.contextmanager
-def _interruptible(setting: Setting) -> Iterator[None]:
+def interruptible(setting: Setting) -> Iterator[None]:
     """The first Ctrl-C reports what there is; the next one, and SIGTERM, just end it."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
@@ -244,7 +244,7 @@ def _interruptible(setting: Setting) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _shown(*, quiet: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
+def shown(*, quiet: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
     """How far it is, on standard error: one line that changes, or now and then a new one."""
     if sys.stderr is None or (quiet and not os.isatty(2)):
         yield lambda progress: None
@@ -281,7 +281,8 @@ def progress_line(progress: Mapping[str, Any]) -> str:
     return " · ".join(parts)
 
 
-def _answer(report: LoadReport, json_to: str | None, html_to: str | None) -> None:
+def answer(report: LoadReport, json_to: str | None, html_to: str | None) -> None:
+    """Print a report, and write it where somebody wants it."""
     from assay.bench.load.page import page
     from assay.bench.load.report import as_data
     from assay.cli.bench_load_table import show

@@ -5,6 +5,7 @@ from assay.environments.loader import bundled_folder, load, load_all
 from assay.environments.model import (
     Ceilings,
     ExecutionEnvironment,
+    JobeLanguage,
     Program,
     Step,
     StepKind,
@@ -21,6 +22,7 @@ __all__ = [
     "Blueprint",
     "Ceilings",
     "ExecutionEnvironment",
+    "JobeLanguage",
     "MissingTool",
     "Origin",
     "Plan",

@@ -18,10 +18,12 @@ from assay.environments import document
 from assay.environments.model import (
     Ceilings,
     ExecutionEnvironment,
+    JobeLanguage,
     Program,
     Step,
     StepKind,
     Tool,
+    Version,
 )
 from assay.environments.strict import Mistake, require
 from assay.environments.template import problem_with
@@ -69,7 +71,57 @@ def environment_of(text: document.Document, folder: Path) -> ExecutionEnvironmen
         programs=tuple(programs.values()),
         preimport=None if text.preimport is None else tuple(text.preimport),
         devices=_devices(text.devices),
+        jobe=None if text.jobe is None else _jobe(text, text.jobe, compile_, run, sandbox),
     )
+
+
+def _jobe(
+    text: document.Document,
+    jobe: document.Jobe,
+    compile_: Step | None,
+    run: Step,
+    sandbox: SandboxLimits,
+) -> JobeLanguage:
+    """Steps that it does not name are the environment's own, and so are limits."""
+
+    def step(key: str, argv: list[str] | None, own: Step | None) -> Step | None:
+        if argv is None:
+            return own
+        base = COMPILE_LIMITS if own is None else own.limits
+        return _step(f"jobe.{key}", document.Step(argv=argv), text.tools, base)
+
+    made = step("run", jobe.run, run)
+    check = step("check", jobe.check, None)
+    assert made is not None
+    with _at("jobe.least"):
+        least = jobe.least.over(sandbox)
+        require_within(least, sandbox)
+    return JobeLanguage(
+        language=jobe.language or text.name,
+        source=jobe.source or f"main{text.extensions[0] if text.extensions else ''}",
+        version=None if jobe.version is None else _version(jobe.version, text.tools),
+        compile=step("compile", jobe.compile, compile_),
+        run=made,
+        check=None if check is None else check.argv,
+        lists={
+            "compile_args": tuple(jobe.compile_args),
+            "link_args": tuple(jobe.link_args),
+            "interpreter_args": tuple(jobe.interpreter_args),
+        },
+        strict=jobe.strict,
+        least=least,
+    )
+
+
+def _version(version: document.Version, tools: list[document.Tool]) -> Version:
+    remedy = f"write {document.HINTS['pattern']}"
+    try:
+        groups = re.compile(version.pattern).groups
+    except re.error as error:
+        raise Mistake("jobe.version.pattern", f"{error}", remedy) from error
+    _require(groups == 1, "jobe.version.pattern", f"it has {groups} groups", remedy)
+    argv = _step("jobe.version", document.Step(argv=version.argv), tools, COMPILE_LIMITS).argv
+    return Version(argv=argv, pattern=version.pattern)
 
 
 def _devices(names: list[str]) -> tuple[Device, ...]:

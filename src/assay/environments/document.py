@@ -89,6 +89,29 @@ class Ceilings(Struct, forbid_unknown_fields=True, frozen=True):
     sandbox: Sandbox = Sandbox()
 
 
+class Version(Struct, forbid_unknown_fields=True, frozen=True):
+    """[jobe.version]"""
+
+    argv: Argv
+    pattern: str
+
+
+class Jobe(Struct, forbid_unknown_fields=True, frozen=True):
+    """[jobe]"""
+
+    language: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9+#_-]{0,40}$")] | None = None
+    source: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_{}][A-Za-z0-9_.{}-]*$")] | None = None
+    version: Version | None = None
+    compile: Argv | None = None
+    run: Argv | None = None
+    check: Argv | None = None
+    compile_args: list[str] = []
+    link_args: list[str] = []
+    interpreter_args: list[str] = []
+    strict: bool = False
+    least: Sandbox = Sandbox()
+
+
 class Program(Struct, forbid_unknown_fields=True, frozen=True):
     """[[programs]]"""
 
@@ -121,6 +144,7 @@ class Document(Struct, forbid_unknown_fields=True, frozen=True):
     devices: list[str] = []
     sandbox: Sandbox = Sandbox()
     ceilings: Ceilings = Ceilings()
+    jobe: Jobe | None = None
 
 
 TABLES: dict[str, type[Struct]] = {
@@ -130,6 +154,9 @@ TABLES: dict[str, type[Struct]] = {
     "ceilings.sandbox": Sandbox,
     "compile": Step,
     "compile.limits": Execution,
+    "jobe": Jobe,
+    "jobe.least": Sandbox,
+    "jobe.version": Version,
     "programs": Program,
     "programs.limits": Execution,
     "programs.sandbox": Sandbox,
@@ -145,6 +172,8 @@ HINTS = {
     "devices": 'a list of devices such as ["/dev/ttyUSB0"] or ["nvidia.com/gpu=all"]',
     "disk": 'a size such as "64 MiB"',
     "extensions": 'a list of endings with their dot, such as [".py"]',
+    "check": 'a list such as ["/usr/bin/python3", "-m", "py_compile", "{source}"]',
+    "compile": 'in [jobe] a list such as ["/usr/bin/gcc", "{compile_args}", "{source}"]',
     "image": '"host" for the programs of this machine, "debian:12", or "./Dockerfile"',
     "memory": 'a size such as "256 MiB"',
     "name": 'lower-case letters, digits and "-", the same as the folder\'s name',
@@ -152,6 +181,8 @@ HINTS = {
     "package": "the name of a Debian package",
     "preimport": 'a list of modules such as ["pandas"], or [] for Python alone',
     "path": 'an absolute path in the sandbox, such as "/usr/bin/python3"',
+    "pattern": "a regular expression with one group, the version",
+    "source": 'a file\'s name such as "prog.c" or "{main_class}.java"',
     "title": "one line of at most 80 characters",
     "variables": 'NAME = "value", the value always in quotation marks',
 }

@@ -68,6 +68,36 @@ class Program:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Version:
+    """How to find out the version of a language's tool."""
+
+    argv: tuple[str, ...]
+    pattern: str
+    """A regular expression for what it says; its first group is the version."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobeLanguage:
+    """How clients of Jobe know a language, and what they expect of it: see docs/jobe.md."""
+
+    language: str
+    """Their name of it, such as "python3"."""
+    source: str
+    """The name of a source that comes without one; `{main_class}` is looked for in the source."""
+    version: Version | None
+    compile: Step | None
+    run: Step
+    check: tuple[str, ...] | None
+    """After a program failed and said nothing: whether its source was at fault."""
+    lists: Mapping[str, tuple[str, ...]]
+    """What fills the places for arguments when a client gives none."""
+    strict: bool
+    """A compiler that says anything on its standard error has failed."""
+    least: SandboxLimits
+    """Less than this is too little for the compiler or the program's runtime."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ExecutionEnvironment:
     """All that it takes to run programs of one language."""
 
@@ -91,3 +121,5 @@ class ExecutionEnvironment:
     """What the Python has imported that waits in each warm sandbox; None: none waits."""
     devices: tuple[Device, ...] = ()
     """Of the host, where its operator allows them."""
+    jobe: JobeLanguage | None = None
+    """None: as its own name says, with its own steps."""

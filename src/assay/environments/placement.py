@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from assay.driver.port import RootFilesystem
-from assay.environments.model import ExecutionEnvironment, Step
+from assay.environments.model import ExecutionEnvironment, JobeLanguage, Step
 from assay.environments.plan import variables_in
 from assay.environments.tools import HOST, locate
 
@@ -32,12 +32,13 @@ def placed(
         tool.path: _place(tool.path, root, path, overriding=overriding)
         for tool in environment.tools
     }
-    step = environment.compile
+    step, jobe = environment.compile, environment.jobe
     return replace(
         environment,
         tools=tuple(replace(tool, path=places[tool.path]) for tool in environment.tools),
         compile=None if step is None else _moved(step, places),
         run=_moved(environment.run, places),
+        jobe=None if jobe is None else _jobe_moved(jobe, places),
     )
 
 
@@ -67,5 +68,22 @@ def _is_program(path: str, root: RootFilesystem) -> bool:
 
 
 def _moved(step: Step, places: Mapping[str, str]) -> Step:
-    program, *arguments = step.argv
-    return replace(step, argv=(places.get(program, program), *arguments))
+    return replace(step, argv=_argv_moved(step.argv, places))
+
+
+def _argv_moved(argv: tuple[str, ...], places: Mapping[str, str]) -> tuple[str, ...]:
+    program, *arguments = argv
+    return (places.get(program, program), *arguments)
+
+
+def _jobe_moved(jobe: JobeLanguage, places: Mapping[str, str]) -> JobeLanguage:
+    version = jobe.version
+    return replace(
+        jobe,
+        compile=None if jobe.compile is None else _moved(jobe.compile, places),
+        run=_moved(jobe.run, places),
+        check=None if jobe.check is None else _argv_moved(jobe.check, places),
+        version=None
+        if version is None
+        else replace(version, argv=_argv_moved(version.argv, places)),
+    )

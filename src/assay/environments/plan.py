@@ -75,14 +75,17 @@ def plan(
     root: RootFilesystem = _ANY,
     limits: ExecutionLimits | None = None,
     sandbox: SandboxLimits | None = None,
+    lists: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    name: str | None = None,
 ) -> Plan:
     """Say how to run the file `source`, a path relative to the sandbox's working folder.
 
     `root` is the root file system, where the environment's tools are.
 
     `limits` (of the run) and `sandbox` are what a request asks for instead of the environment's
-    own. Raises LimitOverCeiling when that is too much, and InvalidInput when `source` is not a
-    path inside of the working folder.
+    own. `lists` are arguments for the places of the same names, `name` stands for `{name}` in
+    place of the source's. Raises LimitOverCeiling when that is too much, and InvalidInput when
+    `source` is not a path inside of the working folder, or there is no place for arguments.
     """
     limits = environment.run.limits if limits is None else limits
     sandbox = environment.sandbox if sandbox is None else sandbox
@@ -91,12 +94,14 @@ def plan(
     path = _inside_workspace(source)
     values = {
         "source": _as_operand(str(path)),
-        "name": path.stem,
+        "name": path.stem if name is None else name,
         "memory_mib": str(sandbox.memory_bytes // MIB),
     }
 
+    _require_places(environment, lists)
+
     def command(step: Step, limits: ExecutionLimits, args: Sequence[str]) -> Command:
-        argv = fill(step.argv, values, args)
+        argv = fill(step.argv, values, args, lists)
         return command_in(root, argv, variables=environment.variables, limits=limits)
 
     step = environment.compile
@@ -104,6 +109,17 @@ def plan(
         compile=None if step is None else command(step, step.limits, ()),
         run=command(environment.run, limits, args),
     )
+
+
+def _require_places(
+    environment: ExecutionEnvironment, lists: Mapping[str, Sequence[str]]
+) -> None:
+    step = environment.compile
+    argv = (*environment.run.argv, *(() if step is None else step.argv))
+    for name, arguments in lists.items():
+        if arguments and f"{{{name}}}" not in argv:
+            kind = name.replace("_", " ")
+            raise InvalidInput(f"the environment {environment.name} has no place for {kind}")
 
 
 def plan_program(

@@ -25,6 +25,7 @@ UNCLAIMED_SECONDS: Final = 900
 POOL_MOST: Final = 100_000
 """Idle sandboxes of one environment: more is a slip of the pen."""
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+_DERIVED: Final = re.compile(_NAME.pattern + "~[0-9a-z-]{1,60}")
 _LONGEST_IMAGE: Final = 1024
 _MOST_PORTS: Final = 64
 _NO_CEILING: Final = ExecutionLimits(
@@ -37,6 +38,8 @@ class Origin(StrEnum):
 
     CONFIGURATION = "configuration"
     API = "api"
+    REQUEST = "request"
+    """Derived from another one for requests that want less of a sandbox; kept nowhere."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +71,8 @@ class ServedEnvironment:
     origin: Origin = Origin.API
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
+        names = _DERIVED if self.origin is Origin.REQUEST else _NAME
+        if not names.fullmatch(self.name):
             raise InvalidInput(
                 f"{self.name[:80]!r} cannot be an environment's name: small letters, digits,"
                 " '_', '.' and '-', at most 64, the first one a letter or a digit"

@@ -23,6 +23,7 @@ from assay.runners.values import (
     RunResult,
     RunTimings,
     State,
+    Steps,
     Stock,
 )
 
@@ -47,5 +48,6 @@ __all__ = [
     "Runner",
     "Runners",
     "State",
+    "Steps",
     "Stock",
 ]

@@ -38,7 +38,9 @@ def planned(blueprint: Blueprint, request: RunRequest) -> Plan:
         return Plan(
             compile=None, run=command_in(blueprint.root, argv, variables=own, limits=limits)
         )
-    folder = _language(blueprint)
+    folder, steps = _language(blueprint), request.steps
+    if steps is not None:
+        folder = replace(folder, compile=steps.compile, run=steps.run)
     if request.source is None and request.filename is None:
         raise InvalidInput("there is nothing to run: give a source, or files with an argv")
     return plan(
@@ -48,6 +50,8 @@ def planned(blueprint: Blueprint, request: RunRequest) -> Plan:
         root=blueprint.root,
         limits=limits,
         sandbox=environment.sandbox,
+        lists={} if steps is None else steps.lists,
+        name=None if steps is None else steps.name,
     )
 
 
@@ -87,7 +91,7 @@ async def run_in(
     if made.compile is not None:
         completed = await session.run(made.compile, most=most)
     compiled = clock()
-    if completed is None or completed.outcome.success:
+    if completed is None or _compiled(completed, request):
         step = StepKind.RUN
         last = replace(made.run, last=True)
         completed = await session.run(last, request.stdin, most=most)
@@ -96,6 +100,11 @@ async def run_in(
         first_output=completed.first_output_seconds if step is StepKind.RUN else None,
     )  # fmt: skip
     return _result(step, completed, timings)
+
+
+def _compiled(completed: Completed, request: RunRequest) -> bool:
+    silent = not completed.stderr or request.steps is None or not request.steps.strict
+    return completed.outcome.success and silent
 
 
 async def _put(session: Session, blueprint: Blueprint, request: RunRequest) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Literal, NamedTuple, Protocol
@@ -10,7 +11,7 @@ from assay.agent.session import Session
 from assay.domain.facts import Facts
 from assay.domain.limits import ExecutionLimits
 from assay.domain.outcome import Outcome
-from assay.environments.model import StepKind
+from assay.environments.model import Step, StepKind
 from assay.environments.served import Blueprint
 from assay.storage.records import SandboxRecord
 
@@ -101,6 +102,20 @@ class FileToWrite:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Steps:
+    """Other steps than the environment's own, and what fills the places in them."""
+
+    compile: Step | None
+    run: Step
+    lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By the names of the places, such as "compile_args"."""
+    name: str | None = None
+    """For `{name}`, unless that is the source file's."""
+    strict: bool = False
+    """A compiler that says anything on its standard error has failed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RunRequest:
     """One program to run in a sandbox of its own, once.
 
@@ -118,6 +133,8 @@ class RunRequest:
     """Of the run; the environment's own when None."""
     output_bytes: int | None = None
     """Output that is kept; a program that writes more is ended."""
+    steps: Steps | None = None
+    """Of a source; the environment's own when None."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

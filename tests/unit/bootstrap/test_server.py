@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import aiohttp
 import pytest
 
-from assay.bootstrap.server import running_server
+from assay.bootstrap.server import kept_folder, running_server
 from assay.config import ServerSettings
 from assay.config.options import Address
 from assay.domain.errors import DriverUnavailable, InvalidInput, Unavailable
@@ -34,6 +35,37 @@ async def test_it_serves_and_the_next_one_adopts_what_waits(settings: ServerSett
         await server.pool.ready()
         assert set(machine.places) == before
     assert machine.places == {}
+
+
+async def test_what_clients_of_jobe_have_sent_is_there_after_a_restart(
+    settings: ServerSettings,
+) -> None:
+    path = "jobe/index.php/restapi/files/0123456789abcdef"
+    for method, status in (("HEAD", 404), ("PUT", 204), ("HEAD", 204)):
+        async with running_server(settings, driver=FakeDriver()) as server:
+            async with (
+                aiohttp.ClientSession() as http,
+                http.request(
+                    method, f"{server.url}/{path}", json={"file_contents": "eA=="}
+                ) as answer,
+            ):
+                assert answer.status == status
+            server.hurry()
+
+
+@pytest.mark.parametrize(
+    ("database", "folder"),
+    [
+        ("sqlite:////var/lib/assay/server.db", "/var/lib/assay"),
+        ("sqlite:///server.db", "."),
+        ("postgresql://assay@host/assay", "/images/are"),
+    ],
+)
+def test_what_outlives_the_machine_is_beside_the_database(
+    settings: ServerSettings, database: str, folder: str
+) -> None:
+    base = replace(settings.base, images=Path("/images/are/here"))
+    assert kept_folder(replace(settings, base=base, database=database)) == Path(folder)
 
 
 class Unreachable(FakeDriver):

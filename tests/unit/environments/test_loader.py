@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from collections.abc import Callable
 from pathlib import Path
 
@@ -88,6 +90,49 @@ def test_an_environment_is_what_its_file_says(write: Write) -> None:
     assert spin.outcome == Outcome(kind=OutcomeKind.TIMED_OUT, clock="cpu")
     assert spin.last_step is StepKind.RUN
     assert (spin.limits.cpu_seconds, spin.limits.wall_seconds) == (0.5, 5)
+
+
+JOBE = """
+[jobe]
+source = "prog.lua"
+version = { argv = ["/usr/bin/lua5.4", "-v"], pattern = 'Lua ([0-9.]+)' }
+check = ["/usr/bin/lua5.4", "-c", "{source}"]
+interpreter_args = ["-W"]
+strict = true
+least = { memory = "16 MiB" }
+"""
+
+
+def test_what_jobes_clients_expect_is_the_environments_own_unless_it_says_otherwise(
+    write: Write,
+) -> None:
+    lua = load(write(GOOD + JOBE))
+    assert lua.jobe is not None
+    assert (lua.jobe.language, lua.jobe.source, lua.jobe.strict) == ("lua", "prog.lua", True)
+    assert (lua.jobe.compile, lua.jobe.run) == (lua.compile, lua.run)
+    assert lua.jobe.least.memory_bytes == 16 * MIB
+    assert lua.jobe.lists["interpreter_args"] == ("-W",)
+    assert load(write(GOOD)).jobe is None
+
+
+@pytest.mark.parametrize(
+    ("written", "instead", "key"),
+    [
+        ("Lua ([0-9.]+)", "Lua (", "jobe.version.pattern"),
+        ("Lua ([0-9.]+)", "Lua", "jobe.version.pattern"),
+        ('["/usr/bin/lua5.4", "-v"]', '["/usr/bin/luac"]', "jobe.version.argv"),
+        ('"-c", "{source}"]\ninterp', '"x{args}"]\ninterp', "jobe.check.argv"),
+        ('"16 MiB"', '"1 GiB"', "jobe.least"),
+        ("strict", "severe", "jobe.severe"),
+        ('"prog.lua"', '"../x"', "jobe.source"),
+    ],
+)
+def test_what_is_wrong_about_jobe_is_named(
+    write: Write, written: str, instead: str, key: str
+) -> None:
+    assert written in JOBE
+    with pytest.raises(InvalidEnvironment, match=re.escape(key)):
+        load(write(GOOD + JOBE.replace(written, instead)))
 
 
 def test_less_memory_leaves_less_room_for_files(write: Write) -> None:

@@ -123,6 +123,38 @@ def test_arguments_arrive_as_they_are(arguments: list[str]) -> None:
     assert fill(["{args}"], {}, arguments) == tuple(arguments)
 
 
+def test_places_for_arguments_are_filled_or_empty() -> None:
+    template = ["cc", "{compile_args}", "{source}", "{link_args}", "x{name}"]
+    values = {"source": "a.c", "name": "a"}
+    lists = {"compile_args": ["-x", "c"], "link_args": []}
+    assert fill(template, values, (), lists) == ("cc", "-x", "c", "a.c", "xa")
+    assert fill(template, values, ()) == ("cc", "a.c", "xa")
+    assert problem_with("{link_args}") is None
+    assert "argument of its own" in str(problem_with("-D{compile_args}"))
+
+
+def test_arguments_without_a_place_are_refused() -> None:
+    made = plan(C, "a.c", lists={"compile_args": ()})
+    assert made == plan(C, "a.c")
+    with pytest.raises(InvalidInput, match="no place for compile args"):
+        plan(C, "a.c", lists={"compile_args": ("-Wall",)})
+
+
+def test_a_programs_name_may_differ_from_its_sources() -> None:
+    assert plan(C, "a.c", name="b").run.argv == ("./b.out",)
+
+
+def test_the_tools_that_jobes_clients_use_are_found_in_an_image_too(tmp_path: Path) -> None:
+    program_in(tmp_path, "/usr/local/bin/python3")
+    root = RootFilesystem(digest="x", path=tmp_path)
+    jobe = placed(replace(PYTHON, image="python:3.12"), root).jobe
+    assert jobe is not None
+    assert jobe.check is not None
+    assert jobe.version is not None
+    for argv in (jobe.run.argv, jobe.check, jobe.version.argv):
+        assert argv[0] == "/usr/local/bin/python3"
+
+
 def test_text_is_utf_8_unless_somebody_names_a_language() -> None:
     root = RootFilesystem(digest="x", path=Path("/nowhere"))
     assert variables_in(root, {})["LC_CTYPE"] == "C.UTF-8"

@@ -10,7 +10,7 @@ from assay.domain.limits import ExecutionLimits
 from assay.environments import bundled_folder, load
 from assay.environments.model import Step, StepKind
 from assay.environments.served import Blueprint
-from assay.runners import FileToWrite, RunRequest
+from assay.runners import FileToWrite, RunRequest, Steps
 from assay.runners.events import RunFinished
 
 from .conftest import NO_LIMITS, Server, environment, until
@@ -61,6 +61,25 @@ async def test_a_compiler_that_fails_is_the_result(language: Server, monkeypatch
     result = await language.runners.run_once("c", RunRequest(source=b"int main"))
     assert result.step is StepKind.COMPILE
     assert (result.stdout, result.outcome.code) == (b"0\n", 5)
+
+
+async def test_a_compiler_that_says_anything_has_failed_where_that_is_asked_for(
+    language: Server,
+) -> None:
+    for strict, step in ((False, StepKind.RUN), (True, StepKind.COMPILE)):
+        steps = Steps(
+            compile=Step(argv=("say", "{compile_args}", "err:{source}"), limits=NO_LIMITS),
+            run=Step(argv=("say", "{name}", "{args}"), limits=NO_LIMITS),
+            lists={"compile_args": ("-W",)},
+            name="Main",
+            strict=strict,
+        )
+        request = RunRequest(source=b"x", filename="x.c", args=("a",), steps=steps)
+        result = await language.runners.run_once("c", request)
+        assert result.step is step
+        assert (result.stdout, result.stderr) == (
+            (b"-W\n", b"x.c\n") if strict else (b"Main\na\n", b"")
+        )
 
 
 async def test_a_command_runs_with_its_files(language: Server) -> None:

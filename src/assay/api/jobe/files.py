@@ -1,0 +1,86 @@
+"""Files that clients send once and name in many runs."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from assay.api.endpoint import read_body
+from assay.api.errors import HttpError
+from assay.api.jobe.face import FACE
+from assay.api.jobe.spec import SentFile
+from assay.api.route import Call, Route
+from assay.domain.errors import InvalidInput
+from assay.runners import FileToWrite
+from assay.storage.file_cache import FileCache
+
+
+async def _put(call: Call) -> web.StreamResponse:
+    body = await read_body(call.request, call.services.settings.most_body_bytes)
+    content = _content(body)
+    try:
+        await _cache(call).put(call.caller.token_id, call.request.match_info["file_id"], content)
+    except OSError as error:
+        raise HttpError("file_not_kept", f"the file could not be kept: {error.strerror}") from error
+    return web.Response(status=204)
+
+
+async def _head(call: Call) -> web.StreamResponse:
+    there = await _cache(call).has(call.caller.token_id, call.request.match_info["file_id"])
+    return web.Response(status=204 if there else 404)
+
+
+async def files_of(call: Call, sent: tuple[SentFile, ...]) -> tuple[FileToWrite, ...]:
+    """What was sent before. Raises HttpError with 404: something is missing, so send all again."""
+    found = []
+    for each in sent:
+        content = await _cache(call).get(call.caller.token_id, each.id)
+        if content is None:
+            raise HttpError("no_such_file", f"the file {each.id} of file_list is not here: PUT it")
+        found.append(FileToWrite(path=each.name, content=content))
+    return tuple(found)
+
+
+def _cache(call: Call) -> FileCache:
+    assert call.services.sent_files is not None
+    return call.services.sent_files
+
+
+def _content(body: bytes | bytearray) -> bytes:
+    try:
+        sent: Any = msgspec.json.decode(body)
+    except (msgspec.MsgspecError, RecursionError, ValueError) as error:
+        raise InvalidInput("the body is no JSON") from error
+    text = sent.get("file_contents") if isinstance(sent, dict) else None
+    if not isinstance(text, str):
+        raise InvalidInput("the body has no file_contents, a string of base64")
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidInput(f"file_contents is no base64: {error}") from error
+
+
+ROUTES: Final = (
+    Route(
+        method="PUT",
+        path="/files/{file_id}",
+        handler=_put,
+        summary="Keep a file for runs to come",
+        responses={204: None},
+        problems=(413, 415, 507),
+        face=FACE,
+    ),
+    Route(
+        method="HEAD",
+        path="/files/{file_id}",
+        handler=_head,
+        summary="Whether a file is kept",
+        responses={204: None},
+        problems=(404,),
+        face=FACE,
+    ),
+)
