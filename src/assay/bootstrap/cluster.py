@@ -33,6 +33,8 @@ from assay.runners.values import State
 from assay.storage.database import Storage
 from assay.storage.records import Held, ServerRecord
 
+EVERYWHERE: Final = "everywhere"
+"""In the place of a state folder's number: any machine will do."""
 _EPOCHS_A_START: Final = 1 << 24
 _ATTEMPTS: Final = 5
 _SECONDS_BETWEEN: Final = 0.05
@@ -68,7 +70,7 @@ class Cluster:
         self._noted: dict[str, Collection[str]] = {}
         self._cleaning: set[asyncio.Task[None]] = set()
 
-    async def join(self, address: str, driver: str, ownership: Ownership) -> Epochs:
+    async def join(self, address: str, place: str, ownership: Ownership) -> Epochs:
         """Be one of the servers, by the URL at which the others reach this one.
 
         What is this server's from the beginning is left to be adopted as after a restart.
@@ -76,7 +78,7 @@ class Cluster:
         record = ServerRecord(
             id=secrets.token_hex(8),
             address=address,
-            place=place_of(self._settings.base.state, driver),
+            place=place,
             secret=Secret(secrets.token_bytes(32)),
         )
         joined, formers = await self._storage.join(record)
@@ -192,8 +194,12 @@ def name_of(settings: ServerSettings, address: str = "") -> str:
     return f"{database}-{hashlib.sha256(address.encode()).hexdigest()[:8]}" if address else database
 
 
-def place_of(state: Path, driver: str) -> str:
-    """What servers have in common that reach the same sandboxes: a state folder, and a driver."""
+def place_of(state: Path, driver: str, *, shared: bool = False) -> str:
+    """What servers have in common that reach the same sandboxes: the driver, and a state folder,
+    unless all servers of the database reach them (`shared`).
+    """
+    if shared:
+        return f"{driver}@{EVERYWHERE}"
     file, draft = state / "place", state / f".place-{secrets.token_hex(8)}"
     if not file.exists():
         draft.write_text(secrets.token_hex(8))

@@ -26,9 +26,9 @@ from assay.api.services import ApiSettings, Services
 from assay.bootstrap.alone import alone_in
 from assay.bootstrap.catalogue import Catalogue
 from assay.bootstrap.choice import choose_driver
-from assay.bootstrap.cluster import Cluster, Epochs, name_of
+from assay.bootstrap.cluster import Cluster, Epochs, name_of, place_of
 from assay.bootstrap.doors import Door, admit
-from assay.bootstrap.drivers import make_driver, owned
+from assay.bootstrap.drivers import owned
 from assay.bootstrap.ownership import Ownership
 from assay.bootstrap.process import (
     SECONDS_BETWEEN_THREADS,
@@ -38,6 +38,7 @@ from assay.bootstrap.process import (
 )
 from assay.bootstrap.recovery import Recovery
 from assay.bootstrap.served import ServedEnvironments
+from assay.bootstrap.sharing import Sharing
 from assay.bootstrap.systemd import feed_watchdog, notify
 from assay.config import ServerSettings
 from assay.domain.errors import AssayError
@@ -118,6 +119,7 @@ async def running_server(
         observer = Observer()
         storage = await Storage.open(settings.database, on_event=observer.on_event)
         opened.push_async_callback(storage.aclose)
+        sharing = await Sharing.of(settings.base, storage)
         cluster = Cluster(storage, settings, observer)
         opened.push_async_callback(cluster.aclose)
         authenticator = Authenticator()
@@ -126,8 +128,10 @@ async def running_server(
         door = opened.enter_context(Door(settings))
         if driver is None:
             name = await choose_driver(settings.base)
-            driver = make_driver(settings.base, name, stock=_PREPARED)
-        address = door.advertised
+            driver = sharing.make(name, stock=_PREPARED)
+        else:
+            sharing.share(driver)
+        address, shared = door.advertised, sharing.applies_to(driver)
         ownership = Ownership(settings.base.state, driver.name, server=name_of(settings, address))
         guard = await opened.enter_async_context(
             owned(
@@ -143,7 +147,8 @@ async def running_server(
         await environments.load()
 
         if among_others:
-            epochs = await cluster.join(address, driver.name, ownership)
+            place = place_of(settings.base.state, driver.name, shared=shared)
+            epochs = await cluster.join(address, place, ownership)
         else:
             epochs = Epochs(await storage.next_epoch())
         pool = Pool(
@@ -166,7 +171,7 @@ async def running_server(
         environments.supply(pool)
         recovery = Recovery(
             settings.base, guard=guard, ownership=ownership, storage=storage, pool=pool,
-            runners=runners,
+            runners=runners, sharing=sharing, shared=shared,
         )  # fmt: skip
         await recovery.adopt_runners()
         runners.start()

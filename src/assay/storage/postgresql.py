@@ -46,6 +46,7 @@ class Postgresql:
     """One database of a server."""
 
     begin = "BEGIN"
+    has_servers = True
 
     def __init__(self, url: URL) -> None:
         self.place = url.render_as_string(hide_password=True)

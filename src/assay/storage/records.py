@@ -76,6 +76,11 @@ class ServerRecord:
     held: Mapping[str, Held] = field(default_factory=dict)
     """By the ids of tokens."""
 
+    def is_free_for(self, successor: ServerRecord) -> bool:
+        """Whether another server may have what this one had, without waiting for its silence."""
+        has_let_go = self.heartbeat_at == 0.0 and self.place == successor.place
+        return has_let_go or self.address == successor.address
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EnvironmentRecord:
