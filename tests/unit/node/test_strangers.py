@@ -79,7 +79,7 @@ async def test_a_servers_certificate_makes_no_node_though_it_names_the_address(
     folder = _sign(certificates / "authority", tmp_path / "shown", HOST, 2, use, f"IP:{HOST}")
     async with open_node(certificates=folder) as node, open_driver(node.port) as driver:
         if refused:
-            with pytest.raises(DriverUnavailable, match="does not vouch for.*purpose"):
+            with pytest.raises(DriverUnavailable, match=r"does not vouch for.*purpose"):
                 await driver.create(spec)
         else:
             await driver.destroy((await driver.create(spec)).id)
