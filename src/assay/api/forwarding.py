@@ -136,7 +136,9 @@ class Forwarder:
             if self.servers.is_silent(owner):
                 await self.servers.take_over(owner)
                 continue
-            exchange = _Exchange(request, owner, body, _fields(request, origin, owner))
+            exchange = _Exchange(
+                request, owner, body, _fields(request, origin, owner), asyncio.Event()
+            )
             with contextlib.suppress(_NotReached):
                 return await self._answered(exchange)
             if loop.time() > deadline:
@@ -162,7 +164,7 @@ class Forwarder:
 
     async def _answered(self, exchange: _Exchange) -> web.StreamResponse:
         socket = wants_websocket(exchange.request.headers)
-        async with _client(self._tls(exchange.owner)) as client:
+        async with _client(self._tls(exchange.owner), exchange.connected.set) as client:
             answer = self._websocket if socket else self._http
             response = await answer(exchange, client)
         self._tell(Forwarded(status=response.status))
@@ -204,7 +206,8 @@ class Forwarder:
                 # Nobody shall take a part of an answer for the whole.
                 _cut(request)
                 return response
-            if _was_not_sent(error) or (exchange.repeatable and request.method in ("GET", "HEAD")):
+            harmless = exchange.repeatable and request.method in ("GET", "HEAD")
+            if harmless or not exchange.connected.is_set():
                 raise _NotReached from error
             raise ConnectionLost(
                 "the server that has this runner broke off; whether it did what was asked for is"
@@ -278,6 +281,8 @@ class _Exchange(NamedTuple):
     body: bytes | None
     """What was sent, where that is little."""
     fields: CIMultiDict[str]
+    connected: asyncio.Event
+    """Set once there is a connection: what was sent on it may have been done."""
 
     @property
     def url(self) -> URL:
@@ -291,14 +296,23 @@ class _Exchange(NamedTuple):
 
 
 @contextlib.asynccontextmanager
-async def _client(context: ssl.SSLContext | bool) -> AsyncIterator[aiohttp.ClientSession]:
+async def _client(
+    context: ssl.SSLContext | bool, on_connected: Callable[[], None]
+) -> AsyncIterator[aiohttp.ClientSession]:
     """A connection of its own: one that is used again may break without anybody's fault."""
+
+    async def connected(*_: object) -> None:
+        on_connected()
+
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_create_end.append(connected)
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(force_close=True, ssl=context),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         trust_env=False,
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS),
+        trace_configs=[trace],
         skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
     ) as client:
         yield client
@@ -341,10 +355,6 @@ def _begun(answer: aiohttp.ClientResponse) -> web.StreamResponse:
     if "Transfer-Encoding" not in answer.headers and answer.content_length is not None:
         response.content_length = answer.content_length
     return response
-
-
-def _was_not_sent(error: Exception) -> bool:
-    return isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
 
 
 def _cut(request: web.Request) -> None:
