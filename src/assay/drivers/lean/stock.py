@@ -86,7 +86,8 @@ class Stock:
                 self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
                 folder.path.mkdir(mode=0o700)
                 lock = os.open(folder.path, os.O_RDONLY | os.O_CLOEXEC)
-                if _is_locked_there(lock, folder.path):
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if _is_at(lock, folder.path):
                     return folder, lock
                 os.close(lock)
         raise RuntimeFailed(f"others remove what is made in {self._path}, again and again")
@@ -160,7 +161,7 @@ class Stock:
         lock = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if path.exists():
+            if _is_at(lock, path):  # and not the next one of this name
                 self._discard(SandboxFolder(path))
         finally:
             os.close(lock)
@@ -180,9 +181,8 @@ class Stock:
             self._path.rmdir()
 
 
-def _is_locked_there(folder: int, path: Path) -> bool:
-    """Lock a folder, and say whether it is still where it was."""
-    fcntl.flock(folder, fcntl.LOCK_EX)
+def _is_at(folder: int, path: Path) -> bool:
+    """Whether a folder is still where it was."""
     try:
         return os.path.samestat(os.fstat(folder), path.stat())
     except FileNotFoundError:
