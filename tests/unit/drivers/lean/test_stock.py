@@ -7,6 +7,9 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
+from assay.drivers.lean import stock as module
 from assay.drivers.lean.stock import Prepared, Stock
 from assay.drivers.linux.folder import SandboxFolder, new_id
 
@@ -22,8 +25,9 @@ def stock_in(path: Path) -> Stock:
 
 
 def test_what_is_just_being_made_is_there_once_it_is_locked_however_often_others_sweep(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(module, "_ATTEMPTS", 10_000)  # they do nothing else here
     ours, others, stop = stock_in(tmp_path / "prepared"), stock_in(tmp_path / "prepared"), False
 
     def sweep() -> None:
