@@ -23,6 +23,7 @@ from yarl import URL
 from assay.api.errors import HttpError
 from assay.api.origin import Origin
 from assay.api.relay import CLOSE_SECONDS, carry, code_for, wanted_protocols, wants_websocket
+from assay.api.tls import Authorities
 from assay.domain.errors import (
     AssayError,
     Busy,
@@ -110,10 +111,16 @@ class Forwarded:
 class Forwarder:
     """Passes requests on to the servers of their runners."""
 
-    def __init__(self, servers: Servers, *, on_event: Callable[[Forwarded], None]) -> None:
+    def __init__(
+        self,
+        servers: Servers,
+        *,
+        authorities: Authorities | None = None,
+        on_event: Callable[[Forwarded], None],
+    ) -> None:
         self.servers = servers
+        self._authorities = authorities or Authorities()
         self._tell = on_event
-        self._context: ssl.SSLContext | None = None
         self._under_way: defaultdict[str, set[asyncio.Timeout]] = defaultdict(set)
 
     async def pass_on(
@@ -156,15 +163,11 @@ class Forwarder:
             raise RunnerGone("there is no runner with this id, or its lease is over")
         return owner
 
-    def _tls(self, owner: ServerRecord) -> ssl.SSLContext | bool:
-        """How to check the other server's certificate; reading the authorities takes a while."""
-        if owner.address.startswith("https:") and self._context is None:
-            self._context = ssl.create_default_context()
-        return self._context or True
-
     async def _answered(self, exchange: _Exchange) -> web.StreamResponse:
         socket = wants_websocket(exchange.request.headers)
-        async with _client(self._tls(exchange.owner), exchange.connected.set) as client:
+        tls = exchange.owner.address.startswith("https:")
+        trusted = self._authorities.context if tls else True
+        async with _client(trusted, exchange.connected.set) as client:
             answer = self._websocket if socket else self._http
             response = await answer(exchange, client)
         self._tell(Forwarded(status=response.status))
@@ -201,6 +204,8 @@ class Forwarder:
                     await response.write(piece)
                 await response.write_eof()
                 return response
+        except aiohttp.ClientSSLError as error:
+            raise _not_trusted(exchange.owner, error) from error
         except (aiohttp.ClientError, TimeoutError) as error:
             if response is not None and response.prepared:
                 # Nobody shall take a part of an answer for the whole.
@@ -260,6 +265,8 @@ class Forwarder:
                 raise _NotReached from error
             refusal = _REFUSALS.get(error.status, Busy)
             raise refusal("the server that has this runner refused the stream") from error
+        except aiohttp.ClientSSLError as error:
+            raise _not_trusted(exchange.owner, error) from error
         except (aiohttp.ClientError, TimeoutError) as error:
             # Where it was opened all the same, the next one takes its place.
             raise _NotReached from error
@@ -267,6 +274,15 @@ class Forwarder:
 
 _MISDIRECTED: Final = 421
 _VANISHED: Final = WSCloseCode.INTERNAL_ERROR
+
+
+def _not_trusted(owner: ServerRecord, error: aiohttp.ClientSSLError) -> Unavailable:
+    """Nothing was sent, no token either: it may be somebody else's machine."""
+    return Unavailable(
+        f"the server {owner.address}, which has this runner, shows a certificate that this one does"
+        " not believe, or that names another host: see tls_authority, and its tls_certificate",
+        detail=str(error),
+    )
 
 
 class _NotReached(Exception):

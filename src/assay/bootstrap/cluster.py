@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from assay.api.forwarding import Forwarder
+from assay.api.tls import Authorities
 from assay.bootstrap.ownership import Ownership
 from assay.bootstrap.recovery import Recovery
 from assay.bootstrap.served import ServedEnvironments
@@ -63,6 +64,7 @@ class Cluster:
         """Another server has taken over: this one must end, and touch nothing."""
         self.membership: Membership | None = None
         self.forwarder: Forwarder | None = None
+        self.authorities = Authorities(settings.tls_authority)
         self._storage = storage
         self._settings = settings
         self._observer = observer
@@ -126,7 +128,9 @@ class Cluster:
             on_silent=lambda server_id: forwarder.cut(server_id),
             on_event=self._observer.on_event,
         )
-        forwarder = self.forwarder = Forwarder(membership, on_event=self._observer.on_event)
+        forwarder = self.forwarder = Forwarder(
+            membership, authorities=self.authorities, on_event=self._observer.on_event
+        )
         await membership.beat()
         self._beating = asyncio.get_running_loop().create_task(self._beat(membership, ownership))
 

@@ -80,6 +80,7 @@ class Server:
     async def reload(self) -> None:
         """Read the certificate, the secret and tokens again. Raises InvalidInput: the old stay."""
         self._door.reload()
+        self.cluster.authorities.reload()
         await self._admit_again()
 
     def hurry(self) -> None:

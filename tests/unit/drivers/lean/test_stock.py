@@ -39,7 +39,7 @@ def test_what_is_just_being_made_is_there_once_it_is_locked_however_often_others
     for each in sweepers:
         each.start()
     try:
-        for _ in range(1000):
+        for _ in range(300):
             folder, lock = ours.lay(new_id())
             folder.agent_log.write_text("here")
             folder.remove()
