@@ -16,6 +16,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final
 
+from assay.api.auth import Authenticator
 from assay.api.forwarding import Forwarder
 from assay.api.tls import Authorities
 from assay.bootstrap.ownership import Ownership
@@ -97,6 +98,7 @@ class Cluster:
         runners: Runners,
         recovery: Recovery,
         ownership: Ownership,
+        authenticator: Authenticator,
     ) -> None:
         """Say that this server lives, from now on, and see who else does: the pool's share."""
 
@@ -111,6 +113,8 @@ class Cluster:
             return len(found.leased)
 
         async def on_view(view: View) -> None:
+            for token_id, seconds in view.spent_elsewhere.items():
+                authenticator.charge(token_id, seconds)
             # What a silent server had in stock fills what its share leaves: not before it is here.
             if not membership.is_taking_over:
                 pool.set_position(position_in(view))
@@ -122,7 +126,7 @@ class Cluster:
 
         membership = self.membership = Membership(
             self._storage,
-            held=lambda: held_by(runners),
+            held=lambda: held_by(runners, authenticator.spent()),
             adopt=adopt,
             on_view=on_view,
             on_silent=lambda server_id: forwarder.cut(server_id),
@@ -213,13 +217,14 @@ def place_of(state: Path, driver: str, *, shared: bool = False) -> str:
     return f"{driver}@{file.read_text()}"
 
 
-def held_by(runners: Runners) -> Mapping[str, Held]:
-    """How much of each token's is here."""
+def held_by(runners: Runners, spent: Mapping[str, float]) -> Mapping[str, Held]:
+    """How much of each token's is here, and of the rate of each that asks was `spent` here."""
     leased: Counter[str] = Counter()
     running: Counter[str] = Counter()
     for runner in runners.all():
         leased[runner.owner] += 1
         running[runner.owner] += sum(each.state is State.RUNNING for each in runner.executions())
     return {
-        owner: Held(runners=count, executions=running[owner]) for owner, count in leased.items()
+        owner: Held(runners=leased[owner], executions=running[owner], spent=spent.get(owner, 0.0))
+        for owner in leased.keys() | spent.keys()
     }

@@ -179,7 +179,7 @@ async def running_server(
         if among_others:
             await cluster.start(
                 epochs=epochs, environments=environments, pool=pool, runners=runners,
-                recovery=recovery, ownership=ownership,
+                recovery=recovery, ownership=ownership, authenticator=authenticator,
             )  # fmt: skip
         services = _services(
             settings, server, environments, authenticator, door, storage, observer

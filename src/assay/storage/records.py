@@ -52,6 +52,8 @@ class Held(NamedTuple):
     runners: int
     executions: int
     """That run."""
+    spent: float = 0.0
+    """Seconds of its rate that requests there have taken: counted from 0 when it begins to ask."""
 
 
 NOTHING: Final = Held(runners=0, executions=0)
