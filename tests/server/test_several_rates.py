@@ -51,7 +51,14 @@ def servers(database: str, token: str) -> Iterator[list[ServerProcess]]:
         shared = ("--database", database, "--advertise", f"127.0.0.1:{port}")
         state = Path(tempfile.mkdtemp(prefix="assay-server-"))
         made.append(
-            ServerProcess(state=state, driver="fake", port=port, arguments=shared, destroys=False)
+            ServerProcess(
+                state=state,
+                driver="fake",
+                port=port,
+                arguments=shared,
+                destroys=False,
+                environments=("bash=0",),
+            )
         )
     try:
         for each in made:

@@ -58,6 +58,7 @@ def make(postgres: Postgres, trusted: Path, tmp_path: Path) -> Iterator[Make]:
         server = ServerProcess(
             state=Path(tempfile.mkdtemp(prefix="assay-server-")), driver="fake", port=port,
             scheme="https", destroys=False,
+            environments=("bash=0",),  # two fakes would make sandboxes of the same ids
             arguments=(
                 "--database", database, "--advertise", advertise or f"{HERE}:{port}",
                 "--tls-certificate", f"{file}", "--tls-key", f"{file}", *more,
