@@ -53,6 +53,10 @@ class ServerProcess:
     destroys: bool = True
     """Whether it is started so that stopping it (not killing it) ends all of its sandboxes."""
     driver: str = "lean"
+    host: str = "127.0.0.1"
+    enter: tuple[str, ...] = ()
+    """A command that becomes the server, somewhere else: in namespaces of its own."""
+    scheme: str = "http"
     port: int = field(default_factory=free_port)
     groups: tuple[Path, ...] = ()
     """Control groups that a server is started in, as systemd does it."""
@@ -63,7 +67,7 @@ class ServerProcess:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://{self.host}:{self.port}"
 
     @property
     def log(self) -> str:
@@ -78,8 +82,8 @@ class ServerProcess:
     def command(self) -> list[str]:
         offers = [part for name in self.environments for part in ("--environment", name)]
         return [
-            sys.executable, "-c", _ENTER, ":".join(map(str, self.groups)),
-            "--state", str(self.state), "serve", "--listen", f"127.0.0.1:{self.port}",
+            *self.enter, sys.executable, "-c", _ENTER, ":".join(map(str, self.groups)),
+            "--state", str(self.state), "serve", "--listen", f"{self.host}:{self.port}",
             "--driver", self.driver, *offers, *self.arguments,
             *(("--destroy-on-exit",) if self.destroys else ()),
         ]  # fmt: skip

@@ -12,36 +12,30 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from going_on import (
+    COUNT,
+    COUNTED,
+    LIMITS,
+    client_at,
+    counting,
+    door,
+    have_idle,
+    keep_busy,
+    whole,
+)
 from server_process import ServerProcess, free_port, until
-from tests.storage.postgres import Postgres, find_programs, running_postgres
+from tests.storage.postgres import Postgres, postgres_of_tests
 
 import assay_client
 from assay.cluster.view import LAPSED_SECONDS
-from assay_client.errors import Busy, ConnectionLost, RunnerGone
-from assay_client.http import Patience
+from assay_client.errors import RunnerGone
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
-
-LINES = 6000
-COUNT = f"""
-for ((round = 0; round < 60; round++)); do
-  for ((line = 0; line < {LINES // 60}; line++)); do echo $((round * {LINES // 60} + line)); done
-  sleep 0.2
-done
-echo done >&2
-"""
-LIMITS = assay_client.Limits(wall_seconds=50)
-COUNTED = "".join(f"{line}\n" for line in range(LINES)).encode()
 
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[Postgres]:
-    programs = find_programs()
-    if programs is None:
-        if os.environ.get("CI"):
-            pytest.fail("PostgreSQL must be there: apt-get install postgresql")
-        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
-    with running_postgres(programs) as server:
+    with postgres_of_tests() as server:
         yield server
 
 
@@ -71,20 +65,12 @@ class Pair:
     @contextlib.asynccontextmanager
     async def balanced(self) -> AsyncIterator[assay_client.Client]:
         """A client of both: who comes is sent to the first one that listens."""
-        server = await asyncio.start_server(self._carry, "127.0.0.1", self.door)
-        try:
-            async with client_at(self.door) as client:
-                yield client
-        finally:
-            server.close()
-
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for each in (self.first, self.second):
-            with contextlib.suppress(OSError):
-                far_reader, far_writer = await asyncio.open_connection("127.0.0.1", each.port)
-                await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
-                return
-        writer.close()
+        behind = [(each.host, each.port) for each in (self.first, self.second)]
+        async with (
+            door(self.door, lambda: behind),
+            client_at(f"http://127.0.0.1:{self.door}") as client,
+        ):
+            yield client
 
     def end(self) -> None:
         """End all that there is, in order, and see that nothing is left."""
@@ -97,19 +83,6 @@ class Pair:
         last.start()
         assert last.stop() == 0
         assert last.left_over() == []
-
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
-
-
-def client_at(port: int) -> assay_client.Client:
-    patience = Patience(request_seconds=40)
-    return assay_client.Client(f"http://127.0.0.1:{port}", patience=patience)
 
 
 @pytest.fixture
@@ -126,34 +99,8 @@ def pair(postgres: Postgres) -> Iterator[Pair]:
         shutil.rmtree(made.state)
 
 
-async def have_idle(*wanted: tuple[assay_client.Client, int], environment: str = "bash") -> bool:
-    """Whether so many sandboxes wait for somebody at each of these."""
-    pools = [(await client.pool()).get(environment) for client, _ in wanted]
-    return [pool and pool.idle for pool in pools] == [count for _, count in wanted]
-
-
-async def keep_busy(runner: assay_client.Runner, stop: asyncio.Event) -> int:
-    """Run programs one after the other, and count those whose answers have come."""
-    count = 0
-    while not stop.is_set():
-        # Whether it ran isn't known when its server is killed meanwhile; the lease must go on.
-        with contextlib.suppress(ConnectionLost, Busy):
-            assert (await runner.run("echo", f"{count}")).stdout == f"{count}\n"
-            count += 1
-        await asyncio.sleep(0.05)
-    return count
-
-
-async def whole(collecting: asyncio.Task[tuple[bytes, bytes, assay_client.End]]) -> None:
-    """Every byte once, and the end."""
-    stdout, stderr, end = await collecting
-    assert stdout == COUNTED
-    assert stderr == b"done\n"
-    assert (end.outcome.kind, end.outcome.code) == ("exited", 0)
-
-
 async def test_either_answers_for_a_runner_of_one_of_them(pair: Pair) -> None:
-    async with client_at(pair.first.port) as one, client_at(pair.second.port) as other:
+    async with client_at(pair.first.url) as one, client_at(pair.second.url) as other:
         runner = await one.create_runner("bash", inactivity_seconds=0)
         there = other.attach_runner(runner.id)
         await there.write({"a.txt": "from the other"})
@@ -174,12 +121,12 @@ async def test_either_answers_for_a_runner_of_one_of_them(pair: Pair) -> None:
 
 
 async def test_a_killed_server_costs_no_runner_no_execution_and_no_byte(pair: Pair) -> None:
-    async with pair.balanced() as client, client_at(pair.second.port) as other:
+    async with pair.balanced() as client, client_at(pair.second.url) as other:
         runners = [await client.create_runner("bash", inactivity_seconds=0) for _ in range(3)]
         await runners[0].write({"kept.txt": "still here"})
         # The first two follow the server of their runners, the last one comes by the other server.
         followed = [*runners[:2], other.attach_runner(runners[2].id)]
-        running = [await each.spawn("/bin/bash", "-c", COUNT, limits=LIMITS) for each in followed]
+        running = [await counting(each) for each in followed]
         collecting = [asyncio.create_task(process.collect()) for process in running]
         stop = asyncio.Event()
         others = [await each.create_runner("bash", inactivity_seconds=0)
@@ -207,12 +154,12 @@ async def test_a_killed_server_costs_no_runner_no_execution_and_no_byte(pair: Pa
 
 
 async def test_a_server_that_was_stopped_for_too_long_gives_up(pair: Pair) -> None:
-    async with client_at(pair.first.port) as one, client_at(pair.second.port) as other:
+    async with client_at(pair.first.url) as one, client_at(pair.second.url) as other:
         runner = await one.create_runner("bash", inactivity_seconds=0)
         there = other.attach_runner(runner.id)
         await there.write({"kept.txt": "still here"})
         await until(lambda: have_idle((one, 2), (other, 2)))
-        process = await there.spawn("/bin/bash", "-c", COUNT, limits=LIMITS)
+        process = await counting(there)
         collecting = asyncio.create_task(process.collect())
         await asyncio.sleep(1)
         before = pair.first.sandboxes()
@@ -241,7 +188,7 @@ async def test_a_server_that_was_stopped_for_too_long_gives_up(pair: Pair) -> No
 async def test_servers_are_replaced_one_by_one_and_what_runs_goes_on(pair: Pair) -> None:
     async with pair.balanced() as client:
         runner = await client.create_runner("bash", inactivity_seconds=0)
-        process = await runner.spawn("/bin/bash", "-c", COUNT, limits=LIMITS)
+        process = await counting(runner)
         collecting = asyncio.create_task(process.collect())
         went_on = []
         for server in (pair.first, pair.second, pair.first):
@@ -259,7 +206,7 @@ async def test_servers_are_replaced_one_by_one_and_what_runs_goes_on(pair: Pair)
 async def test_what_is_changed_through_one_server_holds_at_the_other_which_outlives_it(
     pair: Pair,
 ) -> None:
-    async with client_at(pair.first.port) as one, client_at(pair.second.port) as other:
+    async with client_at(pair.first.url) as one, client_at(pair.second.url) as other:
         await until(lambda: have_idle((one, 2), (other, 2)))
         await one._http.call(
             "PUT",
@@ -281,9 +228,9 @@ async def test_what_is_changed_through_one_server_holds_at_the_other_which_outli
 async def test_a_database_that_was_away_is_no_reason_to_give_each_other_up(
     pair: Pair, postgres: Postgres
 ) -> None:
-    async with client_at(pair.first.port) as one, client_at(pair.second.port) as other:
+    async with client_at(pair.first.url) as one, client_at(pair.second.url) as other:
         runners = [await each.create_runner("bash", inactivity_seconds=0) for each in (one, other)]
-        process = await runners[0].spawn("/bin/bash", "-c", COUNT, limits=LIMITS)
+        process = await counting(runners[0])
         collecting = asyncio.create_task(process.collect())
         postgres.stop()
         await asyncio.sleep(LAPSED_SECONDS + 3)

@@ -2,12 +2,11 @@
 
 import asyncio
 import contextlib
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.storage.postgres import Postgres, find_programs, running_postgres
+from tests.storage.postgres import Postgres, postgres_of_tests
 
 from assay.storage.database import Storage
 from assay.storage.events import Event
@@ -17,12 +16,7 @@ Open = Callable[..., Awaitable[Storage]]
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    programs = find_programs()
-    if programs is None:
-        if os.environ.get("CI"):
-            pytest.fail("PostgreSQL must be there: apt-get install postgresql")
-        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
-    with running_postgres(programs) as server:
+    with postgres_of_tests() as server:
         yield server
 
 

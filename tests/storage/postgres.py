@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 
 class Postgres:
     """A server in a folder of its own, on a socket in that folder; never the system's."""
@@ -88,6 +90,18 @@ def find_programs() -> Path | None:
         return found[-1].parent
     beside = shutil.which("postgres")
     return Path(beside).resolve().parent if beside else None
+
+
+@contextmanager
+def postgres_of_tests() -> Iterator[Postgres]:
+    """One for tests, which are skipped where it can't be, and fail where CI says that it can."""
+    programs = find_programs()
+    if programs is None:
+        if os.environ.get("CI"):
+            pytest.fail("PostgreSQL must be there: apt-get install postgresql")
+        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
+    with running_postgres(programs) as server:
+        yield server
 
 
 @contextmanager

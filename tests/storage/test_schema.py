@@ -15,9 +15,10 @@ from sqlalchemy import Column, Connection, Table, Text, inspect, text
 from tests.storage.new_migration import write
 
 from assay.domain.errors import StorageError
-from assay.storage.database import Storage, kind_of
+from assay.storage.database import Storage
 from assay.storage.schema import HEAD, MIGRATIONS, configuration, revision_of
 from assay.storage.tables import METADATA
+from assay.storage.urls import kind_of
 
 Open = Callable[[str], Awaitable[Storage]]
 

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import pytest
+from tests.storage.postgres import Postgres
 from tests.storage.test_storage import EXECUTION, LEASE, SANDBOX
 
 from assay.domain.errors import SandboxGone, StorageError
@@ -168,3 +169,25 @@ def _stop() -> None:
     import time
 
     time.sleep(6)
+
+
+async def test_all_servers_of_a_database_find_one_key_however_they_start(
+    postgres_url: str, postgres: Postgres, open_storage: Open
+) -> None:
+    opened = [await open_storage(postgres_url) for _ in range(4)]
+    keys = await asyncio.gather(*(each.installation() for each in opened))
+    assert len({key.reveal() for key in keys if key is not None}) == 1
+    again = await (await open_storage(postgres_url)).installation()
+    assert again is not None
+    assert again.reveal() == keys[0].reveal()  # type: ignore[union-attr]
+    another = await (await open_storage(postgres.empty_database())).installation()
+    assert another is not None
+    assert another.reveal() != again.reveal()
+
+
+async def test_the_epoch_is_that_of_what_a_server_has_now(two: tuple[Storage, Storage]) -> None:
+    first, second = two
+    assert (first.epoch, second.epoch) == (1, 2)
+    taken = await second.take_over((await seen(second))["a"])
+    assert taken is not None
+    assert second.epoch == taken.epoch > 2

@@ -28,6 +28,8 @@ KNOWN_MOST: Final = 4096
 """Right tokens that are remembered at one time."""
 WRONG_TOKENS: Final = Rate(per_second=1.0, burst=20)
 """How often an address may name a wrong token."""
+QUIET_SECONDS: Final = 60.0
+"""A token that has not asked for so long owes other servers nothing."""
 SECRET_LEAST: Final = 16
 """Characters of a shared secret: fewer can be guessed over the network."""
 TOKEN_MOST: Final = 512
@@ -81,6 +83,13 @@ class _Believed:
     """On the monotonic clock."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Spent:
+    seconds: float
+    at: float
+    """When it was asked last, on the monotonic clock."""
+
+
 class Authenticator:
     """Tells who asks. Without a store and a shared secret, anybody may do anything."""
 
@@ -96,6 +105,7 @@ class Authenticator:
         self._strangers: dict[bytes, float] = {}
         self.change(tokens, shared_secret=shared_secret)
         self._buckets = Buckets(clock=clock)
+        self._spent: dict[str, _Spent] = {}
         self._failures = Buckets(clock=clock)
 
     def __repr__(self) -> str:
@@ -142,7 +152,27 @@ class Authenticator:
             caller = await self._ask(token, digest, address)
         if caller.rate is not None and not counted:
             self._buckets.take(caller.token_id, caller.rate)
+            self._note_spent(caller.token_id, 1 / caller.rate.per_second)
         return caller
+
+    def _note_spent(self, token_id: str, seconds: float) -> None:
+        before = self._spent.get(token_id)
+        total = seconds + (before.seconds if before is not None else 0.0)
+        self._spent[token_id] = _Spent(seconds=total, at=self._clock())
+
+    def spent(self) -> Mapping[str, float]:
+        """Of each token that asks, the seconds of its rate that were taken here: for the other
+        servers of the database. One that has not asked for a while begins with 0 again.
+        """
+        now = self._clock()
+        self._spent = {
+            token: spent for token, spent in self._spent.items() if now - spent.at < QUIET_SECONDS
+        }
+        return {token: spent.seconds for token, spent in self._spent.items()}
+
+    def charge(self, token_id: str, seconds: float) -> None:
+        """Other servers have let in requests of a token that take so many seconds of its rate."""
+        self._buckets.charge(token_id, seconds)
 
     def forget(self) -> None:
         """Believe nothing any more: tokens have changed."""

@@ -23,6 +23,7 @@ from yarl import URL
 from assay.api.errors import HttpError
 from assay.api.origin import Origin
 from assay.api.relay import CLOSE_SECONDS, carry, code_for, wanted_protocols, wants_websocket
+from assay.api.tls import Authorities
 from assay.domain.errors import (
     AssayError,
     Busy,
@@ -110,10 +111,16 @@ class Forwarded:
 class Forwarder:
     """Passes requests on to the servers of their runners."""
 
-    def __init__(self, servers: Servers, *, on_event: Callable[[Forwarded], None]) -> None:
+    def __init__(
+        self,
+        servers: Servers,
+        *,
+        authorities: Authorities | None = None,
+        on_event: Callable[[Forwarded], None],
+    ) -> None:
         self.servers = servers
+        self._authorities = authorities or Authorities()
         self._tell = on_event
-        self._context: ssl.SSLContext | None = None
         self._under_way: defaultdict[str, set[asyncio.Timeout]] = defaultdict(set)
 
     async def pass_on(
@@ -136,7 +143,9 @@ class Forwarder:
             if self.servers.is_silent(owner):
                 await self.servers.take_over(owner)
                 continue
-            exchange = _Exchange(request, owner, body, _fields(request, origin, owner))
+            exchange = _Exchange(
+                request, owner, body, _fields(request, origin, owner), asyncio.Event()
+            )
             with contextlib.suppress(_NotReached):
                 return await self._answered(exchange)
             if loop.time() > deadline:
@@ -154,15 +163,11 @@ class Forwarder:
             raise RunnerGone("there is no runner with this id, or its lease is over")
         return owner
 
-    def _tls(self, owner: ServerRecord) -> ssl.SSLContext | bool:
-        """How to check the other server's certificate; reading the authorities takes a while."""
-        if owner.address.startswith("https:") and self._context is None:
-            self._context = ssl.create_default_context()
-        return self._context or True
-
     async def _answered(self, exchange: _Exchange) -> web.StreamResponse:
         socket = wants_websocket(exchange.request.headers)
-        async with _client(self._tls(exchange.owner)) as client:
+        tls = exchange.owner.address.startswith("https:")
+        trusted = self._authorities.context if tls else True
+        async with _client(trusted, exchange.connected.set) as client:
             answer = self._websocket if socket else self._http
             response = await answer(exchange, client)
         self._tell(Forwarded(status=response.status))
@@ -199,12 +204,15 @@ class Forwarder:
                     await response.write(piece)
                 await response.write_eof()
                 return response
+        except aiohttp.ClientSSLError as error:
+            raise _not_trusted(exchange.owner, error) from error
         except (aiohttp.ClientError, TimeoutError) as error:
             if response is not None and response.prepared:
                 # Nobody shall take a part of an answer for the whole.
                 _cut(request)
                 return response
-            if _was_not_sent(error) or (exchange.repeatable and request.method in ("GET", "HEAD")):
+            harmless = exchange.repeatable and request.method in ("GET", "HEAD")
+            if harmless or not exchange.connected.is_set():
                 raise _NotReached from error
             raise ConnectionLost(
                 "the server that has this runner broke off; whether it did what was asked for is"
@@ -257,6 +265,8 @@ class Forwarder:
                 raise _NotReached from error
             refusal = _REFUSALS.get(error.status, Busy)
             raise refusal("the server that has this runner refused the stream") from error
+        except aiohttp.ClientSSLError as error:
+            raise _not_trusted(exchange.owner, error) from error
         except (aiohttp.ClientError, TimeoutError) as error:
             # Where it was opened all the same, the next one takes its place.
             raise _NotReached from error
@@ -264,6 +274,15 @@ class Forwarder:
 
 _MISDIRECTED: Final = 421
 _VANISHED: Final = WSCloseCode.INTERNAL_ERROR
+
+
+def _not_trusted(owner: ServerRecord, error: aiohttp.ClientSSLError) -> Unavailable:
+    """Nothing was sent, no token either: it may be somebody else's machine."""
+    return Unavailable(
+        f"the server {owner.address}, which has this runner, shows a certificate that this one does"
+        " not believe, or that names another host: see tls_authority, and its tls_certificate",
+        detail=str(error),
+    )
 
 
 class _NotReached(Exception):
@@ -278,6 +297,8 @@ class _Exchange(NamedTuple):
     body: bytes | None
     """What was sent, where that is little."""
     fields: CIMultiDict[str]
+    connected: asyncio.Event
+    """Set once there is a connection: what was sent on it may have been done."""
 
     @property
     def url(self) -> URL:
@@ -291,14 +312,23 @@ class _Exchange(NamedTuple):
 
 
 @contextlib.asynccontextmanager
-async def _client(context: ssl.SSLContext | bool) -> AsyncIterator[aiohttp.ClientSession]:
+async def _client(
+    context: ssl.SSLContext | bool, on_connected: Callable[[], None]
+) -> AsyncIterator[aiohttp.ClientSession]:
     """A connection of its own: one that is used again may break without anybody's fault."""
+
+    async def connected(*_: object) -> None:
+        on_connected()
+
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_create_end.append(connected)
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(force_close=True, ssl=context),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         trust_env=False,
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS),
+        trace_configs=[trace],
         skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
     ) as client:
         yield client
@@ -341,10 +371,6 @@ def _begun(answer: aiohttp.ClientResponse) -> web.StreamResponse:
     if "Transfer-Encoding" not in answer.headers and answer.content_length is not None:
         response.content_length = answer.content_length
     return response
-
-
-def _was_not_sent(error: Exception) -> bool:
-    return isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
 
 
 def _cut(request: web.Request) -> None:

@@ -18,6 +18,10 @@ BUCKETS_MOST: Final = 10_000
 """Buckets that are remembered at one time, by default."""
 
 
+MOST_DEBT_SECONDS: Final = 60.0
+"""What was let in elsewhere keeps nobody waiting for longer."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rate:
     """Requests a second in the long run, and `burst` of them at once."""
@@ -75,6 +79,14 @@ class Buckets:
         if asker not in self._full_at and len(self._full_at) >= self._most:
             self._forget(now)
         self._full_at[asker] = verdict.full_at
+
+    def charge(self, asker: str, seconds: float) -> None:
+        """Requests of `asker` were let in elsewhere, which take so many seconds of its rate."""
+        now = self._clock()
+        if asker not in self._full_at and len(self._full_at) >= self._most:
+            self._forget(now)
+        full_at = max(self._full_at.get(asker, 0.0), now) + seconds
+        self._full_at[asker] = min(full_at, now + MOST_DEBT_SECONDS)
 
     def wait_seconds(self, asker: str, rate: Rate) -> float:
         """How long until `asker` may ask again; 0.0 is now. Takes nothing."""

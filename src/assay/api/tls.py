@@ -43,6 +43,37 @@ class Certificate:
             ) from error
 
 
+class Authorities:
+    """Whose certificates are believed when another server is asked, read anew when it is said."""
+
+    def __init__(self, file: Path | None = None) -> None:
+        """`file` (PEM); None: the system's authorities. Raises InvalidInput."""
+        self._file = file
+        self._read: ssl.SSLContext | None = None
+        if file is not None:
+            self.reload()
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """To ask with. The system's authorities are read by who needs them: it takes a while."""
+        if self._read is None:
+            self._read = ssl.create_default_context()
+        return self._read
+
+    def reload(self) -> None:
+        """Raises InvalidInput, and goes on with what it had, when the file can't be used."""
+        if self._file is None:
+            self._read = None
+            return
+        try:
+            self._read = ssl.create_default_context(cafile=str(self._file))
+        except (OSError, ssl.SSLError) as error:
+            raise InvalidInput(
+                f"{self._file} holds no certificates of authorities, in PEM, that can be read",
+                detail=str(error),
+            ) from error
+
+
 def _context() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -16,7 +16,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final
 
+from assay.api.auth import Authenticator
 from assay.api.forwarding import Forwarder
+from assay.api.tls import Authorities
 from assay.bootstrap.ownership import Ownership
 from assay.bootstrap.recovery import Recovery
 from assay.bootstrap.served import ServedEnvironments
@@ -33,6 +35,8 @@ from assay.runners.values import State
 from assay.storage.database import Storage
 from assay.storage.records import Held, ServerRecord
 
+EVERYWHERE: Final = "everywhere"
+"""In the place of a state folder's number: any machine will do."""
 _EPOCHS_A_START: Final = 1 << 24
 _ATTEMPTS: Final = 5
 _SECONDS_BETWEEN: Final = 0.05
@@ -61,6 +65,7 @@ class Cluster:
         """Another server has taken over: this one must end, and touch nothing."""
         self.membership: Membership | None = None
         self.forwarder: Forwarder | None = None
+        self.authorities = Authorities(settings.tls_authority)
         self._storage = storage
         self._settings = settings
         self._observer = observer
@@ -68,7 +73,7 @@ class Cluster:
         self._noted: dict[str, Collection[str]] = {}
         self._cleaning: set[asyncio.Task[None]] = set()
 
-    async def join(self, address: str, driver: str, ownership: Ownership) -> Epochs:
+    async def join(self, address: str, place: str, ownership: Ownership) -> Epochs:
         """Be one of the servers, by the URL at which the others reach this one.
 
         What is this server's from the beginning is left to be adopted as after a restart.
@@ -76,7 +81,7 @@ class Cluster:
         record = ServerRecord(
             id=secrets.token_hex(8),
             address=address,
-            place=place_of(self._settings.base.state, driver),
+            place=place,
             secret=Secret(secrets.token_bytes(32)),
         )
         joined, formers = await self._storage.join(record)
@@ -93,6 +98,7 @@ class Cluster:
         runners: Runners,
         recovery: Recovery,
         ownership: Ownership,
+        authenticator: Authenticator,
     ) -> None:
         """Say that this server lives, from now on, and see who else does: the pool's share."""
 
@@ -107,6 +113,8 @@ class Cluster:
             return len(found.leased)
 
         async def on_view(view: View) -> None:
+            for token_id, seconds in view.spent_elsewhere.items():
+                authenticator.charge(token_id, seconds)
             # What a silent server had in stock fills what its share leaves: not before it is here.
             if not membership.is_taking_over:
                 pool.set_position(position_in(view))
@@ -118,13 +126,15 @@ class Cluster:
 
         membership = self.membership = Membership(
             self._storage,
-            held=lambda: held_by(runners),
+            held=lambda: held_by(runners, authenticator.spent()),
             adopt=adopt,
             on_view=on_view,
             on_silent=lambda server_id: forwarder.cut(server_id),
             on_event=self._observer.on_event,
         )
-        forwarder = self.forwarder = Forwarder(membership, on_event=self._observer.on_event)
+        forwarder = self.forwarder = Forwarder(
+            membership, authorities=self.authorities, on_event=self._observer.on_event
+        )
         await membership.beat()
         self._beating = asyncio.get_running_loop().create_task(self._beat(membership, ownership))
 
@@ -192,8 +202,12 @@ def name_of(settings: ServerSettings, address: str = "") -> str:
     return f"{database}-{hashlib.sha256(address.encode()).hexdigest()[:8]}" if address else database
 
 
-def place_of(state: Path, driver: str) -> str:
-    """What servers have in common that reach the same sandboxes: a state folder, and a driver."""
+def place_of(state: Path, driver: str, *, shared: bool = False) -> str:
+    """What servers have in common that reach the same sandboxes: the driver, and a state folder,
+    unless all servers of the database reach them (`shared`).
+    """
+    if shared:
+        return f"{driver}@{EVERYWHERE}"
     file, draft = state / "place", state / f".place-{secrets.token_hex(8)}"
     if not file.exists():
         draft.write_text(secrets.token_hex(8))
@@ -203,13 +217,14 @@ def place_of(state: Path, driver: str) -> str:
     return f"{driver}@{file.read_text()}"
 
 
-def held_by(runners: Runners) -> Mapping[str, Held]:
-    """How much of each token's is here."""
+def held_by(runners: Runners, spent: Mapping[str, float]) -> Mapping[str, Held]:
+    """How much of each token's is here, and of the rate of each that asks was `spent` here."""
     leased: Counter[str] = Counter()
     running: Counter[str] = Counter()
     for runner in runners.all():
         leased[runner.owner] += 1
         running[runner.owner] += sum(each.state is State.RUNNING for each in runner.executions())
     return {
-        owner: Held(runners=count, executions=running[owner]) for owner, count in leased.items()
+        owner: Held(runners=leased[owner], executions=running[owner], spent=spent.get(owner, 0.0))
+        for owner in leased.keys() | spent.keys()
     }

@@ -73,8 +73,7 @@ class Door:
     @property
     def advertised(self) -> str:
         """Where other servers of the database reach this one; "" where it is alone."""
-        scheme = "https" if self.tls else "http"
-        return f"{scheme}://{self._advertise}" if self._advertise is not None else ""
+        return self._advertise.url(tls=self.tls) if self._advertise is not None else ""
 
     async def open(self, runner: web.AppRunner) -> None:
         """Let in who waits."""

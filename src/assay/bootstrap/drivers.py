@@ -313,15 +313,18 @@ async def owned(
         await driver.aclose()
 
 
-async def sweep_abandoned(settings: Settings, driver_in_use: Driver) -> None:
-    """Destroy what processes that are gone have left Never raises.
+async def sweep_abandoned(
+    settings: Settings, driver_in_use: Driver, *, shared: bool = False
+) -> None:
+    """Destroy what processes of the state folder that are gone have left. Never raises.
 
     Runs beside whatever else happens: sandboxes that belong to anybody alive aren't touched.
+    `shared`: the driver in use has others than theirs, those of all servers of a database.
     """
 
     @contextlib.asynccontextmanager
     async def opened(name: str) -> AsyncIterator[Driver]:
-        if name == driver_in_use.name:
+        if name == driver_in_use.name and not shared:
             yield driver_in_use
             return
         driver = make_driver(settings, name)

@@ -115,6 +115,13 @@ class Ownership:
             if name == self._driver and sandbox_id not in there:
                 self._mine.pop(sandbox_id, None)
 
+    def forget(self, sandbox_ids: Iterable[str]) -> None:
+        """Of what is noted here, these have become other servers', elsewhere."""
+        theirs = frozenset(sandbox_ids)
+        self.former = {each: name for each, name in self.former.items() if each not in theirs}
+        for sandbox_id in theirs:
+            self._mine.pop(sandbox_id, None)
+
     def adopt(self, sandbox_ids: Iterable[str]) -> None:
         """Note sandboxes that another server has made, and that are this one's now."""
         for sandbox_id in sandbox_ids:

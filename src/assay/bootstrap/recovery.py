@@ -8,6 +8,7 @@ The driver knows which sandboxes there are, the database which of them are whose
     there, noted, but not leased    destroyed: it was being handed over
     there, noted by nobody          destroyed a little later: it may be in the making
     there, of another process       left alone (`assay run` beside the server)
+    noted, but another server's     forgotten: that one took over, and notes it
 
 Where several servers share the database, each does so with its own; with what a silent one had,
 whoever takes over from it does the same. What other servers have is of another process. What the
@@ -23,8 +24,9 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from assay.bootstrap.drivers import make_driver, sweep_abandoned
+from assay.bootstrap.drivers import sweep_abandoned
 from assay.bootstrap.ownership import Ownership
+from assay.bootstrap.sharing import Sharing
 from assay.config import Settings
 from assay.domain.errors import AssayError
 from assay.domain.lease import Lease
@@ -34,8 +36,10 @@ from assay.runners.runners import Runners
 from assay.storage.database import Storage
 from assay.storage.records import ExecutionRecord, SandboxRecord
 
-STRANGER_SECONDS: Final = 60.0
-"""Longer than making a sandbox may take, and noting it."""
+_SECONDS_TO_NOTE: Final = 30.0
+"""How long a sandbox may be a stranger's after the time that making it may take: whoever makes it
+notes it then.
+"""
 _ALONE_SECONDS: Final = 5.0
 """The same where nobody makes any but those who just try whether it works."""
 _AT_ONE_TIME: Final = 16
@@ -117,23 +121,30 @@ class Recovery:
         storage: Storage,
         pool: Pool,
         runners: Runners,
+        sharing: Sharing,
+        shared: bool = False,
     ) -> None:
+        """`shared`: servers on other machines make sandboxes of this driver, too."""
         self._settings = settings
         self._guard = guard
         self._ownership = ownership
         self._storage = storage
         self._pool = pool
         self._runners = runners
+        self._sharing = sharing
+        self._shared = shared
         self._plan: Plan | None = None
-        self._stranger_seconds = STRANGER_SECONDS
+        self._stranger_seconds = guard.create_seconds + _SECONDS_TO_NOTE
 
     async def adopt_runners(self) -> None:
         """Learn what there is, and let runners go on: they can be asked for from now on."""
         there = await self._there(self._ownership.former)
-        if self._ownership.alone():
+        if self._ownership.alone() and not self._shared:
             self._stranger_seconds = _ALONE_SECONDS
         self._plan = await self._find(there, self._ownership.former)
         self._ownership.forget_vanished(there)
+        records = await self._storage.sandboxes()
+        self._ownership.forget(record.id for record in records if not self._is_ours(record))
         await self._adopt_runners(self._plan)
 
     async def adopt_idle(self) -> None:
@@ -226,7 +237,7 @@ class Recovery:
         assert self._plan is not None
         await _all(self._guard.destroy, self._plan.unwanted)
         await self._clean_up_other_drivers()
-        await sweep_abandoned(self._settings, self._guard)
+        await sweep_abandoned(self._settings, self._guard, shared=self._shared)
         await self.destroy_strangers(self._plan.strangers)
 
     async def destroy_strangers(self, strangers: Collection[str]) -> None:
@@ -254,7 +265,7 @@ class Recovery:
                     await self._destroy_with(name, sandbox_ids)
 
     async def _destroy_with(self, name: str, sandbox_ids: Iterable[str]) -> None:
-        driver = make_driver(self._settings, name)
+        driver = self._sharing.make(name)
         try:
             await _all(driver.destroy, sorted(sandbox_ids))
             await asyncio.gather(*(self._storage.remove_sandbox(each) for each in sandbox_ids))

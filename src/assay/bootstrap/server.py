@@ -27,9 +27,9 @@ from assay.api.services import ApiSettings, Services
 from assay.bootstrap.alone import alone_in
 from assay.bootstrap.catalogue import Catalogue
 from assay.bootstrap.choice import choose_driver
-from assay.bootstrap.cluster import Cluster, Epochs, name_of
+from assay.bootstrap.cluster import Cluster, Epochs, name_of, place_of
 from assay.bootstrap.doors import Door, admit
-from assay.bootstrap.drivers import make_driver, owned
+from assay.bootstrap.drivers import owned
 from assay.bootstrap.grading import grading
 from assay.bootstrap.ownership import Ownership
 from assay.bootstrap.process import (
@@ -40,6 +40,7 @@ from assay.bootstrap.process import (
 )
 from assay.bootstrap.recovery import Recovery
 from assay.bootstrap.served import ServedEnvironments
+from assay.bootstrap.sharing import Sharing
 from assay.bootstrap.systemd import feed_watchdog, notify
 from assay.config import ServerSettings
 from assay.domain.errors import AssayError
@@ -83,6 +84,7 @@ class Server:
     async def reload(self) -> None:
         """Read the certificate, the secret and tokens again. Raises InvalidInput: the old stay."""
         self._door.reload()
+        self.cluster.authorities.reload()
         await self._admit_again()
 
     def hurry(self) -> None:
@@ -122,6 +124,7 @@ async def running_server(
         observer = Observer()
         storage = await Storage.open(settings.database, on_event=observer.on_event)
         opened.push_async_callback(storage.aclose)
+        sharing = await Sharing.of(settings.base, storage)
         cluster = Cluster(storage, settings, observer)
         opened.push_async_callback(cluster.aclose)
         authenticator = Authenticator()
@@ -130,8 +133,10 @@ async def running_server(
         door = opened.enter_context(Door(settings))
         if driver is None:
             name = await choose_driver(settings.base)
-            driver = make_driver(settings.base, name, stock=_PREPARED)
-        address = door.advertised
+            driver = sharing.make(name, stock=_PREPARED)
+        else:
+            sharing.share(driver)
+        address, shared = door.advertised, sharing.applies_to(driver)
         ownership = Ownership(settings.base.state, driver.name, server=name_of(settings, address))
         guard = await opened.enter_async_context(
             owned(
@@ -147,7 +152,8 @@ async def running_server(
         await environments.load()
 
         if among_others:
-            epochs = await cluster.join(address, driver.name, ownership)
+            place = place_of(settings.base.state, driver.name, shared=shared)
+            epochs = await cluster.join(address, place, ownership)
         else:
             epochs = Epochs(await storage.next_epoch())
         pool = Pool(
@@ -170,14 +176,14 @@ async def running_server(
         environments.supply(pool)
         recovery = Recovery(
             settings.base, guard=guard, ownership=ownership, storage=storage, pool=pool,
-            runners=runners,
+            runners=runners, sharing=sharing, shared=shared,
         )  # fmt: skip
         await recovery.adopt_runners()
         runners.start()
         if among_others:
             await cluster.start(
                 epochs=epochs, environments=environments, pool=pool, runners=runners,
-                recovery=recovery, ownership=ownership,
+                recovery=recovery, ownership=ownership, authenticator=authenticator,
             )  # fmt: skip
         graded = await opened.enter_async_context(
             grading(settings, pool, on_event=observer.on_event)

@@ -34,6 +34,8 @@ class View:
     """Those that are not silent, by their ids."""
     others_hold: Mapping[str, Held] = field(default_factory=dict)
     """How much of each token's is at the other ones."""
+    spent_elsewhere: Mapping[str, float] = field(default_factory=dict)
+    """Seconds of each token's rate that were taken at the other ones since the view before."""
 
 
 def look(servers: Iterable[ServerRecord], *, me: str, now: float, before: View) -> View:
@@ -49,6 +51,9 @@ def look(servers: Iterable[ServerRecord], *, me: str, now: float, before: View) 
         servers=servers,
         living=tuple(sorted(living, key=lambda each: each.id)),
         others_hold=_sums(each.held for each in living if each.id != me),
+        spent_elsewhere=_spent(
+            {each.id: each for each in before.servers}, (each for each in living if each.id != me)
+        ),
     )
 
 
@@ -79,6 +84,21 @@ def has_heir(view: View, me: ServerRecord) -> bool:
     return any(
         each.id != me.id and each.place == me.place and not each.draining for each in view.living
     )
+
+
+def _spent(before: Mapping[str, ServerRecord], now: Iterable[ServerRecord]) -> dict[str, float]:
+    """What is new. Since when a server has counted that was not seen before, isn't known."""
+    spent: dict[str, float] = {}
+    for server in now:
+        if server.id not in before:
+            continue
+        for token, held in server.held.items():
+            former = before[server.id].held.get(token, NOTHING).spent
+            # Less than before: it was quiet meanwhile, and has begun with 0 again.
+            new = held.spent - former if held.spent >= former else held.spent
+            if new > 0:
+                spent[token] = spent.get(token, 0.0) + new
+    return spent
 
 
 def _sums(held: Iterable[Mapping[str, Held]]) -> dict[str, Held]:

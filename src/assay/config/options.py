@@ -27,6 +27,18 @@ class Address:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Advertised:
+    """Where other servers reach this one; without a scheme, by the one that it listens with."""
+
+    address: Address
+    scheme: str = ""
+
+    def url(self, *, tls: bool) -> str:
+        """`tls`: whether this server serves HTTPS itself."""
+        return f"{self.scheme or ('https' if tls else 'http')}://{self.address}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Option:
     """`--NAME`, ASSAY_SERVER_NAME, and the key NAME of the table [server], or of another table."""
 
@@ -180,6 +192,14 @@ def address(value: Any) -> Address:
     return Address(host=found[1] or found[2] or "127.0.0.1", port=int(found[3]))
 
 
+def advertised(value: Any) -> Advertised:
+    """The same, with https:// or http:// before it, if it is to be said."""
+    scheme, said, place = f"{value}".rpartition("://")
+    if said and scheme not in ("http", "https"):
+        raise ValueError("an address and a port, such as https://assay1.example:7200")
+    return Advertised(address=address(place), scheme=scheme)
+
+
 OPTIONS: Final = (
     Option(
         name="listen", parse=address, default=Address(host="127.0.0.1", port=7200),
@@ -192,7 +212,7 @@ OPTIONS: Final = (
         about="sqlite:////PATH or postgresql://USER@HOST/NAME.",
     ),
     Option(
-        name="advertise", parse=address, metavar="ADDRESS:PORT",
+        name="advertise", parse=advertised, metavar="[https://]ADDRESS:PORT",
         shown="none: one server for a database",
         about="Be one of several servers of a PostgreSQL, which reach this one there.",
     ),
@@ -209,6 +229,10 @@ OPTIONS: Final = (
         about="Serve HTTPS with this chain of certificates (PEM).",
     ),
     Option(name="tls_key", parse=path, metavar="FILE", about="The key of the certificate (PEM)."),
+    Option(
+        name="tls_authority", parse=path, metavar="FILE", shown="the system's",
+        about="The authorities (PEM) that other servers' certificates have to be of.",
+    ),
     Option(
         name="trusted_proxies", parse=networks, default=(), metavar="NETWORKS",
         about="Proxies whose X-Forwarded-Proto, -Host and -For are believed, with commas between.",

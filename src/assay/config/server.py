@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from assay.config.document import CONFIGURATION, SERVER, Document
-from assay.config.options import OPTIONS, Address, value_of
+from assay.config.options import OPTIONS, Address, Advertised, value_of
 from assay.config.settings import Settings, default_state
 from assay.domain.errors import InvalidInput
 from assay.environments import document as shape
@@ -47,11 +47,12 @@ class ServerSettings:
     base: Settings
     listen: Address
     database: str
-    advertise: Address | None = None
+    advertise: Advertised | None = None
     token: str | None = field(default=None, repr=False)
     token_file: Path | None = None
     tls_certificate: Path | None = None
     tls_key: Path | None = None
+    tls_authority: Path | None = None
     trusted_proxies: tuple[str, ...] = ()
     port_host: str = "127.0.0.1"
     allow_host_images: bool = False
@@ -191,7 +192,7 @@ def _require_sense(settings: ServerSettings) -> None:
     if settings.token and len(settings.token) < 16:
         raise InvalidInput("the token must have at least 16 letters: openssl rand -hex 32")
     if settings.advertise is not None:
-        _require_several(settings.advertise, settings.database)
+        _require_several(settings.advertise.address, settings.database)
     wanted = sum(environment.pool_size for environment in settings.environments.values())
     if wanted > settings.most_sandboxes:
         raise InvalidInput(

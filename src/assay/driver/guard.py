@@ -119,6 +119,11 @@ class Guard:
         return self._driver.capabilities
 
     @property
+    def create_seconds(self) -> float:
+        """How long a sandbox may take to be made."""
+        return self._create_seconds
+
+    @property
     def sandboxes(self) -> int:
         """How many there are, those that are being made included."""
         return len(self._sandboxes) + len(self._creating)

@@ -7,7 +7,8 @@ is green.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import hmac
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -36,6 +37,21 @@ class Secret:
 
     def __repr__(self) -> str:
         return "Secret(…)"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Installation:
+    """All servers of one database: one owner of what they make, whatever machine they run on."""
+
+    key: Secret
+    """Known to these servers alone."""
+    epoch: Callable[[], int]
+    """Of the server that asks: the higher one has what two of them believe to have."""
+
+    def mark(self, name: str) -> str:
+        """16 letters by which a driver knows what is theirs; they don't tell the key."""
+        keyed = hmac.digest(self.key.reveal(), f"mark\0{name}".encode(), "sha256")
+        return keyed.hex()[:16]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -261,6 +277,19 @@ class Leaves(Protocol):
     def leaving(self) -> Collection[str]:
         """Ids of sandboxes that others should take the place of while nobody has them: their
         machine is to be emptied, say. Asked every second, so it looks at what is known already.
+        """
+        ...
+
+
+@runtime_checkable
+class Shared(Protocol):
+    """What a driver may be besides: one whose sandboxes are reached from every machine that it
+    runs on, so that servers can take over from one another wherever they are.
+    """
+
+    def share(self, installation: Installation) -> None:
+        """Have all sandboxes in common with the installation's other servers, and none with who
+        uses this state folder otherwise. Called before anything is asked of the driver.
         """
         ...
 

@@ -119,7 +119,7 @@ def _version(version: document.Version, tools: list[document.Tool]) -> Version:
         groups = re.compile(version.pattern).groups
     except re.error as error:
         raise Mistake("jobe.version.pattern", f"{error}", remedy) from error
-    _require(groups == 1, "jobe.version.pattern", f"it has {groups} groups", remedy)
+    require(groups == 1, "jobe.version.pattern", f"it has {groups} groups", remedy)
     argv = _step("jobe.version", document.Step(argv=version.argv), tools, COMPILE_LIMITS).argv
     return Version(argv=argv, pattern=version.pattern)
 

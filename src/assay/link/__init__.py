@@ -2,7 +2,7 @@
 
 frames.py         lengths and bytes               stream.py   a TLS connection, as a ByteStream
 messages.py       what is said, as values         spec.py     a wish for a sandbox, as a message
-certificates.py   who may speak with whom
+certificates.py   who may speak with whom     claims.py   whose sandboxes are whose
 
 A connection begins with a Hello that says what it is for, and ends with it:
 

@@ -49,6 +49,7 @@ SILENT_SECONDS: Final = 4.0
 Id = Annotated[str, Meta(max_length=64, pattern="^[A-Za-z0-9-]+$")]
 Ticket = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
 """By which a server knows what it has asked a node to make, whatever the answer was."""
+Claim = Annotated[str, Meta(pattern="^([0-9a-f]{64})?$")]
 _Text = Annotated[str, Meta(max_length=4096)]
 _Long = Annotated[str, Meta(max_length=65536)]
 _Number = Annotated[int, Meta(ge=0, le=2**62)]
@@ -72,6 +73,8 @@ class Stream(Struct, frozen=True, kw_only=True, tag="stream"):
     """For the bytes of a sandbox's agent."""
 
     sandbox: Id
+    epoch: _Number = 0
+    """The server's: whoever comes with a lower one later, has it no more."""
 
 
 class Root(Struct, frozen=True, kw_only=True, tag="root"):
@@ -88,6 +91,8 @@ class Hello(Struct, frozen=True, kw_only=True, tag="hello"):
     version: int
     scope: Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
     """Which of a name's servers it is: they don't see one another's sandboxes."""
+    claim: Claim = ""
+    """What servers that have their sandboxes in common know, in place of name and scope."""
     purpose: Control | Stream | Root
 
 
@@ -181,6 +186,7 @@ class Create(Struct, frozen=True, kw_only=True, tag="create"):
     number: _Number
     ticket: Ticket
     wish: Wish
+    epoch: _Number = 0
 
 
 class Undo(Struct, frozen=True, kw_only=True, tag="undo"):
@@ -208,6 +214,8 @@ class Destroy(Struct, frozen=True, kw_only=True, tag="destroy"):
 
     number: _Number
     sandbox: Id
+    epoch: _Number = 0
+    """The server's: what a higher one has, it can't end."""
 
 
 Request = Ping | Create | Undo | Listing | Examine | Destroy

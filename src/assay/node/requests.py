@@ -125,7 +125,9 @@ class Requests:
                 state = await self._driver.examine(request.sandbox) if known else None
                 return Examined(number=number, state=state)
             case Destroy():
-                await self._destroy(request.sandbox)
+                if self._owners.owns(self._owner, request.sandbox):
+                    self._owners.claim(self._owner, request.sandbox, request.epoch)
+                    await self._destroy(request.sandbox)
                 return Done(number=number)
 
     async def _create(self, request: Create) -> Sandbox:
@@ -134,7 +136,7 @@ class Requests:
         root = await self._roots.find(self._owner, request.wish.root)
         made = await self._driver.create(to_spec(request.wish, root))
         try:
-            self._owners.note(self._owner, made.id, request.ticket)
+            self._owners.note(self._owner, made.id, request.ticket, request.epoch)
         except OSError as error:
             await self._driver.destroy(made.id)
             raise DriverError(

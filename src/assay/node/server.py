@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import logging
 import ssl
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Final
 
-from assay.domain.errors import AssayError, ConnectionLost, SandboxGone, Unauthenticated
+from assay.domain.errors import AssayError, ConnectionLost, Unauthenticated
 from assay.driver.port import Driver
 from assay.link.certificates import name_in
+from assay.link.claims import owner_of
 from assay.link.messages import (
     MOST_REQUEST,
     VERSION,
@@ -29,12 +31,15 @@ from assay.link.messages import (
 )
 from assay.link.stream import SECONDS_TO_CLOSE, SECONDS_TO_SHAKE_HANDS, LinkStream
 from assay.node.carrier import carry
-from assay.node.owners import Owners, owner_of
+from assay.node.owners import Owners
 from assay.node.requests import Requests
 from assay.node.roots import Roots
 
 SWEEP_SECONDS: Final = 60.0
 """How often it is looked for sandboxes that have ended, and whose server does not come."""
+ENDED_SECONDS: Final = 900.0
+"""For a server that is here to fetch what is known of a sandbox that has ended. Of several servers
+of one owner, the only one that knew of it may be gone."""
 _SECONDS_TO_HELLO: Final = 5.0
 _BACKLOG: Final = 4096
 _log: Final = logging.getLogger("assay")
@@ -60,6 +65,10 @@ class NodeServer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._present: dict[str, int] = {}
         """How many connections for requests each server has."""
+        self._connected: Counter[str] = Counter()
+        """How many byte streams lead to each sandbox."""
+        self._ended_at: dict[str, float] = {}
+        """When a sandbox was first seen to have ended, whose server is here."""
 
     @contextlib.asynccontextmanager
     async def listening(self, host: str, port: int, context: ssl.SSLContext) -> AsyncIterator[int]:
@@ -105,12 +114,12 @@ class NodeServer:
                 hello: Hello = decode_first(await stream.frame(MOST_REQUEST), Hello)
         except TimeoutError:
             return
-        owner = owner_of(name, hello.scope)
+        owner = owner_of(name, hello.scope, hello.claim)
         match hello.purpose:
             case Control():
                 await self._ask(owner, name, stream)
-            case Stream(sandbox=sandbox_id):
-                await self._connect(owner, sandbox_id, stream)
+            case Stream():
+                await self._connect(owner, hello.purpose, stream)
             case Root(name=root):
                 await stream.send(encode(Welcome(version=VERSION)))
                 await self._roots.receive(owner, root, stream)
@@ -131,28 +140,40 @@ class NodeServer:
             self._present[owner] -= 1
             _log.info("the server %s (%s) has gone", name, owner)
 
-    async def _connect(self, owner: str, sandbox_id: str, stream: LinkStream) -> None:
-        if not self._owners.owns(owner, sandbox_id):
-            raise SandboxGone(f"there is no sandbox {sandbox_id} of this server here")
-        agent = await self._driver.connect(sandbox_id)
+    async def _connect(self, owner: str, wanted: Stream, stream: LinkStream) -> None:
+        self._owners.claim(owner, wanted.sandbox, wanted.epoch)
+        agent = await self._driver.connect(wanted.sandbox)
+        self._connected[wanted.sandbox] += 1
         try:
-            await stream.send(encode(Welcome(version=VERSION)))
-        except BaseException:
-            await agent.aclose()
-            raise
-        await carry(agent, stream)
+            try:
+                await stream.send(encode(Welcome(version=VERSION)))
+            except BaseException:
+                await agent.aclose()
+                raise
+            await carry(agent, stream)
+        finally:
+            self._connected[wanted.sandbox] -= 1
+            if not self._connected[wanted.sandbox]:
+                del self._connected[wanted.sandbox]
 
     async def _sweep(self) -> None:
         """Agents end themselves when nobody claims them; what is left then is removed here."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
-            for sandbox_id, owner in self._owners.all().items():
-                if not self._present.get(owner):
+            every = self._owners.all()
+            self._ended_at = {each: at for each, at in self._ended_at.items() if each in every}
+            for sandbox_id, owner in every.items():
+                if sandbox_id not in self._connected:
                     with contextlib.suppress(AssayError, OSError):
                         await self._remove_ended(owner, sandbox_id)
 
     async def _remove_ended(self, owner: str, sandbox_id: str) -> None:
         state = await self._driver.examine(sandbox_id)
-        if state is None or not state.running:
-            await self._driver.destroy(sandbox_id)
-            self._owners.forget(owner, sandbox_id)
+        if state is not None and state.running:
+            return
+        now = asyncio.get_running_loop().time()
+        since = self._ended_at.setdefault(sandbox_id, now)
+        if self._present.get(owner) and now - since < ENDED_SECONDS:
+            return
+        await self._driver.destroy(sandbox_id)
+        self._owners.forget(owner, sandbox_id)

@@ -172,6 +172,14 @@ class HostedExecution:
         known = self.execution.facts if self.execution is not None else None
         self.conclude(facts if known is None else known)
 
+    def learn_of_loss(self, facts: Facts, offset: int) -> None:
+        """The same, for a client that had followed it up to `offset`, by an earlier server: so it
+        ran, though no agent can tell that any more.
+        """
+        if self.state is State.PREPARED:
+            self.replay = Replay(offset)
+        self.conclude(facts)
+
     def close(self) -> None:
         """Let go of everything, its timer first."""
         if self._timer is not None:

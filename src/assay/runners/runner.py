@@ -74,6 +74,8 @@ class Runner:
         self._loop = asyncio.get_running_loop()
         self._variables: Mapping[str, str] | None = None
         self._hosted: dict[str, HostedExecution] = {}
+        self._loss: Facts | None = None
+        """How the sandbox was lost, once it is."""
         self._going = 0
         """What goes on and counts as activity until its end."""
         self._tunnels = 0
@@ -222,10 +224,17 @@ class Runner:
         """Start what was prepared, or take up again what was started, from `offset` on.
 
         `offset` is that of the first byte that the client has not got. Only executions of
-        assay.v1 can be taken up again; who followed one before gets `Replaced`. Raises
-        UnknownExecution and OffsetLost.
+        assay.v1 can be taken up again; who followed one before gets `Replaced`. Who comes back
+        while the sandbox turns out to be lost is told that. Raises UnknownExecution and OffsetLost.
         """
-        agent = await self._connected()
+        followed = self._hosted.get(execution_id) if offset is not None else None
+        try:
+            agent = await self._connected()
+        except RunnerGone:
+            if followed is None or offset is None or self._loss is None:
+                raise
+            followed.learn_of_loss(self._loss, offset)
+            return Attachment(followed, self._link, resumed=True)
         hosted = self._hosted.get(execution_id)
         if hosted is None:
             raise UnknownExecution("there is no such execution, or it is over")
@@ -420,6 +429,7 @@ class Runner:
         if facts.lost == EndReason.TAKEN_OVER:
             self._on_over(self, EndReason.TAKEN_OVER)
         else:
+            self._loss = facts
             self._lose_executions(facts)
             self._on_over(self, EndReason.SANDBOX_LOST)
 

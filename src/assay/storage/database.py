@@ -8,22 +8,21 @@ that was asked for before it.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
-from sqlalchemy import URL, Table, make_url, select
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy import Table, select
 
 from assay.domain.errors import SandboxGone, StorageError
 from assay.domain.lease import Lease
+from assay.driver.port import Secret
 from assay.storage import rows
 from assay.storage.connection import Database, Step
 from assay.storage.events import Event
 from assay.storage.kind import Cursor, Kind
-from assay.storage.postgresql import Postgresql
 from assay.storage.records import (
     EnvironmentRecord,
     ExecutionRecord,
@@ -32,9 +31,9 @@ from assay.storage.records import (
     ServerRecord,
     TokenRecord,
 )
-from assay.storage.sqlite import Sqlite
 from assay.storage.statements import Statement, Statements, Values
 from assay.storage.tables import ENVIRONMENT, EXECUTION, LEASE, SANDBOX, TOKEN
+from assay.storage.urls import kind_of
 from assay.storage.writer import PATIENCE_SECONDS, Operation, Writer
 
 _EPOCH: Final = "epoch"
@@ -47,12 +46,14 @@ class Storage:
 
     def __init__(self, kind: Kind, *, on_event: Callable[[Event], None] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
+        self._kind = kind
         self._database = Database(kind)
         self._dialect = kind.engine.dialect
         self._sql = Statements(self._dialect)
         self._writer = Writer(self._database, self._loop, on_event)
         self._closed = False
         self._server: ServerRecord | None = None
+        self._epoch = 0
 
     @classmethod
     async def open(cls, url: str, *, on_event: Callable[[Event], None] | None = None) -> Storage:
@@ -92,7 +93,33 @@ class Storage:
             self._sql.disown.run(cursor, {})
             return self._count(cursor)
 
-        return await self._submit("next_epoch", count)
+        self._epoch = await self._submit("next_epoch", count)
+        return self._epoch
+
+    @property
+    def epoch(self) -> int:
+        """Of what this server has now: counted when it began, and when it took over from another;
+        0 before that.
+        """
+        return self._epoch
+
+    async def installation(self) -> Secret | None:
+        """What all servers of this database know and nobody else, made by the first of them.
+
+        None where a database has never more than one.
+        """
+        if not self._kind.has_servers:
+            return None
+
+        def find(cursor: Cursor) -> Secret:
+            self._kind.lock_schema(cursor)
+            found = self._sql.keys.rows(cursor)
+            key = bytes(found[0]["key"]) if found else secrets.token_bytes(32)
+            if not found:
+                self._sql.add_key.run(cursor, {"key": key})
+            return Secret(key)
+
+        return await self._submit("installation", find)
 
     def _count(self, cursor: Cursor) -> int:
         if not self._sql.count.run(cursor, {"key": _EPOCH}):
@@ -128,14 +155,14 @@ class Storage:
             formers = [
                 former
                 for former in there
-                if _is_free(former, record) and self._succeed(cursor, former, joined)
+                if former.is_free_for(record) and self._succeed(cursor, former, joined)
             ]
             self._sql.adopt.run(cursor, _new_owner(joined))
             self._sql.add_server.run(cursor, rows.server_values(joined))
             return joined, formers
 
         joined, formers = await self._submit("join", enter)
-        self._server = joined
+        self._server, self._epoch = joined, joined.epoch
         self._database.fence(joined.id)
         return joined, formers
 
@@ -168,7 +195,7 @@ class Storage:
 
         taken = await self._submit("take_over", take)
         if taken is not None:
-            self._server = taken
+            self._server, self._epoch = taken, taken.epoch
         return taken
 
     def _succeed(self, cursor: Cursor, former: ServerRecord, successor: ServerRecord) -> bool:
@@ -365,33 +392,5 @@ class Storage:
         return future
 
 
-def _is_free(former: ServerRecord, successor: ServerRecord) -> bool:
-    """Whether a server may have what another one had, without waiting for its silence."""
-    has_let_go = former.heartbeat_at == 0.0 and former.place == successor.place
-    return has_let_go or former.address == successor.address
-
-
 def _new_owner(server: ServerRecord) -> Values:
     return {"new_server": server.id, "new_epoch": server.epoch}
-
-
-def kind_of(url: str) -> Kind:
-    """The database that a URL names. Raises StorageError when it names none."""
-    found = parsed(url)
-    return Sqlite(Path(str(found.database))) if found.drivername == "sqlite" else Postgresql(found)
-
-
-def parsed(url: str) -> URL:
-    """The URL of a database that we can use. Raises StorageError for any other."""
-    try:
-        found = make_url(url)
-    except (ArgumentError, ValueError) as error:  # its text may hold a password
-        raise StorageError(_FORMS) from error
-    if found.drivername in ("postgresql", "postgresql+psycopg"):
-        return found
-    if found.drivername == "sqlite" and found.database and found.database != ":memory:":
-        return found
-    raise StorageError(f"{_FORMS}, not {found.render_as_string(hide_password=True)!r}")
-
-
-_FORMS: Final = "a database is sqlite:////folder/file or postgresql://user@host/name"

@@ -58,6 +58,8 @@ class Kind(Protocol):
     """For what is rare: migrations."""
     begin: str
     """The statement that begins a transaction."""
+    has_servers: bool
+    """Whether it may have several, on as many machines."""
     errors: type[Exception]
     """The base of what the database raises."""
 

@@ -47,6 +47,7 @@ class Postgresql:
     """One database of a server."""
 
     begin = "BEGIN"
+    has_servers = True
 
     def __init__(self, url: URL, *, lock: int | None = None, reader: bool = False) -> None:
         """`lock`: one transaction at a time of all that name it. `reader`: none ever writes."""

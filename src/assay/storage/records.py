@@ -52,6 +52,8 @@ class Held(NamedTuple):
     runners: int
     executions: int
     """That run."""
+    spent: float = 0.0
+    """Seconds of its rate that requests there have taken: counted from 0 when it begins to ask."""
 
 
 NOTHING: Final = Held(runners=0, executions=0)
@@ -75,6 +77,11 @@ class ServerRecord:
     draining: bool = False
     held: Mapping[str, Held] = field(default_factory=dict)
     """By the ids of tokens."""
+
+    def is_free_for(self, successor: ServerRecord) -> bool:
+        """Whether another server may have what this one had, without waiting for its silence."""
+        has_let_go = self.heartbeat_at == 0.0 and self.place == successor.place
+        return has_let_go or self.address == successor.address
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -42,6 +42,7 @@ class Sqlite:
 
     # At once for writing: a transaction that began as a reader could not wait for others.
     begin = "BEGIN IMMEDIATE"
+    has_servers = False
     errors: type[Exception] = sqlite3.Error
 
     def __init__(self, path: Path, *, durable: bool = False, reader: bool = False) -> None:

@@ -20,7 +20,16 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.dml import UpdateBase
 
 from assay.storage.kind import Cursor, Kind
-from assay.storage.tables import COUNTER, ENVIRONMENT, EXECUTION, LEASE, SANDBOX, SERVER, TOKEN
+from assay.storage.tables import (
+    COUNTER,
+    ENVIRONMENT,
+    EXECUTION,
+    INSTALLATION,
+    LEASE,
+    SANDBOX,
+    SERVER,
+    TOKEN,
+)
 
 Values = Mapping[str, object]
 
@@ -128,6 +137,8 @@ class Statements:
             .values(revoked_at=bindparam("revoked_at"))
         )
         self._of_servers(compiled, dialect)
+        self.add_key = added(INSTALLATION)
+        self.keys = Statement(select(INSTALLATION.c.key), dialect)
         self.add_counter = added(COUNTER)
         self.count = compiled(
             update(COUNTER).where(COUNTER.c.name == KEY).values(value=COUNTER.c.value + 1)

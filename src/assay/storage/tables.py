@@ -122,6 +122,13 @@ SERVER: Final = Table(
     Column("held", Text, nullable=False),
 )
 
+# One row: what all servers of the database have in common, and nobody else knows.
+INSTALLATION: Final = Table(
+    "installation",
+    METADATA,
+    Column("key", LargeBinary, primary_key=True),
+)
+
 COUNTER: Final = Table(
     "counter",
     METADATA,

@@ -196,3 +196,15 @@ async def test_what_is_adopted_is_kept_in_mind_and_what_is_renounced_is_not(tmp_
         assert set(mine.former) == {"a", "b"}
         mine.renounce()
     assert list((tmp_path / "owners").iterdir()) == []
+
+
+async def test_what_has_become_another_servers_elsewhere_is_forgotten_here(tmp_path) -> None:
+    with living(tmp_path, "s1", "kept", "theirs") as owner:
+        owner.kill()
+    with Ownership(tmp_path, "fake", server="s1") as ours:
+        assert set(ours.former) == {"kept", "theirs"}
+        ours.forget(["theirs", "unknown"])
+        assert set(ours.former) == {"kept"}
+        assert ours.orphans(["kept", "theirs"], ()) == {"kept"}
+    with Ownership(tmp_path, "fake", server="s1") as next_one:
+        assert set(next_one.former) == {"kept"}

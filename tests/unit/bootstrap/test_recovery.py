@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.bootstrap.recovery import Plan, Recovery, plan
+from assay.bootstrap.sharing import Sharing
 from assay.config import ServerSettings
 from assay.domain.lease import Lease
 from assay.driver.port import Secret
@@ -118,6 +119,7 @@ async def test_strangers_are_destroyed_unless_somebody_has_noted_them_meanwhile(
         """What there is a little later: the driver's list, notes of others, and rows."""
 
         name = "crun"
+        create_seconds = 0.0
         destroyed: list[str] = []  # noqa: RUF012
 
         async def list(self) -> list[str]:
@@ -133,9 +135,10 @@ async def test_strangers_are_destroyed_unless_somebody_has_noted_them_meanwhile(
             return [record("in a row")]
 
     world: Any = World()
-    monkeypatch.setattr("assay.bootstrap.recovery.STRANGER_SECONDS", 0.0)
+    monkeypatch.setattr("assay.bootstrap.recovery._SECONDS_TO_NOTE", 0.0)
     recovery = Recovery(
-        settings.base, guard=world, ownership=world, storage=world, pool=world, runners=world
-    )
+        settings.base, guard=world, ownership=world, storage=world, pool=world, runners=world,
+        sharing=Sharing(settings.base, None),
+    )  # fmt: skip
     await recovery.destroy_strangers(["abandoned", "noted", "in a row", "gone"])
     assert world.destroyed == ["abandoned"]

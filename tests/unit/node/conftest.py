@@ -54,12 +54,17 @@ def spec() -> SandboxSpec:
 def open_node(tmp_path: Path, certificates: Path) -> OpenNode:
     @contextlib.asynccontextmanager
     async def opened(
-        driver: Driver | None = None, *, name: str = "node", port: int = 0, most: int = 10
+        driver: Driver | None = None,
+        *,
+        name: str = "node",
+        port: int = 0,
+        most: int = 10,
+        certificates: Path = certificates / HOST,
     ) -> AsyncIterator[RunningNode]:
         settings = NodeSettings(
             base=Settings(state=tmp_path / name, images=tmp_path / f"{name}-images"),
             listen=Address(host=HOST, port=port),
-            certificates=certificates / HOST,
+            certificates=certificates,
             driver="fake",
             stock=0,
             most_sandboxes=most,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
+import ssl
 import struct
 from pathlib import Path
 
 import pytest
 from nodes_in_process import HOST, Gated, OpenDriver, OpenNode
 
-from assay.cli.node_certificates import make
+from assay.cli.node_certificates import _sign, make
 from assay.domain.errors import (
     AssayError,
     DriverUnavailable,
@@ -20,7 +22,7 @@ from assay.driver.port import SandboxSpec
 from assay.drivers.fake import FakeMachine
 from assay.link.certificates import for_server
 from assay.link.frames import frame
-from assay.link.messages import Failed, decode
+from assay.link.messages import VERSION, Control, Failed, Hello, decode, encode
 from assay.node import requests as requests_module
 from assay.node import server as server_module
 
@@ -45,6 +47,62 @@ async def test_who_shows_no_certificate_of_the_authority_is_shut_out(
             async with open_driver(node.port, folder=folder) as driver:
                 with pytest.raises(DriverUnavailable, match=words):
                     await driver.create(spec)
+
+
+async def test_who_shows_no_certificate_at_all_is_told_nothing_by_a_node(
+    open_node: OpenNode, certificates: Path
+) -> None:
+    """Not even that a name is missing: TLS itself has to refuse."""
+    anybody = ssl.create_default_context(cafile=certificates / "main/ca.pem")
+    async with open_node() as node:
+        reader, writer = await asyncio.open_connection(HOST, node.port, ssl=anybody)
+        hello = Hello(version=VERSION, scope="0" * 16, purpose=Control())
+        writer.write(frame(encode(hello)))
+        told = b""
+        with contextlib.suppress(ssl.SSLError, ConnectionError):
+            told = await reader.read()
+        assert told == b""
+        writer.close()
+
+
+@pytest.mark.parametrize(("use", "refused"), [("clientAuth", True), ("serverAuth", False)])
+async def test_a_servers_certificate_makes_no_node_though_it_names_the_address(
+    open_node: OpenNode,
+    open_driver: OpenDriver,
+    spec: SandboxSpec,
+    certificates: Path,
+    tmp_path: Path,
+    use: str,
+    refused: bool,
+) -> None:
+    """Whoever takes a server over can't take other servers' images and secrets as their node."""
+    folder = _sign(certificates / "authority", tmp_path / "shown", HOST, 2, use, f"IP:{HOST}")
+    async with open_node(certificates=folder) as node, open_driver(node.port) as driver:
+        if refused:
+            with pytest.raises(DriverUnavailable, match=r"does not vouch for.*purpose"):
+                await driver.create(spec)
+        else:
+            await driver.destroy((await driver.create(spec)).id)
+
+
+@pytest.mark.parametrize(("use", "refused"), [("serverAuth", True), ("clientAuth", False)])
+async def test_a_nodes_certificate_makes_no_server_though_it_has_its_name(
+    open_node: OpenNode,
+    open_driver: OpenDriver,
+    spec: SandboxSpec,
+    certificates: Path,
+    tmp_path: Path,
+    use: str,
+    refused: bool,
+) -> None:
+    """Whoever takes a node over can't ask the other ones."""
+    folder = _sign(certificates / "authority", tmp_path / "shown", "main", 2, use, "DNS:main")
+    async with open_node() as node, open_driver(node.port, folder=folder) as driver:
+        if refused:
+            with pytest.raises(DriverUnavailable, match="does not accept"):
+                await driver.create(spec)
+        else:
+            await driver.destroy((await driver.create(spec)).id)
 
 
 async def test_without_certificates_it_is_said_how_they_are_made(

@@ -331,6 +331,28 @@ async def test_an_adopted_sandbox_that_is_gone_ends_its_lease(start) -> None:
     assert await second.storage.leases() == []
 
 
+async def test_who_comes_back_and_finds_the_sandbox_lost_is_told_what_became_of_the_program(
+    start,
+) -> None:
+    first = await start()
+    runner = await first.runners.create("bash")
+    attachment = await begin(runner, "count", "60", "0.01")
+    taken = await take(attachment, until=lambda taken: taken.offset > 30)
+    await first.stop(killed=True)
+    second = await start()
+    second.driver.agent(runner.lease.sandbox_id).die()
+    await second.adopt_all()
+    resumed = await second.runners.get(runner.id).follow(
+        attachment.execution_id, offset=taken.offset
+    )
+    taken = await take(resumed, taken)
+    assert taken.lost == AGENT_DIED
+    assert taken.ended is not None
+    assert taken.ended.offset == taken.offset
+    await resumed.finish()
+    assert await second.storage.executions() == []
+
+
 async def test_an_older_server_that_is_still_there_gives_way(start) -> None:
     """The agent refuses its epoch: the lease and the sandbox are the newer one's to look after."""
     first = await start()

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from assay.domain.errors import AssayError
+from assay.domain.errors import AssayError, RuntimeFailed
 from assay.drivers.lean.helper import Shell
 from assay.drivers.linux.folder import SandboxFolder, new_id
 from assay.drivers.linux.process import Process
 
 _SECONDS_AFTER_FAILURE: Final = 5.0
+_ATTEMPTS: Final = 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,6 +72,25 @@ class Stock:
     def folder(self, sandbox_id: str) -> SandboxFolder:
         """Where one lies."""
         return SandboxFolder(self._path / sandbox_id)
+
+    def lay(self, sandbox_id: str) -> tuple[SandboxFolder, int]:
+        """A new folder for one, and its lock. Raises OSError, RuntimeFailed.
+
+        Until it is locked it looks abandoned, and whoever sweeps may take it away: this process's
+        own thread, or another server's.
+        """
+        folder = self.folder(sandbox_id)
+        for _ in range(_ATTEMPTS):
+            # (pathlib says "exists" of a folder that went while it looked.)
+            with contextlib.suppress(FileNotFoundError, FileExistsError):
+                self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+                folder.path.mkdir(mode=0o700)
+                lock = os.open(folder.path, os.O_RDONLY | os.O_CLOEXEC)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if _is_at(lock, folder.path):
+                    return folder, lock
+                os.close(lock)
+        raise RuntimeFailed(f"others remove what is made in {self._path}, again and again")
 
     def reserve(self) -> str:
         """The id of one that is ready, or a new one."""
@@ -141,7 +161,7 @@ class Stock:
         lock = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if path.exists():
+            if _is_at(lock, path):  # and not the next one of this name
                 self._discard(SandboxFolder(path))
         finally:
             os.close(lock)
@@ -159,3 +179,11 @@ class Stock:
         self._remove_abandoned()
         with contextlib.suppress(OSError):
             self._path.rmdir()
+
+
+def _is_at(folder: int, path: Path) -> bool:
+    """Whether a folder is still where it was."""
+    try:
+        return os.path.samestat(os.fstat(folder), path.stat())
+    except FileNotFoundError:
+        return False

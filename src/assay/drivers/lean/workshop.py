@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import threading
 from functools import cached_property
@@ -103,12 +102,8 @@ class LeanWorkshop(Workshop[SandboxFolder]):
         )
 
     def _prepare(self, sandbox_id: str, *, owners: bool = False) -> Prepared:
-        folder = self.stock.folder(sandbox_id)
-        folder.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.path.mkdir(mode=0o700)
-        lock = os.open(folder.path, os.O_RDONLY | os.O_CLOEXEC)
+        folder, lock = self.stock.lay(sandbox_id)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
             return self._begin(folder, lock, owners=owners)
         except BaseException:
             # What can't be removed now is found by the next server.

@@ -24,6 +24,7 @@ from assay.driver.port import (
     ByteStream,
     Capabilities,
     Health,
+    Installation,
     Problem,
     Sandbox,
     SandboxSpec,
@@ -33,6 +34,7 @@ from assay.drivers.linux import health
 from assay.drivers.nodes.abilities import USUAL, common, lacking
 from assay.drivers.nodes.addresses import Sources
 from assay.drivers.nodes.choice import choose
+from assay.drivers.nodes.identity import Identity
 from assay.drivers.nodes.members import Members, NodeReport, known, looked_at
 from assay.drivers.nodes.node import Node
 from assay.drivers.nodes.places import Places
@@ -62,7 +64,7 @@ class NodesDriver:
     """Makes sandboxes on the nodes that `sources` name.
 
     `certificates` is a folder with what this server shows, and believes; `state` is the folder of
-    this server's own: those of others are shown none of its sandboxes.
+    this server's own: those of others are shown none of its sandboxes, unless they `share` them.
     """
 
     name = "nodes"
@@ -71,7 +73,7 @@ class NodesDriver:
         self._sources = sources
         self._certificates = certificates
         self._state = state.absolute()
-        self._scope = scope_of(self._state)
+        self._identity = Identity(scope=scope_of(self._state))
         self._places = Places()
         self._sending = Sending()
         self._made: Members | None = None
@@ -79,6 +81,11 @@ class NodesDriver:
         self._looked = False
 
     # --- what it is ------------------------------------------------------------------------------
+
+    def share(self, installation: Installation) -> None:
+        """Have all sandboxes in common with the other servers of an installation."""
+        assert self._made is None
+        self._identity = replace(self._identity, installation=installation)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -103,7 +110,7 @@ class NodesDriver:
 
     async def _look(self) -> Sequence[Capabilities]:
         try:
-            async with looked_at(self._sources, self._certificates, self._scope) as members:
+            async with looked_at(self._sources, self._certificates, self._identity) as members:
                 return known(members)
         except AssayError:
             return ()
@@ -149,7 +156,7 @@ class NodesDriver:
             raise DriverUnavailable(f"{_NOBODY.summary}: {_NOBODY.remedy}")
         if self._made is None:
             self._made = Members(
-                self._sources, self._certificates, self._scope, self._places.forget
+                self._sources, self._certificates, self._identity, self._places.forget
             )
         await self._made.ready()
         return self._made
@@ -232,21 +239,22 @@ class NodesDriver:
     async def _find(self, sandbox_id: str) -> Node | None:
         """The node that a sandbox is on; None: there is no such sandbox.
 
-        Raises DriverUnavailable when it may be on a node that does not answer.
+        Raises DriverUnavailable while it may be on a node that does not answer.
         """
         members = await self._members()
         if (name := self._places.node_of(sandbox_id)) is not None:
             return members.get(name)
         # (Who comes back meanwhile was not asked.)
-        silent = [node for node in members.all if not node.is_here]
+        silent = sorted((node for node in members.all if not node.is_here), key=self._is_lost)
         found = await asyncio.gather(*(self._is_on(node, sandbox_id) for node in members.here))
         if any(found):
             return next(node for node in found if node is not None)
-        if silent:
+        if silent and not self._is_lost(silent[0]):
             raise DriverUnavailable(silent[0].problem or f"{silent[0].name} does not answer")
         if members.problem:
             raise DriverUnavailable(members.problem)
-        return None
+        # Nowhere else: whichever of these it is on, it is lost.
+        return next(iter(silent), None)
 
     async def _is_on(self, node: Node, sandbox_id: str) -> Node | None:
         state = await self._examine_on(node, sandbox_id)
@@ -282,7 +290,7 @@ class NodesDriver:
 
     def _is_lost(self, node: Node) -> bool:
         now = asyncio.get_running_loop().time()
-        since = now if node.heard_at is None else node.heard_at
+        since = node.since if node.heard_at is None else node.heard_at
         return not node.is_here and now - since > LOST_SECONDS
 
     async def destroy(self, sandbox_id: str) -> None:

@@ -13,6 +13,7 @@ from typing import Final
 from assay.domain.errors import AssayError
 from assay.driver.port import Capabilities
 from assay.drivers.nodes.addresses import Sources
+from assay.drivers.nodes.identity import Identity
 from assay.drivers.nodes.node import Node
 from assay.link.certificates import for_server
 from assay.link.messages import Facts, Status
@@ -39,11 +40,15 @@ class Members:
     """
 
     def __init__(
-        self, sources: Sources, certificates: Path, scope: str, on_gone: Callable[[str], None]
+        self,
+        sources: Sources,
+        certificates: Path,
+        identity: Identity,
+        on_gone: Callable[[str], None],
     ) -> None:
         self._sources = sources
         self._certificates = certificates
-        self._scope = scope
+        self._identity = identity
         self._on_gone = on_gone
         self._context: ssl.SSLContext | None = None
         self._nodes: dict[str, Node] = {}
@@ -111,15 +116,17 @@ class Members:
                 wanted[name],
                 context=self._context,
                 certificates=self._certificates,
-                scope=self._scope,
+                identity=self._identity,
             )
             node.start()
 
 
 @contextlib.asynccontextmanager
-async def looked_at(sources: Sources, certificates: Path, scope: str) -> AsyncIterator[Members]:
+async def looked_at(
+    sources: Sources, certificates: Path, identity: Identity
+) -> AsyncIterator[Members]:
     """All nodes, for a look at them. Raises Unavailable without certificates."""
-    members = Members(sources, certificates, scope, lambda _: None)
+    members = Members(sources, certificates, identity, lambda _: None)
     try:
         await members.ready()
         yield members

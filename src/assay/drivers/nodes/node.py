@@ -21,12 +21,12 @@ from assay.driver.port import Capabilities
 from assay.drivers.nodes.abilities import heard
 from assay.drivers.nodes.addresses import Address
 from assay.drivers.nodes.choice import Stand
-from assay.link.certificates import broken_off, refused
+from assay.drivers.nodes.identity import Identity
+from assay.link.certificates import broken_off, name_in, refused
 from assay.link.messages import (
     MOST_ANSWER,
     PING_SECONDS,
     SILENT_SECONDS,
-    VERSION,
     Answer,
     Control,
     Create,
@@ -35,7 +35,6 @@ from assay.link.messages import (
     Done,
     Facts,
     Failed,
-    Hello,
     Ping,
     Pong,
     Root,
@@ -67,7 +66,7 @@ class Node:
         *,
         context: ssl.SSLContext,
         certificates: Path,
-        scope: str,
+        identity: Identity,
     ) -> None:
         self.address = address
         self.name = str(address)
@@ -76,12 +75,14 @@ class Node:
         self.status: Status | None = None
         self.heard_at: float | None = None
         """When it last said something; None: never."""
+        self.since = 0.0
+        """When it was begun to find out whether it is there, on the event loop's clock."""
         self.problem = f"{self.name} was not asked yet"
         self.tried = asyncio.Event()
         """Set once it has answered, or the first attempt has failed."""
         self._context = context
         self._certificates = certificates
-        self._scope = scope
+        self._identity = identity
         self._loop = asyncio.get_running_loop()
         self._control: LinkStream | None = None
         self._streams: set[LinkStream] = set()
@@ -125,6 +126,7 @@ class Node:
     def start(self) -> None:
         """Connect, and keep it so."""
         if self._task is None:
+            self.since = self._loop.time()
             self._task = self._loop.create_task(self._keep())
 
     async def aclose(self) -> None:
@@ -257,7 +259,10 @@ class Node:
         self._being_made += 1
         try:
             created = await self.ask(
-                lambda number: Create(number=number, ticket=ticket, wish=wish), Created
+                lambda number: Create(
+                    number=number, ticket=ticket, wish=wish, epoch=self._identity.epoch
+                ),
+                Created,
             )
             self._made += 1
             return created
@@ -274,7 +279,8 @@ class Node:
 
     async def destroy(self, sandbox_id: str) -> None:
         """Have a sandbox ended."""
-        await self.ask(lambda number: Destroy(number=number, sandbox=sandbox_id), Done)
+        epoch = self._identity.epoch
+        await self.ask(lambda number: Destroy(number=number, sandbox=sandbox_id, epoch=epoch), Done)
         self._ended += 1
 
     def _doubt(self, ticket: str) -> None:
@@ -302,7 +308,7 @@ class Node:
     async def connect(self, sandbox_id: str) -> LinkStream:
         """The bytes of a sandbox's agent. Raises what the node says, DriverUnavailable."""
         self._require_here()
-        stream, _ = await self._open(Stream(sandbox=sandbox_id))
+        stream, _ = await self._open(Stream(sandbox=sandbox_id, epoch=self._identity.epoch))
         self._streams.add(stream)
         stream.on_gone = lambda: self._streams.discard(stream)
         if not self.is_here:
@@ -319,7 +325,7 @@ class Node:
         try:
             async with asyncio.timeout(_SECONDS_TO_CONNECT):
                 stream = await self._dial()
-                hello = Hello(version=VERSION, scope=self._scope, purpose=purpose)
+                hello = self._identity.hello(purpose, name_in(stream.certificate))
                 await stream.send(encode(hello))
                 answer = decode_first(await stream.frame(MOST_ANSWER), Welcome | Failed)
         except TimeoutError as error:

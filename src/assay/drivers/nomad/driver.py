@@ -21,6 +21,7 @@ from assay.driver.port import (
     ByteStream,
     Capabilities,
     Health,
+    Installation,
     Sandbox,
     SandboxSpec,
     SandboxState,
@@ -70,6 +71,7 @@ class NomadDriver:
         self.capabilities: Capabilities = ABLE
         self._state = state.absolute()
         self._agent = agent
+        self._installation: Installation | None = None
         self._nomad = Nomad(options)
         self._registry = Registry(options.registry, machine())
         self._batches = Batches(self._nomad, lambda: self.mark)
@@ -80,9 +82,17 @@ class NomadDriver:
         self._known: dict[str, str] = {}
         """Allocations by sandbox, as far as they were looked up already."""
 
+    def share(self, installation: Installation) -> None:
+        """Have all sandboxes in common with the other servers of an installation."""
+        self._installation = installation
+
     @cached_property
     def mark(self) -> str:
-        """In the names of all jobs of this driver and state folder, and of nobody else's."""
+        """In the names of all jobs of this driver and state folder, or of this installation, and of
+        nobody else's.
+        """
+        if self._installation is not None:
+            return self._installation.mark(self.name)
         return mark_of(self._state / "nomad", self.name)
 
     @cached_property

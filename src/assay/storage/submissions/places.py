@@ -8,10 +8,10 @@ from typing import Final
 
 from sqlalchemy import URL
 
-from assay.storage.database import parsed
 from assay.storage.kind import Kind
 from assay.storage.postgresql import Postgresql
 from assay.storage.sqlite import Sqlite
+from assay.storage.urls import parsed
 
 _QUEUE_LOCK: Final = 0x6173736179_03
 

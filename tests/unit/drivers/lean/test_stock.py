@@ -1,0 +1,64 @@
+"""The folder of what is prepared, of which several servers and threads sweep what is abandoned."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from assay.drivers.lean import stock as module
+from assay.drivers.lean.stock import Prepared, Stock
+from assay.drivers.linux.folder import SandboxFolder, new_id
+
+
+def stock_in(path: Path) -> Stock:
+    def never(_: object) -> Prepared:
+        raise AssertionError("nobody asked for one")
+
+    def give_up(_: Prepared) -> None:
+        raise AssertionError("there is none")
+
+    return Stock(path, 0, prepare=never, give_up=give_up, discard=SandboxFolder.remove)
+
+
+def test_what_is_just_being_made_is_there_once_it_is_locked_however_often_others_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_ATTEMPTS", 10_000)  # they do nothing else here
+    ours, others, stop = stock_in(tmp_path / "prepared"), stock_in(tmp_path / "prepared"), False
+
+    def sweep() -> None:
+        while not stop:
+            others.close()  # it sweeps, and removes the folder of all while that is empty
+            time.sleep(0.0002)
+
+    sweepers = [threading.Thread(target=sweep) for _ in range(2)]
+    for each in sweepers:
+        each.start()
+    try:
+        for _ in range(300):
+            folder, lock = ours.lay(new_id())
+            folder.agent_log.write_text("here")
+            folder.remove()
+            os.close(lock)
+    finally:
+        stop = True
+        for each in sweepers:
+            each.join()
+    assert not (tmp_path / "prepared").exists() or not list((tmp_path / "prepared").iterdir())
+
+
+def test_what_was_abandoned_is_removed_and_what_is_locked_stays(tmp_path: Path) -> None:
+    stock = stock_in(tmp_path / "prepared")
+    abandoned = stock.lay(new_id())
+    kept, lock = stock.lay(new_id())
+    os.close(abandoned[1])
+    stock.close()
+    assert not abandoned[0].path.exists()
+    assert kept.path.exists()
+    os.close(lock)
+    stock.close()
+    assert not (tmp_path / "prepared").exists()
