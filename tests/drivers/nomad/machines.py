@@ -228,6 +228,10 @@ class Machines:
         with contextlib.suppress(subprocess.CalledProcessError):
             ip("link", "del", self.bridge)
         self._unmount()
+        for top in Path("/sys/fs/cgroup").glob("*/nomad"):
+            for folder, _, _ in os.walk(top, topdown=False):
+                with contextlib.suppress(OSError):  # another Nomad's, which is in use
+                    Path(folder).rmdir()
 
     def end_all_in(self, namespace: str) -> None:
         """Whatever a killed client has left in its network: tasks, and what Nomad holds them by."""
