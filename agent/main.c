@@ -234,8 +234,8 @@ enum { CLOSED_MOST = 8, SECONDS_WITHOUT_SECRET = 120 };
 
 struct arguments {
     const char *socket, *secret, *groups, *filter;
-    const char *closed[CLOSED_MOST];
-    int closed_count;
+    const char *closed[CLOSED_MOST], *owners[CLOSED_MOST];
+    int closed_count, owner_count;
     bool makes_pipe; /* for its secret, where nobody else can make one */
     int groups_given;
     uint64_t unclaimed;
@@ -264,6 +264,8 @@ static bool read_arguments(int count, char **values, struct arguments *arguments
             arguments->filter = values[i + 1];
         else if (!strcmp(values[i], "--closed") && arguments->closed_count < CLOSED_MOST)
             arguments->closed[arguments->closed_count++] = values[i + 1];
+        else if (!strcmp(values[i], "--owner") && arguments->owner_count < CLOSED_MOST)
+            arguments->owners[arguments->owner_count++] = values[i + 1];
         else if (!strcmp(values[i], "--unclaimed"))
             arguments->unclaimed = strtoull(values[i + 1], NULL, 10) * SECOND;
         else if (!strcmp(values[i], "--processes"))
@@ -295,6 +297,20 @@ static bool close_folder(const char *path)
     return done;
 }
 
+/* USER:GROUP:FOLDER gives them a folder that whoever mounted it could only give to root. */
+static bool give_folder(const char *given)
+{
+    char *rest = NULL;
+    unsigned long user = strtoul(given, &rest, 10), group = 0;
+    if (*rest == ':')
+        group = strtoul(rest + 1, &rest, 10);
+    int folder = *rest == ':' ? open(rest + 1, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
+    bool done = folder >= 0 && fchown(folder, (uid_t)user, (gid_t)group) == 0;
+    if (folder >= 0)
+        close(folder);
+    return done;
+}
+
 int main(int count, char **values)
 {
     struct arguments arguments = {.unclaimed = 900 * SECOND};
@@ -307,7 +323,7 @@ int main(int count, char **values)
         fputs("usage: agent --socket PATH --secret-file PATH | --secret-pipe PATH\n"
               "             [--cgroup DIR] [--cgroups N]\n"
               "             [--unclaimed S] [--processes N] [--data BYTES] [--filter FILE]\n"
-              "             [--closed FOLDER]...\n"
+              "             [--closed FOLDER]... [--owner USER:GROUP:FOLDER]...\n"
               "       agent bridge SOCKET [PIPE]\n"
               "       agent give PIPE SOCKET\n", stderr);
         return 2;
@@ -315,6 +331,9 @@ int main(int count, char **values)
     for (int i = 0; i < arguments.closed_count; i++)
         if (!close_folder(arguments.closed[i]))
             die(arguments.closed[i]);
+    for (int i = 0; i < arguments.owner_count; i++)
+        if (!give_folder(arguments.owners[i]))
+            die(arguments.owners[i]);
     if (arguments.filter && !filter_load(arguments.filter))
         die(arguments.filter);
     protect_itself();

@@ -6,6 +6,29 @@
 # clients allow raw_exec, which starts nothing but this: plugin "raw_exec" { config { enabled = true } }.
 # Servers find the nodes by their addresses, or by Consul's DNS (ASSAY_NODES_DNS).
 
+variable "assay" {
+  type        = string
+  default     = "/opt/assay/bin/assay"
+  description = "The program, on each client."
+}
+
+variable "flags" {
+  type        = list(string)
+  default     = []
+  description = "Of assay, before the word node: [\"--state\", \"/var/lib/assay\"], say."
+}
+
+variable "node_flags" {
+  type        = list(string)
+  default     = ["--log-format", "json"]
+  description = "Of assay node, see docs/nodes.md."
+}
+
+variable "port" {
+  type    = number
+  default = 7300
+}
+
 job "assay-node" {
   type        = "system"
   datacenters = ["*"]
@@ -25,7 +48,7 @@ job "assay-node" {
 
     network {
       port "link" {
-        static = 7300
+        static = var.port
       }
     }
 
@@ -34,11 +57,17 @@ job "assay-node" {
       user   = "root"
 
       config {
-        command = "/opt/assay/bin/assay"
-        args    = ["node", "--listen", "0.0.0.0:7300", "--log-format", "json"]
+        command = var.assay
+        args = concat(
+          var.flags,
+          ["node", "--listen", "0.0.0.0:${var.port}", "--empty-seconds", "25"],
+          var.node_flags,
+        )
       }
 
-      # SIGTERM ends the node and leaves its sandboxes, for the next one to go on with.
+      # SIGTERM: servers move idle sandboxes to other nodes, in the 25 seconds of above; then the node
+      # ends, and leaves whoever runs something to the next one. So `nomad node drain` empties a client's
+      # pool first. Longer needs more of a client, too: client { max_kill_timeout = "10m" }.
       kill_signal  = "SIGTERM"
       kill_timeout = "30s"
 

@@ -199,6 +199,30 @@ def test_folders_are_closed_to_learners(agent_command: list[str], tmp_path: Path
     assert (found.st_mode & 0o7777, found.st_uid, found.st_gid) == (0o700, 0, 0)
 
 
+def test_folders_are_given_to_whom_they_are_meant_for(
+    agent_command: list[str], tmp_path: Path
+) -> None:
+    shown = tmp_path / "work:space"
+    shown.mkdir(mode=0o755)
+    with running_agent(agent_command, tmp_path, "--owner", f"10001:10002:{shown}"):
+        found = shown.stat()
+    assert (found.st_mode & 0o7777, found.st_uid, found.st_gid) == (0o755, 10001, 10002)
+
+
+@pytest.mark.parametrize("given", ["10001:{link}", "10001:10001:{link}", "a:b:{link}", ""])
+def test_what_is_no_folder_is_given_to_nobody(
+    agent_command: list[str], tmp_path: Path, given: str
+) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path)
+    ended = subprocess.run(
+        [*agent_command, "--socket", tmp_path / "s", "--secret-file", tmp_path / "t",
+         "--owner", given.format(link=link)],
+        capture_output=True, timeout=10, check=False,
+    )  # fmt: skip
+    assert ended.returncode != 0
+
+
 def test_a_folder_that_is_none_is_not_closed(agent_command: list[str], tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to("/")

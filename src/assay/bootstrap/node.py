@@ -1,7 +1,8 @@
 """One node: a driver of this machine, offered to servers; what an earlier one has left goes on.
 
 lock the state folder -> driver -> whose sandboxes are whose -> listen -> remove what is nobody's
-SIGTERM -> close all connections; sandboxes stay, for the next node
+SIGTERM -> be emptied, for as long as that may take -> close all connections
+sandboxes that are still there stay, for the next node
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ from assay.node.server import NodeServer
 
 _FOLDER: Final = "node"
 _DRAINING: Final = "draining"
+_SECONDS_BETWEEN_LOOKS: Final = 0.1
 
 
 def drain(state: Path, *, wanted: bool) -> None:
@@ -72,6 +74,17 @@ class RunningNode:
     driver: str
     context: ssl.SSLContext
     certificates: Path
+    guard: Guard
+    leaving: asyncio.Event
+    """Set: it takes no more sandboxes, and servers move idle ones to others."""
+
+    async def empty(self, seconds: float) -> None:
+        """Return when nobody has a sandbox here any more, or after so many seconds."""
+        self.leaving.set()
+        for _ in range(round(seconds / _SECONDS_BETWEEN_LOOKS)):
+            if not self.guard.sandboxes:
+                break
+            await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
 
     def reload(self) -> None:
         """Show the certificate that is there by now to who connects from now on."""
@@ -100,6 +113,7 @@ async def running_node(
             owned(made, ownership, devices=base.devices, most_sandboxes=settings.most_sandboxes)
         )
         owners = Owners(base.state / _FOLDER / "owners")
+        leaving = asyncio.Event()
         unwanted = await _adopt(guard, ownership, owners)
         await _require_working(made)
         server = NodeServer(
@@ -107,7 +121,7 @@ async def running_node(
             owners=owners,
             roots=_roots(base),
             facts=await asyncio.to_thread(_facts, base, made),
-            status=_status(settings, guard, made),
+            status=_status(settings, guard, made, leaving),
         )
         try:
             listening = server.listening(settings.listen.host, settings.listen.port, context)
@@ -119,8 +133,9 @@ async def running_node(
             ) from error
         await opened.enter_async_context(beside(_clean_up(base, guard, unwanted)))
         yield RunningNode(
-            port=port, driver=made.name, context=context, certificates=settings.certificates
-        )
+            port=port, driver=made.name, context=context, certificates=settings.certificates,
+            guard=guard, leaving=leaving,
+        )  # fmt: skip
 
 
 async def _require_working(driver: Driver) -> None:
@@ -180,7 +195,9 @@ def _facts(base: Settings, driver: Driver) -> Facts:
     )
 
 
-def _status(settings: NodeSettings, guard: Guard, driver: Driver) -> Callable[[], Status]:
+def _status(
+    settings: NodeSettings, guard: Guard, driver: Driver, leaving: asyncio.Event
+) -> Callable[[], Status]:
     processors = len(os.sched_getaffinity(0))
     mark = settings.base.state / _FOLDER / _DRAINING
 
@@ -190,7 +207,7 @@ def _status(settings: NodeSettings, guard: Guard, driver: Driver) -> Callable[[]
             most=settings.most_sandboxes,
             stock=driver.prepared if isinstance(driver, Prepares) else 0,
             load=os.getloadavg()[0] / processors,
-            draining=mark.exists(),
+            draining=leaving.is_set() or mark.exists(),
         )
 
     return now
@@ -210,6 +227,7 @@ async def serve_node(settings: NodeSettings, *, announce: Callable[[str], None])
                     notify("READY=1")
                     await stop.wait()
                     notify("STOPPING=1")
+                    await node.empty(settings.empty_seconds)
 
 
 @contextlib.contextmanager

@@ -43,6 +43,7 @@ notes it then.
 _ALONE_SECONDS: Final = 5.0
 """The same where nobody makes any but those who just try whether it works."""
 _AT_ONE_TIME: Final = 16
+_SECONDS_BETWEEN_TRIES: Final = 5.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -233,12 +234,17 @@ class Recovery:
         await _all(self._pool.adopt, found.idle)
 
     async def clean_up(self) -> None:
-        """Destroy what nobody wants. May take a minute; to be cancelled at any time."""
+        """Destroy what nobody wants. May take a minute, and as long as a machine does not answer
+        that has some of it; to be cancelled at any time.
+        """
         assert self._plan is not None
-        await _all(self._guard.destroy, self._plan.unwanted)
+        silent = await _all(self._guard.destroy, self._plan.unwanted)
         await self._clean_up_other_drivers()
         await sweep_abandoned(self._settings, self._guard, shared=self._shared)
         await self.destroy_strangers(self._plan.strangers)
+        while silent:  # nobody else knows of them: their rows are gone
+            await asyncio.sleep(_SECONDS_BETWEEN_TRIES)
+            silent = await _all(self._guard.destroy, silent)
 
     async def destroy_strangers(self, strangers: Collection[str]) -> None:
         """Destroy those that nobody has noted a little later; they may have been in the making."""
@@ -273,13 +279,19 @@ class Recovery:
             await driver.aclose()
 
 
-async def _all(do: Callable[[Any], Awaitable[object]], values: Iterable[Any]) -> None:
-    """Do it to all, a few at one time. What fails in one of Assay's own ways stops no other."""
+async def _all(do: Callable[[Any], Awaitable[object]], values: Iterable[Any]) -> list[Any]:
+    """Do it to all, a few at one time. What fails in one of Assay's own ways stops no other, and is
+    returned.
+    """
     room = asyncio.Semaphore(_AT_ONE_TIME)
+    failed = []
 
     async def one(value: Any) -> None:
         async with room:
-            with contextlib.suppress(AssayError):
+            try:
                 await do(value)
+            except AssayError:
+                failed.append(value)
 
     await asyncio.gather(*(one(value) for value in values))
+    return failed

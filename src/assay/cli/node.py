@@ -30,7 +30,8 @@ Two machines in five minutes, both with Assay; "node1" is how the server reaches
 
 \b
 Signals:
-  SIGTERM, SIGINT   end; sandboxes stay, and the next `assay node` goes on with them
+  SIGTERM, SIGINT   end; sandboxes stay, and the next `assay node` goes on with them. With
+                    --empty-seconds, idle ones move to other nodes first
   SIGHUP            show the certificate that is there by now
 
 \b

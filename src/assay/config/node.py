@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from assay.config.document import CONFIGURATION, NODE, Document
-from assay.config.options import Address, Option, address, one_of, path, text, value_of, whole
+from assay.config.options import (
+    Address,
+    Option,
+    address,
+    number,
+    one_of,
+    path,
+    text,
+    value_of,
+    whole,
+)
 from assay.config.settings import CERTIFICATES, Settings
 from assay.domain.errors import InvalidInput
 
@@ -37,6 +47,12 @@ OPTIONS: Final = (
         metavar="N", about="Sandboxes of all servers that there may be at one time.",
     ),
     Option(
+        name="empty_seconds", table=NODE, parse=number(0, 3600, "seconds"), default=0.0,
+        metavar="SECONDS",
+        about="How long it empties itself, when it is told to end, before it does; sandboxes that"
+        " are still there stay.",
+    ),
+    Option(
         name="log_level", table=NODE, parse=one_of("debug", "info", "warning", "error"),
         default="info", metavar="LEVEL", about="debug, info, warning or error.",
     ),
@@ -57,6 +73,7 @@ class NodeSettings:
     driver: str
     stock: int
     most_sandboxes: int
+    empty_seconds: float = 0.0
     log_level: str = "info"
     log_format: str = "json"
 

@@ -17,7 +17,7 @@ _OF_NOMAD: Final = {
     "address": "NOMAD_ADDR", "token": "NOMAD_TOKEN", "namespace": "NOMAD_NAMESPACE",
     "region": "NOMAD_REGION", "authority": "NOMAD_CACERT", "certificate": "NOMAD_CLIENT_CERT",
     "key": "NOMAD_CLIENT_KEY", "registry": "ASSAY_NOMAD_REGISTRY",
-    "runtime": "ASSAY_NOMAD_RUNTIME",
+    "runtime": "ASSAY_NOMAD_RUNTIME", "task_driver": "ASSAY_NOMAD_TASK_DRIVER",
 }  # fmt: skip
 CERTIFICATES: Final = Path("/etc/assay/nodes")
 _KEYS_OF_NODES: Final = ("addresses", "file", "dns", "certificates")

@@ -1,8 +1,9 @@
-"""A Nomad of one's own on this machine: an agent that is server and client, Docker, a registry.
+"""A Nomad of one's own on this machine: an agent that is server and client, an engine, a registry.
 
-    cluster.py COMMAND...      a command with such a cluster, as root
+    cluster.py [--podman] COMMAND...      a command with such a cluster, as root
 
-The program `nomad` has to be on the PATH. Nothing is seen on the host but processes, ports of the
+The program `nomad` has to be on the PATH, and with Podman in Docker's place its plugin
+`nomad-driver-podman`, too. Nothing is seen on the host but processes, ports of the
 loopback, a folder and control groups, and all of that ends with it.
 """
 
@@ -26,18 +27,24 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "engine"))
 
-from engine_daemon import Daemon
+from engine_daemon import PROGRAMS, VARIABLES, Daemon
 
 _SECONDS_TO_START = 60.0
 _SECONDS_TO_STOP = 20.0
 REGISTRY = "docker-registry"
 
 
-def lacking() -> str:
+PLUGIN = "nomad-driver-podman"
+
+
+def lacking(engine: str = "docker") -> str:
     """What there must be for a cluster, and is not."""
-    if shutil.which("nomad") is None:
-        return "the program nomad is not on the PATH; see docs/nomad.md for how to get it"
-    missing = [name for name in ("dockerd", REGISTRY, "skopeo") if shutil.which(name) is None]
+    ours = ["nomad", *([PLUGIN] if engine == "podman" else [])]
+    for name in ours:
+        if shutil.which(name) is None:
+            return f"the program {name} is not on the PATH; see docs/nomad.md for how to get it"
+    needed = (PROGRAMS[engine], REGISTRY, "skopeo")
+    missing = [name for name in needed if shutil.which(name) is None]
     return f"lacks {', '.join(missing)}" if missing else ""
 
 
@@ -55,10 +62,10 @@ def _free_ports(count: int) -> list[int]:
 class Cluster:
     """One agent, one engine and one registry, in a folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, engine: str = "docker") -> None:
         self.folder = folder
         (folder / "engine").mkdir()
-        self.engine = Daemon("docker", folder / "engine", megabytes=2048, own_network=False)
+        self.engine = Daemon(engine, folder / "engine", megabytes=2048, own_network=False)
         self._ports = _free_ports(4)
         self._processes: list[subprocess.Popen[bytes]] = []
         self.agent: subprocess.Popen[bytes] | None = None
@@ -76,7 +83,8 @@ class Cluster:
         """By which its driver finds it, and that of its engine."""
         return {
             "NOMAD_ADDR": self.address, "ASSAY_NOMAD_REGISTRY": self.registry,
-            "DOCKER_HOST": self.engine.endpoint,
+            "ASSAY_NOMAD_TASK_DRIVER": self.engine.name,
+            VARIABLES[self.engine.name]: self.engine.endpoint,
         }  # fmt: skip
 
     def start(self) -> None:
@@ -117,15 +125,27 @@ class Cluster:
             "advertise": {
                 "http": f"127.0.0.1:{http}", "rpc": f"127.0.0.1:{rpc}", "serf": f"127.0.0.1:{serf}",
             },
-            "server": {"enabled": True, "bootstrap_expect": 1, "raft_multiplier": 1},
+            "server": {
+                "enabled": True, "bootstrap_expect": 1, "raft_multiplier": 1,
+                "default_scheduler_config": {"memory_oversubscription_enabled": True},
+            },
             "client": {
                 "enabled": True, "options": {"fingerprint.denylist": "env_aws,env_gce,env_azure"},
             },
-            "plugin": [{"docker": {"config": {
-                "endpoint": self.engine.endpoint, "volumes": {"enabled": True},
-                "gc": {"image": False}, "disable_log_collection": True,
-            }}}],
+            **self._plugin(),
         }  # fmt: skip
+
+    def _plugin(self) -> dict[str, object]:
+        common = {"volumes": {"enabled": True}, "disable_log_collection": True}
+        if self.engine.name == "docker":
+            config = {**common, "endpoint": self.engine.endpoint, "gc": {"image": False}}
+            return {"plugin": [{"docker": {"config": config}}]}
+        plugins = self.folder / "plugins"
+        plugins.mkdir(exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            shutil.copy(str(shutil.which(PLUGIN)), plugins / PLUGIN)
+        config = {**common, "socket_path": self.engine.endpoint}
+        return {"plugin_dir": str(plugins), "plugin": [{PLUGIN: {"config": config}}]}
 
     def _run(self, name: str, *command: str) -> subprocess.Popen[bytes]:
         with (self.folder / f"{name}.log").open("ab") as log:
@@ -145,7 +165,8 @@ class Cluster:
                 f"http://{self.registry.partition('/')[0]}/v2/", timeout=5
             ).close()
             return isinstance(nodes, list) and any(
-                each["Status"] == "ready" and each["Drivers"].get("docker", {}).get("Healthy")
+                each["Status"] == "ready"
+                and each["Drivers"].get(self.engine.name, {}).get("Healthy")
                 for each in nodes
             )
         return False
@@ -187,10 +208,10 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[Cluster]:
+def running(engine: str = "docker") -> Iterator[Cluster]:
     """A cluster that is gone at the end, with all that it had."""
     folder = Path(tempfile.mkdtemp(prefix="assay-nomad-"))
-    cluster = Cluster(folder)
+    cluster = Cluster(folder, engine)
     try:
         cluster.start()
         yield cluster
@@ -200,12 +221,14 @@ def running() -> Iterator[Cluster]:
 
 
 def main(command: list[str]) -> int:
-    if not command or lacking():
-        print(lacking() or (__doc__ or "").strip(), file=sys.stderr)
+    engine = "podman" if command[:1] == ["--podman"] else "docker"
+    command = command[1:] if engine == "podman" else command
+    if not command or lacking(engine):
+        print(lacking(engine) or (__doc__ or "").strip(), file=sys.stderr)
         return 2
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(1))
-    with running() as cluster:
+    with running(engine) as cluster:
         environment = {**os.environ, **cluster.variables}
         return subprocess.run(command, env=environment, check=False).returncode
 

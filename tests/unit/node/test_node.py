@@ -82,6 +82,32 @@ async def test_the_next_node_goes_on_with_the_sandboxes_of_one_that_was_killed(
     assert machine.places == {}
 
 
+async def test_a_node_that_empties_itself_ends_when_nobody_has_anything_there(
+    open_node: OpenNode, open_driver: OpenDriver, spec: SandboxSpec
+) -> None:
+    async with open_node(FakeDriver()) as node, open_driver(node.port) as driver:
+        made = await driver.create(spec)
+        emptying = asyncio.create_task(node.empty(30))
+        await until(lambda: list(driver.leaving()) == [made.id])
+        with pytest.raises(CapacityExceeded, match="their operators empty them"):
+            await driver.create(spec)
+        assert not emptying.done()
+        await driver.destroy(made.id)
+        async with asyncio.timeout(5):
+            await emptying
+
+
+async def test_a_node_does_not_empty_itself_for_ever(
+    open_node: OpenNode, open_driver: OpenDriver, spec: SandboxSpec
+) -> None:
+    async with open_node(FakeDriver()) as node, open_driver(node.port) as driver:
+        made = await driver.create(spec)
+        async with asyncio.timeout(5):
+            await node.empty(0.3)
+        assert await driver.list() == [made.id]
+        await driver.destroy(made.id)
+
+
 async def test_a_node_destroys_what_it_made_and_nobody_was_told_of(
     open_node: OpenNode, open_driver: OpenDriver, spec: SandboxSpec, tmp_path: Path
 ) -> None:

@@ -8,24 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from assay.domain.limits import SandboxLimits
 from assay.driver.port import SandboxSpec
 from assay.drivers.engine.container import body
 from assay.drivers.engine.kind import Kind
-from assay.drivers.linux.confinement import CAPABILITIES, MASKED, NETWORK, READ_ONLY
-from assay.drivers.linux.container import Place, agent_of_container
-
-_SYSTEM: Final = (
-    "block", "bus", "class", "dev", "devices", "firmware", "hypervisor", "kernel", "module",
-    "power", "fs/bpf", "fs/btrfs", "fs/ecryptfs", "fs/ext4", "fs/f2fs", "fs/fuse", "fs/pstore",
-    "fs/resctrl", "fs/selinux", "fs/smackfs", "fs/xfs", "fs/zfs",
-)  # fmt: skip
-"""Of /sys, all but control groups, where the agent reads who was killed for want of memory."""
-_MASKED: Final = (
-    *(f"/proc/{name}" for name in MASKED), *(f"/sys/{name}" for name in _SYSTEM), "/dev/mqueue",
-)  # fmt: skip
+from assay.drivers.linux.confinement import CAPABILITIES, NETWORK, READ_ONLY
+from assay.drivers.linux.container import MASKED, Place, agent_of_container
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,7 +55,7 @@ def _command(plan: Whole) -> list[str]:
 
 
 def _confinement(plan: Whole, room: SandboxLimits) -> dict[str, Any]:
-    masked = list(_MASKED) if plan.kind.masks else []
+    masked = list(MASKED) if plan.kind.masks else []
     return {
         **({"Runtime": plan.runtime} if plan.runtime else {}),
         "CapAdd": list(CAPABILITIES),

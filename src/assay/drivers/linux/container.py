@@ -18,6 +18,7 @@ from assay.domain.limits import MIB, SandboxLimits
 from assay.driver.port import ByteStream, Capabilities, Cleanup, SandboxSpec
 from assay.drivers.linux.cgroups import AGENTS_OWN
 from assay.drivers.linux.confinement import AGENT_FOLDER, CONTROL, SECRET, SOCKET
+from assay.drivers.linux.confinement import MASKED as IN_PROC
 from assay.drivers.linux.working_folder import WorkingFolder, find
 
 FILTER: Final = f"{AGENT_FOLDER}/filter"
@@ -37,6 +38,17 @@ _CONTROL_INODES: Final = 8
 _NOBODY: Final = 65533
 """Whose the agent's own folder is."""
 _PAGE: Final = 4096
+
+_SYSTEM: Final = (
+    "block", "bus", "class", "dev", "devices", "firmware", "hypervisor", "kernel", "module",
+    "power", "fs/bpf", "fs/btrfs", "fs/ecryptfs", "fs/ext4", "fs/f2fs", "fs/fuse", "fs/pstore",
+    "fs/resctrl", "fs/selinux", "fs/smackfs", "fs/xfs", "fs/zfs",
+)  # fmt: skip
+"""Of /sys, all but control groups, where the agent reads who was killed for want of memory."""
+MASKED: Final = (
+    *(f"/proc/{name}" for name in IN_PROC), *(f"/sys/{name}" for name in _SYSTEM), "/dev/mqueue",
+)  # fmt: skip
+"""What is hidden in a container, where whoever makes it can be told."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,14 +160,18 @@ def agent_of_container(
     processes: int | None = None,
     filters: bool = False,
     closed: Sequence[str] = (),
+    owners: Sequence[tuple[str, int, int]] = (),
 ) -> list[str]:
-    """How process 1 is started. `closed` are folders that learners are to be kept out of."""
+    """How process 1 is started. `closed` are folders that learners are to be kept out of, `owners`
+    those that the agent gives to a user and a group, which whoever mounts them could not.
+    """
     return [
         f"{AGENT_FOLDER}/agent", "--socket", socket, "--secret-pipe", SECRET,
         "--unclaimed", str(spec.unclaimed_seconds),
         *(("--processes", str(processes)) if processes is not None else ()),
         *(("--filter", FILTER) if filters else ()),
         *(word for folder in closed for word in ("--closed", folder)),
+        *(word for path, user, group in owners for word in ("--owner", f"{user}:{group}:{path}")),
     ]  # fmt: skip
 
 

@@ -169,6 +169,15 @@ class Nomad:
         found = _list((await self.ask("GET", "/nodes")).data)
         return sum(1 for each in found if each.get("Status") == "ready")
 
+    async def oversubscribes(self) -> bool:
+        """Whether the scheduler lets tasks have more memory than it counts. For a token that may
+        not ask it does not: then all that they may have is counted."""
+        with contextlib.suppress(DriverUnavailable):
+            found = await self.ask("GET", "/operator/scheduler/configuration")
+            told = _object(_object(found.data).get("SchedulerConfig"))
+            return told.get("MemoryOversubscriptionEnabled") is True
+        return False
+
     async def register(self, job: Mapping[str, Any]) -> None:
         """Make a job, or leave it as it is if that was done already."""
         await self.ask("POST", "/jobs", {"Job": job})

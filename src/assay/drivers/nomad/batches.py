@@ -12,7 +12,9 @@ from assay.driver.port import SandboxSpec
 from assay.drivers.linux.container import Place
 from assay.drivers.nomad.allocation import Allocation, allocation, unplaced
 from assay.drivers.nomad.api import Nomad
-from assay.drivers.nomad.job import TASK, Wanted, batch_of, job, job_name, member_of, new_batch
+from assay.drivers.nomad.job import TASK, batch_of, job, job_name, member_of, new_batch
+from assay.drivers.nomad.options import DOCKER
+from assay.drivers.nomad.task import Wanted
 
 _SECONDS_OPEN: Final = 0.01
 """For others to join. A scheduler's evaluation takes as long."""
@@ -87,7 +89,7 @@ class Batches:
         try:
             if still := [each for each in batch.wanted if not batch.done(each)]:
                 mark = self._mark()
-                await self._nomad.register(job(self._nomad.options, mark, batch.name, still))
+                await self._register(mark, batch.name, still)
                 batch.asked_for.set()
                 await self._watch(batch, job_name(mark, batch.name))
         except Exception as error:  # whatever it was, nobody must wait for ever
@@ -101,6 +103,12 @@ class Batches:
             for future in batch.found.values():
                 if not future.cancel() and not future.cancelled():
                     future.exception()  # somebody may no longer listen
+
+    async def _register(self, mark: str, batch: str, wanted: Sequence[Wanted]) -> None:
+        options = self._nomad.options
+        # Docker's own limit may be more than what is counted, whatever the scheduler says.
+        more = options.task_driver != DOCKER and await self._nomad.oversubscribes()
+        await self._nomad.register(job(options, mark, batch, wanted, oversubscribed=more))
 
     async def _watch(self, batch: _Batch, name: str) -> None:
         """Tell each how it went, as Nomad comes to know. It is looked at as a whole each time."""

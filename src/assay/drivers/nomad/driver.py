@@ -32,6 +32,7 @@ from assay.drivers.linux.confinement import AGENT_FOLDER, SECRET, machine
 from assay.drivers.linux.container import (
     FILTER,
     JOINED,
+    RUN,
     TERMINALS,
     Place,
     bridge,
@@ -47,7 +48,7 @@ from assay.drivers.nomad.api import Nomad
 from assay.drivers.nomad.batches import Batches
 from assay.drivers.nomad.job import TASK, batch_of, job_name, prefix
 from assay.drivers.nomad.kind import ABLE
-from assay.drivers.nomad.options import Options
+from assay.drivers.nomad.options import PODMAN, Options
 from assay.drivers.nomad.registry import Registry
 from assay.drivers.nomad.stream import ExecStream
 
@@ -68,7 +69,8 @@ class NomadDriver:
 
     def __init__(self, *, options: Options, state: Path, agent: Path) -> None:
         self.name = "nomad"
-        self.capabilities: Capabilities = ABLE
+        self.capabilities: Capabilities = ABLE[options.task_driver]
+        self._with_podman = options.task_driver == PODMAN
         self._state = state.absolute()
         self._agent = agent
         self._installation: Installation | None = None
@@ -121,7 +123,7 @@ class NomadDriver:
             raise CapabilityMissing(f"the driver {self.name} makes sandboxes without network only")
         require_devices(spec.devices, self.name, self.capabilities)
         image = await asyncio.to_thread(self.image_of, spec)
-        sandbox_id, promise = self._batches.ask(image, spec, _places(spec))
+        sandbox_id, promise = self._batches.ask(image, spec, self._places(spec))
         self._being_made.add(sandbox_id)
         try:
             placed = await asyncio.shield(promise)
@@ -143,11 +145,18 @@ class NomadDriver:
         """
         try:
             require_folders(spec.root.path)
-            folders = [(each.target, each.mode, each.user, each.group) for each in _places(spec)]
-            copy = Copy(root=spec.root, folders=tuple(folders), programs=self._programs)
+            found = self._places(spec)
+            copy = Copy(
+                root=spec.root,
+                folders=tuple((each.target, each.mode, each.user, each.group) for each in found),
+                programs=self._programs,
+            )
             return self._registry.image(copy)
         except OSError as error:
             raise RuntimeFailed(f"{spec.root.path} can't be read", detail=str(error)) from error
+
+    def _places(self, spec: SandboxSpec) -> Sequence[Place]:
+        return [*writable(spec), RUN if self._with_podman else TERMINALS]
 
     async def _join(self, allocation_id: str, secret: Secret | None = None) -> ExecStream:
         """A stream to the agent; with its secret, it gets that first. Raises RuntimeFailed."""
@@ -254,7 +263,3 @@ async def _has_joined(stream: ExecStream, secret: Secret | None) -> bool:
             while said != JOINED and (more := await stream.read(len(JOINED) - len(said))):
                 said += more
     return said == JOINED
-
-
-def _places(spec: SandboxSpec) -> Sequence[Place]:
-    return [*writable(spec), TERMINALS]

@@ -7,30 +7,20 @@ Nothing is started anew or put elsewhere: a sandbox that ended is nobody's any m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any, Final
 
-from assay.domain.limits import MIB
 from assay.driver.port import SandboxSpec
-from assay.drivers.linux.confinement import (
-    AGENT_ENVIRONMENT,
-    CAPABILITIES,
-    CORE_BYTES,
-    HOST_NAME,
-    NETWORK,
-)
-from assay.drivers.linux.container import Place, agent_of_container, room
+from assay.drivers.linux.confinement import AGENT_ENVIRONMENT
 from assay.drivers.linux.folder import new_id
-from assay.drivers.nomad.options import Options
+from assay.drivers.nomad.options import DOCKER, Options
+from assay.drivers.nomad.task import CONFIGURED, Wanted, mebibytes
 
 TASK: Final = "sandbox"
 _BATCH: Final = 14
 """Characters of a sandbox's id that are its batch's."""
 _SECOND: Final = 1_000_000_000
 _LOST_AFTER: Final = 600 * _SECOND
-_FOLDERS: Final = ("/alloc", "/local", "/secrets")
-"""Of a client's disk, which Nomad shows in every task."""
 
 
 def batch_of(sandbox_id: str) -> str:
@@ -58,18 +48,16 @@ def prefix(mark: str) -> str:
     return f"assay-{mark}-"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Wanted:
-    """One sandbox."""
-
-    sandbox_id: str
-    image: str
-    spec: SandboxSpec
-    places: Sequence[Place]
-
-
-def job(options: Options, mark: str, batch: str, wanted: Iterable[Wanted]) -> dict[str, Any]:
-    """The job of a batch."""
+def job(
+    options: Options,
+    mark: str,
+    batch: str,
+    wanted: Iterable[Wanted],
+    *,
+    oversubscribed: bool = False,
+) -> dict[str, Any]:
+    """The job of a batch. `oversubscribed`: this cluster's scheduler lets tasks have more memory
+    than it counts."""
     return {
         "ID": job_name(mark, batch),
         "Name": job_name(mark, batch),
@@ -88,11 +76,11 @@ def job(options: Options, mark: str, batch: str, wanted: Iterable[Wanted]) -> di
             for attribute, weight in options.spread.items()
         ],
         "Meta": {"assay": mark},
-        "TaskGroups": [_group(options, each) for each in wanted],
+        "TaskGroups": [_group(options, each, oversubscribed) for each in wanted],
     }
 
 
-def _group(options: Options, wanted: Wanted) -> dict[str, Any]:
+def _group(options: Options, wanted: Wanted, oversubscribed: bool) -> dict[str, Any]:
     return {
         "Name": wanted.sandbox_id,
         "Count": 1,
@@ -101,18 +89,18 @@ def _group(options: Options, wanted: Wanted) -> dict[str, Any]:
         # Its client may be away for a while; its sandboxes are the same when it comes back.
         "Disconnect": {"LostAfter": _LOST_AFTER, "Replace": False},
         "EphemeralDisk": {"SizeMB": 10},
-        "Tasks": [_task(options, wanted)],
+        "Tasks": [_task(options, wanted, oversubscribed)],
     }
 
 
-def _task(options: Options, wanted: Wanted) -> dict[str, Any]:
+def _task(options: Options, wanted: Wanted, oversubscribed: bool) -> dict[str, Any]:
     return {
         "Name": TASK,
-        "Driver": "docker",
+        "Driver": options.task_driver,
         "User": "0:0",
-        "Config": _container(options, wanted),
+        "Config": CONFIGURED[options.task_driver](options, wanted),
         "Env": dict(pair.split("=", 1) for pair in AGENT_ENVIRONMENT),
-        "Resources": {"CPU": options.reserved_cpu, "MemoryMB": _reserved(options, wanted.spec)},
+        "Resources": _resources(options, wanted.spec, oversubscribed),
         "LogConfig": {"Disabled": True, "MaxFiles": 1, "MaxFileSizeMB": 1},
         # The agent hears nothing else, and has nothing to finish.
         "KillSignal": "SIGKILL",
@@ -120,44 +108,12 @@ def _task(options: Options, wanted: Wanted) -> dict[str, Any]:
     }
 
 
-def _reserved(options: Options, spec: SandboxSpec) -> int:
-    return min(options.reserved_memory, _mebibytes(spec))
-
-
-def _mebibytes(spec: SandboxSpec) -> int:
-    return -(-room(spec.limits).memory_bytes // MIB)
-
-
-def _container(options: Options, wanted: Wanted) -> dict[str, Any]:
-    agent = agent_of_container(wanted.spec, filters=True, closed=_FOLDERS)
-    return {
-        "image": wanted.image,
-        "entrypoint": agent[:1],
-        "args": agent[1:],
-        **({"runtime": options.runtime} if options.runtime else {}),
-        "hostname": HOST_NAME,
-        "network_mode": "none",
-        "cgroupns": "private",
-        "readonly_rootfs": True,
-        "cap_drop": ["all"],
-        "cap_add": [name.lower() for name in CAPABILITIES],
-        "security_opt": ["no-new-privileges"],
-        "pids_limit": room(wanted.spec.limits).processes,
-        # More than what the scheduler counts, which sandboxes that wait don't need.
-        "memory_hard_limit": _mebibytes(wanted.spec),
-        "sysctl": [NETWORK],
-        "ulimit": [{"core": f"{CORE_BYTES}:{CORE_BYTES}"}],
-        "mount": [_mount(place) for place in wanted.places],
-    }
-
-
-def _mount(place: Place) -> dict[str, Any]:
-    driver = place.driver
-    return {
-        "type": "volume",
-        "target": place.target,
-        "volume_options": [{
-            "no_copy": place.empty,
-            "driver_config": [{"name": driver["Name"], "options": [driver["Options"]]}],
-        }],
-    }  # fmt: skip
+def _resources(options: Options, spec: SandboxSpec, oversubscribed: bool) -> dict[str, int]:
+    """What the scheduler counts, and with Podman what is the limit, too."""
+    most = mebibytes(spec)
+    counted = min(options.reserved_memory, most)
+    if options.task_driver == DOCKER:
+        return {"CPU": options.reserved_cpu, "MemoryMB": counted}
+    if not oversubscribed:
+        return {"CPU": options.reserved_cpu, "MemoryMB": most}
+    return {"CPU": options.reserved_cpu, "MemoryMB": counted, "MemoryMaxMB": most}

@@ -10,6 +10,9 @@ from typing import Any, Final
 
 from assay.domain.errors import InvalidInput
 
+DOCKER: Final = "docker"
+PODMAN: Final = "podman"
+TASK_DRIVERS: Final = (DOCKER, PODMAN)
 USUAL: Final = "http://127.0.0.1:4646"
 _TEXTS: Final = {
     "address": "http://10.0.0.1:4646, several with blanks between them",
@@ -21,6 +24,7 @@ _TEXTS: Final = {
     "key": "/etc/assay/nomad/key.pem",
     "registry": "registry.example.org:5000/assay",
     "runtime": "runsc",
+    "task_driver": PODMAN,
     "node_pool": "default",
 }
 _LISTS: Final = {"datacenters": ["dc1"]}
@@ -50,6 +54,8 @@ class Options:
     """Where images are put for its clients to pull: HOST:PORT/FOLDER."""
     runtime: str = ""
     """The OCI runtime of sandboxes; "": the engines' own choice."""
+    task_driver: str = DOCKER
+    """Which of the clients' task drivers makes sandboxes."""
     node_pool: str = ""
     datacenters: tuple[str, ...] = ("*",)
     priority: int = 50
@@ -77,10 +83,21 @@ def read_options(table: Mapping[str, Any]) -> Options:
     wrong = [each for each in options.addresses if not each.startswith(("http://", "https://"))]
     if wrong or not options.addresses:
         raise InvalidInput(f"{options.address!r} is no address of a Nomad, such as {USUAL}")
+    _require_task_driver(options)
     for file in (options.authority, options.certificate, options.key):
         if file and not Path(file).is_file():
             raise InvalidInput(f"nomad: there is no file {file}")
     return options
+
+
+def _require_task_driver(options: Options) -> None:
+    if options.task_driver not in TASK_DRIVERS:
+        raise InvalidInput(
+            f"nomad.task_driver: sandboxes are made by {' or '.join(TASK_DRIVERS)}, and not by"
+            f" {options.task_driver}, in which no program is shut in as it has to be: docs/nomad.md"
+        )
+    if options.runtime and options.task_driver != DOCKER:
+        raise InvalidInput(f"nomad.runtime: {options.task_driver} has its own; {DOCKER} has others")
 
 
 def _checked(key: str, value: Any) -> Any:

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from assay.domain.errors import InvalidInput, RuntimeFailed
 from assay.domain.limits import MIB, SandboxLimits
 from assay.driver.port import RootFilesystem, SandboxSpec, Secret
-from assay.drivers.linux.container import TERMINALS
+from assay.drivers.linux.container import RUN, TERMINALS, Place
 from assay.drivers.linux.folder import is_id
 from assay.drivers.nomad.allocation import allocation, unplaced
-from assay.drivers.nomad.job import Wanted, batch_of, job, job_name, member_of, new_batch
+from assay.drivers.nomad.job import batch_of, job, job_name, member_of, new_batch
 from assay.drivers.nomad.options import Options, read_options
+from assay.drivers.nomad.task import Wanted
 
 SECRET = Secret(b"s" * 32)
 ANYTHING = st.recursive(
@@ -105,6 +106,61 @@ def test_an_operator_says_where_sandboxes_may_be() -> None:
     assert constraint == {"LTarget": "${node.class}", "RTarget": "small", "Operand": "="}
     assert spread == {"Attribute": "${node.datacenter}", "Weight": 50}
     assert made["TaskGroups"][0]["Tasks"][0]["Config"]["runtime"] == "runsc"
+
+
+# --- Podman -------------------------------------------------------------------------------------
+
+
+def told_podman(*, oversubscribed: bool) -> dict:
+    batch = new_batch()
+    spec = SandboxSpec(
+        root=RootFilesystem(digest="d", path=Path("/nowhere")), secret=SECRET,
+        limits=SandboxLimits(memory_bytes=512 * MIB, processes=32),
+    )  # fmt: skip
+    folder = Place(target="/workspace", mode=0o755, user=10001, group=10001, pages=256, inodes=9)
+    asked = Wanted(
+        sandbox_id=member_of(batch), image="registry:5000/assay/root:1", spec=spec,
+        places=[folder, RUN, TERMINALS],
+    )  # fmt: skip
+    options = Options(task_driver="podman")
+    made = job(options, "mark", batch, [asked], oversubscribed=oversubscribed)
+    return made["TaskGroups"][0]["Tasks"][0]
+
+
+def test_podman_is_told_the_same_in_its_own_words() -> None:
+    task = told_podman(oversubscribed=True)
+    config = task["Config"]
+    assert task["Driver"] == "podman"
+    assert config["network_mode"] == "none"
+    assert config["cap_drop"] == ["all"]
+    assert config["security_opt"][0] == "no-new-privileges"
+    assert "/proc/kcore" in config["security_opt"][1]
+    assert config["tmpfs"][0] == "/workspace:size=1024k,mode=755,nosuid,nodev,notmpcopyup"
+    assert config["tmpfs"][1].endswith(",ro")
+    assert config["memory_swap"] == "528m"
+    words = config["args"]
+    assert words[words.index("--owner") + 1] == "10001:10001:/workspace"
+
+
+@pytest.mark.parametrize(
+    ("oversubscribed", "expected"),
+    [(True, {"MemoryMB": 32, "MemoryMaxMB": 528}), (False, {"MemoryMB": 528})],
+)
+def test_podmans_limit_is_counted_whole_where_the_scheduler_gives_no_more(
+    oversubscribed: bool, expected: dict
+) -> None:
+    assert told_podman(oversubscribed=oversubscribed)["Resources"] == {"CPU": 20, **expected}
+
+
+@pytest.mark.parametrize("name", ["exec", "raw_exec", "java"])
+def test_no_other_task_driver_makes_sandboxes(name: str) -> None:
+    with pytest.raises(InvalidInput, match="docker or podman"):
+        read_options({"task_driver": name})
+
+
+def test_podman_has_its_own_runtime() -> None:
+    with pytest.raises(InvalidInput, match="docker has others"):
+        read_options({"task_driver": "podman", "runtime": "runsc"})
 
 
 # --- options --------------------------------------------------------------------------------------
