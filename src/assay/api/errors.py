@@ -22,6 +22,7 @@ STATUS: Final[Mapping[str, int]] = MappingProxyType(
         "unknown_environment": 404,
         "unknown_driver": 400,
         "invalid_environment": 400,
+        "invalid_task": 400,
         "invalid_image": 400,
         "build_failed": 400,
         "limit_over_ceiling": 400,

@@ -5,6 +5,7 @@ AssayError
 │   ├── UnknownEnvironment       unknown_environment
 │   ├── UnknownDriver            unknown_driver
 │   ├── InvalidEnvironment       invalid_environment    an environment's folder is wrong
+│   ├── InvalidTask              invalid_task           a task's folder is wrong
 │   ├── InvalidImage             invalid_image          an image is damaged, or a trick
 │   ├── BuildFailed              build_failed           a Dockerfile could not be built
 │   └── LimitOverCeiling         limit_over_ceiling     a request asks for more than is allowed
@@ -85,6 +86,12 @@ class InvalidEnvironment(InvalidInput):
     """An environment's folder does not say what it must, or says it wrongly."""
 
     code = "invalid_environment"
+
+
+class InvalidTask(InvalidInput):
+    """A task's folder does not say what it must, or says it wrongly."""
+
+    code = "invalid_task"
 
 
 class InvalidImage(InvalidInput):
