@@ -16,7 +16,13 @@ from assay.grading.inginious.courses import Course, load_course
 from assay.grading.inginious.environments import Environments
 from assay.grading.inginious.grading import Submission, grade_submission
 from assay.grading.inginious.judging import Graded, to_result
-from assay.grading.inginious.recorded import Difference, Recorded, compare, recorded_in
+from assay.grading.inginious.recorded import (
+    Difference,
+    Recorded,
+    compare,
+    read_recorded,
+    recorded_in,
+)
 from assay.grading.inginious.tasks import InginiousTask, is_task, load_task, tasks_in
 
 __all__ = [
@@ -32,6 +38,7 @@ __all__ = [
     "is_task",
     "load_course",
     "load_task",
+    "read_recorded",
     "recorded_in",
     "tasks_in",
     "to_result",

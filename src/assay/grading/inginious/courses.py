@@ -110,7 +110,7 @@ def _sections(toc: object) -> list[tuple[str, tuple[str, ...]]]:
             continue
         tasks = each.get("tasks_list")
         if isinstance(tasks, dict):
-            tasks = sorted(tasks, key=lambda name: str(tasks[name]))
+            tasks = [name for name, _ in sorted(tasks.items(), key=lambda each: str(each[1]))]
         found.append((str(each.get("title") or ""), _names(tasks)))
         found += _sections(each.get("sections_list"))
     return found
