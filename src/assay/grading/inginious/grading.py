@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from assay.domain.errors import InvalidInput
@@ -88,7 +88,11 @@ async def grade_submission(
 def _script(task: InginiousTask, submission: Submission, environments: Environments) -> Script:
     in_task, in_course = task_entries(task), common_entries(task)
     environment = environments(task.environment)
-    shared = tuple(each for each in in_course if each.name.startswith(_STUDENT))
+    shared = tuple(
+        replace(each, name=each.name.removeprefix(_STUDENT))
+        for each in in_course
+        if each.name.startswith(_STUDENT)
+    )
     return Script(
         argv=run_command(task, in_task, in_course),
         environment=environment,
