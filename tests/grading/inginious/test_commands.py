@@ -5,14 +5,13 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
+from assay.bench.grading import TUTORIAL
 from assay.grading.inginious import Graded, to_result
 from assay.grading.results import Verdict
 
 Grade = Callable[..., Awaitable[Graded]]
-HERE = Path(__file__).parent
 ANSWERS: dict[str, Any] = {
     "q1": "first\nsecond @@@username@@",
     "q2": ("notes.txt", b"one\ntwo\n"),
@@ -34,7 +33,7 @@ async def commands(grade: Grade) -> Graded:
 async def test_the_last_word_counts_and_what_is_appended_follows(grade: Grade) -> None:
     graded = await commands(grade)
     assert graded.grade == 87.5
-    assert graded.message == "first\n\tsecond A é \\ éHello ada: 42"
+    assert graded.message == "first\n\tsecond A é \\\\ éHello ada: 42"
     assert graded.problems["q1"].result == "success"
     assert graded.problems["q1"].message == "from stdin and more"
     assert graded.problems["q2"].result == "failed"
@@ -52,7 +51,7 @@ async def test_values_of_a_graders_own_are_numbers_texts_or_json(grade: Grade) -
     assert (custom["number"], custom["ratio"], custom["text"]) == (56, 0.5, "some words")
     assert custom["list"] == [1, {"a": None}]
     assert (custom["colon"], custom["json"]) == ("a:b", {"k": [True]})
-    assert custom["ipython"] == ["a b c", 3]
+    assert custom["ipython"] == ["a b c", 2]
     assert custom["folder"] == "/task/student"
     printed = custom["printed"]
     assert isinstance(printed, dict)
@@ -136,7 +135,7 @@ async def test_choices_and_matches_need_no_sandbox(grade: Grade) -> None:
 
 
 async def test_the_tutorial_is_right_and_wrong(grade: Grade) -> None:
-    first, fourth = (HERE / "tutorial" / name for name in ("01_getting_started", "04_run_student"))
+    first, fourth = (TUTORIAL / name for name in ("01_getting_started", "04_run_student"))
     assert (await grade(first, answers={"question1": 'print("Hello, world!")'})).grade == 100
     wrong = await grade(first, answers={"question1": "print(1)"})
     assert (wrong.result, wrong.grade) == ("failed", 0)

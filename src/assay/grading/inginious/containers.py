@@ -73,8 +73,13 @@ def run_command(
 def kit_of(entries: Collection[Entry]) -> Kit:
     """Commands and modules; and an engine of templates, for a grader that mentions them."""
     kit = _kit()
-    mentions = any(name in (each.content or b"") for each in entries for name in _TEMPLATES)
+    mentions = mention(entries, *_TEMPLATES)
     return Kit(modules={**kit.modules, **_engine()}, scripts=kit.scripts) if mentions else kit
+
+
+def mention(entries: Collection[Entry], *names: bytes) -> bool:
+    """Whether one of the names is in one of the files."""
+    return any(name in (each.content or b"") for each in entries for name in names)
 
 
 @lru_cache(maxsize=1)

@@ -16,9 +16,9 @@ NODES_MOST: Final = 200_000
 DEPTH_MOST: Final = 50
 
 try:
-    import yaml  # type: ignore[import-untyped]
+    import yaml
 except ModuleNotFoundError:  # pragma: no cover (the development environment has it)
-    yaml = None
+    yaml = None  # type: ignore[assignment]
 
 
 def read_document(path: Path) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def parse(content: bytes, where: str) -> object:
 
 
 def _loader() -> Any:
-    class Loader(yaml.SafeLoader):  # type: ignore[misc]
+    class Loader(yaml.SafeLoader):
         """A safe one whose merges (`<<`) can't multiply without end."""
 
         merged = 0

@@ -14,6 +14,7 @@ from assay.grading.inginious.containers import (
     TASK,
     common_entries,
     kit_of,
+    mention,
     run_command,
     task_entries,
 )
@@ -22,6 +23,7 @@ from assay.grading.inginious.judging import Graded, judge, judge_answers
 from assay.grading.inginious.problems import require_answers
 from assay.grading.inginious.tasks import InginiousTask
 from assay.grading.script import Script, run_script
+from assay.grading.script.folders import size_of
 from assay.grading.script.kit import Answer
 from assay.grading.script.rooms import Rooms
 from assay.grading.script.students import Rules
@@ -109,5 +111,7 @@ def _script(task: InginiousTask, submission: Submission, environments: Environme
             wall_seconds=task.wall_seconds,
             memory_bytes=task.memory_bytes,
             common_entries=shared,
+            expected=mention((*in_task, *in_course), b"run_student"),
+            files_bytes=size_of(in_task) + size_of(shared),
         ),
     )

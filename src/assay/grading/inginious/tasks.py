@@ -1,4 +1,4 @@
-"""task.yaml -> values, of every version from 0.6 on. What is not known is listed, not in the way."""
+"""task.yaml -> values, of every version from 0.6 on; what is not known is listed."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ kit.py        what the grading sandbox gets besides the task: commands and modul
 folders.py    folders of this machine, or of a sandbox, as entries
 journal.py    what a grader said, from its bytes
 frames.py     what run_student and the host say to one another
+spare.py      one sandbox that is made before somebody asks for it
 students.py   a student's program for each run_student
 grader.py     one grading: fill the sandbox, run, read the journal
 """

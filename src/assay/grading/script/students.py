@@ -26,6 +26,7 @@ from assay.grading.places import Place
 from assay.grading.script import folders, frames
 from assay.grading.script.kit import PROGRAM
 from assay.grading.script.rooms import Room, Rooms
+from assay.grading.script.spare import Spare
 
 UNAVAILABLE: Final = 251
 OUT_OF_MEMORY: Final = 252
@@ -33,6 +34,8 @@ TIMED_OUT: Final = 253
 PROXY: Final = 254
 _CREDIT: Final = 128 * 1024
 _OUTPUT_MOST: Final = 64 * MIB
+_FEW: Final = 2
+"""Relays; a grader that has asked so often is likely to ask again."""
 _NO_ROOM: Final = ("ENOSPC", "EDQUOT", "EFBIG", "E2BIG")
 
 
@@ -54,6 +57,10 @@ class Rules:
     """What is there, for students to read."""
     folders: tuple[str, ...] = ("/course",)
     variables: Mapping[str, str] = field(default_factory=dict)
+    expected: bool = False
+    """Whether the grader surely asks: then a sandbox is made while it starts."""
+    files_bytes: int = 0
+    """Of what both sides share, at first."""
     at_once: int = 8
     in_all: int = 1000
 
@@ -73,6 +80,9 @@ class Students:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Students:
+        self._spare = Spare(self._rooms, self._usual(self._rules.files_bytes))
+        if self._rules.expected:
+            self._spare.make()
         await self._next_relay()
         return self
 
@@ -81,6 +91,14 @@ class Students:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
+        await self._spare.aclose()
+
+    def _usual(self, files_bytes: int) -> Room:
+        rules = self._rules
+        return Room(
+            environment=rules.environment, memory_bytes=rules.memory_bytes,
+            files_bytes=files_bytes, working_folder=rules.home, folders=rules.folders,
+        )  # fmt: skip
 
     async def _next_relay(self) -> None:
         if self.count >= self._rules.in_all:
@@ -151,14 +169,14 @@ class Students:
         rules, grader = self._rules, self._grading.session.agent
         asked = request.memory_mb * MIB or rules.memory_bytes
         brought = await folders.take(grader, rules.shared)
-        room = Room(
-            environment=environment,
+        size = folders.size_of(brought) + folders.size_of(rules.common_entries)
+        room = replace(
+            self._usual(size), environment=environment,
             memory_bytes=min(asked, rules.memory_bytes),
-            files_bytes=folders.size_of(brought) + folders.size_of(rules.common_entries),
-            working_folder=rules.home,
-            folders=rules.folders,
-        )
-        async with self._rooms.room(room) as place:
+        )  # fmt: skip
+        async with self._spare.room(room) as place:
+            if self.count > _FEW:
+                self._spare.make()
             self.waited_seconds += place.waited_seconds
             session = place.session
             await self._fill(session, brought)
