@@ -86,7 +86,12 @@ async def test_what_is_archived_comes_along(grade: Grade) -> None:
     archive = (await commands(grade)).archive
     assert archive is not None
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        assert sorted(tar.getnames()) == ["some", "some/where", "some/where/task.yaml", "template.c"]
+        assert sorted(tar.getnames()) == [
+            "some",
+            "some/where",
+            "some/where/task.yaml",
+            "template.c",
+        ]
 
 
 async def test_every_function_of_the_modules(grade: Grade) -> None:

@@ -56,15 +56,19 @@ async def test_a_grader_over_its_limits_is_no_pass(grade: Grade, script: str, re
 
 
 async def test_a_flood_of_records_ends(grade: Grade) -> None:
-    script = "feedback-result success; x=$(printf %01000d 0); " \
+    script = (
+        "feedback-result success; x=$(printf %01000d 0); "
         "for i in $(seq 300); do feedback-msg -a -m $x; done"
+    )
     graded = await grade("hostile", answers={"q1": script})
     assert (graded.result, len(graded.message)) == ("success", 300_000)
 
 
 async def test_an_archive_takes_no_links_along(grade: Grade) -> None:
-    script = "feedback-result success; ln -s /etc/passwd /archive/link; echo x > /archive/file; " \
+    script = (
+        "feedback-result success; ln -s /etc/passwd /archive/link; echo x > /archive/file; "
         "mkfifo /archive/pipe"
+    )
     graded = await grade("hostile", answers={"q1": script})
     assert graded.result == "success"
     assert graded.archive is not None
@@ -83,8 +87,9 @@ async def test_an_archive_that_is_too_large_is_a_fault(grade: Grade) -> None:
 
 
 async def test_many_records_at_once_stay_whole(grade: Grade) -> None:
-    script = "for i in $(seq 40); do feedback-msg -a -m \"<$i>\" & done; wait; " \
-        "feedback-result success"
+    script = (
+        'for i in $(seq 40); do feedback-msg -a -m "<$i>" & done; wait; feedback-result success'
+    )
     graded = await grade("hostile", answers={"q1": script})
     assert graded.result == "success"
     assert sorted(graded.message.strip("<>").split("><")) == sorted(map(str, range(1, 41)))
