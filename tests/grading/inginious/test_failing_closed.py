@@ -45,7 +45,8 @@ async def test_a_grader_that_breaks_gives_no_grade(grade: Grade, script: str, wo
     [
         ("feedback-result success; while :; do :; done", "timeout"),
         ("feedback-result success; sleep 60", "timeout"),
-        ("feedback-result success; python3 -c 'a = [bytearray(1 << 20) for _ in range(999)]'; exit 1",
+        ("feedback-result success; python3 -c 'a = [bytearray(1 << 20) for _ in range(999)]'"
+         "; exit 1",
          "overflow"),
         ("feedback-result success; yes", "overflow"),
     ],

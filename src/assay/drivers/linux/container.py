@@ -87,9 +87,7 @@ def places(spec: SandboxSpec, working: WorkingFolder, *, has_var_tmp: bool) -> l
         Place(target=path, mode=0o1777, **_part(limits, share)) for path, share in shares.items()
     ]
     shared += [
-        Place(
-            target=path, mode=0o755, user=root.user, group=root.group, **_part(limits, share)
-        )
+        Place(target=path, mode=0o755, user=root.user, group=root.group, **_part(limits, share))
         for path, share in shares_of_folders.items()
     ]
     return [

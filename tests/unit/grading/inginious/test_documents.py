@@ -105,7 +105,8 @@ def test_answers_are_looked_at_before_anything_runs() -> None:
     good = {"q1": "x", "q2": ("a.txt", b"x"), "q3": "", "q4": ["0", "1"], "q5": "x"}
     require_answers(problems, good)
     for wrong in (
-        {"q1": ""}, {"q1": None}, {"q2": "x"}, {"q2": ("a.exe", b"")}, {"q2": ("a.txt", bytes(2000))},
+        {"q1": ""}, {"q1": None}, {"q2": "x"}, {"q2": ("a.exe", b"")},
+        {"q2": ("a.txt", bytes(2000))},
         {"q4": ["7"]}, {"q5": None},
     ):  # fmt: skip
         with pytest.raises(InvalidInput, match=next(iter(wrong))):
@@ -164,7 +165,8 @@ def test_a_recorded_submission_is_compared_word_for_word(tmp_path: Path) -> None
         "_id: abc\ninput: {'@username': ada, '@random': [0.5], q1: text, "
         "f: {filename: a.txt, value: !!binary aGk=}, m: [0, 1]}\n"
         "result: failed\ngrade: 22.2222\nproblems: {q1: [failed, why], q2: only text}\n"
-        "tests: {loops: true, '*auto-tag-12': words}\ntext: all\nsubmitted_on: 2018-02-22 09:59:12\n"
+        "tests: {loops: true, '*auto-tag-12': words}\ntext: all\n"
+        "submitted_on: 2018-02-22 09:59:12\n"
     )
     recorded = read_recorded(path)
     assert recorded.submission.answers == {

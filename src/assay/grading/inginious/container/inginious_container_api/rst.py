@@ -21,7 +21,7 @@ def get_imageblock(filename, format=""):
         content = base64.b64encode(image.read()).decode("ascii")
     kind = format or os.path.splitext(filename)[1][1:]
     source = "data:image/" + kind + ";base64," + content
-    return "\n\n.. raw:: html\n\n\t<img src=\"" + source + "\">\n"
+    return '\n\n.. raw:: html\n\n\t<img src="' + source + '">\n'
 
 
 def get_admonition(cssclass, title, text):
