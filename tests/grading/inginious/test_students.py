@@ -51,6 +51,10 @@ async def test_a_program_that_writes_before_it_reads_blocks_nobody(grade: Grade)
     assert custom == {"length": 2_000_008, "status": 0}
 
 
+async def test_input_that_comes_in_drops_is_all_there(grade: Grade) -> None:
+    assert await case(grade, "drops") == {"out": "300\n", "status": 0}
+
+
 async def test_input_may_be_bytes(grade: Grade) -> None:
     assert (await case(grade, "bytes"))["out"] == "abc"
 

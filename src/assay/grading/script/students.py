@@ -19,7 +19,7 @@ from assay.agent.execution import Execution
 from assay.agent.files import put_files
 from assay.agent.session import Session
 from assay.domain.command import Command
-from assay.domain.errors import AssayError, FileError, InvalidInput
+from assay.domain.errors import AssayError, FileError, InvalidInput, ProtocolViolation
 from assay.domain.limits import MIB, ExecutionLimits
 from assay.domain.outcome import Outcome, OutcomeKind
 from assay.grading.places import Place
@@ -267,18 +267,20 @@ async def _feed(
 ) -> None:
     """What the client sends, to the program. Signals don't wait for input that nobody reads."""
     pieces: asyncio.Queue[bytes | None] = asyncio.Queue()
-    writing = asyncio.create_task(_write(program, pieces, wire))
-    waiting = 0
+    allowed = [_CREDIT]
+    writing = asyncio.create_task(_write(program, pieces, wire, allowed))
     try:
         async for each in incoming:
             if each.type == "S" and each.payload:
                 with contextlib.suppress(InvalidInput):
                     await program.signal(each.payload[0])
-            elif each.type == "I" and waiting < 64:
+            elif each.type == "I":
+                allowed[0] -= len(each.payload)
+                if allowed[0] < 0:
+                    raise ProtocolViolation("run_student sends more input than it may")
                 pieces.put_nowait(each.payload)
             elif each.type == "E":
                 pieces.put_nowait(None)
-            waiting = pieces.qsize()
         program.kill()
     except AssayError:
         program.kill()
@@ -288,10 +290,14 @@ async def _feed(
 
 
 async def _write(
-    program: Execution, pieces: asyncio.Queue[bytes | None], wire: frames.Wire
+    program: Execution,
+    pieces: asyncio.Queue[bytes | None],
+    wire: frames.Wire,
+    allowed: list[int],
 ) -> None:
     with contextlib.suppress(AssayError):
         while (piece := await pieces.get()) is not None:
             await program.write(piece)
+            allowed[0] += len(piece)
             await wire.send("C", len(piece).to_bytes(4, "little"))
         await program.end_input()
