@@ -13,7 +13,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-PROGRAMS = ("agent", "floor", "guest", "lean", "probe")
+PROGRAMS = ("agent", "floor", "grading", "guest", "lean", "probe")
 PLATFORMS = ("manylinux_2_17", "manylinux2014", "musllinux_1_1")
 
 

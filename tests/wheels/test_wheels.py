@@ -70,7 +70,8 @@ def test_a_wheel_holds_one_machines_programs_and_says_so(
     programs = {name for name in names if "/native/" in name}
 
     assert programs == {
-        f"assay/native/{machine}/{name}" for name in ("agent", "guest", "lean", "probe", "floor")
+        f"assay/native/{machine}/{name}"
+        for name in ("agent", "grading", "guest", "lean", "probe", "floor")
     }
     assert all(modes[name] & 0o111 for name in programs)
     assert tags == {f"py3-none-{platform}_{machine}" for platform in PLATFORMS}

@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "node": ("assay.cli.node:node", "Offer this machine's sandboxes to servers of others."),
     "token": ("assay.cli.token:token", "Who may use a server: make, list and revoke tokens."),
     "env": ("assay.cli.env:env", "Execution environments and their images."),
+    "task": ("assay.cli.task:task", "Tasks: run their recorded submissions."),
     "driver": ("assay.cli.driver:driver", "Drivers: list them, check what they promise."),
     "doctor": ("assay.cli.doctor:doctor", "What works on this machine, and what mends the rest."),
     "bench": ("assay.cli.bench:bench", "Measure start-up, images, execution, streams, growth."),

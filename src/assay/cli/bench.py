@@ -30,6 +30,7 @@ from assay.bench.startup import FULL
 from assay.bootstrap import OURS, choose_driver
 from assay.bootstrap.subjects import open_bridged, open_subject
 from assay.cli.bench_jobe import jobe
+from assay.cli.bench_inginious import inginious
 from assay.cli.bench_load import load
 from assay.cli.bench_orchestrator import orchestrator
 from assay.cli.bench_output import (
@@ -128,6 +129,7 @@ def bench() -> None:
     """Measure what is promised, each figure beside its floor in the same run."""
 
 
+bench.add_command(inginious)
 bench.add_command(load)
 bench.add_command(jobe)
 bench.add_command(profile)

@@ -58,6 +58,7 @@ class Settings:
     |                  | ASSAY_QEMU         | runtimes.qemu   | qemu-system-…, on PATH   |
     |                  | ASSAY_FIRECRACKER  | runtimes.firecracker | firecracker, on PATH |
     |                  | NOMAD_ADDR, …      | nomad.…         | docs/nomad.md            |
+    |                  |                    | inginious.…     | docs/inginious.md        |
     |                  | ASSAY_GUEST_KERNEL | guest_kernel    | the newest in /boot      |
     |                  | ASSAY_NODES        | nodes.addresses | none                     |
     |                  | ASSAY_NODES_FILE   | nodes.file      | none                     |
@@ -82,6 +83,8 @@ class Settings:
     """By driver: the program to call instead of the one on PATH, or where its engine listens."""
     nomad: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     """The table `[nomad]`, and Nomad's own variables: for its driver to read."""
+    inginious: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """The table `[inginious]`: names of INGInious' containers with environments of ours."""
     guest_kernel: str = ""
     """The kernel that virtual machines run, /somewhere/vmlinuz-RELEASE; "": find one."""
     nodes: NodesSettings = field(default_factory=NodesSettings)
@@ -112,6 +115,7 @@ def read_settings(
         devices=_devices(variables.get("ASSAY_DEVICES", ""), document),
         runtimes=MappingProxyType(runtimes),
         nomad=MappingProxyType({**document.table("nomad"), **_named(variables, _OF_NOMAD)}),
+        inginious=_inginious(document),
         guest_kernel=_first(variables.get("ASSAY_GUEST_KERNEL"), document.text("guest_kernel"))
         or "",
         nodes=_nodes(variables, document),
@@ -130,6 +134,15 @@ def _devices(named: str, document: Document) -> AllowedDevices:
         return AllowedDevices(patterns=said or written)
     except InvalidInput as error:
         raise InvalidInput(f"{place}: {error.message}") from error
+
+
+def _inginious(document: Document) -> Mapping[str, str]:
+    written = document.table("inginious")
+    for key, value in written.items():
+        if not isinstance(value, str) or not value:
+            place = f"{document.file}: inginious.{key}"
+            raise InvalidInput(f'{place}: this must be the name of an environment, such as "c"')
+    return MappingProxyType(dict(written))
 
 
 def _nodes(variables: Mapping[str, str], document: Document) -> NodesSettings:

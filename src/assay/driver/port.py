@@ -79,6 +79,9 @@ class RootFilesystem:
     group: int = LEARNER_UID
     working_folder: str = WORKSPACE
     """Where programs start and files are put: writable, with what the image has there in it."""
+    folders: tuple[str, ...] = ()
+    """More that its user may write, empty at first: names in the root folder, such as "/archive",
+    which an image that has the same name must have as a folder."""
     owners: bool = False
     """Its files belong to users of the image, ids 0 to 65535 as they are on disk, and sandboxes
     see them so; otherwise everything belongs to nobody that a sandbox knows."""

@@ -165,6 +165,7 @@ class Wish(Struct, frozen=True, kw_only=True):
     user: _User
     group: _User
     working_folder: _Text
+    folders: Annotated[tuple[_Text, ...], Meta(max_length=16)] = ()
     owners: bool
     secret: Annotated[bytes, Meta(min_length=32, max_length=32)]
     limits: Limits

@@ -20,6 +20,7 @@ def to_wish(spec: SandboxSpec, root: str | None) -> Wish:
         user=spec.root.user,
         group=spec.root.group,
         working_folder=spec.root.working_folder,
+        folders=spec.root.folders,
         owners=spec.root.owners,
         secret=spec.secret.reveal(),
         limits=Limits(
@@ -49,6 +50,7 @@ def to_spec(wish: Wish, root: RootFilesystem) -> SandboxSpec:
             user=wish.user,
             group=wish.group,
             working_folder=wish.working_folder,
+            folders=wish.folders,
             owners=wish.owners,
         ),
         secret=Secret(wish.secret),

@@ -42,6 +42,7 @@ class FakeSandbox:
             most_inodes=spec.limits.inodes,
             now_ns=lambda: round(loop.time() * 1e9),
             working_folder=spec.root.working_folder,
+            folders=spec.root.folders,
             user=spec.root.user,
         )
         self.files.install("/etc/passwd", b"root:x:0:0::/:/bin/sh\n")

@@ -57,6 +57,7 @@ class Tree:
         most_inodes: int,
         now_ns: Callable[[], int],
         working_folder: str = WORKSPACE,
+        folders: tuple[str, ...] = (),
         user: int = LEARNER_UID,
     ) -> None:
         self._most_bytes = most_bytes
@@ -67,6 +68,7 @@ class Tree:
         self._inodes_used = 0
         for path, mode, uid in (
             (working_folder, 0o755, user),
+            *((path, 0o755, user) for path in folders),
             ("/tmp", 0o1777, 0),
             ("/var/tmp", 0o1777, 0),
             ("/dev/shm", 0o1777, 0),

@@ -92,9 +92,15 @@ def places(spec: SandboxSpec, working: WorkingFolder, *, has_var_tmp: bool) -> l
     shares = {path: share for path, share in _SHARE.items() if path != working.target}
     if not has_var_tmp:
         shares.pop("/var/tmp", None)
-    own = _part(limits, _ALL_SHARES - sum(shares.values()))
+    shares_of_folders = dict.fromkeys(root.folders, 1)
+    taken = sum(shares.values()) + sum(shares_of_folders.values())
+    own = _part(limits, max(1, _ALL_SHARES - taken))
     shared = [
         Place(target=path, mode=0o1777, **_part(limits, share)) for path, share in shares.items()
+    ]
+    shared += [
+        Place(target=path, mode=0o755, user=root.user, group=root.group, **_part(limits, share))
+        for path, share in shares_of_folders.items()
     ]
     return [
         *shared,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from assay.domain.errors import DeviceUnavailable
+from assay.domain.errors import DeviceUnavailable, RuntimeFailed
 from assay.driver.port import Mount, RootFilesystem
 from assay.drivers.linux import kernel
 
@@ -50,6 +50,18 @@ def to_make(root: RootFilesystem, mounts: Iterable[Mount]) -> list[Place]:
             for place in _on_the_way(reached, missing, is_folder=mount.source.is_dir()):
                 found.setdefault(place.path, place)
     return list(found.values())
+
+
+def of_folders(root: RootFilesystem) -> list[Place]:
+    """What has to be there for the folders that a sandbox has besides. Raises RuntimeFailed."""
+    for path in root.folders:
+        name = path.removeprefix("/")
+        if not path.startswith("/") or "/" in name or name in ("", ".", ".."):
+            raise RuntimeFailed(f"{path!r} is not the name of a folder in the root")
+        there = root.path / name
+        if there.is_symlink() or (there.exists() and not there.is_dir()):
+            raise RuntimeFailed(f"the image has something at {path} that is no folder")
+    return [Place(path=path, is_folder=True) for path in root.folders]
 
 
 def _on_the_way(reached: str, missing: str, *, is_folder: bool) -> Iterator[Place]:

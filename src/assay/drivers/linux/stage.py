@@ -173,7 +173,8 @@ def staged(spec: SandboxSpec, agent: Path, first_user: int, *, rootless: bool = 
     mounts = (*root.mounts, *places.missing_of(host.mounts, root))
     look = _look(root.path, mounts, root.working_folder, agent, int(time.monotonic()))
     steps = [*_bring(spec.root, first_user, rootless=rootless)]
-    steps += _show_image(look, first_user, places.to_make(root, mounts[len(root.mounts) :]))
+    made = places.to_make(root, mounts[len(root.mounts) :])
+    steps += _show_image(look, first_user, [*made, *places.of_folders(root)])
     binds = []
     for number, (source, shown) in enumerate(look.mounts):
         place = f"{STAGE}/{number}"
@@ -353,7 +354,8 @@ def _writable(
     spec: SandboxSpec, look: _Look, first_user: int, *, rootless: bool
 ) -> tuple[list[Step], list[Bind]]:
     place = look.place
-    inodes = spec.limits.inodes + _OWN_INODES + (0 if place.empty else _OVERLAY_INODES)
+    more = len(spec.root.folders)
+    inodes = spec.limits.inodes + _OWN_INODES + more + (0 if place.empty else _OVERLAY_INODES)
     options = f"mode=755,size={spec.limits.disk_bytes},nr_inodes={inodes}"
     steps: list[Step] = [("memory", WRITABLE, text(_FLAGS), options)]
     binds = []
@@ -365,8 +367,12 @@ def _writable(
             binds.append(Bind(source=path, target=each.target, writable=True))
     secret = f"{WRITABLE}/control/{Path(SECRET).name}"
     steps.append(("secret", secret, str(first_user), spec.secret.reveal().hex()))
+    user, group = host_id(first_user, spec.root.user), host_id(first_user, spec.root.group)
+    for number, target in enumerate(spec.root.folders):
+        path = f"{WRITABLE}/more-{number}"
+        steps.append(folder(path, 0o755, user, group))
+        binds.append(Bind(source=path, target=target, writable=True))
     if place.target not in (bind.target for bind in binds):
-        user, group = host_id(first_user, spec.root.user), host_id(first_user, spec.root.group)
         # Redirected: whole folders of the image can be renamed, too. That is root's alone.
         marks = "userxattr" if rootless else "redirect_dir=on"
         steps += _working(place, binds, first_user, (user, group), marks)

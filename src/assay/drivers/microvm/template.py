@@ -163,7 +163,7 @@ def _shape(spec: SandboxSpec) -> object:
     root = spec.root
     return (
         root.digest, root.path, root.mounts, root.user, root.group, root.working_folder,
-        root.owners, spec.limits,
+        root.folders, root.owners, spec.limits,
     )  # fmt: skip
 
 

@@ -1,0 +1,5 @@
+def main():
+@    @question1@@
+
+
+main()

@@ -1,0 +1,59 @@
+"""`assay bench inginious`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+
+import click
+
+from assay.bench import Report, grading
+from assay.bootstrap import Catalogue, choose_driver, open_driver
+from assay.bootstrap.rooms import DriverRooms
+from assay.cli.bench_output import (
+    STANDARD_OUTPUT,
+    as_document,
+    json_option,
+    run_in_servers_loop,
+    write,
+)
+from assay.cli.bench_table import progress_bar, show
+from assay.cli.context import Flags
+from assay.cli.exit_status import Status
+from assay.cli.interrupts import Interrupts
+from assay.config import Settings
+
+
+@click.command("inginious")
+@click.option(
+    "--repeats", type=click.IntRange(min=1), default=20, show_default=True, metavar="N",
+    help="Submissions of each task.",
+)  # fmt: skip
+@click.option("--driver", metavar="NAME", help="Of `assay driver list`. [the fastest that works]")
+@json_option
+@click.pass_obj
+def inginious(flags: Flags, repeats: int, driver: str | None, json_to: str | None) -> int:
+    """Submissions of two small tasks of INGInious, to their results; and a grader's commands.
+
+    No sandbox waits for them: each is made when it is asked for.
+    """
+    load, settings = os.getloadavg()[0], flags.settings_for_sandboxes(driver=driver)
+    try:
+        report = run_in_servers_loop(_measure(settings, repeats))
+    except asyncio.CancelledError:
+        return Status.CANCELLED
+    if json_to != STANDARD_OUTPUT:
+        show(report)
+    if json_to is not None:
+        write(json_to, json.dumps(as_document([report], load), indent=2))
+    return 0 if report.kept else Status.FAILED
+
+
+async def _measure(settings: Settings, repeats: int) -> Report:
+    name = await choose_driver(settings)
+    with Interrupts().watched():
+        async with open_driver(settings, name) as driver:
+            rooms = DriverRooms(driver, Catalogue(settings))
+            with progress_bar() as progress:
+                return await grading.measure(name, rooms, repeats=repeats, progress=progress)

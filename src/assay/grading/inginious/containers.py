@@ -1,0 +1,107 @@
+"""What goes into the sandbox of a grader: the task's folder, $common, modules for its Python."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Collection
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+from assay.agent.entries import Entry, EntryKind
+from assay.domain.errors import InvalidTask
+from assay.grading.inginious.tasks import COMMON, InginiousTask
+from assay.grading.script.folders import entries_of
+from assay.grading.script.kit import FOLDER, Kit, modules_in
+
+TASK: Final = "/task"
+COURSE: Final = "/course"
+_CONTAINER: Final = Path(__file__).parent / "container"
+_RUN: Final = (
+    ("run", ()),
+    ("run.py", (f"{FOLDER}/bin/inginious-ipython",)),
+    ("run.py3", (f"{FOLDER}/bin/inginious-ipython",)),
+    ("run.sh", ("/bin/bash",)),
+)
+_TEMPLATES: Final = (b"feedback-msg-tpl", b"set_feedback_from_tpl")
+_TEMPLATE_ENGINE: Final = ("jinja2", "markupsafe")
+
+
+def task_entries(task: InginiousTask) -> tuple[Entry, ...]:
+    """What /task holds. Raises InvalidTask."""
+    found = entries_of(task.folder, within=task.course)
+    if not any(each.name == "student" for each in found):
+        found.append(Entry(name="student", kind=EntryKind.FOLDER, mode=0o755))
+    return tuple(found)
+
+
+def common_entries(task: InginiousTask) -> tuple[Entry, ...]:
+    """What /course holds: `common`, with what tasks of a course share. Raises InvalidTask."""
+    folder = task.course / COMMON
+    found = entries_of(folder, within=task.course) if folder.is_dir() else []
+    named = [_under("common", each) for each in found]
+    made = {each.name for each in named}
+    missing = [name for name in ("common", "common/student") if name not in made]
+    return (*(Entry(name=name, kind=EntryKind.FOLDER, mode=0o755) for name in missing), *named)
+
+
+def _under(folder: str, entry: Entry) -> Entry:
+    return Entry(
+        name=f"{folder}/{entry.name}", kind=entry.kind, mode=entry.mode, content=entry.content
+    )
+
+
+def run_command(
+    task: InginiousTask, in_task: Collection[Entry], in_course: Collection[Entry]
+) -> tuple[str, ...]:
+    """What runs the grader: that of task.yaml, else a file `run…` of the task, else of the course.
+
+    Raises InvalidTask where there is none.
+    """
+    if task.run_command:
+        return task.run_command
+    for place, entries in ((TASK, in_task), (COURSE + "/common", in_course)):
+        names = {
+            each.name.removeprefix("common/") for each in entries if each.kind is EntryKind.FILE
+        }
+        for name, interpreter in _RUN:
+            if name in names:
+                return (*interpreter, f"{place}/{name}")
+    raise InvalidTask(f"{task.folder} has no grader: no file run, run.py or run.sh")
+
+
+def kit_of(entries: Collection[Entry]) -> Kit:
+    """Commands and modules; and an engine of templates, for a grader that mentions them."""
+    kit = _kit()
+    mentions = mention(entries, *_TEMPLATES)
+    return Kit(modules={**kit.modules, **_engine()}, scripts=kit.scripts) if mentions else kit
+
+
+def mention(entries: Collection[Entry], *names: bytes) -> bool:
+    """Whether one of the names is in one of the files."""
+    return any(name in (each.content or b"") for each in entries for name in names)
+
+
+@lru_cache(maxsize=1)
+def _kit() -> Kit:
+    modules: dict[str, bytes] = {}
+    for name in ("inginious_container_api", "inginious"):
+        modules |= modules_in(_CONTAINER / name, under=f"{name}/")
+    scripts = {path.name: path.read_bytes() for path in sorted((_CONTAINER / "scripts").iterdir())}
+    return Kit(modules=modules, scripts=scripts)
+
+
+@lru_cache(maxsize=1)
+def _engine() -> dict[str, bytes]:
+    """Jinja2 of this machine's Python, where there is one: it needs nothing but Python itself.
+
+    Templates are rendered in the sandbox, by whoever wrote them and within its limits; an image's
+    own Jinja2 would come later in the path.
+    """
+    found: dict[str, bytes] = {}
+    for name in _TEMPLATE_ENGINE:
+        spec = importlib.util.find_spec(name)
+        if spec is None or not spec.submodule_search_locations:
+            return {}
+        found |= modules_in(Path(spec.submodule_search_locations[0]), under=f"{name}/")
+    return found

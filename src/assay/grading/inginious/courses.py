@@ -1,0 +1,116 @@
+"""course.yaml -> values; what Assay has no use for is listed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from assay.domain.errors import InvalidTask
+from assay.grading.inginious.documents import read_document
+from assay.grading.inginious.tasks import is_task
+
+FILE: Final = "course.yaml"
+_KNOWN: Final = frozenset(
+    {
+        "name", "description", "admins", "tutors", "accessible", "registration",
+        "registration_password", "registration_ac", "registration_ac_list",
+        "registration_ac_accept", "allow_unregister", "allow_preview", "groups_student_choice",
+        "nofrontend", "is_lti", "lti_url", "lti_keys", "lti_secrets", "lti_config",
+        "lti_send_back_grade", "archived", "archive_date", "tags", "task_dispenser",
+        "dispenser_data", "use_classrooms", "fs_provider", "toc", "welcome_screen",
+    }
+)  # fmt: skip
+_PER_TASK: Final = {
+    "weight": "weight",
+    "submission_limit": "submission_limit",
+    "group_submission": "groups",
+    "evaluation_mode": "evaluate",
+    "no_stored_submissions": "stored_submissions",
+    "accessibility": "accessible",
+    "categories": "categories",
+}
+"""What a dispenser says of a task since 0.8, and how task.yaml calls it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Course:
+    """A course, and the tasks in its folder."""
+
+    id: str
+    folder: Path
+    name: str
+    description: str
+    admins: tuple[str, ...]
+    tutors: tuple[str, ...]
+    accessible: bool | str
+    """Or when: "START/END", "START/SOFT END/END"."""
+    tasks: tuple[Path, ...]
+    of_tasks: Mapping[str, Mapping[str, Any]]
+    """What the course says of a task by its name, in the words of task.yaml."""
+    sections: tuple[tuple[str, tuple[str, ...]], ...]
+    """Titles, with the tasks in each, in order."""
+    settings: Mapping[str, Any]
+    """All the rest, as it is written: registration, LTI, tags."""
+    remarks: tuple[str, ...] = ()
+
+
+def load_course(folder: Path) -> Course:
+    """Read a course. Raises InvalidTask, and Unavailable."""
+    folder = folder.resolve()
+    document = read_document(folder / FILE)
+    dispenser = document.get("dispenser_data")
+    data = dispenser if isinstance(dispenser, dict) else {}
+    return Course(
+        id=folder.name,
+        folder=folder,
+        name=str(document.get("name") or folder.name),
+        description=str(document.get("description") or ""),
+        admins=_names(document.get("admins")),
+        tutors=_names(document.get("tutors")),
+        accessible=_accessible(document.get("accessible", True), folder),
+        tasks=tuple(sorted(each for each in folder.iterdir() if is_task(each))),
+        of_tasks=_of_tasks(data),
+        sections=tuple(_sections(data.get("toc"))),
+        settings={
+            key: value
+            for key, value in document.items()
+            if key in _KNOWN - {"name", "description", "admins", "tutors", "accessible"}
+        },
+        remarks=tuple(f"{key} is not known" for key in document if key not in _KNOWN),
+    )
+
+
+def _names(value: object) -> tuple[str, ...]:
+    return tuple(str(each) for each in value) if isinstance(value, list) else ()
+
+
+def _accessible(value: object, folder: Path) -> bool | str:
+    if value is None or isinstance(value, bool | str):
+        return True if value is None else value
+    raise InvalidTask(f"{folder / FILE}: accessible is true, false, or from when to when")
+
+
+def _of_tasks(data: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    config = data.get("config")
+    found: dict[str, dict[str, Any]] = {}
+    for task, said in config.items() if isinstance(config, dict) else ():
+        if isinstance(said, dict):
+            found[str(task)] = {
+                _PER_TASK.get(str(key), str(key)): value for key, value in said.items()
+            }
+    return found
+
+
+def _sections(toc: object) -> list[tuple[str, tuple[str, ...]]]:
+    found: list[tuple[str, tuple[str, ...]]] = []
+    for each in toc if isinstance(toc, list) else ():
+        if not isinstance(each, dict):
+            continue
+        tasks = each.get("tasks_list")
+        if isinstance(tasks, dict):
+            tasks = [name for name, _ in sorted(tasks.items(), key=lambda each: str(each[1]))]
+        found.append((str(each.get("title") or ""), _names(tasks)))
+        found += _sections(each.get("sections_list"))
+    return found

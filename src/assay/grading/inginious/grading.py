@@ -1,0 +1,117 @@
+"""One submission of a task of INGInious, graded."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from assay.domain.errors import InvalidInput
+from assay.grading.inginious.containers import (
+    COURSE,
+    TASK,
+    common_entries,
+    kit_of,
+    mention,
+    run_command,
+    task_entries,
+)
+from assay.grading.inginious.environments import Environments
+from assay.grading.inginious.judging import Graded, judge, judge_answers
+from assay.grading.inginious.problems import require_answers
+from assay.grading.inginious.tasks import InginiousTask
+from assay.grading.script import Script, run_script
+from assay.grading.script.folders import size_of
+from assay.grading.script.kit import Answer
+from assay.grading.script.rooms import Rooms
+from assay.grading.script.students import Rules
+
+_STUDENT: Final = "common/student/"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Submission:
+    """What a learner handed in, and what a grader may know of them."""
+
+    answers: Mapping[str, Answer]
+    username: str = "student"
+    email: str = ""
+    language: str = "en"
+    time: str = "2000-01-01 00:00:00.000000"
+    attempts: int = 1
+    state: str = ""
+    seed: int = 0
+    """From which the random numbers are made; kept with the result."""
+    randoms: tuple[float, ...] | None = None
+    """Those of a recorded submission."""
+    more: Mapping[str, Answer] = field(default_factory=dict)
+    """Other inputs whose names begin with @."""
+
+
+def inputs_of(task: InginiousTask, submission: Submission) -> dict[str, Answer]:
+    """All that the grader can ask for. Raises InvalidInput."""
+    for name in submission.answers:
+        if name.startswith("@"):
+            raise InvalidInput(f"{name[:80]!r} is no problem of the task")
+    given = random.Random(submission.seed)
+    randoms = submission.randoms
+    if randoms is None:
+        randoms = tuple(given.random() for _ in range(task.randoms))
+    return {
+        **{each.id: "" for each in task.problems if each.optional},
+        **submission.answers,
+        "@username": submission.username,
+        "@email": submission.email,
+        "@lang": submission.language,
+        "@time": submission.time,
+        "@attempts": str(submission.attempts),
+        "@random": list(randoms),
+        "@state": submission.state,
+        **submission.more,
+    }
+
+
+async def grade_submission(
+    rooms: Rooms, task: InginiousTask, submission: Submission, environments: Environments
+) -> Graded:
+    """What it is worth. Raises InvalidInput for what can't be handed in, InvalidTask, and what may
+    be otherwise another time: a sandbox that can't be had.
+    """
+    require_answers(task.problems, submission.answers)
+    if task.is_answered_here:
+        return judge_answers(task.problems, submission.answers, remarks=task.remarks)
+    script = await asyncio.to_thread(_script, task, submission, environments)
+    ended = await run_script(rooms, script)
+    return judge(ended, state=submission.state, remarks=task.remarks)
+
+
+def _script(task: InginiousTask, submission: Submission, environments: Environments) -> Script:
+    in_task, in_course = task_entries(task), common_entries(task)
+    environment = environments(task.environment)
+    shared = tuple(
+        replace(each, name=each.name.removeprefix(_STUDENT))
+        for each in in_course
+        if each.name.startswith(_STUDENT)
+    )
+    return Script(
+        argv=run_command(task, in_task, in_course),
+        environment=environment,
+        kit=kit_of((*in_task, *in_course)),
+        answers=inputs_of(task, submission),
+        places={TASK: in_task, COURSE: in_course},
+        cpu_seconds=task.cpu_seconds,
+        wall_seconds=task.wall_seconds,
+        memory_bytes=task.memory_bytes,
+        students=Rules(
+            environment=environment,
+            environments=environments,
+            cpu_seconds=task.cpu_seconds,
+            wall_seconds=task.wall_seconds,
+            memory_bytes=task.memory_bytes,
+            common_entries=shared,
+            expected=mention((*in_task, *in_course), b"run_student"),
+            files_bytes=size_of(in_task) + size_of(shared),
+        ),
+    )

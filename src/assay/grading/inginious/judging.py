@@ -1,0 +1,185 @@
+"""What a grader said, and how it ended -> a result. Whatever is unknown, or broken, is no pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from assay.domain.outcome import Outcome, OutcomeKind
+from assay.grading.inginious.problems import Problem, check
+from assay.grading.inginious.text import to_markdown
+from assay.grading.results import Delays, PartResult, Result, Verdict
+from assay.grading.script.grader import Ended
+from assay.grading.script.kit import Answer
+
+_VERDICTS: Final[Mapping[str, Verdict]] = {
+    "success": Verdict.PASSED,
+    "failed": Verdict.FAILED,
+    "timeout": Verdict.TIMED_OUT,
+    "overflow": Verdict.OUT_OF_MEMORY,
+    "crash": Verdict.CRASHED,
+    "error": Verdict.ERROR,
+}
+WORDS: Final = frozenset(_VERDICTS) - {"error"}
+"""What a grader may say."""
+_OF_LIMITS: Final[Mapping[OutcomeKind, tuple[str, str]]] = {
+    OutcomeKind.TIMED_OUT: ("timeout", "The grader, or what it ran, took too long."),
+    OutcomeKind.OUT_OF_MEMORY: ("overflow", "The grader, or what it ran, took too much memory."),
+    OutcomeKind.OUTPUT_LIMIT: ("overflow", "The grader, or what it ran, wrote too much."),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GradedPart:
+    """Of one problem."""
+
+    result: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Graded:
+    """A submission's result in INGInious' words. `grade` is None with the result "error"."""
+
+    result: str
+    grade: float | None
+    message: str = ""
+    """In reStructuredText, like those of the problems."""
+    detail: str = ""
+    """Why there is no grade, for teachers."""
+    problems: Mapping[str, GradedPart] = field(default_factory=dict)
+    tags: Mapping[str, bool | str] = field(default_factory=dict)
+    custom: Mapping[str, object] = field(default_factory=dict)
+    state: str = ""
+    archive: bytes | None = field(default=None, repr=False)
+    stdout: str = field(default="", repr=False)
+    stderr: str = field(default="", repr=False)
+    remarks: tuple[str, ...] = ()
+    delays: Delays = field(default_factory=Delays)
+
+
+def judge(ended: Ended, *, state: str, remarks: Sequence[str] = ()) -> Graded:
+    """Of a grader that has ended; `state` is the one of before."""
+    said = ended.said
+    trouble = _trouble(ended)
+    if trouble:
+        result, detail = "error", trouble
+    elif ended.outcome.kind in _OF_LIMITS:
+        result, detail = _OF_LIMITS[ended.outcome.kind]
+    else:
+        assert said.result is not None
+        result, detail = said.result, ""
+    by_limit = ended.outcome.kind in _OF_LIMITS
+    grade = None if result == "error" else 0.0 if by_limit else _grade(said.grade, result)
+    return Graded(
+        result=result,
+        grade=grade,
+        message=said.message or (detail if by_limit else ""),
+        detail=detail,
+        problems={
+            name: GradedPart(result=part.result, message=part.message)
+            for name, part in said.parts.items()
+        },
+        tags=dict(said.tags),
+        custom=dict(said.custom),
+        state=state if said.state is None or result == "error" else said.state,
+        archive=ended.archive,
+        stdout=ended.stdout.decode(errors="replace"),
+        stderr=ended.stderr.decode(errors="replace"),
+        remarks=tuple(remarks),
+        delays=Delays(booting=ended.booting_seconds, grading=ended.grading_seconds),
+    )
+
+
+def _grade(said: float | None, result: str) -> float:
+    if said is None:
+        return 100.0 if result == "success" else 0.0
+    return min(100.0, max(0.0, said))
+
+
+def _trouble(ended: Ended) -> str:
+    """Why nobody can say what it is worth; "" where that can be said."""
+    said, outcome = ended.said, ended.outcome
+    if ended.lost:
+        return f"A student's sandbox could not be had, or was lost: {ended.lost[0]}"
+    if outcome.kind in _OF_LIMITS:
+        return ""
+    if not outcome.success:
+        return f"The grader did not end well: {_how(outcome)}. What it said before does not count."
+    if said.faults:
+        return f"The grader did something wrong: {said.faults[0]}"
+    if said.nothing:
+        return "The grader gave no feedback at all."
+    if said.result is None:
+        return "The grader gave no result (feedback-result)."
+    if said.result not in WORDS:
+        return f"The grader gave {said.result[:80]!r}, which is no result."
+    return ""
+
+
+def _how(outcome: Outcome) -> str:
+    if outcome.kind is OutcomeKind.EXITED:
+        return f"its exit status was {outcome.code}"
+    if outcome.kind is OutcomeKind.SIGNALED:
+        return f"signal {outcome.signal} ended it"
+    return str(outcome)
+
+
+def judge_answers(
+    problems: Sequence[Problem], answers: Mapping[str, Answer], *, remarks: Sequence[str] = ()
+) -> Graded:
+    """Of a task that needs no grader: each problem is right, or wrong."""
+    if not problems or not all(each.is_answered_here for each in problems):
+        kinds = ", ".join(sorted({each.kind for each in problems if not each.is_answered_here}))
+        return Graded(
+            result="error", grade=None, remarks=tuple(remarks),
+            detail=f"This task has no grader, and problems that need one: {kinds or 'none at all'}",
+        )  # fmt: skip
+    checked = {each.id: check(each, answers.get(each.id)) for each in problems}
+    wrong = sum(not each.right for each in checked.values())
+    mistakes = sum(each.mistakes for each in checked.values())
+    texts = [f"You have {wrong} wrong answer(s)."] if wrong else []
+    if mistakes:
+        texts.append(
+            f"\n\nAmong them, you have {mistakes} invalid answers in the multiple choice questions"
+        )
+    return Graded(
+        result="failed" if wrong else "success",
+        grade=100.0 * (len(problems) - wrong) / len(problems),
+        message="\n".join(texts),
+        problems={
+            name: GradedPart(result="success" if each.right else "failed", message=each.message)
+            for name, each in checked.items()
+        },
+        remarks=tuple(remarks),
+    )
+
+
+def to_result(graded: Graded) -> Result:
+    """The same in Assay's words."""
+    verdict = _VERDICTS[graded.result]
+    if verdict is Verdict.FAILED and graded.grade:
+        verdict = Verdict.PARTIAL
+    custom = {**graded.custom, **({"tags": dict(graded.tags)} if graded.tags else {})}
+    return Result(
+        verdict=verdict,
+        grade=graded.grade,
+        message=to_markdown(graded.message),
+        detail="\n\n".join((*filter(None, (graded.detail,)), *graded.remarks)),
+        parts=tuple(_part(name, part) for name, part in graded.problems.items()),
+        custom=custom,
+        state=graded.state,
+        archive=graded.archive,
+        delays=graded.delays,
+    )
+
+
+def _part(name: str, part: GradedPart) -> PartResult:
+    verdict = _VERDICTS.get(part.result, Verdict.NOT_RUN if not part.result else Verdict.CRASHED)
+    return PartResult(
+        id=name,
+        verdict=verdict,
+        score=1.0 if verdict is Verdict.PASSED else 0.0,
+        message=to_markdown(part.message),
+    )

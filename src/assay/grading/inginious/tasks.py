@@ -1,0 +1,200 @@
+"""task.yaml -> values, of every version from 0.6 on; what is not known is listed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from assay.domain.errors import InvalidTask
+from assay.domain.limits import MIB
+from assay.grading.inginious.documents import read_document
+from assay.grading.inginious.problems import NAMES, Problem, to_problem
+
+FILE: Final = "task.yaml"
+COMMON: Final = "$common"
+_TIME: Final = 20.0
+_MEMORY_MB: Final = 1024
+_LEAST_MB: Final = 20
+_MOST_SECONDS: Final = 86400.0
+_KNOWN: Final = frozenset(
+    {
+        "name", "author", "contact_url", "context", "environment", "environment_id",
+        "environment_type", "environment_parameters", "limits", "network_grading", "run_cmd",
+        "problems", "input_random", "regenerate_input_random", "accessible", "weight", "groups",
+        "evaluate", "submission_limit", "stored_submissions", "categories", "order", "tags", "file",
+        "responseIsHTML", "contextIsHTML",
+    }
+)  # fmt: skip
+_KNOWN_PARAMETERS: Final = frozenset({"limits", "network_grading", "run_cmd", "ssh_allowed"})
+_KNOWN_LIMITS: Final = frozenset({"time", "hard_time", "memory", "disk", "output"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InginiousTask:
+    """A task and where it lies. Everything about who may do it when is in `settings`."""
+
+    id: str
+    folder: Path
+    course: Path
+    """Whose `$common` it shares."""
+    name: str
+    author: str
+    contact_url: str
+    context: str
+    """What learners read, in reStructuredText."""
+    environment_type: str
+    environment: str
+    """The name of a container."""
+    cpu_seconds: float
+    wall_seconds: float
+    memory_bytes: int
+    network: bool
+    run_command: tuple[str, ...]
+    problems: tuple[Problem, ...]
+    randoms: int
+    """How many random numbers it is given."""
+    fresh_randoms: bool
+    """Whether for each submission, and not once for each learner."""
+    settings: Mapping[str, Any]
+    """Weight, accessibility, submission limits, tags and the like, as they are written."""
+    remarks: tuple[str, ...] = ()
+    """What of the file is not known, or not done."""
+
+    @property
+    def is_answered_here(self) -> bool:
+        """Whether it needs no sandbox."""
+        return self.environment_type == "mcq"
+
+
+def is_task(folder: Path) -> bool:
+    """Whether a folder holds a task of INGInious."""
+    return (folder / FILE).is_file()
+
+
+def tasks_in(folder: Path) -> list[Path]:
+    """The folders of tasks: this one, or else those in it, or in the courses in it."""
+    if is_task(folder):
+        return [folder]
+    found = sorted(folder.rglob(FILE))
+    hidden = {".git", COMMON}
+    return [path.parent for path in found if not hidden & set(path.relative_to(folder).parts)]
+
+
+def load_task(folder: Path, *, course: Path | None = None) -> InginiousTask:
+    """Read a task. Raises InvalidTask with the place and what is wrong, and Unavailable."""
+    folder = folder.resolve()
+    where = str(folder / FILE)
+    document = _migrated(read_document(folder / FILE))
+    name = folder.name
+    problems, remarks = _problems(document, where)
+    parameters = _mapping(document.get("environment_parameters"), where)
+    limits = _mapping(parameters.get("limits"), where)
+    remarks += _unknown("", document, _KNOWN) + _unknown(
+        "environment_parameters.", parameters, _KNOWN_PARAMETERS
+    )
+    remarks += _unknown("limits.", limits, _KNOWN_LIMITS) + _not_done(folder, parameters)
+    if not NAMES.fullmatch(name):
+        remarks.append(f"{name!r} is no name that INGInious would take for a task")
+    cpu = _positive(limits.get("time"), _TIME)
+    return InginiousTask(
+        id=name,
+        folder=folder,
+        course=course.resolve() if course else _course_of(folder),
+        name=_text(document.get("name")) or name,
+        author=_text(document.get("author")),
+        contact_url=_text(document.get("contact_url")),
+        context=_text(document.get("context")),
+        environment_type=_text(document.get("environment_type")) or "docker",
+        environment=_text(document.get("environment_id")) or "default",
+        cpu_seconds=cpu,
+        wall_seconds=_positive(limits.get("hard_time"), min(3 * cpu, _MOST_SECONDS)),
+        memory_bytes=max(_LEAST_MB, int(_positive(limits.get("memory"), _MEMORY_MB))) * MIB,
+        network=_is_true(parameters.get("network_grading")),
+        run_command=tuple(_text(parameters.get("run_cmd")).split(" "))
+        if _text(parameters.get("run_cmd"))
+        else (),
+        problems=problems,
+        randoms=min(10_000, int(_positive(document.get("input_random"), 0))),
+        fresh_randoms=_is_true(document.get("regenerate_input_random")),
+        settings={
+            key: document[key]
+            for key in ("accessible", "weight", "groups", "evaluate", "submission_limit", "tags",
+                        "stored_submissions", "categories", "order")
+            if key in document
+        },
+        remarks=tuple(remarks),
+    )  # fmt: skip
+
+
+def _migrated(document: dict[str, Any]) -> dict[str, Any]:
+    """As since 0.7: the environment's parameters are in a mapping of their own."""
+    if "environment" not in document:
+        return document
+    name = str(document["environment"])
+    return {
+        **document,
+        "environment_id": name,
+        "environment_type": "mcq" if name == "mcq" else "docker",
+        "environment_parameters": {
+            key: document[key]
+            for key in ("limits", "run_cmd", "network_grading")
+            if key in document
+        },
+    }
+
+
+def _problems(document: Mapping[str, Any], where: str) -> tuple[tuple[Problem, ...], list[str]]:
+    given = document.get("problems")
+    if not isinstance(given, dict):
+        raise InvalidTask(f"{where}: there are no problems")
+    made = [to_problem(str(name), content, where) for name, content in given.items()]
+    return tuple(each for each, _ in made), [text for _, texts in made for text in texts]
+
+
+def _mapping(value: object, where: str) -> dict[str, Any]:
+    if value is None or value == "":
+        return {}
+    if not isinstance(value, dict):
+        raise InvalidTask(f"{where}: limits and environment_parameters must be mappings")
+    return {str(key): each for key, each in value.items()}
+
+
+def _unknown(prefix: str, found: Mapping[str, Any], known: frozenset[str]) -> list[str]:
+    return [f"{prefix}{name} is not known" for name in found if name not in known]
+
+
+def _not_done(folder: Path, parameters: Mapping[str, Any]) -> list[str]:
+    found = []
+    if (folder / "systemfiles").is_dir():
+        found.append("systemfiles/ is not done: /etc of a sandbox can't be changed")
+    if _is_true(parameters.get("network_grading")):
+        found.append("network_grading: the grader has a network only if its environment does")
+    if _is_true(parameters.get("ssh_allowed")):
+        found.append("ssh_allowed: nobody can log in to a sandbox")
+    return found
+
+
+def _course_of(folder: Path) -> Path:
+    """The nearest folder above that is a course, or else the one above."""
+    for above in folder.parents[:3]:
+        if (above / "course.yaml").is_file() or (above / COMMON).is_dir():
+            return above
+    return folder.parent
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def _positive(value: object, otherwise: float) -> float:
+    try:
+        number = float(str(value))
+    except ValueError:
+        return otherwise
+    return min(number, _MOST_SECONDS) if 0 < number < float("inf") else otherwise
+
+
+def _is_true(value: object) -> bool:
+    return str(value).lower() in ("true", "yes", "on", "1")

@@ -1,0 +1,173 @@
+"""One grading by a grader of the teacher's own: fill a sandbox, run it there, read what it said."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import io
+import tarfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from assay.agent.entries import Entry, EntryKind
+from assay.agent.files import put_files, read_file
+from assay.agent.session import Session
+from assay.domain.command import Command
+from assay.domain.errors import FileError
+from assay.domain.limits import MIB, ExecutionLimits
+from assay.domain.outcome import Outcome
+from assay.grading.places import Place
+from assay.grading.script import folders
+from assay.grading.script.journal import JOURNAL_MOST, Said, read_journal
+from assay.grading.script.kit import (
+    FOLDER,
+    JOURNAL,
+    PROGRAM,
+    Answer,
+    Kit,
+    kit_entries,
+    variables_with_kit,
+)
+from assay.grading.script.rooms import Room, Rooms
+from assay.grading.script.students import Rules, Students
+
+ARCHIVE_MOST: Final = 32 * MIB
+_ARCHIVE: Final = "/archive"
+_OUTPUT_MOST: Final = 16 * MIB
+_SHOWN: Final = 64 * 1024
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Script:
+    """A grader, and all that it is given."""
+
+    argv: tuple[str, ...]
+    environment: str
+    kit: Kit
+    answers: Mapping[str, Answer]
+    places: Mapping[str, tuple[Entry, ...]]
+    """By folder ("/task", "/course"): what is put there. Each is one that the sandbox may write."""
+    students: Rules
+    cpu_seconds: float
+    wall_seconds: float
+    memory_bytes: int
+    home: str = "/task"
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ended:
+    """How it went: what the grader said, and what is known without it."""
+
+    said: Said
+    outcome: Outcome
+    stdout: bytes
+    stderr: bytes
+    archive: bytes | None
+    lost: tuple[str, ...] = ()
+    """Students' sandboxes that were lost, or could not be had."""
+    students: int = 0
+    """How many programs of students ran."""
+    booting_seconds: float = 0.0
+    grading_seconds: float = 0.0
+
+
+async def run_script(rooms: Rooms, script: Script) -> Ended:
+    """Run a grader to its end. Raises what may be otherwise another time, as `Rooms.room` does."""
+    room = Room(
+        environment=script.environment,
+        memory_bytes=script.memory_bytes,
+        files_bytes=sum(folders.size_of(each) for each in script.places.values()),
+        working_folder=script.home,
+        folders=tuple(
+            sorted({FOLDER, _ARCHIVE, *(each for each in script.places if each != script.home)})
+        ),
+    )
+    async with rooms.room(room) as place:
+        began = time.perf_counter()
+        await _fill(place, script)
+        async with Students(place, rooms, script.students) as students:
+            completed = await place.session.run(_command(place, script), most=_OUTPUT_MOST)
+        said = await _said(place.session)
+        archive = await _archive(place.session, said) if completed.outcome.success else None
+        return Ended(
+            said=said,
+            outcome=completed.outcome,
+            stdout=completed.stdout[:_SHOWN],
+            stderr=completed.stderr[:_SHOWN],
+            archive=archive,
+            lost=tuple(students.lost),
+            students=max(0, students.count - 1),
+            booting_seconds=place.waited_seconds + students.waited_seconds,
+            grading_seconds=time.perf_counter() - began - students.waited_seconds,
+        )
+
+
+async def _fill(place: Place, script: Script) -> None:
+    agent, root = place.session.agent, place.blueprint.root
+    puts = [put_files(agent, FOLDER, kit_entries(script.kit, script.answers))]
+    puts += [put_files(agent, folder, entries) for folder, entries in script.places.items()]
+    await asyncio.gather(*puts)
+    install = Command(
+        argv=(PROGRAM, "install"), working_directory="/", uid=root.user, gid=root.group
+    )
+    done = await place.session.run(install, most=MIB)
+    if not done.outcome.success:
+        words = done.stderr.decode(errors="replace").strip()
+        raise FileError(f"the grading sandbox can't be furnished: {words}", reason="EIO")
+
+
+def _command(place: Place, script: Script) -> Command:
+    root = place.blueprint.root
+    variables = {**place.blueprint.variables(), **script.variables}
+    return Command(
+        argv=script.argv,
+        environment=variables_with_kit(variables, home=script.home),
+        working_directory=script.home,
+        uid=root.user,
+        gid=root.group,
+        limits=ExecutionLimits(
+            cpu_seconds=script.cpu_seconds,
+            wall_seconds=script.wall_seconds,
+            output_bytes=_OUTPUT_MOST,
+            open_files=1024,
+        ),
+    )
+
+
+async def _said(session: Session) -> Said:
+    try:
+        return read_journal(await read_file(session.agent, FOLDER, JOURNAL, most=JOURNAL_MOST))
+    except FileError as error:
+        return Said(faults=[f"the grader's feedback can't be read: {error.message}"])
+
+
+async def _archive(session: Session, said: Said) -> bytes | None:
+    try:
+        kept = await folders.take(session.agent, _ARCHIVE, most=ARCHIVE_MOST)
+    except FileError as error:
+        said.faults.append(f"the archive can't be kept: {error.message}")
+        return None
+    return await asyncio.to_thread(packed, kept) if kept else None
+
+
+def packed(entries: list[Entry]) -> bytes:
+    """A tar, compressed with gzip: the same for the same files."""
+    made = io.BytesIO()
+    with (
+        gzip.GzipFile(fileobj=made, mode="wb", mtime=0, compresslevel=6) as compressed,
+        tarfile.open(fileobj=compressed, mode="w") as tar,
+    ):
+        for each in sorted(entries, key=lambda entry: entry.name):
+            member = tarfile.TarInfo(each.name)
+            member.mode = each.mode
+            if each.kind is EntryKind.FOLDER:
+                member.type = tarfile.DIRTYPE
+                tar.addfile(member)
+            else:
+                content = each.content or b""
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+    return made.getvalue()

@@ -1,0 +1,164 @@
+"""What a grader said: records that its commands appended, read once it has ended.
+
+    record   4 bytes: how many follow | fields
+    field    4 bytes: how many follow | text
+             the first one is the verb, the others are those of `_FIELDS`
+
+Numbers have their lowest byte first. Nothing of it is trusted: a journal that is no journal is a
+fault of the task, and a fault is never a pass.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from assay.domain.limits import MIB
+
+JOURNAL_MOST: Final = 17 * MIB
+"""Bytes of a whole one: what its commands stop at (16 MiB), and one record more."""
+RECORDS_MOST: Final = 100_000
+TEXT_MOST: Final = 16 * MIB
+_LENGTH: Final = 4
+_FIELDS: Final[Mapping[str, int]] = {
+    "result": 2,  # problem or "", word
+    "grade": 1,
+    "message": 3,  # problem or "", "a" to append, text
+    "state": 1,
+    "tag": 1,
+    "tag-set": 2,  # name, "true" or "false"
+    "custom": 3,  # key, "json" or "auto", value
+    "fault": 1,
+}
+AUTO_TAG: Final = "*auto-tag-"
+
+
+@dataclass(slots=True)
+class SaidOfPart:
+    """Of one problem of a task."""
+
+    result: str = ""
+    message: str = ""
+
+
+@dataclass(slots=True)
+class Said:
+    """All that a grader said, the last word counting."""
+
+    result: str | None = None
+    grade: float | None = None
+    message: str = ""
+    parts: dict[str, SaidOfPart] = field(default_factory=dict)
+    tags: dict[str, bool | str] = field(default_factory=dict)
+    """Names of tags with whether they hold; or, of those made up for it, with their texts."""
+    custom: dict[str, object] = field(default_factory=dict)
+    state: str | None = None
+    faults: list[str] = field(default_factory=list)
+    """What the grader did wrong, or what made its journal unreadable."""
+
+    @property
+    def nothing(self) -> bool:
+        """Whether it gave no feedback at all."""
+        return self == Said(faults=self.faults)
+
+
+def read_journal(journal: bytes) -> Said:
+    """Reduce a journal to what it says."""
+    said = Said()
+    if len(journal) > JOURNAL_MOST:
+        said.faults.append("the grader's feedback has more bytes than a journal may have")
+        return said
+    try:
+        for number, (verb, values) in enumerate(_records(journal)):
+            if number >= RECORDS_MOST:
+                raise _Unreadable(f"it has more than {RECORDS_MOST:,} records")
+            _apply(said, verb, values)
+    except _Unreadable as problem:
+        said.faults.append(f"the grader's feedback can't be read: {problem}")
+    return said
+
+
+class _Unreadable(Exception):
+    """What is wrong with a journal."""
+
+
+def _records(journal: bytes) -> Iterator[tuple[str, Sequence[str]]]:
+    for record in _pieces(journal):
+        verb, *values = [piece.decode(errors="replace") for piece in _pieces(record)] or [""]
+        if _FIELDS.get(verb) != len(values):
+            raise _Unreadable(f"there is no record {verb[:40]!r} of {len(values)} fields")
+        yield verb, values
+
+
+def _pieces(content: bytes) -> Iterator[bytes]:
+    at = 0
+    while at < len(content):
+        begin = at + _LENGTH
+        end = begin + int.from_bytes(content[at:begin], "little")
+        if end > len(content):
+            raise _Unreadable("it ends in the middle of a record")
+        yield content[begin:end]
+        at = end
+
+
+def _apply(said: Said, verb: str, values: Sequence[str]) -> None:
+    match verb, *values:
+        case "result", "", word:
+            said.result = word
+        case "result", problem, word:
+            said.parts.setdefault(problem, SaidOfPart()).result = word
+        case "grade", number:
+            said.grade = _grade(said, number)
+        case "message", problem, append, text:
+            of = said.parts.setdefault(problem, SaidOfPart()) if problem else said
+            of.message = _text(said, of.message + text if append else text)
+        case "state", state:
+            said.state = state
+        case "tag", text:
+            # By content: the same words are the same tag in every run.
+            digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+            said.tags[f"{AUTO_TAG}{digest}"] = text
+        case "tag-set", name, value:
+            if not name.startswith(AUTO_TAG):
+                said.tags[name] = value == "true"
+        case "custom", key, kind, value:
+            _custom(said, key, kind, value)
+        case _:
+            said.faults.append(values[0])
+
+
+def _grade(said: Said, number: str) -> float | None:
+    try:
+        grade = float(number)
+    except ValueError:
+        grade = math.nan
+    if math.isfinite(grade):
+        return grade
+    said.faults.append(f"{number[:80]!r} is no grade")
+    return said.grade
+
+
+def _text(said: Said, text: str) -> str:
+    if len(text) > TEXT_MOST:
+        said.faults.append("the grader's feedback is longer than it may be")
+    return text[:TEXT_MOST]
+
+
+def _custom(said: Said, key: str, kind: str, value: str) -> None:
+    try:
+        said.custom[key] = json.loads(value) if kind == "json" else _number_or_text(value)
+    except (ValueError, RecursionError):
+        said.faults.append(f"the value of {key[:80]!r} is no JSON")
+
+
+def _number_or_text(text: str) -> object:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

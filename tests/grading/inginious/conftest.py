@@ -1,0 +1,61 @@
+"""Tasks of INGInious that were written for these tests, graded in sandboxes of lean."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from assay.bootstrap import Catalogue, open_driver
+from assay.bootstrap.rooms import DriverRooms
+from assay.config import Settings, read_settings
+from assay.driver.guard import Guard
+from assay.grading.inginious import (
+    Environments,
+    Graded,
+    Submission,
+    grade_submission,
+    load_task,
+)
+from assay.grading.script.kit import Answer
+
+HERE = Path(__file__).parent
+Grade = Callable[..., Awaitable[Graded]]
+
+
+@pytest.fixture(scope="session")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    if os.geteuid() != 0:
+        if os.environ.get("CI") == "true":
+            pytest.fail("these tests need root")
+        pytest.skip("this needs root")
+    folder = tmp_path_factory.mktemp("state")
+    folder.chmod(0o755)
+    for above in folder.parents[:3]:
+        above.chmod(0o755)
+    return replace(
+        read_settings(variables={}, configuration=folder / "none"), state=folder, driver="lean"
+    )
+
+
+@pytest.fixture
+async def driver(settings: Settings) -> AsyncIterator[Guard]:
+    async with open_driver(settings, "lean") as driver:
+        yield driver
+        assert await driver.list() == [], "a sandbox was left behind"
+
+
+@pytest.fixture
+def grade(settings: Settings, driver: Guard) -> Grade:
+    rooms = DriverRooms(driver, Catalogue(settings))
+
+    async def graded(task: str | Path, **options: object) -> Graded:
+        answers: dict[str, Answer] = options.pop("answers", {})  # type: ignore[assignment]
+        folder = HERE / "course" / task if isinstance(task, str) else task
+        submission = Submission(answers=answers, **options)  # type: ignore[arg-type]
+        return await grade_submission(rooms, load_task(folder), submission, Environments())
+
+    return graded

@@ -1,0 +1,64 @@
+"""What a grader said, from its bytes."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assay.grading.script.journal import JOURNAL_MOST, Said, read_journal
+
+
+def piece(content: bytes) -> bytes:
+    return len(content).to_bytes(4, "little") + content
+
+
+def record(*fields: str) -> bytes:
+    return piece(b"".join(piece(field.encode()) for field in fields))
+
+
+def test_the_last_word_counts() -> None:
+    said = read_journal(
+        record("result", "", "failed") + record("grade", "1") + record("result", "", "success")
+        + record("grade", "22.5") + record("message", "", "", "a") + record("message", "", "", "b")
+        + record("message", "", "a", "c")
+    )  # fmt: skip
+    assert (said.result, said.grade, said.message, said.faults) == ("success", 22.5, "bc", [])
+
+
+def test_nothing_is_nothing_and_a_fault_is_no_feedback() -> None:
+    assert read_journal(b"").nothing
+    assert read_journal(record("fault", "wrong")).nothing
+    assert not read_journal(record("state", "s")).nothing
+
+
+@pytest.mark.parametrize(
+    "journal",
+    [
+        b"x",
+        b"\xff\xff\xff\xff",
+        record("result", "", "success") + b"\x05\0\0\0ab",
+        record("result", "success"),
+        record("verdict", "success"),
+        record(),
+        record("grade", "nan"),
+        record("grade", "1e999"),
+        record("custom", "k", "json", "{"),
+        record("custom", "k", "json", "[" * 100_000),
+        bytes(JOURNAL_MOST + 1),
+    ],
+)
+def test_what_is_no_journal_is_a_fault(journal: bytes) -> None:
+    assert read_journal(record("result", "", "success") + journal).faults
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_are_too_strange(journal: bytes) -> None:
+    said = read_journal(journal)
+    assert isinstance(said, Said)
+    assert said.faults or not journal or said.result is None or said.result
+
+
+def test_the_same_words_are_the_same_tag_and_made_up_names_are_refused() -> None:
+    said = read_journal(record("tag", "a") * 2 + record("tag-set", "*auto-tag-x", "true"))
+    assert list(said.tags.values()) == ["a"]
