@@ -14,6 +14,7 @@ SLOW = (
     "cli",
     "conformance",
     "drivers",
+    "grading",
     "pool",
     "rootless",
     "runners",

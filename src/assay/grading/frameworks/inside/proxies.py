@@ -120,8 +120,9 @@ class Learner:
         reference = _reference_of(value)
         if reference is not None:
             return {"o": 0, **{name: each for name, each in reference.items() if name != "of"}}
-        if type(value) is type and vars(builtins).get(value.__name__) is value:
-            return {"o": -1, "builtin": value.__name__}
+        name = getattr(value, "__name__", "")
+        if type(value) is type and vars(builtins).get(name) is value:
+            return {"o": -1, "builtin": name}
         if callable(value) and not isinstance(value, type):
             self._functions.append(value)
             return {"o": 0, "back": len(self._functions) - 1}

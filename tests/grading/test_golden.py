@@ -1,0 +1,36 @@
+"""What submissions are worth: folders with a submission, and what is expected of its grading."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from real_grading import Grading
+
+from assay.grading.tasks import load_task
+
+GOLDEN = Path(__file__).parent / "golden"
+CASES = sorted(path.parent for path in GOLDEN.glob("cases/*/expected.toml"))
+
+pytestmark = pytest.mark.root
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+async def test_a_submission_is_worth_what_is_expected(case: Path, graded: Grading) -> None:
+    expected = tomllib.loads((case / "expected.toml").read_text())
+    task = GOLDEN / "tasks" / expected["task"]
+    names = load_task(task)[0].files
+    result = await graded(task, {name: (case / name).read_bytes() for name in names})
+    verdicts = {
+        part.id: {"verdict": str(part.verdict)}
+        | {test.name.rpartition("::")[2].rpartition(".")[2]: str(test.verdict) for test in part.tests}
+        for part in result.parts
+    }
+    assert verdicts == expected["parts"], result
+    assert result.grade == expected["grade"]
+    said = "\n".join(test.message for part in result.parts for test in part.tests)
+    for text in expected.get("says", []):
+        assert text in said
+    for text in expected.get("never_says", []):
+        assert text not in said
