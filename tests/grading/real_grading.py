@@ -18,7 +18,7 @@ Grading = Callable[[Path, Mapping[str, bytes]], Awaitable[Result]]
 
 
 def grading_in(state: Path) -> Grading:
-    """Grades files for the task of a folder, with a driver of its own that keeps its things there."""
+    """Grades files for the task of a folder, each time with a driver of its own."""
     settings = Settings(state=state, images=state / "images", driver="lean")
 
     async def run(folder: Path, files: Mapping[str, bytes]) -> Result:

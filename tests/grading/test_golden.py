@@ -24,7 +24,7 @@ async def test_a_submission_is_worth_what_is_expected(case: Path, graded: Gradin
     result = await graded(task, {name: (case / name).read_bytes() for name in names})
     verdicts = {
         part.id: {"verdict": str(part.verdict)}
-        | {test.name.rpartition("::")[2].rpartition(".")[2]: str(test.verdict) for test in part.tests}
+        | {_last(test.name): str(test.verdict) for test in part.tests}
         for part in result.parts
     }
     assert verdicts == expected["parts"], result
@@ -34,3 +34,7 @@ async def test_a_submission_is_worth_what_is_expected(case: Path, graded: Gradin
         assert text in said
     for text in expected.get("never_says", []):
         assert text not in said
+
+
+def _last(name: str) -> str:
+    return name.rpartition("::")[2].rpartition(".")[2]

@@ -78,11 +78,12 @@ def require_whole(report: Report, outcome: Outcome, stderr: bytes) -> Sequence[s
 
 def results(part: UnitTests, report: Report, ids: Sequence[str]) -> list[TestResult]:
     """A result for each test that there is, told of or not. Raises TaskFault."""
-    weights = _weights(part, ids)
+    weights = weights_of(part, ids)
     return [_result(part, name, weights[name], report) for name in ids]
 
 
-def _weights(part: UnitTests, ids: Iterable[str]) -> dict[str, float]:
+def weights_of(part: UnitTests, ids: Iterable[str]) -> dict[str, float]:
+    """The weight of each test. Raises TaskFault for one of a test that there isn't."""
     weights = dict.fromkeys(ids, 1.0)
     for name, weight in part.weights.items():
         meant = [each for each in weights if each == name or _last(each) == name]

@@ -101,12 +101,12 @@ def _require_files(
         "put it into the folder solution",
     )
     for part in programs:
-        needed = isinstance(part, model.Cases) and part.random is not None
+        random = isinstance(part, model.Cases) and part.random is not None
+        linked = isinstance(part, model.UnitTests) and part.same_process
         require(
-            bool(solution) or not needed,
+            bool(solution) or not (random or linked),
             "parts",
-            f"what the random cases of {part.id!r} expect is what the reference solution says,"
-            " and there is none",
+            f"what {part.id!r} expects is what the reference solution says, and there is none",
             "put it into the folder solution",
         )
 

@@ -144,7 +144,6 @@ class Framework(StrEnum):
 
     UNITTEST = "unittest"
     PYTEST = "pytest"
-    NODE = "node"
     DOCTEST = "doctest"
     """The one for C++."""
     JUNIT = "junit"
@@ -152,7 +151,7 @@ class Framework(StrEnum):
     @property
     def isolates(self) -> bool:
         """Whether the learner's code is in another sandbox than the tests."""
-        return self in (Framework.UNITTEST, Framework.PYTEST, Framework.NODE)
+        return self in (Framework.UNITTEST, Framework.PYTEST)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,7 +11,6 @@ from assay.grading.tasks.bundle import Bundle
 _ENDINGS = {
     model.Framework.UNITTEST: (".py",),
     model.Framework.PYTEST: (".py",),
-    model.Framework.NODE: (".js", ".mjs", ".cjs"),
     model.Framework.DOCTEST: (".cpp", ".cc", ".cxx"),
     model.Framework.JUNIT: (".java",),
 }
