@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,10 @@ from assay.grading.results import Result
 from assay.grading.tasks import load_task, submission_of
 
 Grade = Callable[..., Awaitable[Result]]
+GradeIn = Callable[..., Awaitable[Result]]
+
+# Learners' programs and teachers' tests, none of which is ours to run.
+collect_ignore = ["golden"]
 
 
 @pytest.fixture
@@ -47,30 +52,43 @@ async def places(state: Path) -> AsyncIterator[DriverPlaces]:
 
 
 @pytest.fixture
-def graded(places: DriverPlaces, tmp_path: Path) -> Grade:
-    """Grade files for a task that is written down first."""
+def grade_in(places: DriverPlaces) -> GradeIn:
+    """Grade files for the task of a folder."""
 
-    async def graded(
-        task: Mapping[str, str],
-        files: Mapping[str, str | bytes],
+    async def grade_in(
+        folder: Path,
+        files: Mapping[str, bytes],
         *,
         answers: Mapping[str, object] | None = None,
         seed: int = 1,
+        parallel: int = 2,
+    ) -> Result:
+        task, bundle = load_task(folder)
+        attempt = Attempt(
+            task=task, bundle=bundle, seed=seed, places=places,
+            submission=submission_of(task, files, answers or {}),
+            parallel=asyncio.Semaphore(parallel),
+        )  # fmt: skip
+        return await grade(attempt)
+
+    return grade_in
+
+
+@pytest.fixture
+def graded(grade_in: GradeIn, tmp_path: Path) -> Grade:
+    """Grade files for a task that is written down first."""
+
+    async def graded(
+        task: Mapping[str, str], files: Mapping[str, str | bytes], **options: Any
     ) -> Result:
         folder = tmp_path / "task"
         for name, content in task.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(content)
-        loaded, bundle = load_task(folder)
         contents = {
             name: text.encode() if isinstance(text, str) else text for name, text in files.items()
         }
-        attempt = Attempt(
-            task=loaded, bundle=bundle, seed=seed, places=places,
-            submission=submission_of(loaded, contents, answers or {}),
-            parallel=asyncio.Semaphore(2),
-        )  # fmt: skip
-        return await grade(attempt)
+        return await grade_in(folder, contents, **options)
 
     return graded

@@ -29,8 +29,8 @@ from assay.bench import (
 from assay.bench.startup import FULL
 from assay.bootstrap import OURS, choose_driver
 from assay.bootstrap.subjects import open_bridged, open_subject
-from assay.cli.bench_jobe import jobe
 from assay.cli.bench_inginious import inginious
+from assay.cli.bench_jobe import jobe
 from assay.cli.bench_load import load
 from assay.cli.bench_orchestrator import orchestrator
 from assay.cli.bench_output import (

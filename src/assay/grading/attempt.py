@@ -80,9 +80,14 @@ class Attempt:
     watch: Stopwatch = field(default_factory=Stopwatch)
 
     @contextlib.asynccontextmanager
-    async def place(self, environment: str = "") -> AsyncIterator[Place]:
-        """A sandbox of the task's environment and limits, or of another one."""
-        async with self.parallel, contextlib.AsyncExitStack() as stack:
+    async def place(self, environment: str = "", *, beside: bool = False) -> AsyncIterator[Place]:
+        """A sandbox of the task's environment and limits, or of another one.
+
+        `beside`: it belongs to one that is held already, and is not counted; two that each wait
+        for the other's would wait for ever.
+        """
+        turn = contextlib.nullcontext() if beside else self.parallel
+        async with turn, contextlib.AsyncExitStack() as stack:
             with self.watch.waits():
                 place = await stack.enter_async_context(self._asked(environment))
             yield place

@@ -10,10 +10,12 @@ from assay.domain.errors import TaskFault
 from assay.grading.attempt import Attempt
 from assay.grading.graders.answers import grade_choice, grade_match
 from assay.grading.graders.cases import grade_cases
+from assay.grading.graders.lint import grade_lint
+from assay.grading.graders.unit_tests import grade_unit_tests
 from assay.grading.marks import of_parts
 from assay.grading.programs import Program, Uncompiled, build
 from assay.grading.results import Delays, PartResult, Result, Verdict
-from assay.grading.tasks.model import Cases, Choice, Compiles, Match, Part
+from assay.grading.tasks.model import Cases, Choice, Compiles, Lint, Match, Part, UnitTests
 
 Told = Callable[[PartResult], object]
 
@@ -67,7 +69,7 @@ class _Grading:
 
     async def _grade(self, part: Part) -> PartResult:
         if not isinstance(part, Cases | Compiles):
-            return await _OF_ANSWERS[type(part)](part, self.attempt)
+            return await _OF_OTHERS[type(part)](part, self.attempt)
         if self._program is None:
             self._program = await build(self.attempt, self.attempt.submission.files)
         if isinstance(self._program, Uncompiled):
@@ -80,9 +82,11 @@ class _Grading:
         return PartResult(id=part.id, verdict=Verdict.PASSED, score=1.0, weight=part.weight)
 
 
-_OF_ANSWERS: Final[dict[type, Callable[[Part, Attempt], Awaitable[PartResult]]]] = {
+_OF_OTHERS: Final[dict[type, Callable[[Part, Attempt], Awaitable[PartResult]]]] = {
     Choice: grade_choice,  # type: ignore[dict-item]
     Match: grade_match,  # type: ignore[dict-item]
+    UnitTests: grade_unit_tests,  # type: ignore[dict-item]
+    Lint: grade_lint,  # type: ignore[dict-item]
 }
 
 

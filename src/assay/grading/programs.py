@@ -68,6 +68,11 @@ class Uncompiled:
     """What the compiler says, for the learner, in Markdown."""
     completed: Completed
 
+    @classmethod
+    def said(cls, completed: Completed) -> Uncompiled:
+        """Because a compiler ended so."""
+        return cls(message=_said(completed), completed=completed)
+
 
 def entries_of(files: Mapping[str, bytes], executable: Iterable[str] = ()) -> list[Entry]:
     """Files to put into a sandbox."""
@@ -94,8 +99,8 @@ async def build(attempt: Attempt, files: Mapping[str, bytes]) -> Program | Uncom
         await put_files(place.session.agent, folder, sources)
         completed = await attempt.run(place, compile_, most=_COMPILER_OUTPUT)
         if not completed.outcome.success:
-            return Uncompiled(message=_said(completed), completed=completed)
-        return Program(entries=await _made(place, folder), command=run)
+            return Uncompiled.said(completed)
+        return Program(entries=await made_by(place, folder), command=run)
 
 
 def _commands(task: Task, blueprint: Blueprint) -> tuple[Command | None, Command]:
@@ -131,7 +136,7 @@ def _commands(task: Task, blueprint: Blueprint) -> tuple[Command | None, Command
     return compile_, run
 
 
-async def _made(place: Place, folder: str) -> tuple[Entry, ...]:
+async def made_by(place: Place, folder: str) -> tuple[Entry, ...]:
     """What the compiler has left, sources included. Links and their like are left out."""
     made = []
     received = get_files(place.session.agent, folder, most=_MADE_BYTES, most_entries=_MADE_FILES)

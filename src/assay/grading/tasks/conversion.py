@@ -12,6 +12,7 @@ from assay.domain.limits import ExecutionLimits, SandboxLimits
 from assay.environments.strict import Mistake, require
 from assay.grading.tasks import document, model
 from assay.grading.tasks.bundle import Bundle, is_inside
+from assay.grading.tasks.testing import lint, unit_tests
 
 _DESCRIPTION = "description.md"
 _INPUT, _EXPECTED, _ARGUMENTS = ".in", ".out", ".args"
@@ -85,7 +86,7 @@ def _require_ids(parts: Sequence[model.Part]) -> None:
 def _require_files(
     files: Sequence[str], parts: Sequence[model.Part], solution: Mapping[str, bytes]
 ) -> None:
-    programs = [part for part in parts if isinstance(part, model.Cases | model.Compiles)]
+    programs = [part for part in parts if not isinstance(part, model.Choice | model.Match)]
     require(
         bool(files) or not programs,
         "files",
@@ -100,12 +101,12 @@ def _require_files(
         "put it into the folder solution",
     )
     for part in programs:
-        needed = isinstance(part, model.Cases) and part.random is not None
+        random = isinstance(part, model.Cases) and part.random is not None
+        linked = isinstance(part, model.UnitTests) and part.same_process
         require(
-            bool(solution) or not needed,
+            bool(solution) or not (random or linked),
             "parts",
-            f"what the random cases of {part.id!r} expect is what the reference solution says,"
-            " and there is none",
+            f"what {part.id!r} expects is what the reference solution says, and there is none",
             "put it into the folder solution",
         )
 
@@ -152,12 +153,12 @@ def _sure(key: str, value: datetime) -> datetime:
 # --- parts ---------------------------------------------------------------------------------------
 
 
-def _part(
-    key: str,
-    part: document.Cases | document.Compiles | document.Choice | document.Match,
-    bundle: Bundle,
-) -> model.Part:
+def _part(key: str, part: document.Part, bundle: Bundle) -> model.Part:
     match part:
+        case document.UnitTests():
+            return unit_tests(key, part, bundle)
+        case document.Lint():
+            return lint(part)
         case document.Cases():
             return _cases(key, part, bundle)
         case document.Compiles():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from msgspec import Meta, Struct
 
@@ -107,6 +107,43 @@ class Match(Struct, forbid_unknown_fields=True, frozen=True, tag_field="kind", t
     hint: str = ""
 
 
+class UnitTests(
+    Struct, forbid_unknown_fields=True, frozen=True, tag_field="kind", tag="unit_tests"
+):
+    """[[parts]] with kind = "unit_tests" """
+
+    id: Id
+    framework: Literal["unittest", "pytest", "doctest", "junit"]
+    tests: Annotated[list[str], Meta(min_length=1, max_length=100)]
+    title: str = ""
+    weight: Weight = 1.0
+    needs: list[str] = []
+    environment: str = ""
+    hidden: bool = False
+    all_or_nothing: bool = False
+    weights: dict[str, Weight] = {}
+    objects: list[str] = []
+    fresh: Literal["test", "file"] = "test"
+    call_seconds: Annotated[float, Meta(gt=0, le=120)] = 5.0
+    same_process: bool = False
+
+
+class Lint(Struct, forbid_unknown_fields=True, frozen=True, tag_field="kind", tag="lint"):
+    """[[parts]] with kind = "lint" """
+
+    id: Id
+    tool: Literal["flake8", "pylint", "ruff", "gcc", "g++", "shellcheck"]
+    title: str = ""
+    weight: Weight = 1.0
+    needs: list[str] = []
+    environment: str = ""
+    arguments: list[str] = []
+    most: Annotated[float, Meta(gt=0, le=1e6)] = 10.0
+    weights: dict[
+        Literal["error", "warning", "refactor", "convention", "style", "info"], Weight
+    ] = {}
+
+
 class Late(Struct, forbid_unknown_fields=True, frozen=True):
     """rules.late"""
 
@@ -123,12 +160,15 @@ class Rules(Struct, forbid_unknown_fields=True, frozen=True):
     late: list[Late] = []
 
 
+Part = Cases | Compiles | Choice | Match | UnitTests | Lint
+
+
 class Document(Struct, forbid_unknown_fields=True, frozen=True):
     """The whole file."""
 
     title: Line
     environment: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
-    parts: Annotated[list[Cases | Compiles | Choice | Match], Meta(min_length=1, max_length=100)]
+    parts: Annotated[list[Part], Meta(min_length=1, max_length=100)]
     files: list[str] = []
     optional: list[str] = []
     build: Argv | None = None
@@ -149,7 +189,7 @@ SHAPE = Shape(
     keys={
         "": Document.__struct_fields__,
         "limits": Execution.__struct_fields__,
-        "parts": _every(Cases, Compiles, Choice, Match),
+        "parts": _every(*get_args(Part)),
         "parts.cases": Case.__struct_fields__,
         "parts.checker": Checker.__struct_fields__,
         "parts.choices": Answer.__struct_fields__,
@@ -165,13 +205,16 @@ SHAPE = Shape(
         "choices": "at least two [[parts.choices]], each with its text",
         "deadline": "a date and time such as 2027-01-31T23:59:00Z, without quotation marks",
         "environment": "the name of an environment, of `assay env list`",
+        "framework": '"unittest", "pytest", "doctest" or "junit"',
         "files": 'a list of names such as ["main.c", "list.h"], the program first',
         "id": 'letters, digits, ".", "_" and "-", such as "examples"',
-        "kind": '"cases", "compiles", "choice" or "match"',
+        "kind": '"cases", "compiles", "unit_tests", "lint", "choice" or "match"',
         "late": "a list such as [{ until = 2027-02-02T23:59:00Z, factor = 0.5 }]",
         "opens": "a date and time such as 2027-01-01T08:00:00Z, without quotation marks",
         "parts": "at least one [[parts]]: what the grade is made of",
         "run": 'a list such as ["./main", "--fast"], the program first',
+        "tests": 'a list of files of the task such as ["tests/test_sum.py"]',
+        "tool": '"flake8", "pylint", "ruff", "gcc", "g++" or "shellcheck"',
         "title": "one line of at most 120 characters",
         "until": "a date and time such as 2027-02-02T23:59:00Z, without quotation marks",
         "memory": 'a size such as "256 MiB"',

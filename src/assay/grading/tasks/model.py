@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from assay.environments.document import Execution, Sandbox
@@ -138,7 +139,81 @@ class Match(Common):
     hint: str = ""
 
 
-Part = Cases | Compiles | Choice | Match
+class Framework(StrEnum):
+    """What runs a teacher's unit tests."""
+
+    UNITTEST = "unittest"
+    PYTEST = "pytest"
+    DOCTEST = "doctest"
+    """The one for C++."""
+    JUNIT = "junit"
+
+    @property
+    def isolates(self) -> bool:
+        """Whether the learner's code is in another sandbox than the tests."""
+        return self in (Framework.UNITTEST, Framework.PYTEST)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UnitTests(Common):
+    """Tests of a framework call the learner's code."""
+
+    framework: Framework
+    tests: tuple[str, ...]
+    """Files of the task's folder."""
+    environment: str = ""
+    """Of the framework; the task's own unless it is said."""
+    hidden: bool = False
+    all_or_nothing: bool = False
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """Of tests, by their ids or what they are called; 1 for the others."""
+    objects: tuple[str, ...] = ()
+    """Classes of the learner's, as "module.Class", whose operators tests use."""
+    fresh: str = "test"
+    """For what the learner has a new process: "test" or "file"."""
+    call_seconds: float = 5.0
+    """That one call of the learner's code may take, on the clock."""
+    same_process: bool = False
+    """The teacher knows that the learner's code is linked with the tests, and can forge results."""
+
+
+class Severity(StrEnum):
+    """How bad a linter finds something."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    REFACTOR = "refactor"
+    CONVENTION = "convention"
+    STYLE = "style"
+    INFO = "info"
+
+
+SEVERITIES: Final[Mapping[Severity, float]] = MappingProxyType(
+    {
+        Severity.ERROR: 1.0,
+        Severity.WARNING: 1.0,
+        Severity.REFACTOR: 0.5,
+        Severity.CONVENTION: 0.5,
+        Severity.STYLE: 0.5,
+        Severity.INFO: 0.0,
+    }
+)
+"""What a finding costs unless the task says otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lint(Common):
+    """A linter reads the learner's files; nothing of theirs is run."""
+
+    tool: str
+    environment: str = ""
+    arguments: tuple[str, ...] = ()
+    most: float = 10.0
+    """Findings, weighed, for which nothing is left of the score."""
+    weights: Mapping[Severity, float] = field(default_factory=lambda: SEVERITIES)
+
+
+Part = Cases | Compiles | Choice | Match | UnitTests | Lint
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,0 +1,429 @@
+"""What stands for a learner's modules in tests: each use of it is a request to their process."""
+
+from __future__ import annotations
+
+import builtins
+import importlib.abc
+import importlib.machinery
+import io
+import sys
+import types
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from . import values
+from .channel import Channel, LearnerEnded
+
+_ENDS = ("KeyboardInterrupt", "GeneratorExit", "BaseException")
+_CONTAINERS = (list, dict, set, bytearray)
+
+
+class Learner:
+    """The learner's process, as tests reach it."""
+
+    def __init__(self, channel: Channel, modules: Iterable[str], objects: Iterable[str]) -> None:
+        self.channel = channel
+        self.modules = frozenset(modules)
+        self.objects: frozenset[str] = frozenset(objects)
+        """Classes whose instances tests may work with by operators: "module.Class"."""
+        self.collecting = True
+        self._functions: list[Any] = []
+        self._errors: dict[int, type] = {}
+        self._errors_of = 0
+
+    def request(
+        self, do: str, reference: dict[str, Any], *args: Any, made: bool = False, **kwargs: Any
+    ) -> Any:
+        """Have something done there; return the result, or raise what it raised."""
+        if self.collecting:
+            raise RuntimeError(
+                "tests are being collected, which happens without the learner's code: use it in"
+                " tests, fixtures and setUp only"
+            )
+        if "o" in reference and reference["of"] != self.channel.number:
+            raise RuntimeError(
+                "this object was made for another test, whose process is gone: make it in the"
+                ' test or in setUp, or say fresh = "file" in task.toml'
+            )
+        stdin = sys.stdin if isinstance(sys.stdin, io.StringIO) else None
+        at = 0 if stdin is None else stdin.tell()
+        request = {
+            "do": do,
+            "on": {name: each for name, each in reference.items() if name != "of"},
+            "args": [self._encode(each) for each in args],
+            "kwargs": {name: self._encode(each) for name, each in kwargs.items()},
+            "stdin": None if stdin is None else stdin.read(),
+        }
+        if stdin is not None:
+            stdin.seek(at)
+        answer = self.channel.ask(request, self._on_back)
+        try:
+            return self._taken(answer, args, stdin, at, made)
+        except values.Unfit as unfit:
+            return self.channel.fail(f"its answer is no value: {unfit}")
+
+    def _taken(self, answer: Any, args: Sequence[Any], stdin: Any, at: int, made: bool) -> Any:
+        printed, read = answer.get("out"), answer.get("read")
+        if isinstance(printed, str) and printed:
+            sys.stdout.write(printed)
+        if stdin is not None and isinstance(read, int):
+            stdin.seek(at + max(0, min(read, values.MESSAGE_MOST)))
+        if "raised" in answer:
+            raise self._raised(answer["raised"])
+        if "value" not in answer:
+            raise TypeError(f"what the learner's code gave can't be carried: {answer.get('unfit')}")
+        if "args" in answer:
+            self._update(args, self._decode(answer["args"], made=False))
+        return self._decode(answer["value"], made=made)
+
+    def _update(self, args: Sequence[Any], after: Any) -> None:
+        """Change what the learner's code has changed in place."""
+        if not isinstance(after, list) or len(after) != len(args):
+            raise values.Unfit("these are no arguments")
+        for own, new in zip(args, after):
+            if type(own) not in _CONTAINERS or type(new) is not type(own) or own == new:
+                continue
+            if isinstance(own, (list, bytearray)):
+                own[:] = new
+            else:
+                own.clear()
+                own.update(new)
+
+    # --- calls of the test's own functions -----------------------------------------------------
+
+    def _on_back(self, message: Any) -> dict[str, Any]:
+        try:
+            function = self._functions[message["back"]]
+            args = [self._decode(each, made=False) for each in message["args"]]
+            kwargs = {
+                name: self._decode(each, made=False) for name, each in message["kwargs"].items()
+            }
+        except (values.Unfit, LookupError, TypeError, AttributeError):
+            return dict(self.channel.fail("it called something that is no function"))
+        try:
+            return {"do": "return", "value": self._encode(function(*args, **kwargs))}
+        except LearnerEnded:
+            raise
+        except Exception as error:
+            kind = type(error)
+            name = (
+                kind.__name__ if getattr(builtins, kind.__name__, None) is kind else "RuntimeError"
+            )
+            return {"do": "raise", "name": name, "text": str(error)[:1000]}
+
+    # --- values --------------------------------------------------------------------------------
+
+    def _encode(self, value: Any) -> Any:
+        return values.encode(value, self._opaque)
+
+    def _opaque(self, value: Any) -> dict[str, Any]:
+        reference = _reference_of(value)
+        if reference is not None:
+            return {"o": 0, **{name: each for name, each in reference.items() if name != "of"}}
+        name = getattr(value, "__name__", "")
+        if type(value) is type and vars(builtins).get(name) is value:
+            return {"o": -1, "builtin": name}
+        if callable(value) and not isinstance(value, type):
+            self._functions.append(value)
+            return {"o": 0, "back": len(self._functions) - 1}
+        raise TypeError(
+            f"a {type(value).__name__} can't be given to the learner's code, which runs elsewhere:"
+            " give it numbers, texts, lists, dicts, functions, and objects of its own classes"
+        )
+
+    def _decode(self, data: Any, *, made: bool) -> Any:
+        return values.decode(data, lambda each: self._known(each, made))
+
+    def _known(self, data: dict[str, Any], made: bool) -> Any:
+        if "builtin" in data:
+            return self._builtin(data["builtin"])
+        number, name = data["o"], data.get("n")
+        if not isinstance(number, int) or not isinstance(name, str):
+            raise values.Unfit("this is no object")
+        reference = {"o": number, "of": self.channel.number}
+        if "x" in data:
+            return self._error(number, name, data["x"], reference)
+        return Remote(self, reference, name=name, made=made)
+
+    def _builtin(self, name: Any) -> type:
+        found = getattr(builtins, name, None) if isinstance(name, str) else None
+        if not isinstance(found, type):
+            raise values.Unfit("this is no type")
+        return found
+
+    def _error(self, number: int, name: str, bases: Any, reference: dict[str, Any]) -> type:
+        """A class of exceptions: here it must be a real one, to be caught and expected."""
+        if self._errors_of != self.channel.number:
+            self._errors, self._errors_of = {}, self.channel.number
+        if number in self._errors:
+            return self._errors[number]
+        if not isinstance(bases, list) or len(bases) > 8:
+            raise values.Unfit("these are no classes")
+        above = tuple(
+            self._base(values.decode(each, lambda data: self._known(data, False))) for each in bases
+        )
+        try:
+            made = type(str(name), above or (Exception,), {"_assay_reference": reference})
+        except (TypeError, ValueError):
+            made = type("LearnersError", (Exception,), {"_assay_reference": reference})
+        self._errors[number] = made
+        return made
+
+    def _base(self, kind: Any) -> type:
+        """What ends frameworks is no learner's to raise."""
+        if not isinstance(kind, type) or not issubclass(kind, BaseException):
+            return Exception
+        return Exception if kind.__name__ in _ENDS else kind
+
+    def _raised(self, data: Any) -> BaseException:
+        if not isinstance(data, dict):
+            raise values.Unfit("this is no exception")
+        kind = self._base(self._decode(data.get("class"), made=False))
+        args, text, where = (
+            self._decode(data.get("args"), made=False),
+            data.get("text"),
+            data.get("where"),
+        )
+        try:
+            error: BaseException = kind(*args)
+        except Exception:
+            error = Exception(text)
+        if isinstance(where, str) and where and sys.version_info >= (3, 11):
+            error.add_note(f"in the learner's {where[:200]}")
+        return error
+
+
+class Remote:
+    """Something of the learner's: a module, a function, a class, or an object of one.
+
+    Attributes and calls are the learner's. Operators are for objects of classes that the task
+    declares; of others only what tells nothing by itself (iterating, indexing, str): a learner's
+    object that is handed back in place of a number must not pass for one.
+    """
+
+    __slots__ = ("_assay_learner", "_assay_made", "_assay_name", "_assay_reference")
+
+    def __init__(
+        self, learner: Learner, reference: dict[str, Any], *, name: str, made: bool = False
+    ) -> None:
+        object.__setattr__(self, "_assay_learner", learner)
+        object.__setattr__(self, "_assay_reference", reference)
+        object.__setattr__(self, "_assay_name", name)
+        object.__setattr__(self, "_assay_made", made)
+
+    def __getattr__(self, name: str) -> Any:
+        learner, reference = self._assay_learner, self._assay_reference
+        if "p" in reference and learner.collecting:
+            if name.startswith("_"):
+                raise AttributeError(name)
+            return Remote(learner, {"p": [*reference["p"], name]}, name=name)
+        if "p" in reference and not name.startswith("__"):
+            # Known by its path, so that it is declared, and good for the next process.
+            found = learner.request("getattr", reference, name)
+            if type(found) is Remote:
+                return Remote(learner, {"p": [*reference["p"], name]}, name=name)
+            return found
+        return learner.request("getattr", reference, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._assay_learner.request("setattr", self._assay_reference, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        self._assay_learner.request("delattr", self._assay_reference, name)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        reference = self._assay_reference
+        made = ".".join(reference.get("p", ())) in self._assay_learner.objects
+        return self._assay_learner.request("call", reference, *args, made=made, **kwargs)
+
+    def __instancecheck__(self, other: Any) -> bool:
+        if _reference_of(other) is None:
+            return False
+        return self._assay_learner.request("isinstance", self._assay_reference, other) is True
+
+    def __subclasscheck__(self, other: Any) -> bool:
+        if _reference_of(other) is None:
+            return False
+        return self._assay_learner.request("issubclass", self._assay_reference, other) is True
+
+    def __eq__(self, other: Any) -> bool:
+        """As the learner says if one is of a declared class; a plain value is never equal."""
+        if type(other) is not Remote:
+            return False
+        if self._assay_made or other._assay_made:
+            return self._assay_learner.request("eq", self._assay_reference, other) is True
+        return bool(self._assay_reference == other._assay_reference)
+
+    def __ne__(self, other: Any) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        if self._assay_made:
+            found = self._assay_learner.request("hash", self._assay_reference)
+            return found if type(found) is int else 0
+        return hash(str(sorted(self._assay_reference.items())))
+
+    def __repr__(self) -> str:
+        if self._assay_learner.collecting or "p" in self._assay_reference:
+            return f"<the learner's {self._assay_name}>"
+        return f"<{self._assay_learner.request('repr', self._assay_reference)}>"
+
+    def __str__(self) -> str:
+        if self._assay_learner.collecting:
+            return repr(self)
+        return str(self._assay_learner.request("str", self._assay_reference))
+
+    def __iter__(self) -> Any:
+        return _Iterator(self._assay_learner.request("iter", self._assay_reference))
+
+    def __next__(self) -> Any:
+        return self._assay_learner.request("next", self._assay_reference)
+
+    def __len__(self) -> Any:
+        return self._assay_learner.request("len", self._assay_reference)
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._assay_learner.request("getitem", self._assay_reference, key)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._assay_learner.request("setitem", self._assay_reference, key, value)
+
+    def __delitem__(self, key: Any) -> None:
+        self._assay_learner.request("delitem", self._assay_reference, key)
+
+    def __enter__(self) -> Any:
+        return self._assay_learner.request("enter", self._assay_reference)
+
+    def __exit__(self, *what: Any) -> Any:
+        return self._assay_learner.request("exit", self._assay_reference, None, None, None)
+
+
+class _Iterator:
+    """Goes over what is there, one request for each element."""
+
+    def __init__(self, remote: Any) -> None:
+        self._remote = remote
+
+    def __iter__(self) -> Any:
+        return self
+
+    def __next__(self) -> Any:
+        return next(self._remote)
+
+
+def _operated(self: Any, name: str, *operands: Any) -> Any:
+    if not self._assay_made:
+        raise TypeError(
+            f"the learner's code gave an object of the class {self._assay_name} here; if tests are"
+            f" to work with its operators ({name}), declare the class in task.toml:"
+            f' objects = ["…{self._assay_name}"]'
+        )
+    return self._assay_learner.request(name, self._assay_reference, *operands, made=True)
+
+
+def _make_operators() -> None:
+    def one(name: str) -> Any:
+        return lambda self, *operands: _operated(self, name, *operands)
+
+    for name in (
+        "abs", "add", "and", "bool", "contains", "float", "floordiv", "ge", "gt", "index", "int",
+        "invert", "le", "lshift", "lt", "matmul", "mod", "mul", "neg", "or", "pos", "pow", "round",
+        "rshift", "sub", "truediv", "xor",
+    ):  # fmt: skip
+        setattr(Remote, f"__{name}__", one(name + "_" if name in ("and", "or") else name))
+    for name in ("add", "floordiv", "matmul", "mod", "mul", "pow", "sub", "truediv"):
+        setattr(Remote, f"__r{name}__", one("r" + name))
+
+
+_make_operators()
+
+
+def _reference_of(value: Any) -> dict[str, Any] | None:
+    if type(value) is Remote:
+        return dict(value._assay_reference)
+    if isinstance(value, type) and "_assay_reference" in value.__dict__:
+        return dict(value.__dict__["_assay_reference"])
+    return None
+
+
+# --- modules -----------------------------------------------------------------------------------
+
+
+class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds modules of the learner's, and the packages above them."""
+
+    def __init__(self, learner: Learner) -> None:
+        self._learner = learner
+        self._packages: set[str] = {
+            ".".join(pieces[:count])
+            for pieces in (name.split(".") for name in learner.modules)
+            for count in range(1, len(pieces))
+        }
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        """The loader of a learner's module is this one."""
+        if name not in self._learner.modules and name not in self._packages:
+            return None
+        return importlib.machinery.ModuleSpec(name, self, is_package=name in self._packages)
+
+    def create_module(self, spec: Any) -> types.ModuleType:
+        """A module in which nothing is: all is asked for."""
+        return _Module(spec.name, self._learner)
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        """Nothing is run here."""
+
+
+class _Module(types.ModuleType):
+    def __init__(self, name: str, learner: Learner) -> None:
+        super().__init__(name)
+        self.__dict__["_assay_remote"] = Remote(learner, {"p": [name]}, name=name)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "__all__":
+            raise ImportError("import names of the learner's module, not *")
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.__dict__["_assay_remote"], name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("__"):
+            super().__setattr__(name, value)
+        else:
+            setattr(self.__dict__["_assay_remote"], name, value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(self.__dict__["_assay_remote"], name)
+
+
+class Names:
+    """Names that test modules have imported from the learner's: each process gives them anew.
+
+    A constant or a class of exceptions must be a real one, so it takes the place of what stands
+    for it while a test runs.
+    """
+
+    def __init__(self, learner: Learner, namespaces: Iterable[dict[str, Any]]) -> None:
+        self._learner = learner
+        self._found = [
+            (namespace, name, value)
+            for namespace in namespaces
+            for name, value in list(namespace.items())
+            if type(value) is Remote
+        ]
+
+    def bind(self) -> None:
+        """Ask for each; one that can't be had fails where it is used."""
+        for namespace, name, remote in self._found:
+            try:
+                value = self._learner.request("value", remote._assay_reference)
+            except LearnerEnded:
+                return
+            except BaseException:
+                value = remote
+            namespace[name] = remote if type(value) is Remote else value
+
+    def release(self) -> None:
+        """What stands for them is back."""
+        for namespace, name, remote in self._found:
+            namespace[name] = remote

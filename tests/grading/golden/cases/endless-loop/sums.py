@@ -1,0 +1,6 @@
+def add(*values):
+    while True:
+        pass
+
+
+mean = first = add

@@ -1,0 +1,4 @@
+"""Ends before anybody asks."""
+import os
+
+os._exit(0)

@@ -1,0 +1,19 @@
+print("imported")
+__import__("sys").stdin.read()
+__import__("atexit").register(print, "bye")
+"""Sums."""
+
+
+def add(one, other):
+    """Both together."""
+    return one + other
+
+
+def mean(values):
+    """Of numbers."""
+    return sum(values) / len(values)
+
+
+def first(values):
+    """The first one."""
+    return values[0]

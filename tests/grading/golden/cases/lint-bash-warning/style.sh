@@ -1,0 +1,3 @@
+#!/bin/bash
+for f in $(ls); do cat "$f"; done
+unused=3

@@ -1,0 +1,2 @@
+"""Unwell."""
+import os  # noqa # pylint: disable=unused-import
