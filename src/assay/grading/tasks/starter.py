@@ -192,7 +192,7 @@ def _programs(parts: str, more: Mapping[str, str] = {}) -> Starter:
 
 def _cases() -> dict[str, str]:
     """Inputs that tell apart what easily is mistaken, with their sums."""
-    inputs = {"1": "5\n", "2": "-7 7 100\n", "3": "10\n20\n30\n", "4": "", "5": "0 0 1 -3\n"}
+    inputs = {"1": "5", "2": "-7 7 100\n", "3": "10\n20\n30\n", "4": "", "5": "0 0 1 -3\n"}
     made = {}
     for name, text in inputs.items():
         made[f"cases/{name}.in"] = text
