@@ -30,7 +30,8 @@ def test_version_is_quick(assay: Assay) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["run"], ["demo"], ["env"], ["env", "list"], ["env", "test"], ["driver"],
+    "command", [[], ["run"], ["demo"], ["env"], ["env", "list"], ["env", "test"],
+                ["task"], ["task", "new"], ["task", "check"], ["task", "test"], ["driver"],
                 ["driver", "list"], ["driver", "check"]],
     ids=lambda command: " ".join(command) or "assay",
 )  # fmt: skip

@@ -77,6 +77,7 @@ def test_a_wheel_holds_one_machines_programs_and_says_so(
     assert tags == {f"py3-none-{platform}_{machine}" for platform in PLATFORMS}
     assert any(name.endswith("/licenses/LICENSE") for name in names)
     assert "assay/_environments/python/environment.toml" in names
+    assert "assay/_courses/introduction/greeting/task.toml" in names
     assert "assay/storage/migrations/env.py" in names
     assert any(name.startswith("assay/storage/migrations/versions/v0001") for name in names)
     assert not any(name.startswith(("tests", "build_wheel")) for name in names)

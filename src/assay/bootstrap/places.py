@@ -14,11 +14,12 @@ from assay.agent.session import open_session
 from assay.bootstrap.catalogue import Catalogue
 from assay.bootstrap.served import configured
 from assay.config import ConfiguredEnvironment
-from assay.domain.limits import require_within
+from assay.domain.limits import SandboxLimits, require_within
 from assay.driver.port import Driver, Secret
 from assay.environments import Blueprint, Origin, ServedEnvironment
 from assay.environments.document import Sandbox
 from assay.grading.places import Place
+from assay.grading.script.rooms import Room
 from assay.images import OnProgress, ignore
 from assay.pool import Pool, Warm
 
@@ -39,24 +40,36 @@ class DriverPlaces:
 
     async def blueprint(self, environment: str, sandbox: Sandbox | None = None) -> Blueprint:
         """What sandboxes of an environment are made of; its image is pulled if it isn't here."""
-        if environment not in self._known:
-            ready = self._catalogue.ready(
-                self._catalogue.named(environment), on_progress=self._on_progress
-            )
-            served = configured(
-                environment, ConfiguredEnvironment(language=environment), self._catalogue
-            )
-            self._known[environment] = Blueprint(
-                environment=served, root=ready.root, folder=ready.environment
-            )
-        return limited(self._known[environment], sandbox)
+        return limited(self._found(environment), sandbox)
 
     @contextlib.asynccontextmanager
     async def place(
         self, environment: str, *, sandbox: Sandbox | None = None, owner: str = ""
     ) -> AsyncIterator[Place]:
         """Make a sandbox, and destroy it at the end."""
-        blueprint = await self.blueprint(environment, sandbox)
+        async with self._made(limited(self._found(environment), sandbox)) as place:
+            yield place
+
+    @contextlib.asynccontextmanager
+    async def room(self, room: Room) -> AsyncIterator[Place]:
+        """Make a room for a grader of a teacher's own, and destroy it at the end."""
+        async with self._made(furnished(self._found(room.environment), room)) as place:
+            yield place
+
+    def _found(self, environment: str) -> Blueprint:
+        if environment not in self._known:
+            ready = self._catalogue.ready(
+                self._catalogue.named(environment), on_progress=self._on_progress
+            )
+            written = ConfiguredEnvironment(language=environment)
+            served = configured(environment, written, self._catalogue)
+            self._known[environment] = Blueprint(
+                environment=served, root=ready.root, folder=ready.environment
+            )
+        return self._known[environment]
+
+    @contextlib.asynccontextmanager
+    async def _made(self, blueprint: Blueprint) -> AsyncIterator[Place]:
         started = time.perf_counter()
         spec = replace(
             blueprint.spec(Secret(secrets.token_bytes(32))), unclaimed_seconds=_UNCLAIMED_SECONDS
@@ -124,3 +137,20 @@ def limited(blueprint: Blueprint, sandbox: Sandbox | None) -> Blueprint:
     ceiling = served.sandbox if blueprint.folder is None else blueprint.folder.ceilings.sandbox
     require_within(limits, ceiling)
     return replace(blueprint, environment=replace(served, sandbox=limits))
+
+
+def furnished(blueprint: Blueprint, room: Room) -> Blueprint:
+    """With the room's folders and limits, as far as the environment allows them."""
+    served = blueprint.environment
+    most = served.sandbox if blueprint.folder is None else blueprint.folder.ceilings.sandbox
+    disk = min(room.disk_bytes, most.disk_bytes)
+    memory = min(room.memory_bytes + min(room.files_bytes, disk), most.memory_bytes)
+    limits = SandboxLimits(
+        memory_bytes=memory,
+        processes=min(room.processes, most.processes),
+        cpus=served.sandbox.cpus,
+        disk_bytes=min(disk, memory // 2) if room.files_bytes < memory // 2 else disk,
+        inodes=min(max(served.sandbox.inodes, 32768), most.inodes),
+    )
+    root = replace(blueprint.root, working_folder=room.working_folder, folders=room.folders)
+    return replace(blueprint, environment=replace(served, sandbox=limits), root=root)

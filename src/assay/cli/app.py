@@ -15,12 +15,12 @@ from assay.cli.context import Flags
 COMMANDS: Final = {
     "run": ("assay.cli.run:run", "Run a program in a sandbox, as if it ran here."),
     "grade": ("assay.cli.grade:grade", "Grade a submission for a task, here and now."),
+    "task": ("assay.cli.task:task", "Tasks: write one, try it, keep what it is worth."),
     "demo": ("assay.cli.demo:demo", "A tour: sample programs in sandboxes, and what they cost."),
     "serve": ("assay.cli.serve:serve", "Keep sandboxes warm, and serve them over HTTP."),
     "node": ("assay.cli.node:node", "Offer this machine's sandboxes to servers of others."),
     "token": ("assay.cli.token:token", "Who may use a server: make, list and revoke tokens."),
     "env": ("assay.cli.env:env", "Execution environments and their images."),
-    "task": ("assay.cli.task:task", "Tasks: run their recorded submissions."),
     "driver": ("assay.cli.driver:driver", "Drivers: list them, check what they promise."),
     "doctor": ("assay.cli.doctor:doctor", "What works on this machine, and what mends the rest."),
     "bench": ("assay.cli.bench:bench", "Measure start-up, images, execution, streams, growth."),

@@ -10,7 +10,7 @@ import click
 
 from assay.bench import Report, grading
 from assay.bootstrap import Catalogue, choose_driver, open_driver
-from assay.bootstrap.rooms import DriverRooms
+from assay.bootstrap.places import DriverPlaces
 from assay.cli.bench_output import (
     STANDARD_OUTPUT,
     as_document,
@@ -54,6 +54,6 @@ async def _measure(settings: Settings, repeats: int) -> Report:
     name = await choose_driver(settings)
     with Interrupts().watched():
         async with open_driver(settings, name) as driver:
-            rooms = DriverRooms(driver, Catalogue(settings))
+            rooms = DriverPlaces(driver, Catalogue(settings))
             with progress_bar() as progress:
                 return await grading.measure(name, rooms, repeats=repeats, progress=progress)

@@ -16,6 +16,7 @@ from rich.console import Console
 from assay.agent.execution import Chunk
 from assay.bootstrap import Catalogue, choose_driver, open_driver, sweep_abandoned
 from assay.cli.context import Flags
+from assay.cli.demo_grading import show_grading
 from assay.cli.exit_status import Status
 from assay.cli.failure import explanation
 from assay.cli.interrupts import run_watched
@@ -115,11 +116,14 @@ def demo(flags: Flags, *, driver: str | None, serve: bool) -> int:
     for offer in catalogue.offers():
         if offer.problem is not None:
             out.print(f"left out: {offer.problem.message}")
+    graded = show_grading(settings, catalogue, out)
     _say_how_to_go_on(catalogue, out)
     wrong = [each for each in shown if not each.as_expected]
     for each in wrong:
         out.print(bad(f"{each.sample.environment.name}/{each.sample.name} went wrong"))
-    if wrong or not shown:
+    if not graded:
+        out.print(bad("a submission is not worth what it must be"))
+    if wrong or not shown or not graded:
         return Status.FAILED
     if serve:
         from assay.cli.demo_server import serve_demo
@@ -274,6 +278,7 @@ def _say_how_to_go_on(catalogue: Catalogue, out: Console) -> None:
     for line, what in (
         (f"{command} run {_relative(example)}", "talk to a program"),
         (f"{command} run --help", "files, limits, JSON"),
+        (f"{command} task new sum", "a task to begin with, for teachers"),
         (f"{command} doctor", "what works on this machine"),
     ):
         out.print(f"  {line:<50}  {what}")

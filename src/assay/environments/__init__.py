@@ -9,7 +9,9 @@ from assay.environments.model import (
     Program,
     Step,
     StepKind,
+    Syntax,
     Tool,
+    Trials,
 )
 from assay.environments.placement import placed
 from assay.environments.plan import Plan, command_in, plan, plan_program
@@ -30,7 +32,9 @@ __all__ = [
     "ServedEnvironment",
     "Step",
     "StepKind",
+    "Syntax",
     "Tool",
+    "Trials",
     "bundled_folder",
     "command_in",
     "for_file",

@@ -27,6 +27,7 @@ from assay.environments.model import (
 )
 from assay.environments.strict import Mistake, require
 from assay.environments.template import problem_with
+from assay.environments.trials import trials_of
 
 COMPILE_LIMITS = ExecutionLimits(wall_seconds=30, cpu_seconds=30, output_bytes=1024 * 1024)
 """For a compile step that says nothing else; those of a run are the domain's."""
@@ -72,6 +73,7 @@ def environment_of(text: document.Document, folder: Path) -> ExecutionEnvironmen
         preimport=None if text.preimport is None else tuple(text.preimport),
         devices=_devices(text.devices),
         jobe=None if text.jobe is None else _jobe(text, text.jobe, compile_, run, sandbox),
+        trials=trials_of(text.trials),
     )
 
 

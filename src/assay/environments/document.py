@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeVar
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from assay.domain.limits import ExecutionLimits, SandboxLimits
 from assay.environments.strict import Shape
@@ -127,6 +127,28 @@ class Program(Struct, forbid_unknown_fields=True, frozen=True):
     sandbox: Sandbox = Sandbox()
 
 
+class Mutants(Struct, forbid_unknown_fields=True, frozen=True):
+    """[trials.mutants]"""
+
+    grammar: Literal["", "python"] = ""
+    comments: list[str] = []
+    quotes: list[Annotated[str, Meta(min_length=1, max_length=1)]] = field(
+        default_factory=lambda: ['"', "'"]
+    )
+    swaps: list[tuple[str, str]] | None = None
+
+
+class Trials(Struct, forbid_unknown_fields=True, frozen=True):
+    """[trials]"""
+
+    sums: str = ""
+    exits: str = ""
+    loops: str = ""
+    floods: str = ""
+    prints: str = ""
+    mutants: Mutants | None = None
+
+
 class Document(Struct, forbid_unknown_fields=True, frozen=True):
     """The whole file."""
 
@@ -145,6 +167,7 @@ class Document(Struct, forbid_unknown_fields=True, frozen=True):
     sandbox: Sandbox = Sandbox()
     ceilings: Ceilings = Ceilings()
     jobe: Jobe | None = None
+    trials: Trials = Trials()
 
 
 TABLES: dict[str, type[Struct]] = {
@@ -164,10 +187,16 @@ TABLES: dict[str, type[Struct]] = {
     "run.limits": Execution,
     "sandbox": Sandbox,
     "tools": Tool,
+    "trials": Trials,
+    "trials.mutants": Mutants,
 }
 """What each table of the file may hold, by its key."""
 
 HINTS = {
+    "comments": 'a list such as ["//", "/* */"]: how they begin, and, unless with the line, end',
+    "grammar": '"python", or leave it out',
+    "quotes": """a list such as ['"', "'"]""",
+    "swaps": 'a list of pairs such as [["<", "<="], ["+", "-"]]',
     "argv": 'a list such as ["/usr/bin/python3", "{source}", "{args}"], the program first',
     "devices": 'a list of devices such as ["/dev/ttyUSB0"] or ["nvidia.com/gpu=all"]',
     "disk": 'a size such as "64 MiB"',

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -98,6 +98,40 @@ class JobeLanguage:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Syntax:
+    """As much of a language as it takes to make small mistakes in its programs."""
+
+    grammar: str = ""
+    """"python": its own, and nothing below counts. "": words and signs are exchanged."""
+    comments: tuple[tuple[str, str], ...] = ()
+    """How each kind begins, and how it ends; "": with the line."""
+    quotes: tuple[str, ...] = ()
+    """Of texts, in which nothing is changed."""
+    swaps: tuple[tuple[str, str], ...] = ()
+    """What is exchanged for what."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trials:
+    """Programs that can be handed in for any task, as `assay task check` does; "": none.
+
+    `{name}` stands for the file's name without its ending.
+    """
+
+    sums: str = ""
+    """Reads whole numbers and prints their sum: the solution of a new task."""
+    exits: str = ""
+    """Ends well at once."""
+    loops: str = ""
+    """Never ends, and uses the processor."""
+    floods: str = ""
+    """Prints for ever."""
+    prints: str = ""
+    """Prints bytes, whose numbers, with commas between, stand where `{bytes}` is."""
+    mutants: Syntax | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ExecutionEnvironment:
     """All that it takes to run programs of one language."""
 
@@ -123,3 +157,4 @@ class ExecutionEnvironment:
     """Of the host, where its operator allows them."""
     jobe: JobeLanguage | None = None
     """None: as its own name says, with its own steps."""
+    trials: Trials = field(default_factory=Trials)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from assay.bootstrap import Catalogue, open_driver
-from assay.bootstrap.rooms import DriverRooms
+from assay.bootstrap.places import DriverPlaces
 from assay.config import Settings, read_settings
 from assay.driver.guard import Guard
 from assay.grading.inginious import (
@@ -50,7 +50,7 @@ async def driver(settings: Settings) -> AsyncIterator[Guard]:
 
 @pytest.fixture
 def grade(settings: Settings, driver: Guard) -> Grade:
-    rooms = DriverRooms(driver, Catalogue(settings))
+    rooms = DriverPlaces(driver, Catalogue(settings))
 
     async def graded(task: str | Path, **options: object) -> Graded:
         answers: dict[str, Answer] = options.pop("answers", {})  # type: ignore[assignment]

@@ -43,19 +43,16 @@ def test_a_case_that_is_as_it_was_passes_and_another_says_what_differs(
     (task / "test/broken.test").write_text("input: [")
     done = run(settings, tmp_path, "--json")
     assert done.returncode == 1
-    cases = {each["case"]: each for each in json.loads(done.stdout)["cases"]}
-    assert cases["good"]["passed"] is True
-    assert [each["what"] for each in cases["bad"]["differences"] if each["counts"]] == [
-        "result",
-        "grade",
-    ]
-    assert "broken.test" in cases["broken"]["problem"]
+    tests = {each["name"]: each for each in json.loads(done.stdout)["tests"]}
+    assert tests["good"]["passed"] is True
+    assert [each.split(" was ")[0] for each in tests["bad"]["problems"]] == ["result", "grade"]
+    assert "broken.test" in tests["broken"]["problems"][0]
     table = run(settings, tmp_path)
     assert table.returncode == 1
-    assert "1 of 3 as they were" in table.stdout
+    assert "3 recorded: 2 not worth what was recorded" in table.stdout
 
 
 def test_a_folder_without_tasks_is_refused(settings: Settings, tmp_path: Path) -> None:
     done = run(settings, tmp_path)
     assert done.returncode != 0
-    assert "no task of INGInious" in done.stderr
+    assert "this is no task" in done.stderr

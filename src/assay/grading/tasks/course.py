@@ -8,7 +8,8 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
-from assay.domain.errors import InvalidTask
+import assay
+from assay.domain.errors import InvalidTask, Unavailable
 from assay.environments.strict import Mistake, Shape
 from assay.grading.tasks.bundle import Bundle
 from assay.grading.tasks.document import Line
@@ -51,6 +52,15 @@ class Course:
     """What is wrong with the others."""
     share: float = 1.0
     """Of the graders' time, beside other courses, when there is not enough for all."""
+
+
+def bundled_course() -> Path:
+    """The folder of the course that comes with Assay, in a wheel or in a checkout."""
+    package = Path(assay.__file__).parent
+    for folder in (package / "_courses", package.parents[1] / "courses"):
+        if folder.is_dir():
+            return folder / "introduction"
+    raise Unavailable("the course that comes with Assay is missing: install it again")
 
 
 def load_course(folder: Path) -> Course:

@@ -1,0 +1,1 @@
+SELECT name, continent, millions FROM countries;

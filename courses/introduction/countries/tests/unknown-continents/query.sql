@@ -1,0 +1,1 @@
+SELECT continent, sum(millions) FROM countries GROUP BY continent HAVING count(*) > 1 ORDER BY 2;

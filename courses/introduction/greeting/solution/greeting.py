@@ -1,0 +1,4 @@
+name = input().strip()
+if name == "":
+    name = "stranger"
+print(f"Hello, {name}!")

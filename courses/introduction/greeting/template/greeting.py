@@ -1,0 +1,2 @@
+name = input()
+# Greet whoever it is.

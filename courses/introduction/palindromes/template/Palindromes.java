@@ -1,0 +1,10 @@
+import java.util.Scanner;
+
+public class Palindromes {
+    public static void main(String[] args) {
+        Scanner input = new Scanner(System.in);
+        while (input.hasNextLine()) {
+            String line = input.nextLine();
+        }
+    }
+}

@@ -1,0 +1,10 @@
+#include <stdio.h>
+
+int main(void)
+{
+    int letter;
+
+    while ((letter = getchar()) != EOF)
+        putchar(letter);
+    return 0;
+}

@@ -1,0 +1,2 @@
+number = int(input())
+# Print two primes whose sum it is.
