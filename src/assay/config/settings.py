@@ -19,6 +19,13 @@ _OF_NOMAD: Final = {
     "key": "NOMAD_CLIENT_KEY", "registry": "ASSAY_NOMAD_REGISTRY",
     "runtime": "ASSAY_NOMAD_RUNTIME",
 }  # fmt: skip
+_OF_KUBERNETES: Final = {
+    "kubeconfig": "KUBECONFIG", "context": "ASSAY_KUBERNETES_CONTEXT",
+    "namespace": "ASSAY_KUBERNETES_NAMESPACE", "registry": "ASSAY_KUBERNETES_REGISTRY",
+    "runtime_class": "ASSAY_KUBERNETES_RUNTIME_CLASS",
+    "user_namespaces": "ASSAY_KUBERNETES_USER_NAMESPACES",
+    "offline": "ASSAY_KUBERNETES_OFFLINE",
+}  # fmt: skip
 CERTIFICATES: Final = Path("/etc/assay/nodes")
 _KEYS_OF_NODES: Final = ("addresses", "file", "dns", "certificates")
 _ADDRESSES: Final = {"docker": "DOCKER_HOST", "podman": "CONTAINER_HOST"}
@@ -58,6 +65,7 @@ class Settings:
     |                  | ASSAY_QEMU         | runtimes.qemu   | qemu-system-…, on PATH   |
     |                  | ASSAY_FIRECRACKER  | runtimes.firecracker | firecracker, on PATH |
     |                  | NOMAD_ADDR, …      | nomad.…         | docs/nomad.md            |
+    |                  | KUBECONFIG, …      | kubernetes.…    | docs/kubernetes.md       |
     |                  | ASSAY_GUEST_KERNEL | guest_kernel    | the newest in /boot      |
     |                  | ASSAY_NODES        | nodes.addresses | none                     |
     |                  | ASSAY_NODES_FILE   | nodes.file      | none                     |
@@ -82,6 +90,8 @@ class Settings:
     """By driver: the program to call instead of the one on PATH, or where its engine listens."""
     nomad: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     """The table `[nomad]`, and Nomad's own variables: for its driver to read."""
+    kubernetes: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    """The table `[kubernetes]`, and its variables: for its driver to read."""
     guest_kernel: str = ""
     """The kernel that virtual machines run, /somewhere/vmlinuz-RELEASE; "": find one."""
     nodes: NodesSettings = field(default_factory=NodesSettings)
@@ -112,6 +122,9 @@ def read_settings(
         devices=_devices(variables.get("ASSAY_DEVICES", ""), document),
         runtimes=MappingProxyType(runtimes),
         nomad=MappingProxyType({**document.table("nomad"), **_named(variables, _OF_NOMAD)}),
+        kubernetes=MappingProxyType(
+            {**document.table("kubernetes"), **_named(variables, _OF_KUBERNETES)}
+        ),
         guest_kernel=_first(variables.get("ASSAY_GUEST_KERNEL"), document.text("guest_kernel"))
         or "",
         nodes=_nodes(variables, document),
