@@ -44,6 +44,7 @@ _CERTIFICATES = {
     "kubelet-client": ("kubelet-client", "system:masters", ()),
     "apiserver": ("kube-apiserver", "own", ("127.0.0.1", NODE, "10.125.0.1", "kubernetes")),
     "kubelet": (configuration.NAME, "own", (NODE, configuration.NAME)),
+    "nobody": ("nobody", "own", ()),
     "accounts": ("accounts", "own", ("accounts",)),
 }
 """Whom they are of, which group, and which addresses."""
@@ -222,7 +223,9 @@ class Cluster:
         )  # fmt: skip
         layout = self.folder / "layout"
         write_layout(layout, copy, os.uname().machine, ("/pause",))
-        self._wait("the registry", lambda: self._answers(f"http://127.0.0.1:{self.places.registry}/v2/"))
+        self._wait(
+            "the registry", lambda: self._answers(f"http://127.0.0.1:{self.places.registry}/v2/")
+        )
         subprocess.run(
             ["skopeo", "copy", "--quiet", "--dest-tls-verify=false", f"oci:{layout}:root",
              f"docker://{self.places.pause}"], check=True,
@@ -242,13 +245,18 @@ class Cluster:
         return json.loads(self.kubectl("get", "--raw", path))
 
     def _answers(self, url: str) -> bool:
-        context = ssl.create_default_context(cafile=str(self.places.certificates / "ca.pem"))
-        if url.startswith("https"):
-            context.load_cert_chain(*self.places.pair("admin"))
-        with contextlib.suppress(OSError):
-            with urllib.request.urlopen(url, timeout=5, context=context) as answer:
-                return bool(answer.status == 200)
+        with (
+            contextlib.suppress(OSError),
+            urllib.request.urlopen(url, timeout=5, context=self.context("admin")) as answer,
+        ):
+            return bool(answer.status == 200)
         return False
+
+    def context(self, user: str) -> ssl.SSLContext:
+        """To ask the API server as that one."""
+        context = ssl.create_default_context(cafile=str(self.places.certificates / "ca.pem"))
+        context.load_cert_chain(*self.places.pair(user))
+        return context
 
     def _api_is_ready(self) -> bool:
         return self._answers(f"https://127.0.0.1:{self.places.api}/readyz")

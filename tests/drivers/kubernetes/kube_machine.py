@@ -1,7 +1,7 @@
 """The inside of a cluster's namespaces: its process 1, and a way in for who is outside.
 
-    kube_machine.py inside FOLDER GROUP     becomes process 1
-    kube_machine.py relay DESCRIPTOR:PORT…  takes connections of sockets from outside to ports here
+kube_machine.py inside FOLDER GROUP     becomes process 1
+kube_machine.py relay DESCRIPTOR:PORT…  takes connections of sockets from outside to ports here
 """
 
 from __future__ import annotations

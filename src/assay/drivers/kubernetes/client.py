@@ -6,7 +6,6 @@ Answers are taken as bytes: its models would cost more time than all else, and t
 from __future__ import annotations
 
 import os
-import ssl
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -14,15 +13,15 @@ import aiohttp
 import yarl
 from kubernetes_asyncio import config
 from kubernetes_asyncio.client import ApiClient, Configuration
-from kubernetes_asyncio.client.exceptions import ApiException
 from kubernetes_asyncio.config.config_exception import ConfigException
 from kubernetes_asyncio.stream import WsApiClient
 from kubernetes_asyncio.stream.ws_client import get_websocket_url
+from yaml import YAMLError  # type: ignore[import-untyped]
 
 from assay.domain.errors import DriverUnavailable
 from assay.drivers.kubernetes.options import Options
 
-__all__ = ["ApiException", "Clients", "Query"]
+__all__ = ["Clients", "Query", "address_of"]
 
 Query = Sequence[tuple[str, str]]
 _MOST_MESSAGE: Final = 4 * 1024 * 1024
@@ -59,29 +58,17 @@ class Clients:
     @classmethod
     async def open(cls, options: Options, protocols: Sequence[str]) -> Clients:
         """Raises DriverUnavailable, with the remedy."""
-        configuration = Configuration()
+        configuration = await _configuration(options)
         try:
-            if not options.kubeconfig and os.environ.get(_IN_CLUSTER):
-                config.load_incluster_config(  # type: ignore[no-untyped-call]
-                    client_configuration=configuration
-                )
-            else:
-                await config.load_kube_config(
-                    config_file=options.kubeconfig or None,
-                    context=options.context or None,
-                    client_configuration=configuration,
-                )
             return cls(configuration, protocols)
-        except (ConfigException, OSError, ValueError, ssl.SSLError, TypeError, KeyError) as error:
-            raise DriverUnavailable(
-                f"no way to a Kubernetes is known: {_REMEDY}", detail=str(error)
-            ) from error
+        except (OSError, ValueError) as error:  # ssl.SSLError is the first of them, too
+            raise _no_way(error) from error
 
     async def request(
         self, method: str, path: str, query: Query, body: object, headers: dict[str, str],
         timeout: aiohttp.ClientTimeout,
     ) -> aiohttp.ClientResponse:  # fmt: skip
-        """An answer whose body was not read. Raises ApiException, aiohttp's errors and OSError."""
+        """An answer whose body was not read. Raises aiohttp's errors and OSError."""
         answer: aiohttp.ClientResponse = await self._requests.call_api(
             path, method, query_params=list(query), header_params=headers, body=body,
             auth_settings=_AUTHENTICATION, _preload_content=False, _request_timeout=timeout,
@@ -100,3 +87,32 @@ class Clients:
         """Let go of all connections."""
         await self._requests.close()
         await self._sockets.close()
+
+
+async def address_of(options: Options) -> str:
+    """Where the API server is, as far as is said. Raises DriverUnavailable."""
+    return str((await _configuration(options)).host)
+
+
+async def _configuration(options: Options) -> Configuration:
+    configuration = Configuration()
+    try:
+        if not options.kubeconfig and os.environ.get(_IN_CLUSTER):
+            config.load_incluster_config(  # type: ignore[no-untyped-call]
+                client_configuration=configuration
+            )
+        else:
+            await config.load_kube_config(
+                config_file=options.kubeconfig or None,
+                context=options.context or None,
+                client_configuration=configuration,
+            )
+    # A kubeconfig is a file of anybody's, and the library looks into it as it comes.
+    except (ConfigException, YAMLError, OSError, ValueError, TypeError, LookupError,
+            AttributeError) as error:  # fmt: skip
+        raise _no_way(error) from error
+    return configuration
+
+
+def _no_way(error: Exception) -> DriverUnavailable:
+    return DriverUnavailable(f"no way to a Kubernetes is known: {_REMEDY}", detail=str(error))

@@ -13,7 +13,7 @@ from assay.domain.errors import InvalidInput
 _TEXTS: Final = {
     "kubeconfig": "/etc/assay/kubeconfig",
     "context": "a context of the kubeconfig",
-    "namespace": "assay",
+    "namespace": "assay-sandboxes",
     "registry": "registry.example.org:5000/assay",
     "pull_secret": "registry-login",
     "runtime_class": "sandboxes",
@@ -37,7 +37,7 @@ class Options:
     kubeconfig: str = ""
     """A file; empty: this pod's account where it is one, else kubectl's usual file."""
     context: str = ""
-    namespace: str = "assay"
+    namespace: str = "assay-sandboxes"
     registry: str = ""
     """HOST:PORT/FOLDER that the nodes have images from, and this machine may push to."""
     pull_secret: str = ""
