@@ -152,9 +152,14 @@ class Recorder:
         response = web.StreamResponse(status=answer.status)
         await response.prepare(request)
         with contextlib.suppress(ConnectionError):
-            while line := await answer.content.readline():
-                noted["answered"].append(_without_noise(json.loads(line)))
-                await response.write(line)
+            if "watch" in request.query:
+                while line := await answer.content.readline():
+                    noted["answered"].append(_without_noise(json.loads(line)))
+                    await response.write(line)
+            else:
+                text = await answer.read()
+                noted["answered"].append(_without_noise(json.loads(text)))
+                await response.write(text)
         return response
 
     async def _join(
@@ -230,7 +235,7 @@ class Replayer:
             await response.write(json.dumps(line).encode() + b"\n")
         if ["watch", "true"] in asked["query"]:
             with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.sleep(5)
+                await asyncio.sleep(1)
         return response
 
     def _change(self, asked: dict[str, Any]) -> dict[str, Any] | None:
@@ -263,7 +268,7 @@ class Replayer:
             data = base64.b64decode(text)
             if who == "kubernetes":
                 await socket.send_bytes(data)
-            elif (said := (await socket.receive()).data) != data:
+            elif (said := await _next_word(socket)) != data:
                 self.wrong.append(f"{said!r} instead of {data!r}")
         await socket.close()
         return socket
@@ -272,6 +277,13 @@ class Replayer:
     def left(self) -> list[str]:
         """What was not asked for again, of all that changes something."""
         return [_key(each) for each in self._left if _changes(each)]
+
+
+async def _next_word(socket: web.WebSocketResponse) -> bytes | None:
+    """What is said next, but for signs of life."""
+    while isinstance(data := (await socket.receive()).data, bytes) and len(data) == 1:
+        pass
+    return data if isinstance(data, bytes) else None
 
 
 def _changes(exchange: dict[str, Any]) -> bool:

@@ -75,14 +75,14 @@ class Pods:
     async def _listen(self) -> None:
         """Hints; and at first, to look at all that were waited for before there were any."""
         while True:
-            try:
+            # Who waits hears of an error from a look, if it matters.
+            with contextlib.suppress(AssayError):
                 names = self._kubernetes.changes(selector(self._mark()), _SECONDS_OF_HINTS)
                 async with contextlib.aclosing(names) as changes:
                     async for name in changes:
                         for each in [name] if name else self._names():
                             self._suggest(each)
-            except AssayError:  # who waits hears it from a look, if it matters
-                await asyncio.sleep(_SECONDS_TO_NEXT_HINTS)
+            await asyncio.sleep(_SECONDS_TO_NEXT_HINTS)
 
     def _names(self) -> list[str]:
         return [each.name for each in self._waiting]
