@@ -18,6 +18,8 @@ def able(options: Options) -> Capabilities:
     """What can be done as the operator has said.
 
     A kubelet's limit of processes is not the sandbox's. With users of its own, the kernel counts
-    its learner's processes; without, those of all sandboxes of a node together.
+    its learner's processes; without, those of all sandboxes of a node together. But there nobody
+    can make devices, so they are the node's.
     """
-    return replace(_ABLE, process_limit=options.user_namespaces, own_users=options.user_namespaces)
+    own = options.user_namespaces
+    return replace(_ABLE, process_limit=own, own_users=own, own_devices=not own)
