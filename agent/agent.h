@@ -256,6 +256,10 @@ socklen_t socket_address(const char *path, struct sockaddr_un *address);
 int give_run(const char *pipe_path, const char *socket_path);
 int join_streams(int input, int output, int connection);
 
+/* ---- furnish.c: what a container lacks before its agent is started ---- */
+
+int furnish_run(int count, char **words);
+
 /* ---- connection.c ---- */
 
 void connections_forget_secret(void);

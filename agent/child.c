@@ -142,8 +142,6 @@ static void set_limits(void)
     /* Pending signals and timers are counted for who made the user namespace, too: a program that
      * hoards them must leave the other sandboxes theirs. */
     setrlimit(RLIMIT_SIGPENDING, &(struct rlimit){PENDING_SIGNALS, PENDING_SIGNALS});
-    if (processes_most) /* of one user, in this user namespace */
-        setrlimit(RLIMIT_NPROC, &(struct rlimit){processes_most, processes_most});
     if (data_most)
         setrlimit(RLIMIT_DATA, &(struct rlimit){data_most, data_most});
     if (request.open_files)
@@ -171,6 +169,14 @@ static void become(const struct slot *slot)
         fail("user", EPERM);
     }
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+}
+
+/* Of one user, in this user namespace. Once it is that user's: whoever becomes a user with too many
+ * processes may not start a program then, which would end for what others do. */
+static void limit_processes(void)
+{
+    if (processes_most)
+        setrlimit(RLIMIT_NPROC, &(struct rlimit){processes_most, processes_most});
 }
 
 static void default_signals(void)
@@ -207,6 +213,7 @@ void child_run(const struct slot *slot, const int given[GIVEN], bool join)
         open_terminal(header.terminal);
     set_limits();
     become(slot);
+    limit_processes();
     if (request.directory && chdir(request.directory) < 0)
         fail("directory", errno);
     default_signals();

@@ -9,6 +9,7 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -189,11 +190,22 @@ static int loopback(int argc, char **argv) {
     return 0;
 }
 
+/* One that is down leads nowhere, and to raise it is a right that nobody here has. */
+static bool is_up(const char *name) {
+    struct ifreq request = {0};
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    strncpy(request.ifr_name, name, IFNAMSIZ - 1);
+    bool up = ioctl(fd, SIOCGIFFLAGS, &request) < 0 || (request.ifr_flags & IFF_UP) != 0;
+    close(fd);
+    return up;
+}
+
 static int interfaces(int argc, char **argv) {
     (void)argc, (void)argv;
     struct if_nameindex *all = if_nameindex();
     if (!all) fail("if_nameindex");
-    for (struct if_nameindex *one = all; one->if_index; one++) say("%s\n", one->if_name);
+    for (struct if_nameindex *one = all; one->if_index; one++)
+        if (is_up(one->if_name)) say("%s\n", one->if_name);
     if_freenameindex(all);
     return 0;
 }

@@ -14,7 +14,7 @@ from assay.agent.native import program
 from assay.bootstrap.ownership import Ownership, sweep
 from assay.config import Settings
 from assay.domain.devices import AllowedDevices
-from assay.domain.errors import UnknownDriver
+from assay.domain.errors import RuntimeMissing, UnknownDriver
 from assay.driver.guard import Event, Guard
 from assay.driver.port import Driver
 
@@ -163,6 +163,19 @@ def _nomad(settings: Settings, name: str, stock: int) -> Driver:
     )
 
 
+def _kubernetes(settings: Settings, name: str, stock: int) -> Driver:
+    try:
+        from assay.drivers.kubernetes import KubernetesDriver, read_options
+    except ModuleNotFoundError as error:
+        raise RuntimeMissing(
+            f"the driver kubernetes needs a library that is not installed ({error.name}):"
+            " pip install 'assay[kubernetes]'"
+        ) from error
+    return KubernetesDriver(
+        options=read_options(settings.kubernetes), state=settings.state, agent=program("agent")
+    )
+
+
 def _nodes(settings: Settings, name: str, stock: int) -> Driver:
     return nodes_driver(settings)
 
@@ -196,13 +209,14 @@ _FACTORIES: Final[Mapping[str, Callable[[Settings, str, int], Driver]]] = {
     "qemu": _machines,
     "firecracker": _machines,
     "nomad": _nomad,
+    "kubernetes": _kubernetes,
     "nodes": _nodes,
     "fake": _fake,
 }
 NODES: Final = "nodes"
 _MODELS: Final = ("fake", NODES)
 """No technologies: what nothing runs in, and what others' technologies run in."""
-_ORCHESTRATORS: Final = ("nomad", NODES)
+_ORCHESTRATORS: Final = ("nomad", "kubernetes", NODES)
 _ENGINES: Final = ("docker", "podman")
 _OTHER_RUNTIMES: Final = ("docker:crun", "docker:runsc", "docker:io.containerd.kata.v2")
 _OF: Final = ":"

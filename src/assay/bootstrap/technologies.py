@@ -137,10 +137,38 @@ def _nomad(settings: Settings, name: str) -> Iterator[Problem]:
             summary=f"nobody listens at {options.address}; where else, NOMAD_ADDR says",
             remedy="see docs/nomad.md for how to get it",
         )
-    if not options.registry:
+    yield from _images_of(options.registry, "nomad")
+
+
+def _kubernetes(settings: Settings, name: str) -> Iterator[Problem]:
+    try:
+        from assay.drivers.kubernetes import read_options
+        from assay.drivers.kubernetes.client import address_of
+
+        options = read_options(settings.kubernetes)
+        address = asyncio.run(address_of(options))
+    except ModuleNotFoundError as error:
+        summary = f"the library {error.name} is not installed"
+        yield Problem(summary=summary, remedy="pip install 'assay[kubernetes]'")
+        return
+    except AssayError as error:
+        remedy = "mend KUBECONFIG and its like, or the table [kubernetes]: docs/kubernetes.md"
+        yield Problem(summary=error.message, remedy=remedy)
+        return
+    if not _listens(address):
         yield Problem(
-            summary="no registry is named that its clients have images from",
-            remedy="say registry in the table [nomad], or ASSAY_NOMAD_REGISTRY",
+            summary=f"nobody listens at {address}; where else, KUBECONFIG says",
+            remedy="see docs/kubernetes.md for how to get it",
+        )
+    yield from _images_of(options.registry, "kubernetes")
+
+
+def _images_of(registry: str, table: str) -> Iterator[Problem]:
+    """What an orchestrator's machines need to have images."""
+    if not registry:
+        yield Problem(
+            summary="no registry is named that its machines have images from",
+            remedy=f"say registry in the table [{table}], or ASSAY_{table.upper()}_REGISTRY",
         )
     if not _found("skopeo"):
         summary = "the program skopeo is not on this machine"
@@ -188,5 +216,6 @@ _LOOKS: Final[Mapping[str, Callable[[Settings, str], Iterator[Problem]]]] = {
     "firecracker": _firecracker,
     "kata": _kata,
     "nomad": _nomad,
+    "kubernetes": _kubernetes,
     "nodes": _nodes,
 }

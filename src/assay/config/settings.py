@@ -19,6 +19,13 @@ _OF_NOMAD: Final = {
     "key": "NOMAD_CLIENT_KEY", "registry": "ASSAY_NOMAD_REGISTRY",
     "runtime": "ASSAY_NOMAD_RUNTIME", "task_driver": "ASSAY_NOMAD_TASK_DRIVER",
 }  # fmt: skip
+_OF_KUBERNETES: Final = {
+    "kubeconfig": "KUBECONFIG", "context": "ASSAY_KUBERNETES_CONTEXT",
+    "namespace": "ASSAY_KUBERNETES_NAMESPACE", "registry": "ASSAY_KUBERNETES_REGISTRY",
+    "runtime_class": "ASSAY_KUBERNETES_RUNTIME_CLASS",
+    "user_namespaces": "ASSAY_KUBERNETES_USER_NAMESPACES",
+    "offline": "ASSAY_KUBERNETES_OFFLINE",
+}  # fmt: skip
 CERTIFICATES: Final = Path("/etc/assay/nodes")
 _KEYS_OF_NODES: Final = ("addresses", "file", "dns", "certificates")
 _ADDRESSES: Final = {"docker": "DOCKER_HOST", "podman": "CONTAINER_HOST"}
@@ -59,6 +66,7 @@ class Settings:
     |                  | ASSAY_FIRECRACKER  | runtimes.firecracker | firecracker, on PATH |
     |                  | NOMAD_ADDR, …      | nomad.…         | docs/nomad.md            |
     |                  |                    | inginious.…     | docs/inginious.md        |
+    |                  | KUBECONFIG, …      | kubernetes.…    | docs/kubernetes.md       |
     |                  | ASSAY_GUEST_KERNEL | guest_kernel    | the newest in /boot      |
     |                  | ASSAY_NODES        | nodes.addresses | none                     |
     |                  | ASSAY_NODES_FILE   | nodes.file      | none                     |
@@ -85,6 +93,8 @@ class Settings:
     """The table `[nomad]`, and Nomad's own variables: for its driver to read."""
     inginious: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """The table `[inginious]`: names of INGInious' containers with environments of ours."""
+    kubernetes: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    """The table `[kubernetes]`, and its variables: for its driver to read."""
     guest_kernel: str = ""
     """The kernel that virtual machines run, /somewhere/vmlinuz-RELEASE; "": find one."""
     nodes: NodesSettings = field(default_factory=NodesSettings)
@@ -116,6 +126,9 @@ def read_settings(
         runtimes=MappingProxyType(runtimes),
         nomad=MappingProxyType({**document.table("nomad"), **_named(variables, _OF_NOMAD)}),
         inginious=_inginious(document),
+        kubernetes=MappingProxyType(
+            {**document.table("kubernetes"), **_named(variables, _OF_KUBERNETES)}
+        ),
         guest_kernel=_first(variables.get("ASSAY_GUEST_KERNEL"), document.text("guest_kernel"))
         or "",
         nodes=_nodes(variables, document),

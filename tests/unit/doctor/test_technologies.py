@@ -28,6 +28,7 @@ NAMES = [
     "firecracker",
     "kata",
     "nomad",
+    "kubernetes",
     "nodes",
 ]
 

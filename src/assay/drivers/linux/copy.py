@@ -15,7 +15,7 @@ from assay.domain.errors import RuntimeFailed
 from assay.driver.port import RootFilesystem
 from assay.drivers.linux.confinement import AGENT_FOLDER
 
-_RULES: Final = "2"
+_RULES: Final = "3"
 """Part of an image's name: raise it when the same root is made into something else."""
 _NOBODY: Final = 65534
 _BYTES_AT_ONCE: Final = 1 << 20

@@ -2,9 +2,8 @@
 
 driver.py      the port's methods              job.py         what Nomad is told, as data
 batches.py     many in one request             allocation.py  what it says, and what that means
-api.py         requests to it                  stream.py      a byte stream through it
-registry.py    images where clients find them  options.py     what an operator says of it
-kind.py        what such sandboxes are like
+api.py         requests to it                  speech.py      its words for a byte stream
+kind.py        what such sandboxes are like    options.py     what an operator says of it
 """
 
 from assay.drivers.nomad.driver import NomadDriver

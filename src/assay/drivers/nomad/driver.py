@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Final
 
 from assay.domain.errors import (
     AssayError,
     CapabilityMissing,
-    ConnectionLost,
     RuntimeFailed,
     SandboxGone,
 )
@@ -31,7 +28,6 @@ from assay.drivers.linux import health
 from assay.drivers.linux.confinement import AGENT_FOLDER, SECRET, machine
 from assay.drivers.linux.container import (
     FILTER,
-    JOINED,
     RUN,
     TERMINALS,
     Place,
@@ -49,15 +45,10 @@ from assay.drivers.nomad.batches import Batches
 from assay.drivers.nomad.job import TASK, batch_of, job_name, prefix
 from assay.drivers.nomad.kind import ABLE
 from assay.drivers.nomad.options import PODMAN, Options
-from assay.drivers.nomad.registry import Registry
-from assay.drivers.nomad.stream import ExecStream
-
-_ATTEMPTS: Final = 4
-"""Nomad asks Docker whether a program runs before Docker has begun to start it, now and then, and
-then ends the session."""
-_SECONDS_TO_JOIN: Final = 10.0
-_SECONDS_KEPT: Final = 3.0
-"""The agent waits five for whoever is connected to say who it is."""
+from assay.drivers.nomad.speech import SPEECH
+from assay.drivers.orchestrated.registry import Registry
+from assay.drivers.orchestrated.sessions import Sessions, join
+from assay.drivers.orchestrated.stream import ExecStream
 
 
 class NomadDriver:
@@ -75,12 +66,10 @@ class NomadDriver:
         self._agent = agent
         self._installation: Installation | None = None
         self._nomad = Nomad(options)
-        self._registry = Registry(options.registry, machine())
+        self._registry = Registry(options.registry, machine(), table="nomad")
         self._batches = Batches(self._nomad, lambda: self.mark)
         self._being_made: set[str] = set()
-        self._opened: dict[str, ExecStream] = {}
-        """Streams of new sandboxes, until somebody connects."""
-        self._closing: set[asyncio.Task[None]] = set()
+        self._sessions = Sessions()
         self._known: dict[str, str] = {}
         """Allocations by sandbox, as far as they were looked up already."""
 
@@ -134,7 +123,7 @@ class NomadDriver:
             raise
         finally:
             self._being_made.discard(sandbox_id)
-        self._keep(sandbox_id, stream)
+        self._sessions.keep(sandbox_id, stream)
         facts = {"allocation": placed.id, "client": placed.node}
         return Sandbox(id=sandbox_id, facts=facts)
 
@@ -159,42 +148,19 @@ class NomadDriver:
         return [*writable(spec), RUN if self._with_podman else TERMINALS]
 
     async def _join(self, allocation_id: str, secret: Secret | None = None) -> ExecStream:
-        """A stream to the agent; with its secret, it gets that first. Raises RuntimeFailed."""
         command = bridge(pipe=SECRET if secret is not None else "")
-        for _ in range(_ATTEMPTS):
-            stream = ExecStream(await self._nomad.run(allocation_id, TASK, command))
-            try:
-                if await _has_joined(stream, secret):
-                    return stream
-            except BaseException:
-                await stream.aclose()
-                raise
-            await stream.aclose()
-            if stream.words:
-                break
-        raise RuntimeFailed("the agent can't be reached", detail=stream.words)
 
-    def _keep(self, sandbox_id: str, stream: ExecStream) -> None:
-        """Whoever wants a sandbox most often connects to it at once."""
-        self._opened[sandbox_id] = stream
-        loop = asyncio.get_running_loop()
-        loop.call_later(_SECONDS_KEPT, self._drop, sandbox_id, stream)
+        async def start() -> ExecStream:
+            return ExecStream(await self._nomad.run(allocation_id, TASK, command), SPEECH)
 
-    def _drop(self, sandbox_id: str, stream: ExecStream) -> None:
-        if self._opened.get(sandbox_id) is stream:
-            del self._opened[sandbox_id]
-            closing = asyncio.create_task(stream.aclose())
-            self._closing.add(closing)
-            closing.add_done_callback(self._closing.discard)
+        return await join(start, secret)
 
     # --- using and removing -----------------------------------------------------------------------
 
     async def connect(self, sandbox_id: str) -> ByteStream:
         """Open a byte stream to the agent. Raises SandboxGone when there is none."""
-        if (opened := self._opened.pop(sandbox_id, None)) is not None:
-            if not opened.ended:
-                return opened
-            await opened.aclose()
+        if (kept := await self._sessions.take(sandbox_id)) is not None:
+            return kept
         allocation_id = self._known.get(sandbox_id)
         if allocation_id is None:
             found = await self._look(sandbox_id)
@@ -240,26 +206,11 @@ class NomadDriver:
         """End a sandbox and remove all that belongs to it. An unknown id is no error."""
         if is_id(sandbox_id):
             self._known.pop(sandbox_id, None)
-            if (opened := self._opened.pop(sandbox_id, None)) is not None:
-                await opened.aclose()
+            await self._sessions.forget(sandbox_id)
             await asyncio.shield(self._batches.end(sandbox_id))
 
     async def aclose(self) -> None:
         """Let go of the way to Nomad. Sandboxes go on."""
-        for stream in self._opened.values():
-            await stream.aclose()
-        self._opened.clear()
-        await asyncio.gather(*self._closing)
+        await self._sessions.aclose()
         await self._batches.aclose()
         await self._nomad.aclose()
-
-
-async def _has_joined(stream: ExecStream, secret: Secret | None) -> bool:
-    said = b""
-    with contextlib.suppress(ConnectionLost, TimeoutError):
-        async with asyncio.timeout(_SECONDS_TO_JOIN):
-            if secret is not None:
-                await stream.write(secret.reveal())
-            while said != JOINED and (more := await stream.read(len(JOINED) - len(said))):
-                said += more
-    return said == JOINED

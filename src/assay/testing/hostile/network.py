@@ -77,7 +77,7 @@ async def egress_as_root(bench: Workbench) -> None:
 
 @group.case()
 async def loopback_alone(bench: Workbench) -> None:
-    """The only interface is loopback, and it works."""
+    """The only interface that is up is loopback, and it works."""
     session = await bench.session()
     expect_equal(await bench.said(session, "interfaces"), b"lo\n", "the interfaces")
     expect_equal(await bench.said(session, "loopback"), b"loopback ok\n", "a connection to itself")

@@ -1,4 +1,4 @@
-"""Images where Nomad's clients find them: a registry, to which skopeo brings what is missing.
+"""Images where an orchestrator's machines find them: in a registry, to which skopeo brings them.
 
 A root file system becomes one layer, with the agent in it. It is named by its content, so it is
 there or it is not, and nobody's change is anybody else's.
@@ -11,7 +11,7 @@ import json
 import subprocess
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
@@ -29,10 +29,14 @@ _KIND: Final = "application/vnd.oci.image"
 
 
 class Registry:
-    """One registry, HOST:PORT/FOLDER, as this machine and the clients call it."""
+    """One registry, HOST:PORT/FOLDER, as this machine and the orchestrator's call it.
 
-    def __init__(self, place: str, machine: str) -> None:
+    `table` is the one of the configuration where it is said.
+    """
+
+    def __init__(self, place: str, machine: str, *, table: str) -> None:
         self.place = place
+        self._table = table
         self._machine = machine
         self._known: set[str] = set()
         self._bringing = threading.Lock()
@@ -44,8 +48,8 @@ class Registry:
         """
         if not self.place:
             raise DriverUnavailable(
-                "Nomad's clients have images from a registry, and none is named: say"
-                ' registry = "HOST:PORT/FOLDER" in [nomad] of the configuration'
+                "such sandboxes have their images from a registry, and none is named: say"
+                f' registry = "HOST:PORT/FOLDER" in [{self._table}] of the configuration'
             )
         name = f"{self.place}/{_REPOSITORY}:{copy.digest}"
         with self._bringing:
@@ -93,13 +97,17 @@ class Registry:
             ) from error
 
 
-def write_layout(folder: Path, copy: Copy, machine: str) -> None:
-    """Write an image of one layer, as an OCI layout whose image is called `root`."""
+def write_layout(folder: Path, copy: Copy, machine: str, command: Sequence[str] = ()) -> None:
+    """Write an image of one layer, as an OCI layout whose image is called `root`.
+
+    `command` is what it starts, for who can't say so. It hears no SIGTERM, as the agent does not.
+    """
     blobs = folder / "blobs/sha256"
     blobs.mkdir(parents=True)
     layer = _write_layer(blobs, copy)
     configuration = _write(blobs, {
-        "architecture": _MACHINES.get(machine, machine), "os": "linux", "config": {},
+        "architecture": _MACHINES.get(machine, machine), "os": "linux",
+        "config": {"StopSignal": "SIGKILL", **({"Entrypoint": list(command)} if command else {})},
         "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]},
     })  # fmt: skip
     manifest = _write(blobs, {

@@ -1,38 +1,69 @@
-"""A byte stream through Nomad: the input and output of a program in an allocation.
+"""A byte stream through an orchestrator: the input and output of a program that it has started.
 
-Both sides speak in texts, each of one object: bytes are in there as base64. What is neither output
-nor the program's end is left out.
+Between are messages of a WebSocket, and each orchestrator has its own words for what is in them.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import contextlib
-import json
-from collections.abc import Mapping
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final, Protocol
 
 import aiohttp
 
 from assay.domain.errors import ConnectionLost
 
-_PIECE: Final = 48 * 1024
+PIECE: Final = 48 * 1024
+"""Bytes in a message, at most, of those that are sent."""
 _MOST_PIECES: Final = 8
 """That wait to be read; then the other side has to."""
 _MOST_UNSENT: Final = 64 * 1024
 _MOST_WORDS: Final = 1000
 _SECONDS_BETWEEN_BEATS: Final = 10.0
 _SECONDS_TO_CLOSE: Final = 1.0
-_END: Final = '{"stdin":{"close":true}}'
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Heard:
+    """What a message says of a program."""
+
+    output: bytes = b""
+    words: bytes = b""
+    """Of its second output, or of the orchestrator about it."""
+    over: bool = False
+    """It says nothing more."""
+
+
+class Speech(Protocol):
+    """The words of one orchestrator."""
+
+    @property
+    def who(self) -> str:
+        """Its name."""
+        ...
+
+    def hear(self, message: aiohttp.WSMessage) -> Heard:
+        """What a message says. Raises ValueError when it says nothing that is known."""
+        ...
+
+    def say(self, piece: bytes) -> str | bytes:
+        """A message of bytes for the program; of none, for who ends silent sessions."""
+        ...
+
+    @property
+    def end(self) -> str | bytes:
+        """The message that the program hears nothing more; empty where there is none, and closing
+        the connection says it."""
+        ...
 
 
 class ExecStream:
-    """A ByteStream over a connection that Nomad has given over to a program's streams."""
+    """A ByteStream over a connection that was given over to a program's streams."""
 
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse, speech: Speech) -> None:
         self._socket = socket
+        self._speech = speech
         self._pieces: asyncio.Queue[bytes | ConnectionLost] = asyncio.Queue(_MOST_PIECES)
         self._left = b""
         self._over = False
@@ -75,37 +106,24 @@ class ExecStream:
             _empty(self._pieces)
         await self._pieces.put(last)
 
-    async def _next(self) -> Mapping[str, Any]:
+    async def _next(self) -> aiohttp.WSMessage:
         try:
             message = await self._socket.receive()
         except (aiohttp.ClientError, OSError) as error:
             raise self._lost(error) from error
-        if message.type is not aiohttp.WSMsgType.TEXT:
+        if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
             # The end of a program is said; whatever else ends a connection has broken it.
             raise self._lost(self._socket.exception() or message.extra or message.type.name)
+        return message
+
+    def _take(self, message: aiohttp.WSMessage) -> bytes:
         try:
-            said = json.loads(message.data)
+            heard = self._speech.hear(message)
         except ValueError as error:
-            raise self._lost("it speaks no JSON") from error
-        if not isinstance(said, dict):
-            raise self._lost("it says no object")
-        return said
-
-    def _take(self, said: Mapping[str, Any]) -> bytes:
-        output, beside = said.get("stdout"), said.get("stderr")
-        if isinstance(beside, dict):
-            self._words = (self._words + self._bytes(beside.get("data")))[-_MOST_WORDS:]
-        self._over |= bool(said.get("exited"))
-        if not isinstance(output, dict):
-            return b""
-        self._over |= output.get("close") is True
-        return self._bytes(output.get("data"))
-
-    def _bytes(self, text: object) -> bytes:
-        try:
-            return base64.b64decode(text, validate=True) if isinstance(text, str) else b""
-        except binascii.Error as error:
-            raise self._lost("its bytes are no base64") from error
+            raise self._lost(error) from error
+        self._words = (self._words + heard.words)[-_MOST_WORDS:]
+        self._over |= heard.over
+        return heard.output
 
     async def read(self, most: int) -> bytes:
         """Return 1 to `most` bytes, or b"" at the end."""
@@ -129,20 +147,26 @@ class ExecStream:
                         await self._something.wait()
                 self._something.clear()
                 await self._send_all()
-            await self._socket.send_str(_END)
+            if end := self._speech.end:
+                await self._send_one(end)
         except (aiohttp.ClientError, OSError) as error:
             self._broken = self._lost(error)
         self._nothing.set()
 
     async def _send_all(self) -> None:
-        """What is there; or nothing, for Nomad ends a session in which nothing is said."""
+        """What is there; or nothing, for a session in which nothing is said may be ended."""
         if not self._unsent:
-            await self._socket.send_str("{}")
-        while piece := bytes(self._unsent[:_PIECE]):
-            text = base64.b64encode(piece).decode()
-            await self._socket.send_str(f'{{"stdin":{{"data":"{text}"}}}}')
-            del self._unsent[:_PIECE]
+            await self._send_one(self._speech.say(b""))
+        while piece := bytes(self._unsent[:PIECE]):
+            await self._send_one(self._speech.say(piece))
+            del self._unsent[: len(piece)]
         self._nothing.set()
+
+    async def _send_one(self, message: str | bytes) -> None:
+        if isinstance(message, str):
+            await self._socket.send_str(message)
+        else:
+            await self._socket.send_bytes(message)
 
     def try_write(self, data: bytes | memoryview) -> int:
         """Hand over all of it, unless too much of what came before is still on its way."""
@@ -165,7 +189,7 @@ class ExecStream:
 
     def _lost(self, why: object) -> ConnectionLost:
         detail = f"{why}\n{self.words}".strip()
-        return ConnectionLost("the connection by Nomad broke", detail=detail)
+        return ConnectionLost(f"the connection by {self._speech.who} broke", detail=detail)
 
     async def aclose(self) -> None:
         """Close both directions. What was handed over still arrives: the program ends after it."""
@@ -174,7 +198,9 @@ class ExecStream:
         self._closed = True
         _empty(self._pieces)
         self._something.set()
-        await asyncio.wait([self._sender, self._listener], timeout=_SECONDS_TO_CLOSE)
+        # Where the end can't be said, the program does not end before the connection does.
+        last = [self._sender, *([self._listener] if self._speech.end else [])]
+        await asyncio.wait(last, timeout=_SECONDS_TO_CLOSE)
         with contextlib.suppress(TimeoutError, aiohttp.ClientError, OSError):
             async with asyncio.timeout(_SECONDS_TO_CLOSE):
                 await self._socket.close()

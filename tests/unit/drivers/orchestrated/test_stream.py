@@ -14,7 +14,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from assay.domain.errors import ConnectionLost
-from assay.drivers.nomad.stream import ExecStream
+from assay.drivers.nomad.speech import SPEECH
+from assay.drivers.orchestrated.stream import ExecStream
 
 Behaviour = Callable[[web.WebSocketResponse], Awaitable[None]]
 
@@ -34,7 +35,7 @@ async def talking_to(behaviour: Behaviour) -> AsyncIterator[ExecStream]:
     app = web.Application()
     app.router.add_get("/", handle)
     async with TestServer(app) as server, aiohttp.ClientSession() as session:
-        stream = ExecStream(await session.ws_connect(server.make_url("/")))
+        stream = ExecStream(await session.ws_connect(server.make_url("/")), SPEECH)
         try:
             yield stream
         finally:
