@@ -141,7 +141,7 @@ async def test_a_checker_that_fails_at_nothing_is_the_tasks_fault(try_task: Try)
         "import sys\nfrom pathlib import Path\n"
         "read = lambda name: Path(name).read_text().split()\n"
         "if not read('output'): sys.exit(3)\n"
-        "sys.exit(read('output') != read('expected'))\n"
+        "sys.exit(42 + (read('output') != read('expected')))\n"
     )
     report = await try_task(HEAD + checker + CASES, **{"check.py": looks})
     assert not report.passed

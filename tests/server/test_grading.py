@@ -14,7 +14,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from server_process import ServerProcess
+from server_process import ServerProcess, until
 
 Make = Callable[..., ServerProcess]
 TASK = """\
@@ -189,6 +189,12 @@ async def test_a_server_that_is_killed_grades_everything_once(grading: ServerPro
             assert (found["state"], found["result"]["grade"]) == ("done", grade)
         async with http.get("/api/v1/submissions?most=1000") as answer:
             assert len((await answer.json())["submissions"]) == len(deserved)
+    # What was just being made when a server was killed is nobody's, and goes a little later.
+    await until(lambda: _has_only_its_pool(grading), 60)
+
+
+async def _has_only_its_pool(server: ServerProcess) -> bool:
+    return len(server.sandboxes()) <= 2
 
 
 @pytest.mark.root

@@ -54,6 +54,8 @@ async def grading(
     async with AsyncExitStack() as opened:
         submissions = await Submissions.open(settings.database, on_event=on_event)
         opened.push_async_callback(submissions.aclose)
+        if settings.advertise is None:  # alone: whoever had something to grade is gone
+            await submissions.store.recover()
         for course in courses.all():
             await submissions.set_weight(course.id, course.share)
         places = PoolPlaces(pool, seconds=_PLACE_SECONDS)

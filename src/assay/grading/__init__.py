@@ -1,1 +1,1 @@
-"""Tasks, submissions, and what they are worth: see docs/grading.md."""
+"""Tasks, submissions, and what they are worth: see docs/tasks.md and docs/queue.md."""

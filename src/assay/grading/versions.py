@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
+import secrets
 from pathlib import Path
 from typing import Final
 
@@ -27,7 +27,7 @@ class Versions:
         path = self._path(bundle.digest)
         if path is None or path.exists():
             return
-        new = path.with_suffix(f".{os.getpid()}")
+        new = path.with_suffix(f".{secrets.token_hex(8)}")  # several may keep it at the same time
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             new.write_bytes(msgspec.msgpack.encode(bundle))

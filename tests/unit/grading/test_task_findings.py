@@ -29,7 +29,9 @@ from assay.grading.trials.report import (
 )  # fmt: skip
 from assay.grading.trials.submissions import Trial, answers_of, reference, wrong_ones
 
-PAGE = (Path(__file__).parents[3] / "docs/tasks.md").read_text()
+DOCS = Path(__file__).parents[3] / "docs"
+PAGE = (DOCS / "tasks.md").read_text()
+UNIT_TESTS = (DOCS / "unit-tests.md").read_text()
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 GOOD = """\
 title = "A task"
@@ -231,7 +233,7 @@ def test_right_answers_are_known_and_wrong_ones_are_wrong(task: MakeTask) -> Non
 def test_the_documentation_names_every_key_of_a_task() -> None:
     for table, keys in SHAPE.keys.items():
         for key in keys:
-            assert f"`{key}`" in PAGE, f"{table}.{key}"
+            assert f"`{key}`" in PAGE + UNIT_TESTS, f"{table}.{key}"
 
 
 def test_the_documentation_names_every_finding() -> None:

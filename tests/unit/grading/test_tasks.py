@@ -174,7 +174,7 @@ def test_a_part_with_what_is_expected_missing_is_wrong(write: Write) -> None:
 def test_random_cases_need_a_reference_solution(write: Write) -> None:
     folder = write()
     (folder / "solution" / "sum.py").unlink()
-    with pytest.raises(InvalidTask, match="what the random cases of 'more' expect"):
+    with pytest.raises(InvalidTask, match="'more' expects is what the reference solution says"):
         load_task(folder)
 
 

@@ -20,8 +20,9 @@ from assay.grading.programs import entries_of
 from assay.grading.tasks.model import Case, Checker
 
 LIMITS: Final = ExecutionLimits(wall_seconds=20, cpu_seconds=10, output_bytes=64 * MIB)
-RIGHT, WRONG, PARTLY = 0, 1, 7
-"""Exit statuses of a checker. With PARTLY the first word of its output is the score."""
+RIGHT, WRONG, PARTLY = 42, 43, 44
+"""Exit statuses of a checker, which none has by accident: 0 is that of one that forgot to look, and
+1 that of one that broke. With PARTLY the first line of its output is the score."""
 _SAID_MOST: Final = 64 * 1024
 
 

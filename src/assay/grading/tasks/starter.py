@@ -84,7 +84,7 @@ environment = "python"
 _CHECK: Final = '''\
 """Compare the files `output`, of the learner, and `expected`. `input` is there, too.
 
-Ends with 0 if the output is right, with 1 if it is wrong, and with 7 if it is partly right: then
+Ends with 42 if the output is right, with 43 if it is wrong, and with 44 if it is partly right: then
 the first line that is printed is the score, from 0 to 1. What is printed else the learner reads.
 Any other end is the checker's own fault, and nobody gets a grade: so expect anything in `output`.
 """
@@ -96,15 +96,16 @@ expected = int(Path("expected").read_text())
 words = Path("output").read_bytes().split()
 if not words:
     print("Nothing was printed.")
-    sys.exit(1)
+    sys.exit(43)
 try:
     number = int(words[-1])
 except ValueError:
     print("The last word is no whole number.")
-    sys.exit(1)
+    sys.exit(43)
 if number != expected:
     print("That is not the sum.")
-    sys.exit(1)
+    sys.exit(43)
+sys.exit(42)
 '''
 _SUM: Final = """\
 Read whole numbers from the standard input until it ends, and print their sum.
