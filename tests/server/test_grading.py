@@ -22,6 +22,7 @@ title = "Add"
 environment = "python"
 files = ["add.py"]
 rules = { attempts = 3 }
+sandbox = { memory = "96 MiB" }
 
 [[parts]]
 id = "shown"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Final
 
@@ -13,6 +14,9 @@ from assay.api.route import Call, Route
 from assay.domain.errors import NotFound
 from assay.grading.desk import Desk
 from assay.grading.tasks import Bundle, Cases, Choice, Course, Part, Task
+
+_CAPITAL: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
+"""Where a word begins in the name of a class."""
 
 
 class TaskSummary(msgspec.Struct, rename="camel", kw_only=True):
@@ -143,7 +147,7 @@ def _part(part: Part) -> PartAnswer:
     return PartAnswer(
         id=part.id,
         title=part.title,
-        kind=type(part).__name__.lower(),
+        kind=_CAPITAL.sub("_", type(part).__name__).lower(),
         weight=part.weight,
         choices=[each.text for each in part.choices] if isinstance(part, Choice) else [],
         several=isinstance(part, Choice) and part.several,

@@ -6,10 +6,12 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Final
 
 from assay.bootstrap.places import PoolPlaces
 from assay.bootstrap.process import beside
+from assay.bootstrap.served import ServedEnvironments
 from assay.config import ServerSettings
 from assay.grading.courses import Courses
 from assay.grading.desk import Desk
@@ -39,17 +41,23 @@ class Grading:
 
 @asynccontextmanager
 async def grading(
-    settings: ServerSettings, pool: Pool, *, on_event: Callable[[object], None]
+    settings: ServerSettings,
+    pool: Pool,
+    environments: ServedEnvironments,
+    *,
+    kept: Path,
+    on_event: Callable[[object], None],
 ) -> AsyncIterator[Grading]:
     """Grade during the block what is handed in; nothing where there are no courses.
 
-    Call `drain` while there are still sandboxes to be had.
+    In the folder `kept` are the versions of tasks that anything was handed in for. Call `drain`
+    while there are still sandboxes to be had.
     """
     if not settings.courses:
         yield Grading()
         return
     processors = len(os.sched_getaffinity(0))
-    courses = Courses(settings.courses, Versions(settings.base.state / "tasks"))
+    courses = Courses(settings.courses, Versions(kept / "tasks"))
     await courses.load()
     async with AsyncExitStack() as opened:
         submissions = await Submissions.open(settings.database, on_event=on_event)
@@ -58,7 +66,7 @@ async def grading(
             await submissions.store.recover()
         for course in courses.all():
             await submissions.set_weight(course.id, course.share)
-        places = PoolPlaces(pool, seconds=_PLACE_SECONDS)
+        places = PoolPlaces(pool, environments, seconds=_PLACE_SECONDS)
         opened.push_async_callback(places.aclose)
         desk = Desk(courses, submissions, places, parallel=processors)
         await opened.enter_async_context(beside(courses.follow()))

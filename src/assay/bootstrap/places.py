@@ -12,11 +12,11 @@ from typing import Final
 
 from assay.agent.session import open_session
 from assay.bootstrap.catalogue import Catalogue
-from assay.bootstrap.served import configured
+from assay.bootstrap.served import ServedEnvironments, configured
 from assay.config import ConfiguredEnvironment
 from assay.domain.limits import SandboxLimits, require_within
 from assay.driver.port import Driver, Secret
-from assay.environments import Blueprint, Origin, ServedEnvironment
+from assay.environments import Blueprint
 from assay.environments.document import Sandbox
 from assay.grading.places import Place
 from assay.grading.script.rooms import Room
@@ -82,11 +82,11 @@ class DriverPlaces:
 class PoolPlaces:
     """Takes sandboxes of a server's pool. Where a task's limits differ, made for it."""
 
-    def __init__(self, pool: Pool, *, seconds: float) -> None:
+    def __init__(self, pool: Pool, environments: ServedEnvironments, *, seconds: float) -> None:
         """`seconds`: how long to wait for one."""
         self._pool = pool
+        self._environments = environments
         self._seconds = seconds
-        self._variants: dict[str, ServedEnvironment] = {}
         self._ending: set[asyncio.Task[None]] = set()
 
     async def blueprint(self, environment: str, sandbox: Sandbox | None = None) -> Blueprint:
@@ -99,24 +99,15 @@ class PoolPlaces:
     ) -> AsyncIterator[Place]:
         """Claim a sandbox, and destroy it at the end; nobody waits for that."""
         started = time.perf_counter()
-        wanted = (await self.blueprint(environment, sandbox)).environment
-        plain = (await self._pool.blueprint(environment)).environment
-        name = environment if wanted == plain else self._variant(wanted)
-        warm = await self._pool.claim(name, owner=owner, deadline_seconds=self._seconds)
+        base = (await self._pool.blueprint(environment)).environment
+        wanted = (await self.blueprint(environment, sandbox)).environment.sandbox
+        async with self._environments.varied(base, wanted) as name:
+            warm = await self._pool.claim(name, owner=owner, deadline_seconds=self._seconds)
         try:
             waited = time.perf_counter() - started
             yield Place(session=warm.session, blueprint=warm.blueprint, waited_seconds=waited)
         finally:
             self._discard(warm)
-
-    def _variant(self, wanted: ServedEnvironment) -> str:
-        """The name of an environment that is the same but for its limits, known to the pool."""
-        name = f"{wanted.name[:40]}.{wanted.version}"
-        made = replace(wanted, name=name, pool_size=0, origin=Origin.CONFIGURATION)
-        if self._variants.get(name) != made:
-            self._variants[name] = made
-            self._pool.set_environment(made)
-        return name
 
     def _discard(self, warm: Warm) -> None:
         task = asyncio.get_running_loop().create_task(self._pool.discard(warm))

@@ -185,8 +185,9 @@ async def running_server(
                 epochs=epochs, environments=environments, pool=pool, runners=runners,
                 recovery=recovery, ownership=ownership, authenticator=authenticator,
             )  # fmt: skip
+        kept = kept_folder(settings)
         graded = await opened.enter_async_context(
-            grading(settings, pool, on_event=observer.on_event)
+            grading(settings, pool, environments, kept=kept, on_event=observer.on_event)
         )
         services = _services(
             settings, server, environments, authenticator, door, storage, observer, graded.desk
