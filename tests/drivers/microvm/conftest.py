@@ -15,7 +15,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from machines import machine_driver, missing
+from virtual_machines import machine_driver, missing
 
 from assay.agent.native import program
 from assay.domain.limits import MIB, SandboxLimits

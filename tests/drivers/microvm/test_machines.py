@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from machines import FIRST_USER, machine_driver
+from virtual_machines import FIRST_USER, machine_driver
 
 from assay.agent.client import Agent
 from assay.agent.files import list_files

@@ -22,8 +22,8 @@ from going_on import (
     keep_busy,
     whole,
 )
-from machines import Machine, machines
 from node_process import NodeProcess
+from server_machines import Machine, machines
 from server_process import ServerProcess, free_port, until
 from tests.storage.postgres import Postgres, postgres_of_tests
 

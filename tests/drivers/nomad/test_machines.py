@@ -19,7 +19,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "server"))
 
 from load import Load
-from machines import Machines, machines
+from nomad_machines import Machines, machines
 from server_process import ServerProcess, until
 
 import assay_client
