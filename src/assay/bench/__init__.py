@@ -7,7 +7,7 @@
     interpreters  interpreters.py  a Python that waits for the next program
     stream    stream.py       output, files, and a keystroke meanwhile
     queue     queue.py        submissions taken in and handed out, and those that wait
-    inginious  grading.py     submissions of two small tasks, and a grader's commands
+    grading    grading.py     submissions of small tasks, and a grader's commands
     soak      soak.py         thousands of executions: does anything grow?
 
 Each has a function `measure` that returns a `Report`: numbers (`figures.py`), and no table. They

@@ -1,17 +1,23 @@
-"""`inginious`: from a submission to its result, and what a grader's commands take.
+"""`grading`: from a submission to its result, and what a grader's commands take.
 
 Each submission is graded in sandboxes that are made for it: none waits.
 """
 
 from __future__ import annotations
 
+import asyncio
+import os
+import subprocess
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from assay.bench.figures import Check, Distribution, Figure, Report, Unit
 from assay.bench.subject import Progress, Unexpected
+from assay.grading.attempt import Attempt
+from assay.grading.grade import grade
 from assay.grading.inginious import (
     Environments,
     Graded,
@@ -20,7 +26,10 @@ from assay.grading.inginious import (
     grade_submission,
     load_task,
 )
+from assay.grading.places import Places
 from assay.grading.script import Rooms
+from assay.grading.tasks import Cases, submission_of
+from assay.grading.tasks import load_task as load_native
 
 TUTORIAL: Final = Path(__file__).parent / "tutorial"
 _ANSWERS: Final = {
@@ -31,9 +40,14 @@ _MOST_SECONDS: Final = {"01_getting_started": 0.1, "04_run_student": 0.2}
 _ROUNDS_OF_COMMANDS: Final = 3
 _COMMANDS: Final = ("feedback-grade", "feedback-msg", "getinput")
 _COMMAND_SECONDS: Final = 0.003
+_SUM: Final = b"import sys\nprint(sum(map(int, sys.stdin.read().split())))\n"
 
 
-async def measure(driver: str, rooms: Rooms, *, repeats: int, progress: Progress) -> Report:
+class Sandboxes(Rooms, Places, Protocol):
+    """For graders of every kind."""
+
+
+async def measure(driver: str, rooms: Sandboxes, *, repeats: int, progress: Progress) -> Report:
     """Grade each of the tasks `repeats` times, in turns."""
     tasks = {name: load_task(TUTORIAL / name) for name in _ANSWERS}
     times: dict[str, list[float]] = {name: [] for name in tasks}
@@ -45,12 +59,56 @@ async def measure(driver: str, rooms: Rooms, *, repeats: int, progress: Progress
                 times[name].append(time.perf_counter() - began)
         progress("submissions", done + 1, repeats + 1)
     figures = [_of_task(driver, name, samples) for name, samples in times.items()]
+    figures.insert(0, await _five_cases(driver, rooms, repeats))
     return Report(
-        name="inginious",
-        title="Graders of INGInious' tasks",
-        beside="true",
+        name="grading",
+        title="Gradings",
+        beside="bare",
         figures=(*figures, *await _commands(driver, rooms)),
     )
+
+
+async def _five_cases(driver: str, places: Places, repeats: int) -> Figure:
+    """Five cases of a Python program, beside the same five runs without any sandbox, in turns."""
+    task, bundle = load_native(TUTORIAL / "five_cases")
+    submission = submission_of(task, {"sum.py": _SUM}, {})
+    part = task.parts[0]
+    assert isinstance(part, Cases)
+    graded, bare = [], []
+    for done in range(repeats + 1):
+        began = time.perf_counter()
+        attempt = Attempt(
+            task=task, bundle=bundle, submission=submission, places=places, seed=1,
+            parallel=asyncio.Semaphore(len(os.sched_getaffinity(0))),
+        )  # fmt: skip
+        result = await grade(attempt)
+        if result.grade != 100:
+            raise Unexpected(f"five cases gave {result.verdict}: {result.detail}")
+        took = time.perf_counter() - began
+        alone = await asyncio.to_thread(_bare, [case.stdin for case in part.cases])
+        if done:  # the first of each reads from the disk
+            graded.append(took)
+            bare.append(alone)
+    measured, beside = Distribution.of(graded), Distribution.of(bare)
+    check = Check(
+        promise="p50 ≤ 1.5 × bare + 30 ms", value=measured.median,
+        limit=1.5 * beside.median + 0.03, unit=Unit.SECONDS,
+    )  # fmt: skip
+    return Figure(
+        driver=driver, name="five cases of a Python program", unit=Unit.SECONDS,
+        measured=measured, beside=beside, checks=(check,),
+    )  # fmt: skip
+
+
+def _bare(inputs: Sequence[bytes]) -> float:
+    with tempfile.TemporaryDirectory(prefix="assay-bench-") as folder:
+        program = Path(folder) / "sum.py"
+        program.write_bytes(_SUM)
+        began = time.perf_counter()
+        for data in inputs:
+            argv = ["/usr/bin/python3", str(program)]
+            subprocess.run(argv, input=data, capture_output=True, check=True)
+        return time.perf_counter() - began
 
 
 async def _graded(rooms: Rooms, task: InginiousTask, answer: str) -> Graded:

@@ -29,7 +29,7 @@ from assay.bench import (
 from assay.bench.startup import FULL
 from assay.bootstrap import OURS, choose_driver
 from assay.bootstrap.subjects import open_bridged, open_subject
-from assay.cli.bench_inginious import inginious
+from assay.cli.bench_grading import grading
 from assay.cli.bench_jobe import jobe
 from assay.cli.bench_load import load
 from assay.cli.bench_orchestrator import orchestrator
@@ -59,6 +59,7 @@ Examples:
   assay bench ideas                          what each idea for faster sandboxes saves
   assay bench interpreters                   a Python that waits, beside one that starts
   assay bench load                           a server under load: assay bench load --help
+  assay bench grading                        submissions of small tasks, and a grader's commands
   assay bench queue                          submissions in and out, durably
   assay bench jobe                           programs by the API of Jobe
   assay bench orchestrator                   sandboxes on many machines, and what placing costs
@@ -129,7 +130,7 @@ def bench() -> None:
     """Measure what is promised, each figure beside its floor in the same run."""
 
 
-bench.add_command(inginious)
+bench.add_command(grading)
 bench.add_command(load)
 bench.add_command(jobe)
 bench.add_command(profile)

@@ -1,4 +1,4 @@
-"""`assay bench inginious`."""
+"""`assay bench grading`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import os
 
 import click
 
-from assay.bench import Report, grading
+from assay.bench import Report
+from assay.bench.grading import measure
 from assay.bootstrap import Catalogue, choose_driver, open_driver
 from assay.bootstrap.places import DriverPlaces
 from assay.cli.bench_output import (
@@ -25,7 +26,7 @@ from assay.cli.interrupts import Interrupts
 from assay.config import Settings
 
 
-@click.command("inginious")
+@click.command("grading")
 @click.option(
     "--repeats", type=click.IntRange(min=1), default=20, show_default=True, metavar="N",
     help="Submissions of each task.",
@@ -33,8 +34,8 @@ from assay.config import Settings
 @click.option("--driver", metavar="NAME", help="Of `assay driver list`. [the fastest that works]")
 @json_option
 @click.pass_obj
-def inginious(flags: Flags, repeats: int, driver: str | None, json_to: str | None) -> int:
-    """Submissions of two small tasks of INGInious, to their results; and a grader's commands.
+def grading(flags: Flags, repeats: int, driver: str | None, json_to: str | None) -> int:
+    """Submissions of small tasks, one with cases and two of INGInious; and a grader's commands.
 
     No sandbox waits for them: each is made when it is asked for.
     """
@@ -54,6 +55,6 @@ async def _measure(settings: Settings, repeats: int) -> Report:
     name = await choose_driver(settings)
     with Interrupts().watched():
         async with open_driver(settings, name) as driver:
-            rooms = DriverPlaces(driver, Catalogue(settings))
+            places = DriverPlaces(driver, Catalogue(settings))
             with progress_bar() as progress:
-                return await grading.measure(name, rooms, repeats=repeats, progress=progress)
+                return await measure(name, places, repeats=repeats, progress=progress)
