@@ -39,8 +39,8 @@ Examples:
   assay grade --json sum sum.py        the whole result as one line of JSON
 
 \b
-The exit status is 0 where the task's passing grade is reached, 1 where it is not, and 3 where there
-is no grade, because the task or the machine is at fault.
+The exit status is 0 where the task's passing grade is reached, 1 where it is not, and 3 where
+there is no grade, because the task or the machine is at fault.
 """
 
 NO_GRADE: Final = 3

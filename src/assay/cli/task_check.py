@@ -36,8 +36,8 @@ Examples:
   assay task check --json sum
 
 \b
-The exit status is 0 where nothing is wrong but what are warnings and notes, and else 1. What could
-not be tried is wrong, too.
+The exit status is 0 where nothing is wrong but what are warnings and notes, and else 1. What
+could not be tried is wrong, too.
 """
 
 
