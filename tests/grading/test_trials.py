@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
-import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
-from assay.bootstrap import Catalogue, open_driver
 from assay.bootstrap.places import DriverPlaces
-from assay.config import Settings
 from assay.grading.tasks import load_task
 from assay.grading.trials.check import Options, check
 from assay.grading.trials.report import Report
@@ -46,30 +41,6 @@ hidden = true
 """
 Try = Callable[..., Awaitable[Report]]
 SOLUTION = "print(int(input()) * 2)\n"
-
-
-@pytest.fixture
-def state() -> Iterator[Path]:
-    if os.geteuid() != 0:
-        if os.environ.get("CI") == "true":
-            pytest.fail("this needs root")
-        pytest.skip("this needs root")
-    folder = Path(tempfile.mkdtemp(prefix="assay-trials-"))
-    try:
-        yield folder
-        left = [*(folder / "users").glob("*"), *folder.glob("*/sandboxes/*")]
-        mounts = Path("/proc/self/mountinfo").read_text().splitlines()
-        left += [line for line in mounts if str(folder) in line]
-        assert left == []
-    finally:
-        shutil.rmtree(folder)
-
-
-@pytest.fixture
-async def places(state: Path) -> AsyncIterator[DriverPlaces]:
-    settings = Settings(state=state, images=state, driver="lean")
-    async with open_driver(settings, "lean") as driver:
-        yield DriverPlaces(driver, Catalogue(settings))
 
 
 @pytest.fixture

@@ -25,8 +25,10 @@ from assay.config import Settings
 from assay.domain.errors import InvalidInput
 from assay.grading.attempt import Attempt
 from assay.grading.grade import grade as grade_attempt
+from assay.grading.recorded import recorded_of, right_answers
 from assay.grading.results import PartResult, Result, TestResult, Verdict
 from assay.grading.tasks import Bundle, Submission, Task, load_task, submission_of
+from assay.grading.trials.submissions import reference
 from assay.images import OnProgress
 
 EPILOG: Final = """\b
@@ -74,11 +76,11 @@ def grade(
 ) -> int:
     """Grade FILES for the task in the folder TASK, here and now.
 
-    Without files and answers, the reference solution is graded. Deadlines and limits of attempts
-    don't hold here.
+    Without files and answers, the reference solution is graded, with the right answers. Deadlines
+    and limits of attempts don't hold here.
     """
     loaded, bundle = load_task(task)
-    submission = _submission(loaded, files, answers)
+    submission = _submission(loaded, bundle, files, answers)
     settings = flags.settings_for_sandboxes(driver=driver)
     seed = secrets.randbits(32) if seed is None else seed
     with shown_progress(quiet=as_json) as on_progress:
@@ -110,7 +112,11 @@ async def _grade(
         return await grade_attempt(attempt)
 
 
-def _submission(task: Task, files: tuple[Path, ...], answers: tuple[str, ...]) -> Submission:
+def _submission(
+    task: Task, bundle: Bundle, files: tuple[Path, ...], answers: tuple[str, ...]
+) -> Submission:
+    if not files and not answers:
+        return reference(task, right_answers(task, recorded_of(task, bundle)))
     contents: dict[str, bytes] = {}
     for path in files:
         if path.is_dir():
@@ -119,8 +125,6 @@ def _submission(task: Task, files: tuple[Path, ...], answers: tuple[str, ...]) -
         else:
             found = {_wanted(task, path): path}
         contents |= {name: file.read_bytes() for name, file in found.items()}
-    if not files and not answers:
-        contents = {name: task.solution[name] for name in task.files if name in task.solution}
     return submission_of(task, contents, dict(_answer(text) for text in answers))
 
 

@@ -5,9 +5,6 @@ What is expected never gets into a sandbox with anything of the learner's.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine, Sequence
-
 from assay.agent.execution import Completed
 from assay.domain.facts import Measurement
 from assay.domain.outcome import OutcomeKind
@@ -21,23 +18,18 @@ from assay.grading.patterns import matches
 from assay.grading.programs import Program
 from assay.grading.results import PartResult, TestResult, Verdict
 from assay.grading.tasks.model import Case, Cases, Checker, CheckerKind
+from assay.grading.together import each
 
 
 async def grade_cases(part: Cases, attempt: Attempt, program: Program) -> PartResult:
     """Run every case, as many at a time as the attempt allows."""
     cases = (*part.cases, *await random_cases(part, attempt))
-    tests = await _all([_grade(case, part.checker, attempt, program) for case in cases])
+
+    async def one(case: Case) -> TestResult:
+        return await _grade(case, part.checker, attempt, program)
+
+    tests = await each(one, cases, at_once=len(cases))  # the attempt says how many at a time
     return of_tests(part, tests, all_or_nothing=part.all_or_nothing)
-
-
-async def _all(grading: Sequence[Coroutine[None, None, TestResult]]) -> list[TestResult]:
-    """Each result in order. When one raises, the others are ended, and then it is raised."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(each) for each in grading]
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from None
-    return [task.result() for task in tasks]
 
 
 async def _grade(case: Case, checker: Checker, attempt: Attempt, program: Program) -> TestResult:
