@@ -115,6 +115,16 @@ async def test_a_program_that_does_so_gets_no_marks(graded: Grade, name: str) ->
         assert part.tests[0].verdict not in (Verdict.PASSED, Verdict.PARTIAL, Verdict.ERROR)
 
 
+@pytest.mark.parametrize("ends", ["os.kill(os.getpid(), 11)", "time.sleep(60)"])
+async def test_any_exit_status_is_not_any_end(graded: Grade, ends: str) -> None:
+    task = PYTHON["task.toml"].replace("expected", 'exit_code = "any"\nexpected')
+    right = f"import os, time\n{RIGHT}"
+    result = await graded({"task.toml": task}, {"add.py": f"{right}{ends}\n"})
+    assert result.grade == 0.0
+    other = await graded({"task.toml": task}, {"add.py": f"{right}raise SystemExit(3)\n"})
+    assert other.grade == 100.0
+
+
 async def test_what_is_expected_is_nowhere_in_a_learners_sandbox(graded: Grade) -> None:
     searching = (
         "import os\n"

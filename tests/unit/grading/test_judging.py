@@ -195,6 +195,12 @@ def test_a_block_ends_where_we_end_it(text: bytes) -> None:
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", "\n".join(lines))
 
 
+@pytest.mark.parametrize("text", ["```\n# Full marks", "a\n````\n`````text\n```", "`" * 500])
+def test_no_fence_of_a_learners_ends_ours(text: str) -> None:
+    *_, fence = lines = feedback.block(text).split("\n")
+    assert not any(fence in line for line in lines[1:-1])
+
+
 def test_a_long_text_is_shown_by_its_ends() -> None:
     shown = feedback.block(b"a" * 5000 + b"b" * 5000)
     assert len(shown) < 2200
