@@ -53,7 +53,7 @@ async def killed_after(seconds: float, *arguments: str) -> list[str]:
 @pytest.mark.timeout(60)
 async def test_what_was_acknowledged_is_there_after_a_kill(url: str, open_storage: Open) -> None:
     told = [line.strip() for run in range(2) for line in await killed_after(0.2, url, str(run))]
-    assert len(told) > 30
+    assert len(told) > 5
     storage = await open_storage(url)
     found = {each.id: each.taken for each in await storage.sandboxes()}
     for line in told:

@@ -77,7 +77,7 @@ async def test_two_workers_never_have_the_same(
         worker.terminate()
         printed.append(graded((await worker.communicate())[0]))
         assert worker.returncode == 0
-    assert all(len(each) > 30 for each in printed)
+    assert all(len(each) > 10 for each in printed)
     assert sorted(printed[0] + printed[1]) == sorted(expected)
     assert (await submissions.counts()).slots == 0
 

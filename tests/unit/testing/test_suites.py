@@ -139,6 +139,7 @@ def make(run: object, **options: object) -> Case:
         (make(Doubt(2)), Verdict.PASSED, ""),
         (make(Doubt(3)), Verdict.FAILED, "somebody was slow"),
     ],
+    ids=["passes", "fails", "loses", "hangs", "errs", "cannot", "lacks", "doubts", "doubts on"],
 )
 async def test_how_a_case_is_judged(
     case: Case, verdict: Verdict, reason: str, driver: Driver, tmp_path: Path
