@@ -92,7 +92,7 @@ class Submission:
     seconds: float | None
     """What grading it took."""
     original: str | None = None
-    """It is no learner's: a campaign grades this submission again, and proposes what comes of it."""
+    """It is no learner's: a campaign grades that submission again, and proposes a result."""
     revision: int = 0
     """How often a campaign has replaced its result."""
 

@@ -83,4 +83,3 @@ def read(content: bytes) -> Complete:
     if wrong or PurePosixPath(found.task).name != found.task:
         raise InvalidInput("this record names files outside of its folder")
     return found
-

@@ -200,7 +200,9 @@ def _require_time(task: Task, now: float) -> None:
 
 def for_learner(result: Result) -> Result:
     """The same without what is for teachers."""
-    return replace(result, detail="", record=None, parts=tuple(part_for_learner(part) for part in result.parts))
+    return replace(
+        result, detail="", record=None, parts=tuple(part_for_learner(part) for part in result.parts)
+    )
 
 
 def part_for_learner(part: PartResult) -> PartResult:

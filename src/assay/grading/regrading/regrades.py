@@ -105,10 +105,10 @@ class Regrades:
         _require_sensible(wish, key)
         store = self.submissions.store
         asked = msgspec.json.encode(wish)
-        if key is not None and (known := await store.campaigns.keyed(owner, key)) is not None:
+        known = None if key is None else await store.campaigns.keyed(owner, key)
+        if known is not None and known.asked == asked:
             # Its submissions were chosen then; what would be chosen now may be others.
-            if known.asked == asked:
-                return Receipt(id=known.id, new=False)
+            return Receipt(id=known.id, new=False)
         chosen = await self._chosen(wish)
         now = store.clock()
         campaign = Campaign(

@@ -106,8 +106,7 @@ class CampaignStore:
         self, *, course: str | None, before: str | None, most: int
     ) -> asyncio.Future[list[Campaign]]:
         """The newest first; `before` is the last id of the page before."""
-        rows = self._rows("list_campaigns", campaigns_asked(course, before, most), campaign_of)
-        return rows
+        return self._rows("list_campaigns", campaigns_asked(course, before, most), campaign_of)
 
     def candidates(
         self,
