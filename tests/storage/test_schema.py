@@ -131,3 +131,27 @@ def test_a_new_migration_is_written_from_the_difference(tmp_path: Path) -> None:
     assert (namespace["revision"], namespace["down_revision"]) == (f"{int(HEAD) + 1:04}", HEAD)
     assert "create_table('grade'" in written.read_text()
     assert "drop_table('grade'" in written.read_text()
+
+
+async def test_submissions_of_before_there_were_campaigns_are_learners_own(
+    url: str, storage: Storage, open_storage: Open
+) -> None:
+    await storage.aclose()
+    engine = kind_of(url).engine
+    with engine.begin() as connection:
+        command.downgrade(configuration(connection), "0004")
+        connection.execute(
+            text(
+                "INSERT INTO submission (id, owner, digest, course, task, learner, priority, state,"
+                " submitted_at, environment, task_hash, attempts, claim)"
+                " VALUES ('s1', '', :digest, 'c', 't', 'ada', 0, 'done', 1.0, '', '', 1, 1)"
+            ),
+            {"digest": bytes(16)},
+        )
+    engine.dispose()
+    await open_storage(url)
+    engine = kind_of(url).engine
+    with engine.begin() as connection:
+        found = connection.execute(text("SELECT original, revision FROM submission")).one()
+        assert tuple(found) == (None, 0)
+    engine.dispose()

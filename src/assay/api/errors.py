@@ -53,6 +53,7 @@ STATUS: Final[Mapping[str, int]] = MappingProxyType(
         "not_found": 404,
         "unknown_execution": 404,
         "runner_gone": 410,
+        "conflict": 409,
         "busy": 503,
         "pool_exhausted": 503,
         "quota_exceeded": 429,

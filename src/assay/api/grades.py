@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import msgspec
 
 from assay.api.results import OutcomeAnswer, to_outcome
+from assay.domain.limits import ExecutionLimits
+from assay.grading.record import Record, Used
 from assay.grading.results import Delays, PartResult, Result, TestResult
 
 
@@ -50,6 +53,52 @@ class DelaysAnswer(msgspec.Struct, rename="camel", kw_only=True):
     response_ms: float
 
 
+class SandboxLimitsAnswer(msgspec.Struct, rename="camel", kw_only=True):
+    """What the sandboxes might use."""
+
+    memory_bytes: int
+    processes: int
+    cpus: float
+    disk_bytes: int
+    inodes: int
+
+
+class RunLimitsAnswer(msgspec.Struct, rename="camel", kw_only=True):
+    """What one execution might use; null: no limit of its own."""
+
+    wall_seconds: float | None
+    cpu_seconds: float | None
+    output_bytes: int | None
+    open_files: int | None
+
+
+class UsedAnswer(msgspec.Struct, rename="camel", kw_only=True):
+    """The sandboxes of one environment that a grading had."""
+
+    environment: str
+    image: str
+    """Empty: that of the environment's language."""
+    digest: str
+    """Of the image's contents; of this machine's own programs: of the packages installed."""
+    sandbox: SandboxLimitsAnswer
+    execution: RunLimitsAnswer
+
+
+class RecordAnswer(msgspec.Struct, rename="camel", kw_only=True):
+    """What a grade depends on besides what was handed in."""
+
+    grader: str
+    """The version of Assay."""
+    digest: str
+    """Of the version of the task."""
+    seed: int
+    factor: float
+    """What it counted, being late."""
+    limits: dict[str, RunLimitsAnswer]
+    """Of the learner's "program", and of what "tests" call."""
+    used: list[UsedAnswer]
+
+
 class ResultAnswer(msgspec.Struct, rename="camel", kw_only=True):
     """What a submission is worth. With the verdict "error" there is no grade."""
 
@@ -62,6 +111,8 @@ class ResultAnswer(msgspec.Struct, rename="camel", kw_only=True):
     custom: dict[str, Any]
     """What a grader of the teacher's own has to say besides."""
     delays: DelaysAnswer
+    record: RecordAnswer | None
+    """What the grade depends on; null for learners, and where that was not noted."""
 
 
 def to_result(result: Result) -> ResultAnswer:
@@ -74,6 +125,7 @@ def to_result(result: Result) -> ResultAnswer:
         parts=[to_part(part) for part in result.parts],
         custom=dict(result.custom),
         delays=_delays(result.delays),
+        record=None if result.record is None else to_record(result.record),
     )
 
 
@@ -87,6 +139,32 @@ def to_part(part: PartResult) -> PartResultAnswer:
         message=part.message,
         tests=[_test(test) for test in part.tests],
     )
+
+
+def to_record(record: Record) -> RecordAnswer:
+    """What a grade depends on."""
+    return RecordAnswer(
+        grader=record.grader,
+        digest=record.digest,
+        seed=record.seed,
+        factor=record.factor,
+        limits={name: _run_limits(limits) for name, limits in record.limits.items()},
+        used=[_used(each) for each in record.used],
+    )
+
+
+def _used(used: Used) -> UsedAnswer:
+    return UsedAnswer(
+        environment=used.environment,
+        image=used.image,
+        digest=used.digest,
+        sandbox=SandboxLimitsAnswer(**asdict(used.sandbox)),
+        execution=_run_limits(used.execution),
+    )
+
+
+def _run_limits(limits: ExecutionLimits) -> RunLimitsAnswer:
+    return RunLimitsAnswer(**asdict(limits))
 
 
 def _test(test: TestResult) -> TestAnswer:

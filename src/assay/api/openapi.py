@@ -38,6 +38,7 @@ _VARIABLES: Final[Mapping[str, str]] = {
     "port": "A port that the runner's environment exposes",
     "path": "What the learner's program gets as its path",
     "name": "The name of an environment",
+    "regrade_id": "A campaign, as `POST /courses/{course}/regrades` named it",
     "token_id": "The id of a token, not its text",
 }
 DESCRIPTIONS: Final[Mapping[int, str]] = {
@@ -45,6 +46,7 @@ DESCRIPTIONS: Final[Mapping[int, str]] = {
     401: "A token is missing, or not known",
     403: "The token may not do this",
     404: "There is no such thing",
+    409: "Something else has changed it, or ended it, meanwhile",
     410: "The lease is over, or never was",
     413: "More bytes than a request may have",
     415: "The body is compressed",

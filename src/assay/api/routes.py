@@ -12,6 +12,7 @@ from assay.api import (
     files,
     jobe,
     ports,
+    regrades,
     run,
     runners,
     status,
@@ -32,6 +33,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *events.ROUTES,
     *courses.ROUTES,
     *submissions.ROUTES,
+    *regrades.ROUTES,
     *tokens.ROUTES,
     *system.ROUTES,
 )

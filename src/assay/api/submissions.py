@@ -70,6 +70,8 @@ class SubmissionAnswer(msgspec.Struct, rename="camel", kw_only=True):
     seed: int | None
     attempts: int
     """How often grading was begun."""
+    revision: int
+    """How often grading it again has replaced its result."""
     outlook: Outlook | None
     """While it waits."""
     result: ResultAnswer | None
@@ -120,7 +122,8 @@ def _bytes(name: str, file: FileIn | str) -> bytes:
 async def _found(call: Call) -> Submission:
     """The submission that the path names. Raises NotFound, for one of somebody else as well."""
     found = await desk_of(call).submissions.get(call.request.match_info["submission_id"])
-    if not _teaches(call) and found.owner != call.caller.token_id:
+    not_mine = not _teaches(call) and found.owner != call.caller.token_id
+    if not_mine or found.original is not None:  # what a campaign proposes is nobody's submission
         raise NotFound(f"there is no submission {found.id}")
     return found
 
@@ -152,6 +155,7 @@ async def _answer(call: Call, found: Submission, *, whole: bool = True) -> Submi
         digest=found.task_hash,
         seed=found.seed if _teaches(call) else None,
         attempts=found.attempts,
+        revision=found.revision,
         outlook=outlook,
         result=None if result is None else to_result(result),
     )

@@ -15,6 +15,10 @@ from assay.cli.context import Flags
 COMMANDS: Final = {
     "run": ("assay.cli.run:run", "Run a program in a sandbox, as if it ran here."),
     "grade": ("assay.cli.grade:grade", "Grade a submission for a task, here and now."),
+    "regrade": (
+        "assay.cli.regrade:regrade",
+        "Grade again what a server has graded; compare, apply.",
+    ),
     "task": ("assay.cli.task:task", "Tasks: write one, try it, keep what it is worth."),
     "demo": ("assay.cli.demo:demo", "A tour: sample programs in sandboxes, and what they cost."),
     "serve": ("assay.cli.serve:serve", "Keep sandboxes warm, and serve them over HTTP."),

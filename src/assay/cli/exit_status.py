@@ -95,6 +95,7 @@ _OF_ERRORS: Final[dict[type[errors.AssayError], Status]] = {
     errors.ProtocolViolation: Status.LOST,
     errors.NotAllowed: Status.NOT_ALLOWED,
     errors.NotFound: Status.NO_SUCH_THING,
+    errors.Conflict: Status.FAILED,
     errors.Busy: Status.BUSY,
     errors.GradingError: Status.FAILED,
     errors.GradingLost: Status.LOST,

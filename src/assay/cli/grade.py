@@ -18,8 +18,11 @@ from assay.bootstrap import Catalogue, choose_driver, open_driver
 from assay.bootstrap.places import DriverPlaces
 from assay.cli.context import Flags
 from assay.cli.exit_status import Status
+from assay.cli.failure import say
+from assay.cli.grade_record import Work, recorded_work, save_record
 from assay.cli.interrupts import run_watched
 from assay.cli.progress import shown_progress
+from assay.cli.server import server_options
 from assay.cli.show import bad, console, good, print_json, table
 from assay.config import Settings
 from assay.domain.errors import InvalidInput
@@ -39,6 +42,9 @@ Examples:
   assay grade quiz --answer planet=2 --answer capital=Paris
   assay grade --teacher sum sum.py     what hidden tests say, too
   assay grade --json sum sum.py        the whole result as one line of JSON
+  assay grade --save this.json sum sum.py    with all that it needs to be graded again
+  assay grade --record this.json       again: the same task, files, seed and limits
+  assay grade --record ID --server URL as a server has graded it
 
 \b
 The exit status is 0 where the task's passing grade is reached, 1 where it is not, and 3 where
@@ -60,7 +66,18 @@ NO_GRADE: Final = 3
 @click.option("--driver", metavar="NAME", help="Of `assay driver list`. [the fastest that works]")
 @click.option("--teacher", is_flag=True, help="Show what is hidden from learners.")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
-@click.argument("task", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--save", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+    help="Write the grading there, with all that it needs, hidden tests too.",
+)  # fmt: skip
+@click.option(
+    "--record", metavar="FILE-OR-ID",
+    help="Do again what --save has written, or a server has graded.",
+)  # fmt: skip
+@server_options
+@click.argument(
+    "task", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path)
+)
 @click.argument("files", nargs=-1, type=click.Path(exists=True, path_type=Path))
 @click.pass_obj
 def grade(
@@ -71,7 +88,11 @@ def grade(
     driver: str | None,
     teacher: bool,
     as_json: bool,
-    task: Path,
+    save: Path | None,
+    record: str | None,
+    server: str,
+    token: str | None,
+    task: Path | None,
     files: tuple[Path, ...],
 ) -> int:
     """Grade FILES for the task in the folder TASK, here and now.
@@ -79,37 +100,44 @@ def grade(
     Without files and answers, the reference solution is graded, with the right answers. Deadlines
     and limits of attempts don't hold here.
     """
-    loaded, bundle = load_task(task)
-    submission = _submission(loaded, bundle, files, answers)
-    settings = flags.settings_for_sandboxes(driver=driver)
-    seed = secrets.randbits(32) if seed is None else seed
-    with shown_progress(quiet=as_json) as on_progress:
-        result = run_watched(
-            lambda: _grade(settings, loaded, bundle, submission, seed, on_progress)
-        )
-    if as_json:
-        print_json({"task": loaded.id, "digest": bundle.digest, "seed": seed, **as_data(result)})
+    if record is not None:
+        if task is not None or answers or seed is not None:
+            raise click.UsageError("--record has its own task, files, answers and seed")
+        work = recorded_work(record, server, token)
+    elif task is None:
+        raise click.UsageError("Missing argument 'TASK'")
     else:
-        show(loaded, result, teacher=teacher)
+        loaded, bundle = load_task(task)
+        work = Work(
+            task=loaded, bundle=bundle, submission=_submission(loaded, bundle, files, answers),
+            seed=secrets.randbits(32) if seed is None else seed,
+        )  # fmt: skip
+    settings = flags.settings_for_sandboxes(driver=driver)
+    with shown_progress(quiet=as_json) as on_progress:
+        result = run_watched(lambda: _grade(settings, work, on_progress))
+    if save is not None:
+        save_record(save, work, result)
+    remarks = work.remarks(result)
+    if as_json:
+        about = {"task": work.task.id, "digest": work.bundle.digest, "seed": work.seed}
+        print_json({**about, **as_data(result), **({"remarks": remarks} if record else {})})
+    else:
+        show(work.task, result, teacher=teacher)
+        for remark in remarks:
+            say(f"differs from the record: {remark}")
     return status(result)
 
 
-async def _grade(
-    settings: Settings,
-    task: Task,
-    bundle: Bundle,
-    submission: Submission,
-    seed: int,
-    on_progress: OnProgress,
-) -> Result:
+async def _grade(settings: Settings, work: Work, on_progress: OnProgress) -> Result:
     name = await choose_driver(settings)
     async with open_driver(settings, name) as driver:
         places = DriverPlaces(driver, Catalogue(settings), on_progress=on_progress)
+        again = None if work.complete is None else work.complete.record
         attempt = Attempt(
-            task=task, bundle=bundle, submission=submission, places=places, seed=seed,
-            parallel=asyncio.Semaphore(len(os.sched_getaffinity(0))),
+            task=work.task, bundle=work.bundle, submission=work.submission, places=places,
+            seed=work.seed, parallel=asyncio.Semaphore(len(os.sched_getaffinity(0))), again=again,
         )  # fmt: skip
-        return await grade_attempt(attempt)
+        return await grade_attempt(attempt, factor=1.0 if again is None else again.factor)
 
 
 def _submission(

@@ -132,7 +132,7 @@ def _limits(wishes: Wishes) -> assay_client.Limits:
 async def perform(server: Server, request: RemoteRequest, answer: Answer) -> int:
     """Do what was asked for, and return the exit status. Raises AssayError, CancelledError."""
     interrupts = Interrupts()
-    with interrupts.watched(), _own_errors():
+    with interrupts.watched(), own_errors():
         made = Made(driver="server")
         async with (
             assay_client.Client(server.url, server.token, patience=_PATIENCE) as client,
@@ -285,7 +285,7 @@ def _measurement(found: assay_client.Measurement | None) -> Measurement | None:
 
 
 @contextlib.contextmanager
-def _own_errors() -> Iterator[None]:
+def own_errors() -> Iterator[None]:
     """Errors of the client become those with the same code here, and so keep their exit status."""
     try:
         yield

@@ -36,6 +36,7 @@ AssayError
 ├── NotFound                     not_found              there is no such thing
 │   ├── UnknownExecution         unknown_execution      never asked for, over long ago, or used
 │   └── RunnerGone               runner_gone            the lease is over, or never was
+├── Conflict                     conflict               it was changed, or ended, meanwhile
 ├── Busy                         busy                   not now (retryable)
 │   ├── PoolExhausted            pool_exhausted         no sandbox before the deadline (retryable)
 │   ├── QuotaExceeded            quota_exceeded         as many as the token may have (retryable)
@@ -272,6 +273,12 @@ class NotFound(AssayError):
     """There is nothing of that name."""
 
     code = "not_found"
+
+
+class Conflict(AssayError):
+    """What was asked for made sense before; something else has changed it, or ended it."""
+
+    code = "conflict"
 
 
 class UnknownExecution(NotFound):

@@ -57,6 +57,8 @@ class NewSubmission:
     seed: int | None = None
     key: str | None = None
     """The submitter's own name for it: the same one of the same owner is the same submission."""
+    original: str | None = None
+    """Of what is graded again: the submission whose content is graded; it has none of its own."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,6 +91,10 @@ class Submission:
     finished_at: float | None
     seconds: float | None
     """What grading it took."""
+    original: str | None = None
+    """It is no learner's: a campaign grades that submission again, and proposes a result."""
+    revision: int = 0
+    """How often a campaign has replaced its result."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

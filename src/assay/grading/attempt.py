@@ -11,8 +11,12 @@ from dataclasses import dataclass, field
 from assay.agent.execution import Completed
 from assay.domain.command import Command
 from assay.domain.errors import GradingLost
+from assay.domain.limits import ExecutionLimits
 from assay.domain.outcome import OutcomeKind
+from assay.environments.document import Sandbox
+from assay.environments.served import Blueprint
 from assay.grading.places import Place, Places
+from assay.grading.record import Ledger, Record
 from assay.grading.tasks.bundle import Bundle
 from assay.grading.tasks.model import Task
 from assay.grading.tasks.submission import Submission
@@ -78,6 +82,9 @@ class Attempt:
     parallel: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     """How many sandboxes it may have at a time."""
     watch: Stopwatch = field(default_factory=Stopwatch)
+    ledger: Ledger = field(default_factory=Ledger)
+    again: Record | None = None
+    """It is to be done as it was then: with those limits."""
 
     @contextlib.asynccontextmanager
     async def place(self, environment: str = "", *, beside: bool = False) -> AsyncIterator[Place]:
@@ -90,15 +97,29 @@ class Attempt:
         async with turn, contextlib.AsyncExitStack() as stack:
             with self.watch.waits():
                 place = await stack.enter_async_context(self._asked(environment))
+            self.ledger.uses(place.blueprint)
             yield place
 
     def _asked(self, environment: str) -> contextlib.AbstractAsyncContextManager[Place]:
-        own = not environment or environment == self.task.environment
-        return self.places.place(
-            environment or self.task.environment,
-            sandbox=self.task.sandbox if own else None,
-            owner=self.owner,
-        )
+        name = environment or self.task.environment
+        return self.places.place(name, sandbox=self._sandbox(name), owner=self.owner)
+
+    def _sandbox(self, environment: str) -> Sandbox | None:
+        then = None if self.again is None else self.again.sandbox_of(environment)
+        if then is not None:
+            return then
+        return self.task.sandbox if environment == self.task.environment else None
+
+    async def blueprint(self) -> Blueprint:
+        """What the sandboxes of the task's environment are made of."""
+        name = self.task.environment
+        return await self.places.blueprint(name, self._sandbox(name))
+
+    def limits(self, base: ExecutionLimits, *, of: str = "program") -> ExecutionLimits:
+        """Of the learner's code, where the task's own leave `base`; noted as `of`."""
+        then = None if self.again is None else self.again.limits.get(of)
+        self.ledger.limits[of] = self.task.limits.over(base) if then is None else then
+        return self.ledger.limits[of]
 
     async def run(
         self, place: Place, command: Command, stdin: bytes = b"", *, most: int

@@ -12,14 +12,16 @@ from typing import Final
 
 import msgspec
 
-from assay.domain.errors import InvalidSubmission
+from assay.domain.errors import InvalidSubmission, NotFound
 from assay.domain.submission import NewSubmission, Receipt, State, Work
 from assay.domain.submission import Submission as Queued
 from assay.grading.attempt import Attempt
+from assay.grading.complete import Complete, complete
 from assay.grading.courses import Courses
 from assay.grading.grade import grade
 from assay.grading.marks import late_factor
 from assay.grading.places import Places
+from assay.grading.regrading.regrades import Regrades
 from assay.grading.results import PartResult, Result, Verdict
 from assay.grading.submissions import Submissions
 from assay.grading.tasks import Task, submission_of
@@ -57,6 +59,7 @@ class Desk:
         """`parallel`: sandboxes that one grading may have at a time."""
         self.courses = courses
         self.submissions = submissions
+        self.regrades = Regrades(courses, submissions)
         self._places = places
         self._parallel = parallel
         self._counting = [asyncio.Lock() for _ in range(_LOCKS)]
@@ -116,6 +119,22 @@ class Desk:
         found = await self.submissions.result(name)
         return None if found is None else msgspec.json.decode(found, type=Result)
 
+    async def complete(self, queued: Queued) -> Complete:
+        """A graded submission with all that its grading needs. Raises NotFound, GradingLost."""
+        result = await self.result(queued.id)
+        if result is None or result.record is None:
+            raise NotFound(f"there is no record of how {queued.id} was graded: grade it again")
+        task, bundle = await asyncio.to_thread(
+            self.courses.version, queued.course, queued.task, result.record.digest
+        )
+        content = msgspec.msgpack.decode(
+            await self.submissions.content(queued.original or queued.id), type=Content
+        )
+        return complete(
+            task.id, bundle, submission_of(task, content.files, content.answers), result.record,
+            grade=result.grade, verdict=result.verdict,
+        )  # fmt: skip
+
     async def grade(self, work: Work) -> bytes:
         """Grade one for a worker: the result as JSON. Raises what may be otherwise next time."""
         queued = work.submission
@@ -123,6 +142,10 @@ class Desk:
             self.courses.version, queued.course, queued.task, queued.task_hash
         )
         content = msgspec.msgpack.decode(work.content, type=Content)
+        submitted_at, again = queued.submitted_at, None
+        if queued.original is not None:
+            submitted_at = (await self.submissions.get(queued.original)).submitted_at
+            again = await self.regrades.again(queued)
         attempt = Attempt(
             task=task,
             bundle=bundle,
@@ -131,8 +154,11 @@ class Desk:
             seed=queued.seed or 0,
             owner=f"{queued.course}/{queued.learner}",
             parallel=asyncio.Semaphore(self._parallel),
+            again=again,
         )
-        factor = late_factor(task.rules, datetime.fromtimestamp(queued.submitted_at, UTC))
+        factor = late_factor(task.rules, datetime.fromtimestamp(submitted_at, UTC))
+        if again is not None:
+            factor = again.factor
         result = await grade(
             attempt,
             factor=1.0 if factor is None else factor,
@@ -174,7 +200,9 @@ def _require_time(task: Task, now: float) -> None:
 
 def for_learner(result: Result) -> Result:
     """The same without what is for teachers."""
-    return replace(result, detail="", parts=tuple(part_for_learner(part) for part in result.parts))
+    return replace(
+        result, detail="", record=None, parts=tuple(part_for_learner(part) for part in result.parts)
+    )
 
 
 def part_for_learner(part: PartResult) -> PartResult:

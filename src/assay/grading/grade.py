@@ -34,7 +34,10 @@ async def grade(
         result = of_parts(attempt.task, parts, factor=factor)
     except TaskFault as fault:
         result = _at_fault(grading, fault)
-    return replace(result, delays=grading.delays())
+    record = attempt.ledger.record(
+        digest=attempt.bundle.digest, seed=attempt.seed, factor=factor
+    )  # fmt: skip
+    return replace(result, delays=grading.delays(), record=record)
 
 
 def _at_fault(grading: _Grading, fault: TaskFault) -> Result:

@@ -22,7 +22,6 @@ from assay.environments.served import Blueprint
 from assay.grading.attempt import Attempt
 from assay.grading.feedback import paragraphs, section, words
 from assay.grading.places import Place
-from assay.grading.tasks.model import Task
 
 OUTPUT_MOST: Final = MIB
 """Of each run, unless the task says otherwise."""
@@ -89,8 +88,8 @@ async def build(attempt: Attempt, files: Mapping[str, bytes]) -> Program | Uncom
     Raises TaskFault when the task's environment can't, and what `Places` and sandboxes raise.
     """
     task = attempt.task
-    blueprint = await attempt.places.blueprint(task.environment, task.sandbox)
-    compile_, run = _commands(task, blueprint)
+    blueprint = await attempt.blueprint()
+    compile_, run = _commands(attempt, blueprint)
     sources = (*entries_of(task.given), *entries_of(files))
     if compile_ is None:
         return Program(entries=sources, command=run)
@@ -103,11 +102,10 @@ async def build(attempt: Attempt, files: Mapping[str, bytes]) -> Program | Uncom
         return Program(entries=await made_by(place, folder), command=run)
 
 
-def _commands(task: Task, blueprint: Blueprint) -> tuple[Command | None, Command]:
+def _commands(attempt: Attempt, blueprint: Blueprint) -> tuple[Command | None, Command]:
     """How it is compiled and run: as the task says, or else as its environment does."""
-    environment = blueprint.environment
-    limits = replace(environment.execution, output_bytes=OUTPUT_MOST)
-    limits = task.limits.over(limits)
+    task, environment = attempt.task, blueprint.environment
+    limits = attempt.limits(replace(environment.execution, output_bytes=OUTPUT_MOST))
     require_within(limits, environment.ceiling)
     variables = blueprint.variables()
 

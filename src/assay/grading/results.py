@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from assay.domain.outcome import Outcome
+from assay.grading.record import Record
 
 
 class Verdict(StrEnum):
@@ -100,3 +101,5 @@ class Result:
     archive: bytes | None = field(default=None, repr=False)
     """Files that a grader of the teacher's own keeps, a tar compressed with gzip."""
     delays: Delays = field(default_factory=Delays)
+    record: Record | None = None
+    """What it depended on, for teachers; None: there was no grading, or it was one of before."""

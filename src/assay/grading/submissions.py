@@ -246,7 +246,7 @@ def require_sensible(new: NewSubmission) -> None:
     """Raise InvalidInput unless it can be kept: names are short and printable, seeds fit."""
     for what in ("course", "task", "learner"):
         _require_name(what, getattr(new, what))
-    for what in ("owner", "environment", "task_hash", "key"):
+    for what in ("owner", "environment", "task_hash", "key", "original"):
         if getattr(new, what):
             _require_name(what, getattr(new, what))
     if len(new.content) > MOST_CONTENT_BYTES:

@@ -212,4 +212,5 @@ def _result(step: Step, cursor: Cursor) -> object:
     try:
         return step(cursor)
     except AssayError as error:
-        return error
+        # Its frames hold the cursor, and so SQLite's file for as long as anybody has the error.
+        return error.with_traceback(None)

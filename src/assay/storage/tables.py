@@ -164,6 +164,9 @@ SUBMISSION: Final = Table(
     Column("claimed_at", Double),
     Column("finished_at", Double),
     Column("seconds", Double),
+    # Of what is graded again: whose content it has. It is no learner's, and in no list of these.
+    Column("original", Text),
+    Column("revision", Integer, nullable=False, server_default="0"),
     UniqueConstraint("owner", "key"),
 )
 
@@ -199,6 +202,45 @@ SUBMISSION_RESULT: Final = Table(
     METADATA,
     Column("id", Text, primary_key=True),
     Column("result", LargeBinary, nullable=False),
+)
+
+# A result is replaced by a campaign only, and what it replaced stays.
+FORMER_RESULT: Final = Table(
+    "former_result",
+    METADATA,
+    Column("submission", Text, primary_key=True),
+    Column("revision", Integer, primary_key=True, autoincrement=False),
+    Column("result", LargeBinary, nullable=False),
+    Column("campaign", Text, nullable=False),
+    Column("replaced_at", Double, nullable=False),
+    Column("replaced_by", Text, nullable=False),
+)
+
+CAMPAIGN: Final = Table(
+    "campaign",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("key", Text),
+    Column("course", Text, nullable=False),
+    Column("task", Text),
+    Column("asked", LargeBinary, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("ended_at", Double),
+    Column("ended_by", Text),
+    Column("outcome", LargeBinary),
+    UniqueConstraint("owner", "key"),
+)
+
+REGRADE: Final = Table(
+    "regrade",
+    METADATA,
+    Column("run", Text, primary_key=True),
+    Column("campaign", Text, nullable=False),
+    Column("submission", Text, nullable=False, index=True),
+    Column("revision", Integer, nullable=False),
+    Index("ix_regrade_campaign", "campaign", "submission", unique=True),
 )
 
 LINE: Final = Table(

@@ -54,7 +54,7 @@ def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 async def _run(part: UnitTests, attempt: Attempt) -> list[TestResult]:
-    blueprint = await attempt.places.blueprint(attempt.task.environment, attempt.task.sandbox)
+    blueprint = await attempt.blueprint()
     async with asyncio.TaskGroup() as group:
         students = _Students(part, attempt, blueprint, group)
         try:
@@ -129,7 +129,8 @@ def _python(blueprint: Blueprint) -> str:
 
 def _learners(attempt: Attempt, blueprint: Blueprint) -> Command:
     limits = replace(blueprint.environment.execution, output_bytes=4 * OUTPUT_MOST)
-    return _command(blueprint, ".assay/assay_student.py", limits=attempt.task.limits.over(limits))
+    limits = attempt.limits(limits, of="tests")
+    return _command(blueprint, ".assay/assay_student.py", limits=limits)
 
 
 def _for_grading(part: UnitTests, attempt: Attempt) -> Sequence[Entry]:

@@ -115,7 +115,7 @@ async def _ran(
             root,
             toolchain.run(where),
             variables=place.blueprint.variables(),
-            limits=attempt.task.limits.over(limits),
+            limits=attempt.limits(limits, of="tests"),
         )
         completed = await attempt.run(place, replace(command, last=True), most=_OUTPUT)
         try:

@@ -7,6 +7,7 @@ statements.py  what these say to the database
 rows.py        values as rows, and back
 decisions.py   what is decided elsewhere
 together.py    what comes at the same time shares a transaction
+campaigns.py   what is graded again (campaign_steps.py, campaign_statements.py)
 places.py      where they are: a file of their own, or the one PostgreSQL
 notices.py     PostgreSQL's word that there is something to do
 """

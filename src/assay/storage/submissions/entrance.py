@@ -99,7 +99,9 @@ class Entrance:
             for (name, new), turn in zip(news, admitted.turns, strict=True)
         ]
         self._sql.add.run_all(cursor, rows)
-        contents: list[Values] = [{"id": name, "content": new.content} for name, new in news]
+        contents: list[Values] = [
+            {"id": name, "content": new.content} for name, new in news if new.original is None
+        ]
         self._sql.add_content.run_all(cursor, contents)
         self.keep_lines(cursor, admitted.lines, lines)
         self.notify(cursor)

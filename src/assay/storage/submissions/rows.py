@@ -54,6 +54,8 @@ def submission_values(new: NewSubmission, name: str, now: float, turn: int) -> V
         "claimed_at": None,
         "finished_at": None,
         "seconds": None,
+        "original": new.original,
+        "revision": 0,
     }
 
 

@@ -8,15 +8,31 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import Select, bindparam, delete, func, insert, null, select, tuple_, update
+from sqlalchemy import (
+    Select,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    null,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.dml import Update, UpdateBase
 
+from assay.domain.campaign import CampaignState
 from assay.domain.submission import State
 from assay.storage.statements import KEY, Statement
 from assay.storage.tables import (
+    CAMPAIGN,
     COURSE,
+    FORMER_RESULT,
     LINE,
+    REGRADE,
     SUBMISSION,
     SUBMISSION_CONTENT,
     SUBMISSION_RESULT,
@@ -29,6 +45,11 @@ _S: Final = SUBMISSION.c
 _IS_LINE: Final = (
     LINE.c.priority == bindparam("priority"),
     LINE.c.course == bindparam("course"),
+)
+_IN_OPEN_CAMPAIGN: Final = exists().where(
+    or_(REGRADE.c.run == _S.id, REGRADE.c.submission == _S.id),
+    CAMPAIGN.c.id == REGRADE.c.campaign,
+    CAMPAIGN.c.state == CampaignState.OPEN.value,
 )
 _LINES: Final = select(LINE, COURSE.c.weight, COURSE.c.seconds).select_from(
     LINE.outerjoin(COURSE, COURSE.c.name == LINE.c.course)
@@ -95,7 +116,7 @@ class QueueStatements:
         )
         self.first_of_line = self._compiled(
             select(SUBMISSION, SUBMISSION_CONTENT.c.content)
-            .join(SUBMISSION_CONTENT, SUBMISSION_CONTENT.c.id == _S.id)
+            .join(SUBMISSION_CONTENT, SUBMISSION_CONTENT.c.id == func.coalesce(_S.original, _S.id))
             .where(*in_line)
             .order_by(_S.turn, _S.id)
             .limit(bindparam("most"))
@@ -193,13 +214,20 @@ class QueueStatements:
         )
         self.old = self._compiled(
             select(_S.id)
-            .where(_S.finished_at < bindparam("before"))
+            .where(_S.finished_at < bindparam("before"), ~_IN_OPEN_CAMPAIGN)
             .order_by(_S.finished_at)
             .limit(bindparam("most"))
         )
         self.remove = [
-            self._compiled(delete(table).where(table.c.id == KEY))
-            for table in (SUBMISSION_CONTENT, SUBMISSION_RESULT, SUBMISSION)
+            self._compiled(delete(column.table).where(column == KEY))
+            for column in (
+                SUBMISSION_CONTENT.c.id,
+                SUBMISSION_RESULT.c.id,
+                FORMER_RESULT.c.submission,
+                REGRADE.c.run,
+                REGRADE.c.submission,
+                SUBMISSION.c.id,
+            )
         ]
 
     def _of_questions(self) -> None:

@@ -65,6 +65,11 @@ class Steps:
         """Every statement."""
         return self._sql
 
+    @property
+    def entrance(self) -> Entrance:
+        """Where what waits gets its place."""
+        return self._entrance
+
     def add(
         self, cursor: Cursor, news: Sequence[NewSubmission], now: float
     ) -> list[Receipt | InvalidInput]:

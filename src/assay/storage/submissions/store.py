@@ -21,6 +21,8 @@ from assay.storage.connection import Database, Step
 from assay.storage.events import Event
 from assay.storage.kind import Cursor
 from assay.storage.statements import Statement
+from assay.storage.submissions.campaign_steps import CampaignSteps
+from assay.storage.submissions.campaigns import CampaignStore
 from assay.storage.submissions.decisions import Decisions
 from assay.storage.submissions.notices import Notices
 from assay.storage.submissions.places import Place, place_of
@@ -69,6 +71,11 @@ class SubmissionStore:
         self._intake = Together(self._add, lambda new: len(new.content))
         self._endings = Together(self._finish, lambda ending: len(ending.result))
         self._on_notice = on_notice or (lambda _: None)
+        self.campaigns = CampaignStore(
+            CampaignSteps(place.writing, self._steps.entrance),
+            write=self._write_noticed, ask=self._ask, clock=self.clock,
+            dialect=place.reading.engine.dialect,
+        )  # fmt: skip
         self._notices: Notices | None = None
         self._closed = False
 
@@ -264,6 +271,7 @@ class SubmissionStore:
     ) -> asyncio.Future[list[Submission]]:
         """The newest first; `before` is the last id of the page before."""
         asked = select(SUBMISSION).order_by(SUBMISSION.c.id.desc()).limit(min(most, MOST_LISTED))
+        asked = asked.where(SUBMISSION.c.original.is_(None))
         wanted = {"owner": owner, "course": course, "task": task, "learner": learner}
         for name, value in wanted.items():
             if value is not None:
@@ -340,6 +348,10 @@ class SubmissionStore:
 
         done.add_done_callback(tell)
         return done
+
+    def _write_noticed(self, name: str, step: Callable[[Cursor], T]) -> asyncio.Future[T]:
+        """A write after which something may wait."""
+        return self._noticed(self._write(name, step), lambda _: [""])
 
     def _write(self, name: str, step: Callable[[Cursor], T]) -> asyncio.Future[T]:
         return self._submit(self._writing, name, step)
