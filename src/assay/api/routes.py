@@ -9,6 +9,7 @@ from assay.api import (
     environments,
     events,
     executions,
+    export,
     files,
     jobe,
     ports,
@@ -18,6 +19,7 @@ from assay.api import (
     submissions,
     system,
     tokens,
+    webhooks,
 )
 from assay.api.route import Route
 
@@ -32,6 +34,8 @@ ROUTES: Final[tuple[Route, ...]] = (
     *events.ROUTES,
     *courses.ROUTES,
     *submissions.ROUTES,
+    *export.ROUTES,
+    *webhooks.ROUTES,
     *tokens.ROUTES,
     *system.ROUTES,
 )
