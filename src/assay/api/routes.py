@@ -9,6 +9,7 @@ from assay.api import (
     environments,
     events,
     executions,
+    export,
     files,
     jobe,
     ports,
@@ -19,6 +20,7 @@ from assay.api import (
     submissions,
     system,
     tokens,
+    webhooks,
 )
 from assay.api.route import Route
 
@@ -34,6 +36,8 @@ ROUTES: Final[tuple[Route, ...]] = (
     *courses.ROUTES,
     *submissions.ROUTES,
     *regrades.ROUTES,
+    *export.ROUTES,
+    *webhooks.ROUTES,
     *tokens.ROUTES,
     *system.ROUTES,
 )

@@ -156,6 +156,8 @@ class ApiSettings:
     """Whose `X-Forwarded-…` is believed, see `origin.networks`."""
     host_image: bool = False
     """Whether environments of the API may have the image "host", this machine's own programs."""
+    webhook_networks: tuple[str, ...] = ()
+    """Networks that are not public, and that webhooks may reach all the same."""
     claim_seconds: float = 10.0
     """How long a request for a sandbox waits for one, unless it says otherwise."""
     depleting_below: float = 0.0

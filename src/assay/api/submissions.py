@@ -119,16 +119,17 @@ def _bytes(name: str, file: FileIn | str) -> bytes:
         raise InvalidInput(f"{name[:80]!r} is no base64: {error}") from error
 
 
-async def _found(call: Call) -> Submission:
+async def found_submission(call: Call) -> Submission:
     """The submission that the path names. Raises NotFound, for one of somebody else as well."""
     found = await desk_of(call).submissions.get(call.request.match_info["submission_id"])
-    not_mine = not _teaches(call) and found.owner != call.caller.token_id
+    not_mine = not teaches(call) and found.owner != call.caller.token_id
     if not_mine or found.original is not None:  # what a campaign proposes is nobody's submission
         raise NotFound(f"there is no submission {found.id}")
     return found
 
 
-def _teaches(call: Call) -> bool:
+def teaches(call: Call) -> bool:
+    """Whether what is hidden from learners is shown."""
     return "teach" in call.caller.scopes
 
 
@@ -137,7 +138,7 @@ async def _answer(call: Call, found: Submission, *, whole: bool = True) -> Submi
     result = outlook = None
     if whole and found.state.is_over:
         result = await desk.result(found.id)
-        result = result if result is None or _teaches(call) else for_learner(result)
+        result = result if result is None or teaches(call) else for_learner(result)
     elif whole and (expected := await desk.submissions.outlook(found.id)) is not None:
         outlook = Outlook(
             ahead=expected.ahead,
@@ -153,7 +154,7 @@ async def _answer(call: Call, found: Submission, *, whole: bool = True) -> Submi
         submitted_at=_time(found.submitted_at),
         finished_at=None if found.finished_at is None else _time(found.finished_at),
         digest=found.task_hash,
-        seed=found.seed if _teaches(call) else None,
+        seed=found.seed if teaches(call) else None,
         attempts=found.attempts,
         revision=found.revision,
         outlook=outlook,
@@ -166,7 +167,7 @@ def _time(seconds: float) -> datetime:
 
 
 async def _get(call: Call) -> web.StreamResponse:
-    found = await _found(call)
+    found = await found_submission(call)
     seconds = _seconds(call.request.query.get("waitSeconds", "0"))
     if seconds and not found.state.is_over:
         found = await desk_of(call).submissions.wait_until_over(found.id, seconds)
@@ -189,7 +190,7 @@ async def _list(call: Call) -> web.StreamResponse:
     if not (most.isascii() and most.isdecimal() and 1 <= int(most) <= _PAGE_MOST):
         raise InvalidInput(f"most is from 1 to {_PAGE_MOST}")
     page = await desk_of(call).submissions.page(
-        owner=None if _teaches(call) else call.caller.token_id,
+        owner=None if teaches(call) else call.caller.token_id,
         course=query.get("course"),
         task=query.get("task"),
         learner=query.get("learner"),
@@ -202,13 +203,13 @@ async def _list(call: Call) -> web.StreamResponse:
 
 
 async def _cancel(call: Call) -> web.StreamResponse:
-    found = await _found(call)
+    found = await found_submission(call)
     await desk_of(call).submissions.cancel(found.id)
-    return json(await _answer(call, await _found(call)))
+    return json(await _answer(call, await found_submission(call)))
 
 
 async def _events(call: Call) -> web.StreamResponse:
-    found = await _found(call)
+    found = await found_submission(call)
     response = web.StreamResponse(
         headers={
             "Content-Type": "text/event-stream",
@@ -263,7 +264,7 @@ async def _over(call: Call, name: str) -> Submission:
 
 
 def _of_part(call: Call, part: PartResult) -> PartResultAnswer:
-    return to_part(part if _teaches(call) else part_for_learner(part))
+    return to_part(part if teaches(call) else part_for_learner(part))
 
 
 ROUTES: Final = (

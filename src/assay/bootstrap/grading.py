@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,8 @@ from assay.grading.courses import Courses
 from assay.grading.desk import Desk
 from assay.grading.submissions import Submissions
 from assay.grading.versions import Versions
+from assay.grading.webhooks.post import Names, post
+from assay.grading.webhooks.sender import Sender
 from assay.grading.worker import Worker
 from assay.pool import Pool
 
@@ -70,6 +73,12 @@ async def grading(
         opened.push_async_callback(places.aclose)
         desk = Desk(courses, submissions, places, parallel=processors)
         await opened.enter_async_context(beside(courses.follow()))
+        names = Names()
+        opened.callback(names.shut)
+        sender = Sender(
+            submissions, partial(post, resolver=names), allowed=settings.webhook_networks
+        )
+        await opened.enter_async_context(beside(sender.run()))
         slots = processors if settings.graders is None else settings.graders
         worker = Worker(
             submissions, desk.grade, slots=slots, on_event=on_event,

@@ -228,6 +228,7 @@ def _services(
             depleting_below=settings.depletion_threshold,
             proxies=networks(settings.trusted_proxies),
             claim_seconds=settings.claim_seconds,
+            webhook_networks=settings.webhook_networks,
         ),
         ready=lambda: server.ready and not server.cluster.given_up.is_set(),
         tokens=storage,

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree
+
+from assay.grading.export.junit import plain
 
 if TYPE_CHECKING:
     from assay.cli.tested import Tested
-
-_UNWANTED: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What XML can't hold."""
 
 
 def junit(tested: Sequence[Tested]) -> bytes:
@@ -28,22 +26,18 @@ def junit(tested: Sequence[Tested]) -> bytes:
 
 
 def _case(suite: ElementTree.Element, tested: Tested) -> None:
-    named = {"classname": _plain(tested.task), "name": _plain(tested.name)}
+    named = {"classname": plain(tested.task), "name": plain(tested.name)}
     case = ElementTree.SubElement(suite, "testcase", {**named, "time": f"{tested.seconds:.3f}"})
     if tested.problems:
-        said = _plain("\n".join(tested.problems))
-        ElementTree.SubElement(case, "failure", {"message": _plain(tested.problems[0])}).text = said
+        said = plain("\n".join(tested.problems))
+        ElementTree.SubElement(case, "failure", {"message": plain(tested.problems[0])}).text = said
 
 
 def _counts(name: str, tested: Sequence[Tested]) -> dict[str, str]:
     return {
-        "name": _plain(name),
+        "name": plain(name),
         "tests": str(len(tested)),
         "failures": str(sum(bool(each.problems) for each in tested)),
         "errors": "0",
         "time": f"{sum(each.seconds for each in tested):.3f}",
     }
-
-
-def _plain(text: str) -> str:
-    return _UNWANTED.sub("\N{REPLACEMENT CHARACTER}", text)

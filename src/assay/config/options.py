@@ -255,6 +255,10 @@ OPTIONS: Final = (
         about="Submissions that this server grades at one time; 0: leave it to others.",
     ),
     Option(
+        name="webhook_networks", parse=networks, default=(), metavar="NETWORKS",
+        about="Networks that are not public, and that webhooks may reach, by http as well.",
+    ),
+    Option(
         name="most_sandboxes", parse=whole(1, 100_000, "sandboxes"), default=2000, metavar="N",
         about="Sandboxes that there may be at one time, warm ones and runners.",
     ),

@@ -189,6 +189,13 @@ _only_where_known("ix_submission_lease_until", "lease_until", known="lease_until
 _only_where_known("ix_submission_finished_at", "finished_at", known="finished_at")
 Index("ix_submission_learner", SUBMISSION.c.learner, SUBMISSION.c.id)
 Index("ix_submission_course", SUBMISSION.c.course, SUBMISSION.c.id)
+Index(
+    "ix_submission_results",
+    SUBMISSION.c.course,
+    SUBMISSION.c.task,
+    SUBMISSION.c.learner,
+    SUBMISSION.c.id,
+)
 
 SUBMISSION_CONTENT: Final = Table(
     "submission_content",
@@ -268,4 +275,52 @@ WORKER: Final = Table(
     Column("id", Text, primary_key=True),
     Column("slots", Integer, nullable=False),
     Column("seen_at", Double, nullable=False),
+)
+
+WEBHOOK: Final = Table(
+    "webhook",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("course", Text, nullable=False, index=True),
+    Column("url", Text, nullable=False),
+    Column("events", Text, nullable=False),
+    # Signs what is sent: it cannot be a hash.
+    Column("secret", LargeBinary, nullable=False),
+    Column("former_secret", LargeBinary),
+    Column("former_until", Double),
+    Column("created_at", Double, nullable=False),
+    Column("failing_since", Double),
+    Column("disabled_at", Double),
+    Column("reason", Text, nullable=False),
+)
+
+# What is to be told, written in the transaction in which it happens.
+DELIVERY: Final = Table(
+    "delivery",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("webhook", Text, nullable=False),
+    Column("submission", Text, nullable=False, index=True),
+    Column("event", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("not_before", Double),
+    Column("finished_at", Double),
+    Column("last_status", Integer),
+    Column("last_error", Text, nullable=False),
+)
+Index("ix_delivery_webhook", DELIVERY.c.webhook, DELIVERY.c.id)
+Index(
+    "ix_delivery_due",
+    DELIVERY.c.webhook,
+    DELIVERY.c.not_before,
+    sqlite_where=DELIVERY.c.not_before.is_not(None),
+    postgresql_where=DELIVERY.c.not_before.is_not(None),
+)
+Index(
+    "ix_delivery_finished_at",
+    DELIVERY.c.finished_at,
+    sqlite_where=DELIVERY.c.finished_at.is_not(None),
+    postgresql_where=DELIVERY.c.finished_at.is_not(None),
 )

@@ -18,6 +18,7 @@ from assay.storage.rows import AnyRow
 from assay.storage.statements import Values
 from assay.storage.submissions.decisions import Decisions
 from assay.storage.submissions.entrance import Entrance
+from assay.storage.submissions.outbox import Outbox
 from assay.storage.submissions.rows import (
     line_of,
     submission_of,
@@ -59,6 +60,8 @@ class Steps:
         self._sql = QueueStatements(kind.engine.dialect)
         self._decide = decisions
         self._entrance = Entrance(kind, self._sql, decisions)
+        self.outbox = Outbox(kind)
+        """What webhooks are to be told."""
 
     @property
     def sql(self) -> QueueStatements:
@@ -170,6 +173,8 @@ class Steps:
             {"id": each.submission.id, "result": each.result} for each in counting
         ]
         self._sql.add_result.run_all(cursor, results)
+        over = [(each.submission.id, each.submission.course, each.state) for each in counting]
+        self.outbox.add(cursor, over, now)
         if counting:
             self._entrance.notify(cursor, *(each.submission.id for each in counting))
         return [
@@ -215,6 +220,7 @@ class Steps:
             lines = self._entrance.lines(cursor, [key])
             fewer = replace(lines[key], waiting=lines[key].waiting - 1)
             self._entrance.keep_lines(cursor, [fewer], lines)
+        self.outbox.add(cursor, [(name, row["course"], State.CANCELLED)], now)
         self._entrance.notify(cursor, name)
         return True
 
@@ -259,7 +265,7 @@ class Steps:
     def purge(self, cursor: Cursor, before: float) -> int:
         """Remove some of what was over before then, with all that belongs to it; how many."""
         old = self._sql.old.rows(cursor, {"before": before, "most": MOST_AT_ONCE})
-        for statement in self._sql.remove:
+        for statement in (*self._sql.remove, self.outbox.forget):
             statement.run_all(cursor, [{"key": row["id"]} for row in old])
         return len(old)
 

@@ -26,9 +26,11 @@ from assay.storage.submissions.campaigns import CampaignStore
 from assay.storage.submissions.decisions import Decisions
 from assay.storage.submissions.notices import Notices
 from assay.storage.submissions.places import Place, place_of
+from assay.storage.submissions.results import Results
 from assay.storage.submissions.rows import line_of, submission_of
 from assay.storage.submissions.steps import Ending, Steps, Tended
 from assay.storage.submissions.together import Together
+from assay.storage.submissions.webhooks import Webhooks
 from assay.storage.tables import SUBMISSION
 from assay.storage.writer import PATIENCE_SECONDS, Operation, Writer
 
@@ -78,6 +80,12 @@ class SubmissionStore:
         )  # fmt: skip
         self._notices: Notices | None = None
         self._closed = False
+        self.webhooks = Webhooks(
+            self._write, self._ask, self._steps.outbox, place.reading, self.clock
+        )
+        """Who is to be told what became of submissions, and the messages to them."""
+        self.results = Results(self._ask, place.reading.engine.dialect)
+        """Submissions with what came of them, in the order of tasks and learners."""
 
     @classmethod
     async def open(

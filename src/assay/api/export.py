@@ -1,0 +1,150 @@
+"""Results of a course, a task, or one submission, for other programs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from enum import StrEnum
+from typing import Final, TypeVar
+
+from aiohttp import web
+
+from assay.api.courses import desk_of
+from assay.api.route import Call, Parameter, Route
+from assay.api.submissions import found_submission, teaches
+from assay.domain.errors import AssayError, InvalidInput
+from assay.grading.desk import for_learner
+from assay.grading.export.json import ExportedResults
+from assay.grading.export.rows import Policy, Row, chosen, row_of
+from assay.grading.export.written import ENDINGS, TYPES, Format, written
+from assay.storage.submissions.results import Known
+
+_AT_ONCE: Final = 65_536
+"""Bytes that are written together."""
+Word = TypeVar("Word", bound=StrEnum)
+
+
+async def _of_course(call: Call) -> web.StreamResponse:
+    course, query = call.request.match_info["course"], call.request.query
+    desk_of(call).courses.get(course)
+    return await _exported(call, course, query.get("task"))
+
+
+async def _of_task(call: Call) -> web.StreamResponse:
+    course, task = call.request.match_info["course"], call.request.match_info["task"]
+    desk_of(call).courses.get(course)
+    return await _exported(call, course, task)
+
+
+async def _exported(call: Call, course: str, task: str | None) -> web.StreamResponse:
+    form, policy = _word(call, "format", Format.JSON), _word(call, "policy", Policy.ALL)
+    store = desk_of(call).submissions.store
+    known = store.results.all(course, task=task, learner=call.request.query.get("learner"))
+    name = course if task is None else f"{course}-{task}"
+    return await _sent(call, chosen(known, policy), form, name)
+
+
+async def _of_submission(call: Call) -> web.StreamResponse:
+    form = _word(call, "format", Format.JSON)
+    found = await found_submission(call)
+    result = await desk_of(call).submissions.result(found.id) if found.state.is_over else None
+    row = row_of(Known(submission=found, result=result))
+    if row.result is not None and not teaches(call):
+        row = replace(row, result=for_learner(row.result))
+
+    async def alone() -> AsyncIterator[Row]:
+        yield row
+
+    return await _sent(call, alone(), form, found.id)
+
+
+def _word(call: Call, name: str, default: Word) -> Word:
+    kind = type(default)
+    try:
+        return kind(call.request.query.get(name, default))
+    except ValueError:
+        raise InvalidInput(f"{name} is one of {', '.join(kind)}") from None
+
+
+async def _sent(
+    call: Call, rows: AsyncIterator[Row], form: Format, name: str
+) -> web.StreamResponse:
+    pieces = _together(written(rows, form, name=name))
+    first = await anext(pieces)  # what is wrong at the start is still a problem of its own
+    response = web.StreamResponse(
+        headers={
+            "Content-Type": TYPES[form],
+            "Content-Disposition": f'attachment; filename="{_file(name)}.{ENDINGS[form]}"',
+            "Cache-Control": "no-store",
+            "X-Content-Type-Options": "nosniff",
+        }
+    )
+    await response.prepare(call.request)
+    try:
+        await response.write(first)
+        async for piece in pieces:
+            await response.write(piece)
+        await response.write_eof()
+    except AssayError:
+        # Nobody shall take a part of the results for the whole.
+        if call.request.transport is not None:
+            call.request.transport.abort()
+    return response
+
+
+def _file(name: str) -> str:
+    return "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in name)
+
+
+async def _together(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    gathered = bytearray()
+    async for piece in pieces:
+        gathered += piece
+        if len(gathered) >= _AT_ONCE:
+            yield bytes(gathered)
+            gathered.clear()
+    yield bytes(gathered)
+
+
+_FORMAT: Final = Parameter(
+    name="format", summary="json, csv, or junit (XML, a suite for each submission)", default="json"
+)
+_POLICY: Final = Parameter(
+    name="policy", summary="all, or of each learner and task the best or the last", default="all"
+)
+_LEARNER: Final = Parameter(name="learner", summary="Of this learner")
+
+ROUTES: Final = (
+    Route(
+        method="GET",
+        path="/courses/{course}/results",
+        handler=_of_course,
+        summary="Results of a course as JSON, CSV or JUnit's XML, by task and learner",
+        scope="teach",
+        parameters=(
+            _FORMAT, _POLICY, _LEARNER, Parameter(name="task", summary="Of this task"),
+        ),
+        responses={200: ExportedResults},
+        problems=(404, 503),
+    ),
+    Route(
+        method="GET",
+        path="/courses/{course}/tasks/{task}/results",
+        handler=_of_task,
+        summary="Results of a task; also of one that is not there any more",
+        scope="teach",
+        parameters=(_FORMAT, _POLICY, _LEARNER),
+        responses={200: ExportedResults},
+        problems=(404, 503),
+    ),
+    Route(
+        method="GET",
+        path="/submissions/{submission_id}/results",
+        handler=_of_submission,
+        summary="The result of one submission as JSON, CSV or JUnit's XML",
+        scope="submit",
+        parameters=(_FORMAT,),
+        responses={200: ExportedResults},
+        problems=(404, 503),
+    ),
+)  # fmt: skip

@@ -1,0 +1,147 @@
+"""One request to a receiver, who may be anybody and may mean harm."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from assay.grading.webhooks.address import refusal
+
+CONNECT_SECONDS: Final = 5.0
+TOTAL_SECONDS: Final = 10.0
+_LOOK_UPS: Final = 16
+_ANSWER_BYTES: Final = 4096
+"""Of an answer's header fields; of its body nothing is read."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """What came of one attempt."""
+
+    status: int | None
+    """None: there was no answer."""
+    error: str = ""
+    retry_after: float = 0.0
+    """Seconds that the receiver asks to be left alone."""
+
+    @property
+    def arrived(self) -> bool:
+        """Whether the receiver has taken it."""
+        return self.status is not None and 200 <= self.status < 300
+
+
+class _Refused(OSError):
+    """Raised where a connection would go to an address that it may not go to."""
+
+
+class Names(AbstractResolver):
+    """Looks names up in threads of its own: a name that takes long keeps nobody else waiting."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(_LOOK_UPS, thread_name_prefix="assay-names")
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """All addresses of a name. Raises OSError."""
+        found = await asyncio.get_running_loop().run_in_executor(
+            self._threads, lambda: socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
+        )
+        return [
+            ResolveResult(
+                hostname=host, host=str(address[0]), port=port, family=kind, proto=protocol,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for kind, _, protocol, _, address in found
+        ]  # fmt: skip
+
+    async def close(self) -> None:
+        """Nothing: connectors call this, and the threads are there for all of them."""
+
+    def shut(self) -> None:
+        """Let the threads go."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+async def post(
+    url: str,
+    body: bytes,
+    fields: Mapping[str, str],
+    *,
+    allowed: Sequence[str],
+    resolver: AbstractResolver,
+) -> Answer:
+    """Send it once. The name is looked up once; each address is looked at where a socket is made
+    for it, so nothing else can be connected to, whatever a second look-up would say.
+    """
+    gate = _gate(encrypted=url.startswith("https:"), allowed=allowed)
+    try:
+        async with (
+            asyncio.timeout(TOTAL_SECONDS),
+            aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    resolver=resolver, use_dns_cache=False, force_close=True,
+                    socket_factory=gate,
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                trust_env=False,
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
+                max_line_size=_ANSWER_BYTES,
+                max_field_size=_ANSWER_BYTES,
+                read_bufsize=_ANSWER_BYTES,
+            ) as client,
+            client.post(
+                url, data=body, allow_redirects=False,
+                headers={"Content-Type": "application/json", "User-Agent": "assay", **fields},
+            ) as response,
+        ):  # fmt: skip
+            answer = _answer(response)
+            response.close()  # not a byte of its body
+            return answer
+    except TimeoutError:
+        return Answer(status=None, error="it took too long")
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        return Answer(status=None, error=_words(error))
+
+
+def _gate(*, encrypted: bool, allowed: Sequence[str]) -> Callable[[Any], socket.socket]:
+    def make(info: tuple[Any, ...]) -> socket.socket:
+        family, kind, protocol, _, address = info
+        if why := refusal(str(address[0]), encrypted=encrypted, allowed=allowed):
+            raise _Refused(why)
+        return socket.socket(family, kind, protocol)
+
+    return make
+
+
+def _answer(response: aiohttp.ClientResponse) -> Answer:
+    after = response.headers.get("Retry-After", "")
+    return Answer(
+        status=response.status,
+        error="" if 200 <= response.status < 300 else f"it was answered with {response.status}",
+        retry_after=float(after) if after.isascii() and after.isdecimal() else 0.0,
+    )
+
+
+def _words(error: BaseException) -> str:
+    """What may be shown to who has registered it: no words of the receiver."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, _Refused):
+            return str(cause)
+        cause = cause.__cause__
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "its name is not known"
+    if isinstance(error, aiohttp.ClientSSLError):
+        return "its certificate is not believed, or it speaks no TLS"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return "it cannot be connected to"
+    return "it broke off, or answered with no HTTP"

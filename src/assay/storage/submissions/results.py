@@ -1,0 +1,84 @@
+"""Submissions with their results, page by page: however many there are, memory holds one page."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import select, tuple_
+from sqlalchemy.engine import Dialect
+
+from assay.domain.submission import Submission
+from assay.storage.kind import Cursor
+from assay.storage.statements import Statement
+from assay.storage.submissions.rows import submission_of
+from assay.storage.submissions.webhooks import Do
+from assay.storage.tables import SUBMISSION, SUBMISSION_RESULT
+
+PAGE: Final = 50
+"""Submissions that are read at one time: a result may be large."""
+_S: Final = SUBMISSION.c
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Known:
+    """A submission, and its Result as JSON where there is one."""
+
+    submission: Submission
+    result: bytes | None
+
+
+class Results:
+    """Reads beside those who write."""
+
+    def __init__(self, ask: Do, dialect: Dialect) -> None:
+        self._ask = ask
+        self._dialect = dialect
+
+    async def all(
+        self, course: str, *, task: str | None = None, learner: str | None = None
+    ) -> AsyncIterator[Known]:
+        """Those of a course by task, learner, and time. What is handed in meanwhile may be there.
+
+        Raises StorageError, in the middle as well.
+        """
+        after: Submission | None = None
+        while True:
+            page = await self._page(course, task, learner, after)
+            for each in page:
+                yield each
+            if len(page) < PAGE:
+                return
+            after = page[-1].submission
+
+    def _page(
+        self, course: str, task: str | None, learner: str | None, after: Submission | None
+    ) -> asyncio.Future[list[Known]]:
+        order = (_S.task, _S.learner, _S.id)
+        asked = (
+            select(SUBMISSION, SUBMISSION_RESULT.c.result)
+            .select_from(SUBMISSION.outerjoin(SUBMISSION_RESULT, SUBMISSION_RESULT.c.id == _S.id))
+            .where(_S.course == course)
+            .order_by(*order)
+            .limit(PAGE)
+        )
+        if task is not None:
+            asked = asked.where(_S.task == task)
+        if learner is not None:
+            asked = asked.where(_S.learner == learner)
+        if after is not None:
+            asked = asked.where(tuple_(*order) > tuple_(after.task, after.learner, after.id))
+        statement = Statement(asked, self._dialect)
+
+        def read(cursor: Cursor) -> list[Known]:
+            return [
+                Known(
+                    submission=submission_of(row),
+                    result=None if row["result"] is None else bytes(row["result"]),
+                )
+                for row in statement.rows(cursor)
+            ]
+
+        return self._ask("read_results", read)

@@ -1,0 +1,180 @@
+"""Messages of what became of submissions: none is lost, none is sent by two, none waits for others.
+
+Receivers are on this machine's loopback, which is allowed for the tests.
+"""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+
+import pytest
+from aiohttp import web
+from tests.grading.queue.conftest import Open, made
+
+from assay.domain.submission import State
+from assay.domain.webhook import DeliveryState
+from assay.grading.submissions import Submissions
+from assay.grading.webhooks.post import Names, post
+from assay.grading.webhooks.registrations import Registrations, Wanted
+from assay.grading.webhooks.sender import Sender
+from assay.grading.webhooks.signature import sign
+from assay.storage.submissions.steps import Ending
+
+LOOPBACK = ("127.0.0.0/8",)
+EVENTS = ["submission.graded", "submission.failed", "submission.cancelled"]
+Got = list[tuple[web.BaseRequest, bytes]]
+
+
+@contextlib.asynccontextmanager
+async def receiver(
+    got: Got, answer: Callable[[], Awaitable[web.Response]] | None = None
+) -> AsyncIterator[str]:
+    async def take(request: web.BaseRequest) -> web.Response:
+        got.append((request, await request.read()))
+        return web.Response(status=204) if answer is None else await answer()
+
+    runner = web.ServerRunner(web.Server(take), shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/"
+    finally:
+        await runner.cleanup()
+
+
+@contextlib.asynccontextmanager
+async def sending(*each: Submissions) -> AsyncIterator[None]:
+    names = Names()
+    tell = partial(post, resolver=names)
+    tasks = [asyncio.create_task(Sender(one, tell, allowed=LOOPBACK).run()) for one in each]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        names.shut()
+
+
+def registered(submissions: Submissions) -> Registrations:
+    return Registrations(store=submissions.store, allowed=LOOPBACK)
+
+
+async def graded(submissions: Submissions, count: int, *, state: State = State.DONE) -> list[str]:
+    receipts = await asyncio.gather(
+        *(submissions.submit(made(f"learner{nth}")) for nth in range(count))
+    )
+    result = json.dumps({"verdict": "partial", "grade": 75.0}).encode()
+    endings = [
+        Ending(holder="tester", submission=work.submission, result=result, seconds=0.1, state=state)
+        for work in await submissions.store.claim("tester", count, {})
+    ]
+    await asyncio.gather(*(submissions.store.finish(each) for each in endings))  # fmt: skip
+    return [each.id for each in receipts]
+
+
+async def until(true: Callable[[], bool], seconds: float = 10.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not true():  # noqa: ASYNC110  # what a database says is no event
+            await asyncio.sleep(0.02)
+
+
+async def test_a_grade_is_told_signed_and_small(submissions: Submissions) -> None:
+    got: Got = []
+    async with receiver(got) as url, sending(submissions):
+        hooks = registered(submissions)
+        hook = await hooks.add("algebra", url, EVENTS)
+        await hooks.add("geometry", url, EVENTS)
+        (name,) = await graded(submissions, 1)
+        await until(lambda: bool(got))
+        ((request, body),) = got
+        sent = request.headers
+        signed = sign(hook.secret, sent["webhook-id"], int(sent["webhook-timestamp"]), body)
+        assert sent["webhook-signature"] == signed
+        said = json.loads(body)
+        assert said["type"] == "submission.graded"
+        assert (said["data"]["submission"], said["data"]["grade"]) == (name, 75.0)
+        assert said["data"]["links"] == {"submission": f"/api/v1/submissions/{name}"}
+        rotated = await hooks.rotate("algebra", hook.id)
+        assert (rotated.secret != hook.secret, rotated.former_secret) == (True, hook.secret)
+        await hooks.test("algebra", hook.id)
+        await until(lambda: len(got) == 2)
+        assert len(got[1][0].headers["webhook-signature"].split()) == 2
+        await asyncio.sleep(0.1)
+        log = await hooks.log("algebra", hook.id, before=None, most=10)
+        assert [(each.event, each.state, each.last_status) for each in log] == [
+            ("webhook.test", DeliveryState.DELIVERED, 204),
+            ("submission.graded", DeliveryState.DELIVERED, 204),
+        ]
+
+
+async def test_what_was_graded_while_nobody_sent_is_told_and_by_one_of_several(
+    url: str, open_submissions: Open
+) -> None:
+    """The messages are in the database: who was killed with the sender in its process lost none."""
+    first, got = await open_submissions(url), Got()
+    async with receiver(got) as address:
+        await registered(first).add("algebra", address, EVENTS)
+        names = await graded(first, 12)
+        assert await first.cancel((await first.submit(made("eve"))).id)
+        await first.aclose()
+        others = [await open_submissions(url), await open_submissions(url)]
+        async with sending(*others):
+            await until(lambda: len(got) >= 13)
+            await asyncio.sleep(0.5)
+        said = [json.loads(body) for _, body in got]
+        assert len(said) == 13
+        about = {each["data"]["submission"] for each in said}
+        assert set(names) < about
+        assert sorted({each["type"] for each in said}) == [
+            "submission.cancelled", "submission.graded",
+        ]  # fmt: skip
+
+
+async def test_who_hangs_delays_nobody_and_who_fails_is_tried_again(
+    submissions: Submissions,
+) -> None:
+    hung, got, failed = Got(), Got(), Got()
+
+    over = asyncio.Event()
+
+    async def hang() -> web.Response:
+        await over.wait()
+        return web.Response()
+
+    async def redirect() -> web.Response:
+        return web.Response(status=307, headers={"Location": "http://127.0.0.1:9/"})
+
+    async with (
+        receiver(hung, hang) as bad, receiver(got) as good, receiver(failed, redirect) as wrong,
+        sending(submissions),
+    ):  # fmt: skip
+        hooks = registered(submissions)
+        await hooks.add("algebra", bad, EVENTS)
+        third = await hooks.add("algebra", wrong, ["submission.graded"])
+        await hooks.add("algebra", good, EVENTS)
+        await graded(submissions, 20)
+        await until(lambda: len(got) == 20, seconds=8.0)
+        assert len(hung) <= 4
+        log = await hooks.log("algebra", third.id, before=None, most=100)
+        tried = [each for each in log if each.last_status is not None]
+        assert {(each.last_status, each.state) for each in tried} == {(307, DeliveryState.WAITING)}
+        switched = await hooks.change("algebra", third.id, Wanted(active=False))
+        assert switched.disabled_at is not None
+        over.set()
+    assert len({body for _, body in got}) == 20
+
+
+@pytest.mark.parametrize("policy", ["course", "learner"])
+async def test_results_come_page_by_page_in_order(submissions: Submissions, policy: str) -> None:
+    names = await graded(submissions, 120)
+    wanted = None if policy == "course" else "learner7"
+    found = [each async for each in submissions.store.results.all("algebra", learner=wanted)]
+    keys = [(each.submission.task, each.submission.learner) for each in found]
+    assert keys == sorted(keys)
+    expected = set(names) if wanted is None else {names[7]}
+    assert {each.submission.id for each in found} == expected
+    assert all(each.result is not None for each in found)
