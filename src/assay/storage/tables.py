@@ -227,3 +227,13 @@ WORKER: Final = Table(
     Column("slots", Integer, nullable=False),
     Column("seen_at", Double, nullable=False),
 )
+
+SENT_FILE: Final = Table(
+    "sent_file",
+    METADATA,
+    Column("owner", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("used_at", Double, nullable=False, index=True),
+    Column("content", LargeBinary, nullable=False),
+)
