@@ -87,13 +87,13 @@ _SUBJECTS: Final = (
         ),
     ),
     _Subject(
-        name="Python hello", environment="python", language="python3", filename="hello.py",
+        name="Python hello", environment="python", language="python3", filename="__tester__.python3",
         source=_PYTHON,
         outside=(
-            ("/usr/bin/python3", "-m", "py_compile", "{folder}/hello.py"),
-            ("/usr/bin/python3", "-BE", "{folder}/hello.py"),
+            ("/usr/bin/python3", "-m", "py_compile", "{folder}/__tester__.python3"),
+            ("/usr/bin/python3", "-BE", "{folder}/__tester__.python3"),
         ),
-        alone=(("/usr/bin/python3", "-BE", "{folder}/hello.py"),),
+        alone=(("/usr/bin/python3", "-BE", "{folder}/__tester__.python3"),),
     ),
 )  # fmt: skip
 
