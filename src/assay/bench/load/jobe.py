@@ -87,8 +87,8 @@ _SUBJECTS: Final = (
         ),
     ),
     _Subject(
-        name="Python hello", environment="python", language="python3", filename="__tester__.python3",
-        source=_PYTHON,
+        name="Python hello", environment="python", language="python3",
+        filename="__tester__.python3", source=_PYTHON,
         outside=(
             ("/usr/bin/python3", "-m", "py_compile", "{folder}/__tester__.python3"),
             ("/usr/bin/python3", "-BE", "{folder}/__tester__.python3"),
