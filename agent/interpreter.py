@@ -12,6 +12,7 @@ import posix
 import sys
 
 CONTROL = 3
+SOURCES = (".py", ".python3")  # the second one is CodeRunner's
 SETTINGS = ("PYTHON", "LD_", "LC_", "LANG", "TZ", "GLIBC_", "MALLOC_", "GCONV_", "HOME", "PATH")
 OF_TERMINALS = ("TERM", "COLUMNS", "LINES")
 SHELL = "/bin/bash"
@@ -157,7 +158,7 @@ def fits(argv, environment):
     """Whether this interpreter was started as the request's would be, but for what can be set."""
     return (
         len(argv) > 1
-        and argv[1].endswith(".py")
+        and argv[1].endswith(SOURCES)
         and not argv[1].startswith("-")
         and is_own_path(argv[0], environment)
         and all(environment.get(name) == value for name, value in started_with.items())

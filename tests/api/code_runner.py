@@ -44,6 +44,9 @@ class CodeRunner:
         self._url = f"{host}/jobe/index.php/restapi"
         self._headers = {**HEADERS, **({"X-API-KEY": key} if key else {})}
         self.sent: list[str] = []
+        self.status = 0
+        self.told: Any = None
+        """Status and body of the last answer."""
 
     async def languages(self) -> list[str]:
         """The names alone; none from a server that answers otherwise."""
@@ -95,7 +98,9 @@ class CodeRunner:
         url = f"{self._url}/{path}"
         async with self._session.request(method, url, json=body, headers=self._headers) as answer:
             text = await answer.read()
-            return answer.status, await answer.json(content_type=None) if text else ""
+            self.status = answer.status
+            self.told = await answer.json(content_type=None) if text else ""
+            return self.status, self.told
 
 
 def _verdict(status: int, body: Any) -> Verdict:

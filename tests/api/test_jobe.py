@@ -237,6 +237,63 @@ async def test_a_slash_at_the_end_makes_no_difference(client: Client) -> None:
             assert answer.status == status
 
 
+async def raw(session: aiohttp.ClientSession, text: str, body: bytes = b"") -> tuple[str, bytes]:
+    """The first line and the body of the answer to a request that is sent as it is."""
+    base = session._base_url
+    assert base is not None
+    reader, writer = await asyncio.open_connection(base.host, base.port)
+    head = f"{text}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    writer.write(head.encode() + body)
+    answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    start, _, content = answer.partition(b"\r\n\r\n")
+    return start.decode().splitlines()[0], content
+
+
+@pytest.mark.parametrize(
+    "path", [f"/{PREFIX}/runs", f"{PREFIX}//runs", f"/{PREFIX}//runs/", f"{PREFIX}/runs?a=1"]
+)
+async def test_a_host_entered_with_a_slash_at_its_end_works(client: Client, path: str) -> None:
+    spec = json.dumps({"run_spec": {"language_id": "c", "sourcecode": ""}}).encode()
+    line, content = await raw(await client(), f"POST {path} HTTP/1.1\r\nHost: x", spec)
+    assert line == "HTTP/1.1 200 OK"
+    assert json.loads(content)["outcome"] == 15
+
+
+async def test_a_wrong_path_after_two_slashes_is_still_answered_for_jobe(client: Client) -> None:
+    line, content = await raw(await client(), f"GET /{PREFIX}/nothing HTTP/1.1\r\nHost: x")
+    assert line.startswith("HTTP/1.1 404 ")
+    assert isinstance(json.loads(content), str)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "HTTP/1.0",
+        "HTTP/1.1\r\nHost: x\r\nContent-Type: application/json; charset=utf-8\r\nAccept: text/html",
+        "HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded",
+        "HTTP/1.1\r\nHost: x\r\nContent-Type: nonsense\r\nAccept-Charset: latin1",
+    ],
+)
+async def test_fields_that_say_little_change_nothing(client: Client, runs: Runs, head: str) -> None:
+    runs.results = [ended(stdout="größer\n".encode())]
+    spec = {"run_spec": {"language_id": "c", "sourcecode": "größer"}}
+    body = json.dumps(spec, ensure_ascii=False).encode()
+    line, content = await raw(await client(), f"POST {PREFIX}/runs {head}", body)
+    assert line.endswith(" 200 OK")
+    assert json.loads(content)["stdout"] == "größer\n"
+    [(_, request)] = runs.asked
+    assert request.source == "größer".encode()
+
+
+async def test_a_client_that_waits_for_100_continue_gets_it(client: Client) -> None:
+    session = await client()
+    body = {"file_contents": base64.b64encode(bytes(200_000)).decode()}
+    async with session.put(f"files/{ID}", json=body, expect100=True) as answer:
+        assert answer.status == 204
+
+
 async def test_languages_are_pairs_found_once(client: Client, runs: Runs) -> None:
     session = await client()
     runs.results = [

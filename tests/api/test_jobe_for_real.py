@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator
@@ -138,6 +139,17 @@ async def test_a_python_that_cannot_be_read_has_a_compile_error(moodle: CodeRunn
     verdict = await moodle.execute("1 / 0", "python3")
     assert verdict.result == 12
     assert "ZeroDivisionError" in verdict.stderr
+
+
+async def test_the_python_that_waits_runs_what_coderunner_sends(moodle: CodeRunner) -> None:
+    source = "import inspect; print(len(inspect.stack()))"  # it has one frame more
+    for _ in range(50):
+        verdict = await moodle.execute(source, "python3")
+        assert (verdict.result, verdict.stderr) == (15, "")
+        if verdict.output == "2\n":
+            return
+        await asyncio.sleep(0.2)  # the next sandbox, and its Python
+    pytest.fail("none of the programs was run by the Python that waits")
 
 
 async def test_files_are_sent_once_and_found_again(moodle: CodeRunner) -> None:

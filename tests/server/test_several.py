@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import hashlib
 import os
 import shutil
 import signal
@@ -11,6 +13,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 from going_on import (
     COUNT,
@@ -244,3 +247,28 @@ async def test_a_database_that_was_away_is_no_reason_to_give_each_other_up(
         assert pair.second.process is not None
         assert pair.first.process.poll() is pair.second.process.poll() is None
         assert "took over" not in pair.first.log
+
+
+async def test_a_file_for_jobe_that_one_keeps_runs_at_the_other(pair: Pair) -> None:
+    content = base64.b64encode(b"kept\n").decode()
+    file_id = hashlib.md5(b"kept\n").hexdigest()
+    spec = {
+        "language_id": "bash",
+        "sourcecode": "cat data.txt",
+        "file_list": [[file_id, "data.txt"]],
+    }
+    async with aiohttp.ClientSession() as session:
+        first, second = (
+            f"http://{each.host}:{each.port}/jobe/index.php/restapi"
+            for each in (pair.first, pair.second)
+        )
+        async with session.post(f"{second}/runs", json={"run_spec": spec}) as answer:
+            assert answer.status == 404
+        async with session.put(
+            f"{first}/files/{file_id}", json={"file_contents": content}
+        ) as answer:
+            assert answer.status == 204
+        async with session.head(f"{second}/files/{file_id}") as answer:
+            assert answer.status == 204
+        async with session.post(f"{second}/runs", json={"run_spec": spec}) as answer:
+            assert (answer.status, (await answer.json())["stdout"]) == (200, "kept\n")

@@ -72,6 +72,8 @@ class Agent:
         self._pings = 0
         self._pinged: dict[int, asyncio.Future[None]] = {}
         self._interpreter_waits = asyncio.Event()
+        self._asked_for: bytes | bytearray = b""
+        """The last frame that asked for an interpreter."""
         self._heartbeat: Heartbeat | None = None
 
     @classmethod
@@ -161,12 +163,15 @@ class Agent:
         """Let such an interpreter wait from now on whenever nothing runs; None: no more.
 
         Programs that it does not fit, and agents that know no such thing, run as they always do.
+        Asking for the same again changes nothing.
         Raises InvalidInput when it is too long, and what `lost` holds.
         """
         self._require_open()
-        if "interpreter" in self.capabilities:
+        frame = prepare_frame(interpreter)
+        if "interpreter" in self.capabilities and frame != self._asked_for:
+            self._asked_for = frame
             self._interpreter_waits.clear()
-            self._outbox.put(prepare_frame(interpreter))
+            self._outbox.put(frame)
 
     async def interpreter_waits(self) -> None:
         """Wait until the interpreter does. It may not for ever: set yourself a time.

@@ -21,11 +21,13 @@ def make_app(services: Services, routes: tuple[Route, ...] = ALL_ROUTES) -> web.
     """Make the application."""
     app = web.Application()
     for route in routes:
-        app.router.add_route(route.method, route.prefix + route.path, endpoint(route, services))
+        for prefix in _prefixes(route):
+            app.router.add_route(route.method, prefix + route.path, endpoint(route, services))
     unknown = _Rest(routes).answer
     for face in dict.fromkeys(route.face for route in routes if route.face is not None):
         rest = Route(method="*", path="", handler=unknown, summary="", scope=None, face=face)
-        app.router.add_route("*", face.prefix + "/{rest:.*}", endpoint(rest, services))
+        for prefix in _prefixes(rest):
+            app.router.add_route("*", prefix + "/{rest:.*}", endpoint(rest, services))
     rest = Route(method="*", path="", handler=unknown, summary="", scope=None, poseidon=True)
     app.router.add_route("*", "/{rest:.*}", endpoint(rest, services))
 
@@ -36,6 +38,11 @@ def make_app(services: Services, routes: tuple[Route, ...] = ALL_ROUTES) -> web.
 
     app.on_shutdown.append(say_restarting)
     return app
+
+
+def _prefixes(route: Route) -> tuple[str, ...]:
+    """Who enters a foreign client's server with a slash at its end makes two of the first one."""
+    return (route.prefix,) if route.face is None else (route.prefix, f"/{route.prefix}")
 
 
 def make_server(app: web.Application, services: Services) -> web.AppRunner:

@@ -20,7 +20,7 @@ from assay.environments.model import ExecutionEnvironment
 from assay.environments.served import Blueprint, ServedEnvironment
 from assay.grading.desk import Desk
 from assay.runners import Runners
-from assay.storage.file_cache import FileCache
+from assay.storage.file_cache import SentFiles
 from assay.storage.records import TokenRecord
 
 
@@ -189,7 +189,7 @@ class Services:
     ready: Callable[[], bool] = lambda: True
     """False while the server starts or drains."""
     on_event: Callable[[Answered], None] | None = None
-    sent_files: FileCache | None = None
+    sent_files: SentFiles | None = None
     """What clients of Jobe have sent ahead; None: this server keeps none."""
     tokens: TokenStore | None = None
     """What /tokens changes; None: this server keeps none."""

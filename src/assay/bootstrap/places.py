@@ -22,6 +22,7 @@ from assay.grading.places import Place
 from assay.grading.script.rooms import Room
 from assay.images import OnProgress, ignore
 from assay.pool import Pool, Warm
+from assay.runners.backing import keep_interpreter
 
 _UNCLAIMED_SECONDS: Final = 10
 """If we are killed, a sandbox ends so much later."""
@@ -105,6 +106,7 @@ class PoolPlaces:
             warm = await self._pool.claim(name, owner=owner, deadline_seconds=self._seconds)
         try:
             waited = time.perf_counter() - started
+            keep_interpreter(warm)  # more than one program may run here
             yield Place(session=warm.session, blueprint=warm.blueprint, waited_seconds=waited)
         finally:
             self._discard(warm)

@@ -39,6 +39,7 @@ from assay.bootstrap.process import (
     spare_the_collector,
 )
 from assay.bootstrap.recovery import Recovery
+from assay.bootstrap.sent_files import sent_files
 from assay.bootstrap.served import ServedEnvironments
 from assay.bootstrap.sharing import Sharing
 from assay.bootstrap.systemd import feed_watchdog, notify
@@ -51,7 +52,7 @@ from assay.observe.observer import Observer
 from assay.pool import Pool
 from assay.runners.runners import Runners
 from assay.storage.database import Storage
-from assay.storage.file_cache import FileCache
+from assay.storage.file_cache import SentFiles
 
 _PREPARED: Final = 16
 """Sandboxes of which all is there but what they are of, where the driver can do that: so many
@@ -189,8 +190,10 @@ async def running_server(
         graded = await opened.enter_async_context(
             grading(settings, pool, environments, kept=kept, on_event=observer.on_event)
         )
+        files = await opened.enter_async_context(sent_files(settings.database, kept))
         services = _services(
-            settings, server, environments, authenticator, door, storage, observer, graded.desk
+            settings, server, environments, authenticator, door, storage, observer, graded.desk,
+            files,
         )  # fmt: skip
         web = make_server(make_app(services), services)
         await web.setup()
@@ -214,6 +217,7 @@ def _services(
     storage: Storage,
     observer: Observer,
     desk: Desk | None,
+    files: SentFiles,
 ) -> Services:
     return Services(
         runners=server.runners,
@@ -236,7 +240,7 @@ def _services(
         metrics=observer.metrics.text,
         on_event=observer.on_event,
         desk=desk,
-        sent_files=FileCache(kept_folder(settings) / "jobe-files"),
+        sent_files=files,
     )
 
 

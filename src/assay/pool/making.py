@@ -47,9 +47,6 @@ class Maker:
         agent: Agent | None = None
         try:
             agent = await self._connect(sandbox.id, secret, blueprint)
-            interpreter = blueprint.interpreter()
-            if interpreter is not None and agent.lost is None:
-                agent.keep_interpreter(interpreter)
             await writing
         except BaseException:
             writing.add_done_callback(lambda done: done.cancelled() or done.exception())
@@ -66,8 +63,8 @@ class Maker:
         if agent.highest or agent.known:
             await agent.aclose()
             return None
-        if agent.lost is None:  # else whoever takes it from the shelf is told
-            agent.keep_interpreter(blueprint.interpreter())
+        if agent.lost is None and blueprint.interpreter() is None:
+            agent.keep_interpreter(None)  # an earlier server may have wanted one
         return self._idle(Sandbox(id=record.id), record, agent, blueprint)
 
     async def _connect(self, sandbox_id: str, secret: Secret, blueprint: Blueprint) -> Agent:

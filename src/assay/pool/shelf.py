@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 from assay.agent.session import Session
 from assay.domain.errors import AssayError, CapacityExceeded
@@ -14,6 +15,10 @@ from assay.pool.events import PoolStatistics
 from assay.pool.plan import ALONE, IdleSandbox, Position, Stand, backoff, share
 from assay.pool.queue import FairQueue, RecentClaims, greedy, kept_back
 from assay.storage.records import SandboxRecord
+
+AT_ONCE: Final = 2
+"""Interpreters that are begun with for each sandbox that comes: so those that came while there was
+hurry have theirs by the time that the stock is whole."""
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -27,6 +32,15 @@ class Idle:
     checked_at: float
     """On the event loop's clock, like every time in here."""
     checking: bool = False
+    asked: bool = False
+    """Whether its interpreter was asked for, if it is to have one."""
+
+    def keep_interpreter(self) -> None:
+        """Let its interpreter wait for the first program, where there is one to wait."""
+        self.asked = True
+        interpreter = self.blueprint.interpreter()
+        if interpreter is not None and not self.lost:
+            self.session.agent.keep_interpreter(interpreter)
 
     @property
     def lost(self) -> bool:
@@ -154,6 +168,16 @@ class Shelf:
         else:
             self.idle[idle.record.id] = idle
         return True
+
+    def unhurried(self) -> list[Idle]:
+        """Those whose interpreter may start now: two at most, so that it never is a crowd.
+
+        While somebody waits, or most of the stock is gone, a sandbox is given away before its
+        interpreter could be ready: that would cost as much as the program, for nothing.
+        """
+        if self.queue or 2 * len(self.idle) < self.target:
+            return []
+        return [idle for idle in self.idle.values() if not idle.asked][:AT_ONCE]
 
     def retire(self, sandbox_ids: Iterable[str]) -> None:
         """Give these to nobody any more, as if they were of another version."""

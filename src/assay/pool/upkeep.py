@@ -129,6 +129,8 @@ class Upkeep:
                 if shelf.blueprint is None and now >= shelf.retry_at:
                     self.resolve(shelf)
             self._act(now)
+            for shelf in self.shelves.values():
+                _keep_interpreters(shelf)
         self._on_pass()
 
     def _act(self, now: float) -> None:
@@ -231,6 +233,7 @@ class Upkeep:
             return False
         idle.session.agent.on_lost = self._on_lost
         self.serve(shelf)
+        _keep_interpreters(shelf)
         return True
 
     def serve(self, shelf: Shelf) -> None:
@@ -304,6 +307,11 @@ class Upkeep:
         )
         self.end_all([idle])
         self.hint()
+
+
+def _keep_interpreters(shelf: Shelf) -> None:
+    for idle in shelf.unhurried():
+        idle.keep_interpreter()
 
 
 def _as_own(error: Exception, what: str) -> AssayError:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from assay.domain.lease import Lease
 from assay.driver.port import Driver
 from assay.runners.events import RunnersEvent
-from assay.runners.values import Stock
+from assay.runners.values import Claimed, Stock
 from assay.storage.records import ExecutionRecord
 
 
@@ -112,3 +112,13 @@ def ignore_result(future: asyncio.Future[Any]) -> None:
 def _look(future: asyncio.Future[Any]) -> None:
     if not future.cancelled():
         future.exception()
+
+
+def keep_interpreter(claimed: Claimed) -> None:
+    """Let an interpreter wait between the programs of a sandbox that runs more than one.
+
+    Nothing changes where one was asked for while nobody had the sandbox.
+    """
+    interpreter, agent = claimed.blueprint.interpreter(), claimed.session.agent
+    if interpreter is not None and agent.lost is None:
+        agent.keep_interpreter(interpreter)

@@ -15,7 +15,7 @@ from assay.domain.errors import AssayError, Draining, InvalidInput, RunnerGone
 from assay.domain.lease import Lease
 from assay.driver.port import Driver, RootFilesystem, Secret
 from assay.environments.served import Blueprint
-from assay.runners.backing import Background, Backing, LeaseStorage, ignore_result
+from assay.runners.backing import Background, Backing, LeaseStorage, ignore_result, keep_interpreter
 from assay.runners.events import RunFinished, RunnerCreated, RunnerEnded, RunnersEvent
 from assay.runners.link import Link
 from assay.runners.run_once import planned, run_in
@@ -135,6 +135,7 @@ class Runners:
         runner = self._runner(lease, claimed.blueprint, claimed.record.secret, claimed.session)
         try:
             await self._open_ports(runner)
+            keep_interpreter(claimed)
             await self._backing.storage.add_lease(runner.lease)
         except BaseException:
             runner.end(EndReason.DELETED)
@@ -221,6 +222,7 @@ class Runners:
             raise
         blueprint, secret = claimed.blueprint, claimed.record.secret
         link = self._link(lease.sandbox_id, secret, blueprint.root, claimed.session)
+        keep_interpreter(claimed)
         runner.move(lease, blueprint, link)
         self._discard(session, former.sandbox_id)
         return runner

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from assay.domain.errors import InvalidInput
 from assay.domain.limits import MIB
@@ -29,9 +29,25 @@ UNUSED_SECONDS: Final = 7 * 86_400.0
 _UNFINISHED_SECONDS: Final = 3600.0
 """Nobody writes on one file for so long: its server was killed."""
 _ID: Final = re.compile(r"[A-Za-z0-9]{8,128}")
-_OVERHEAD: Final = 4096
+FILE_OVERHEAD: Final = 4096
 """Bytes that any file takes besides its own: so the bounds hold for the number of files, too."""
 _Key = tuple[str, str]
+
+
+class SentFiles(Protocol):
+    """Where such files are kept. What it raises beyond InvalidInput is OSError or StorageError."""
+
+    async def put(self, owner: str, file_id: str, content: bytes) -> None:
+        """Keep a file, so that it is there before this returns."""
+        ...
+
+    async def get(self, owner: str, file_id: str) -> bytes | None:
+        """A file's bytes, or None."""
+        ...
+
+    async def has(self, owner: str, file_id: str) -> bool:
+        """Whether a file is there now; it may be gone when it is wanted."""
+        ...
 
 
 class FileCache:
@@ -57,19 +73,19 @@ class FileCache:
     async def put(self, owner: str, file_id: str, content: bytes) -> None:
         """Keep a file, whole and on the disk before this returns. Raises InvalidInput, OSError."""
         require_id(file_id)
-        if len(content) + _OVERHEAD > self._most_owner:
-            raise InvalidInput(f"a file has at most {self._most_owner - _OVERHEAD:,} bytes")
-        await asyncio.to_thread(self._put, (_folder_of(owner), file_id), content)
+        if len(content) + FILE_OVERHEAD > self._most_owner:
+            raise InvalidInput(f"a file has at most {self._most_owner - FILE_OVERHEAD:,} bytes")
+        await asyncio.to_thread(self._put, (folder_of(owner), file_id), content)
 
     async def get(self, owner: str, file_id: str) -> bytes | None:
         """A file's bytes, or None. Raises InvalidInput, OSError."""
         require_id(file_id)
-        return await asyncio.to_thread(self._get, (_folder_of(owner), file_id))
+        return await asyncio.to_thread(self._get, (folder_of(owner), file_id))
 
     async def has(self, owner: str, file_id: str) -> bool:
         """Whether a file is there now; it may be gone when it is wanted. Raises InvalidInput."""
         require_id(file_id)
-        return await asyncio.to_thread(self._has, (_folder_of(owner), file_id))
+        return await asyncio.to_thread(self._has, (folder_of(owner), file_id))
 
     # --- in a thread ---------------------------------------------------------------------------
 
@@ -93,7 +109,7 @@ class FileCache:
                 unfinished.replace(path)
                 self._use(path)
                 sizes.pop(key, None)
-                sizes[key] = len(content) + _OVERHEAD
+                sizes[key] = len(content) + FILE_OVERHEAD
                 self._make_room(sizes)
         finally:
             unfinished.unlink(missing_ok=True)
@@ -107,7 +123,7 @@ class FileCache:
         with self._lock:
             sizes = self._known()
             if sizes.pop(key, None) is not None:
-                sizes[key] = len(content) + _OVERHEAD
+                sizes[key] = len(content) + FILE_OVERHEAD
             with contextlib.suppress(FileNotFoundError):
                 self._use(path)
         return content
@@ -141,7 +157,7 @@ class FileCache:
                 ):
                     path.unlink(missing_ok=True)
                 elif whole:
-                    yield status.st_mtime, (owner.name, path.name), status.st_size + _OVERHEAD
+                    yield status.st_mtime, (owner.name, path.name), status.st_size + FILE_OVERHEAD
 
     def _is_old(self, used_at: float) -> bool:
         return self._clock() - used_at > self._unused
@@ -182,5 +198,6 @@ def require_id(file_id: str) -> None:
         )
 
 
-def _folder_of(owner: str) -> str:
+def folder_of(owner: str) -> str:
+    """What an owner's files lie under."""
     return hashlib.sha256(owner.encode()).hexdigest()[:32]

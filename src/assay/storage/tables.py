@@ -324,3 +324,13 @@ Index(
     sqlite_where=DELIVERY.c.finished_at.is_not(None),
     postgresql_where=DELIVERY.c.finished_at.is_not(None),
 )
+
+SENT_FILE: Final = Table(
+    "sent_file",
+    METADATA,
+    Column("owner", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("used_at", Double, nullable=False, index=True),
+    Column("content", LargeBinary, nullable=False),
+)

@@ -30,6 +30,7 @@ from assay.pool import (
     SandboxFailed,
     SandboxUnhealthy,
 )
+from assay.pool.shelf import Idle
 
 
 @pytest.fixture(autouse=True)
@@ -731,5 +732,54 @@ def test_an_unexpected_error_of_a_driver_is_a_failure_like_others() -> None:
             assert "could not make a sandbox" in it.pool.statistics()["a"].last_error
             it.driver.create = create
             await it.pool.ready()
+
+    run_in_virtual_time(main())
+
+
+def test_interpreters_wait_for_a_stock_that_nobody_empties(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+
+    def keep(idle: Idle) -> None:
+        asked.append(idle.record.id)
+        idle.asked = True
+
+    monkeypatch.setattr(Idle, "keep_interpreter", keep)
+
+    async def main() -> None:
+        async with bench(create_seconds=0.1, parallel=1) as it:
+            it.set("a", 4)
+            claims = [asyncio.ensure_future(it.pool.claim("a")) for _ in range(6)]
+            taken = await asyncio.gather(*claims)
+            assert asked == []  # each of them was wanted at once
+            await it.pool.ready()
+            await asyncio.sleep(2)
+            assert len(asked) == len(set(asked)) == 4
+            assert not {warm.record.id for warm in taken} & set(asked)
+            warm = await it.pool.claim("a")
+            assert warm.record.id == asked[0]
+
+    run_in_virtual_time(main())
+
+
+def test_a_stock_that_is_half_empty_gets_no_interpreters_yet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[float] = []
+
+    def keep(idle: Idle) -> None:
+        asked.append(now())
+        idle.asked = True
+
+    monkeypatch.setattr(Idle, "keep_interpreter", keep)
+
+    async def main() -> None:
+        async with bench(create_seconds=1.0, parallel=1) as it:
+            it.set("a", 8)
+            await it.pool.ready()
+            assert len(asked) == 8
+            assert asked[0] >= 4.0
+            assert max(map(asked.count, asked)) <= 4  # never all of them in one moment
 
     run_in_virtual_time(main())

@@ -11,10 +11,14 @@ from assay.api.route import Route
 
 _ONCE: Final = (*runs.ROUTES, *files.ROUTES, *languages.ROUTES)
 ROUTES: Final[tuple[Route, ...]] = (
-    *_ONCE,
-    *(replace(route, path=f"{route.path}/") for route in _ONCE),
+    *(
+        replace(route, path=f"{before}{route.path}{behind}")
+        for before in ("", "/")
+        for behind in ("", "/")
+        for route in _ONCE
+    ),
     preflight,
 )
-"""Each also with a slash at its end, as some clients write it."""
+"""Each also with a slash at its end, and two before it, as some clients write it."""
 
 __all__ = ["ROUTES"]

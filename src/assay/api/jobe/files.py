@@ -16,7 +16,7 @@ from assay.api.jobe.spec import SentFile
 from assay.api.route import Call, Route
 from assay.domain.errors import InvalidInput
 from assay.runners import FileToWrite
-from assay.storage.file_cache import FileCache
+from assay.storage.file_cache import SentFiles
 
 
 async def _put(call: Call) -> web.StreamResponse:
@@ -45,7 +45,7 @@ async def files_of(call: Call, sent: tuple[SentFile, ...]) -> tuple[FileToWrite,
     return tuple(found)
 
 
-def _cache(call: Call) -> FileCache:
+def _cache(call: Call) -> SentFiles:
     assert call.services.sent_files is not None
     return call.services.sent_files
 

@@ -1,8 +1,9 @@
 """`jobe`: hellos in C and Python through Jobe's API, beside a bare loop of the same.
 
 Both use all processors, and take turns in the same run. The loop, one for each processor, spawns
-what Jobe would, with nothing around it: a new folder in memory, the compiler, the program. A Python
-hello isn't compiled there, which is less than Jobe does.
+what Jobe does, with nothing around it: a new folder in memory, the compiler, the program. The
+compiler of Python is `py_compile`. A second loop runs a Python program alone: that is told beside,
+and nothing is promised of it.
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ class _Subject:
     source: str
     outside: tuple[tuple[str, ...], ...]
     """What is spawned one after the other; `{folder}` has the source."""
+    alone: tuple[tuple[str, ...], ...] = ()
+    """The program without its compiler, where it runs without one."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -67,6 +70,7 @@ class _Turns:
     """What was measured of one program."""
 
     bare: list[float] = field(default_factory=list)
+    alone: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
 
@@ -83,8 +87,13 @@ _SUBJECTS: Final = (
         ),
     ),
     _Subject(
-        name="Python hello", environment="python", language="python3", filename="hello.py",
-        source=_PYTHON, outside=(("/usr/bin/python3", "{folder}/hello.py"),),
+        name="Python hello", environment="python", language="python3",
+        filename="__tester__.python3", source=_PYTHON,
+        outside=(
+            ("/usr/bin/python3", "-m", "py_compile", "{folder}/__tester__.python3"),
+            ("/usr/bin/python3", "-BE", "{folder}/__tester__.python3"),
+        ),
+        alone=(("/usr/bin/python3", "-BE", "{folder}/__tester__.python3"),),
     ),
 )  # fmt: skip
 
@@ -112,7 +121,9 @@ async def measure(setting: Setting, options: Jobe) -> LoadReport:
 
 
 async def _take_turns(target: Target, subject: _Subject, options: Jobe, turns: _Turns) -> None:
-    turns.bare.append(await _bare_rate(subject, options.seconds))
+    turns.bare.append(await _bare_rate(subject, subject.outside, options.seconds))
+    if subject.alone:
+        turns.alone.append(await _bare_rate(subject, subject.alone, options.seconds))
     seconds, took = await _through_the_api(target, subject, options)
     turns.rates.append(len(seconds) / took)
     turns.seconds += seconds
@@ -176,23 +187,23 @@ def _require_success(status: int, answer: bytes) -> None:
 # --- outside -------------------------------------------------------------------------------------
 
 
-async def _bare_rate(subject: _Subject, seconds: float) -> float:
-    """How often a second one loop for each processor compiles and runs the program."""
+async def _bare_rate(subject: _Subject, spawned: Sequence[Sequence[str]], seconds: float) -> float:
+    """How often a second one loop for each processor spawns all of this."""
     began = time.perf_counter()
     counts = await asyncio.gather(
-        *(asyncio.to_thread(_loop, subject, began + seconds) for _ in range(_processors()))
+        *(asyncio.to_thread(_loop, subject, spawned, began + seconds) for _ in range(_processors()))
     )
     return sum(counts) / (time.perf_counter() - began)
 
 
-def _loop(subject: _Subject, until: float) -> int:
+def _loop(subject: _Subject, spawned: Sequence[Sequence[str]], until: float) -> int:
     count = 0
     while time.perf_counter() < until:
         with tempfile.TemporaryDirectory(
             prefix="assay-bare-", dir=_IN_MEMORY if _IN_MEMORY.is_dir() else None
         ) as folder:
             Path(folder, subject.filename).write_text(subject.source)
-            for argv in subject.outside:
+            for argv in spawned:
                 _spawn_and_wait(argv, folder)
         count += 1
     return count
@@ -247,6 +258,10 @@ def _rates(measured: Mapping[str, _Turns]) -> Table:
     for name, turn in measured.items():
         bare, rate = median(turn.bare), median(turn.rates)
         rows.append((name, f"{bare:,.1f}", f"{rate:,.1f}", f"{rate / bare:.0%}"))
+        if turn.alone:
+            alone = median(turn.alone)
+            what = f"{name}, the loop without its compiler"
+            rows.append((what, f"{alone:,.1f}", f"{rate:,.1f}", f"{rate / alone:.0%}"))
     return Table(
         name="runs a second, median of the turns",
         head=("program", "bare loop", "Jobe's API", "of it"),
