@@ -113,7 +113,7 @@ class UnitTests(
     """[[parts]] with kind = "unit_tests" """
 
     id: Id
-    framework: Literal["unittest", "pytest", "doctest", "junit"]
+    framework: Literal["unittest", "pytest", "doctest", "junit", "node:test"]
     tests: Annotated[list[str], Meta(min_length=1, max_length=100)]
     title: str = ""
     weight: Weight = 1.0
@@ -205,7 +205,7 @@ SHAPE = Shape(
         "choices": "at least two [[parts.choices]], each with its text",
         "deadline": "a date and time such as 2027-01-31T23:59:00Z, without quotation marks",
         "environment": "the name of an environment, of `assay env list`",
-        "framework": '"unittest", "pytest", "doctest" or "junit"',
+        "framework": '"unittest", "pytest", "node:test", "doctest" or "junit"',
         "files": 'a list of names such as ["main.c", "list.h"], the program first',
         "id": 'letters, digits, ".", "_" and "-", such as "examples"',
         "kind": '"cases", "compiles", "unit_tests", "lint", "choice" or "match"',

@@ -147,11 +147,13 @@ class Framework(StrEnum):
     DOCTEST = "doctest"
     """The one for C++."""
     JUNIT = "junit"
+    NODE_TEST = "node:test"
+    """The one that is in Node.js."""
 
     @property
     def isolates(self) -> bool:
         """Whether the learner's code is in another sandbox than the tests."""
-        return self in (Framework.UNITTEST, Framework.PYTEST)
+        return self in (Framework.UNITTEST, Framework.PYTEST, Framework.NODE_TEST)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
