@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import secrets
@@ -25,6 +24,7 @@ from assay.config import Settings
 from assay.domain.errors import InvalidInput
 from assay.grading.attempt import Attempt
 from assay.grading.grade import grade as grade_attempt
+from assay.grading.joint import Seats
 from assay.grading.recorded import recorded_of, right_answers
 from assay.grading.results import PartResult, Result, TestResult, Verdict
 from assay.grading.tasks import Bundle, Submission, Task, load_task, submission_of
@@ -107,7 +107,7 @@ async def _grade(
         places = DriverPlaces(driver, Catalogue(settings), on_progress=on_progress)
         attempt = Attempt(
             task=task, bundle=bundle, submission=submission, places=places, seed=seed,
-            parallel=asyncio.Semaphore(len(os.sched_getaffinity(0))),
+            seats=Seats(len(os.sched_getaffinity(0))),
         )  # fmt: skip
         return await grade_attempt(attempt)
 

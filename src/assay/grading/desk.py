@@ -18,8 +18,10 @@ from assay.domain.submission import Submission as Queued
 from assay.grading.attempt import Attempt
 from assay.grading.courses import Courses
 from assay.grading.grade import grade
+from assay.grading.joint import Seats
 from assay.grading.marks import late_factor
 from assay.grading.places import Places
+from assay.grading.references import References
 from assay.grading.results import PartResult, Result, Verdict
 from assay.grading.submissions import Submissions
 from assay.grading.tasks import Task, submission_of
@@ -52,13 +54,21 @@ class Desk:
     """Takes submissions in, and grades them when a worker asks."""
 
     def __init__(
-        self, courses: Courses, submissions: Submissions, places: Places, *, parallel: int
+        self,
+        courses: Courses,
+        submissions: Submissions,
+        places: Places,
+        *,
+        parallel: int,
+        most_sandboxes: int,
     ) -> None:
-        """`parallel`: sandboxes that one grading may have at a time."""
+        """`parallel`: sandboxes that one grading may have at a time; and all of them together."""
         self.courses = courses
         self.submissions = submissions
         self._places = places
         self._parallel = parallel
+        self._seats = Seats(most_sandboxes)
+        self._references = References()
         self._counting = [asyncio.Lock() for _ in range(_LOCKS)]
         self._listening: defaultdict[str, set[Callable[[PartResult], object]]] = defaultdict(set)
 
@@ -130,7 +140,9 @@ class Desk:
             places=self._places,
             seed=queued.seed or 0,
             owner=f"{queued.course}/{queued.learner}",
-            parallel=asyncio.Semaphore(self._parallel),
+            seats=self._seats,
+            at_once=self._parallel,
+            references=self._references,
         )
         factor = late_factor(task.rules, datetime.fromtimestamp(queued.submitted_at, UTC))
         result = await grade(

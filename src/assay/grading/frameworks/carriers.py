@@ -1,4 +1,4 @@
-"""What carries unit tests in a language: files for both sandboxes, and how they are started there."""
+"""What carries unit tests in a language: files for both sandboxes, and how they are started."""
 
 from __future__ import annotations
 

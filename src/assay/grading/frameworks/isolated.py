@@ -51,21 +51,26 @@ def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
 
 async def _run(part: UnitTests, attempt: Attempt) -> list[TestResult]:
     blueprint = await attempt.places.blueprint(attempt.task.environment, attempt.task.sandbox)
-    async with asyncio.TaskGroup() as group:
+    # The framework's sandbox, and that of a test, and of the next one: see `Attempt.together`.
+    theirs = 2 if part.fresh == "test" else 1
+    seats = attempt.together(part.environment, *("" for _ in range(theirs)))
+    async with seats, asyncio.TaskGroup() as group:
         students = _Students(part, attempt, blueprint, group)
         try:
-            async with attempt.place(part.environment) as place:
+            async with attempt.place(part.environment, beside=True) as place:
                 folder = place.blueprint.root.working_folder
                 await put_files(place.session.agent, folder, _for_grading(part, attempt))
                 argv = carrier(part.framework).for_grading(place.blueprint)
                 command = _command(place.blueprint, argv, LIMITS)
                 command = replace(command, stdin=True, last=True)
+                command = replace(command, limits=attempt.account.cut(command.limits))
                 with attempt.watch.runs():
                     execution = await place.session.start(command)
                     try:
                         relay = Relay(execution, students.next)
                         await relay.serve()
-                        _, outcome = await place.session.conclude(execution, command)
+                        facts, outcome = await place.session.conclude(execution, command)
+                        attempt.account.spend(facts.cpu_ns, by_learner=False)
                     except BaseException:
                         execution.abandon()
                         raise
@@ -111,9 +116,7 @@ class _Students:
 
 
 def _command(blueprint: Blueprint, argv: Sequence[str], limits: ExecutionLimits) -> Command:
-    return command_in(
-        blueprint.root, tuple(argv), variables=blueprint.variables(), limits=limits
-    )
+    return command_in(blueprint.root, tuple(argv), variables=blueprint.variables(), limits=limits)
 
 
 def _learners(part: UnitTests, attempt: Attempt, blueprint: Blueprint) -> Command:
