@@ -336,12 +336,12 @@ async def test_one_who_is_cancelled_leaves_nothing(graded: Grade, state: Path) -
 
 # --- joint limits, and sandboxes of several gradings ---------------------------------------------
 
-JOINT = 'joint = {{ cpu_seconds = 0.5, memory = "{memory}", sandboxes = 2 }}\nlimits ='
-BURN = "import time\nwhile time.process_time() < 0.3: pass\n"
+JOINT = 'joint = {{ cpu_seconds = 0.3, memory = "{memory}", sandboxes = 2 }}\nlimits ='
+BURN = "import time\nwhile time.process_time() < 0.2: pass\n"
 
 
 def _jointly(task: dict[str, str], memory: str = "1 GiB") -> dict[str, str]:
-    text = task["task.toml"].replace("wall_seconds = 2, cpu_seconds = 1", "wall_seconds = 20")
+    text = task["task.toml"].replace("wall_seconds = 2, cpu_seconds = 1", "wall_seconds = 60")
     text = text.replace("limits =", JOINT.format(memory=memory))
     return {**task, "task.toml": text}
 
