@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import tempfile
@@ -17,6 +16,7 @@ from assay.bootstrap.places import DriverPlaces
 from assay.config import read_settings
 from assay.grading.attempt import Attempt
 from assay.grading.grade import grade
+from assay.grading.joint import Seats
 from assay.grading.results import Result
 from assay.grading.tasks import load_task, submission_of
 
@@ -67,7 +67,7 @@ def grade_in(places: DriverPlaces) -> GradeIn:
         attempt = Attempt(
             task=task, bundle=bundle, seed=seed, places=places,
             submission=submission_of(task, files, answers or {}),
-            parallel=asyncio.Semaphore(parallel),
+            seats=Seats(parallel),
         )  # fmt: skip
         return await grade(attempt)
 

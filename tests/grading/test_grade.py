@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from assay.domain.errors import LimitOverCeiling, UnknownEnvironment
+from assay.bootstrap.places import DriverPlaces
+from assay.domain.errors import LimitOverCeiling, PoolExhausted, UnknownEnvironment
+from assay.environments.document import Sandbox
+from assay.grading.attempt import Attempt
+from assay.grading.grade import grade
+from assay.grading.graders.generating import random_cases
+from assay.grading.joint import Seats
+from assay.grading.places import Place
+from assay.grading.references import References
 from assay.grading.results import Verdict
+from assay.grading.tasks import Cases, load_task, submission_of
 
 from .conftest import Grade
 
@@ -321,3 +332,116 @@ async def test_one_who_is_cancelled_leaves_nothing(graded: Grade, state: Path) -
     with pytest.raises(asyncio.CancelledError):
         await grading
     assert list(state.glob("*/sandboxes/*")) == []
+
+
+# --- joint limits, and sandboxes of several gradings ---------------------------------------------
+
+JOINT = 'joint = {{ cpu_seconds = 0.3, memory = "{memory}", sandboxes = 2 }}\nlimits ='
+BURN = "import time\nwhile time.process_time() < 0.2: pass\n"
+
+
+def _jointly(task: dict[str, str], memory: str = "1 GiB") -> dict[str, str]:
+    text = task["task.toml"].replace("wall_seconds = 2, cpu_seconds = 1", "wall_seconds = 60")
+    text = text.replace("limits =", JOINT.format(memory=memory))
+    return {**task, "task.toml": text}
+
+
+async def test_runs_that_take_too_much_together_are_the_learners_fault(graded: Grade) -> None:
+    result = await graded(_jointly(PYTHON), {"add.py": BURN + RIGHT})
+    assert result.grade == 25.0  # one is within all limits, both together are not
+    assert [part.verdict for part in result.parts] == [Verdict.PASSED, Verdict.TIMED_OUT]
+    assert "together" in result.parts[1].message
+
+
+async def test_a_checker_that_takes_too_much_is_not_the_learners_fault(graded: Grade) -> None:
+    check = {"check.py": "import time\nwhile time.process_time() < 5: pass\nraise SystemExit(42)\n"}
+    result = await graded({**_jointly(CHECKED), **check}, {"add.py": RIGHT})
+    assert (result.verdict, result.grade) == (Verdict.ERROR, None)
+    assert "the task's own programs" in result.detail
+
+
+async def test_a_sandbox_that_is_larger_than_all_together_may_be_is_the_tasks_fault(
+    graded: Grade,
+) -> None:
+    result = await graded(_jointly(PYTHON, memory="32 MiB"), {"add.py": RIGHT})
+    assert (result.verdict, result.grade) == (Verdict.ERROR, None)
+    assert "joint" in result.detail
+
+
+UNIT = {
+    "task.toml": 'title = "Add"\nenvironment = "python"\nfiles = ["add.py"]\n'
+    '[[parts]]\nid = "tests"\nkind = "unit_tests"\nframework = "unittest"\ncall_seconds = 60\n'
+    'tests = ["test_add.py"]\n',
+    "test_add.py": "import unittest\nfrom add import add\n\nclass Add(unittest.TestCase):\n"
+    "    def test_one(self):\n        self.assertEqual(add(1, 2), 3)\n"
+    "    def test_two(self):\n        self.assertEqual(add(2, 2), 4)\n",
+}
+
+
+class _Narrow:
+    """So many sandboxes and no more; who waits too long gets none."""
+
+    def __init__(self, places: DriverPlaces, most: int) -> None:
+        self.blueprint = places.blueprint
+        self._places = places
+        self._free = asyncio.Semaphore(most)
+
+    @contextlib.asynccontextmanager
+    async def place(
+        self, environment: str, *, sandbox: Sandbox | None = None, owner: str = ""
+    ) -> AsyncIterator[Place]:
+        try:
+            await asyncio.wait_for(self._free.acquire(), 20)
+        except TimeoutError:
+            raise PoolExhausted("none became free") from None
+        try:
+            async with self._places.place(environment, sandbox=sandbox, owner=owner) as place:
+                yield place
+        finally:
+            self._free.release()
+
+
+async def test_gradings_that_need_several_sandboxes_do_not_wait_for_one_another(
+    places: DriverPlaces, tmp_path: Path
+) -> None:
+    for name, text in UNIT.items():
+        (tmp_path / name).write_text(text)
+    task, bundle = load_task(tmp_path)
+    submission = submission_of(task, {"add.py": b"def add(a, b): return a + b\n"}, {})
+    narrow, seats = _Narrow(places, 3), Seats(3)
+    attempts = [
+        Attempt(task=task, bundle=bundle, seed=1, places=narrow, submission=submission, seats=seats)
+        for _ in range(3)
+    ]
+    results = await asyncio.gather(*map(grade, attempts))
+    assert [result.grade for result in results] == [100.0] * 3
+
+
+async def test_a_reference_solution_is_compiled_once_for_all_gradings_of_its_version(
+    places: DriverPlaces, tmp_path: Path
+) -> None:
+    text = TASK.format(environment="c", file="add.c").replace("cpu_seconds = 1", "cpu_seconds = 2")
+    (tmp_path / "task.toml").write_text(
+        text + '\n[parts.random]\nargv = ["/bin/echo"]\nenvironment = "c"\n'
+    )
+    (tmp_path / "solution").mkdir()
+    (tmp_path / "solution/add.c").write_text(RIGHT_IN_C)
+    task, bundle = load_task(tmp_path)
+    submission = submission_of(task, {"add.c": RIGHT_IN_C.encode()}, {})
+    references, part = References(), task.parts[1]
+    assert isinstance(part, Cases)
+    compiled = []
+
+    async def inputs(seed: int) -> list[tuple[bytes, bytes | None]]:
+        attempt = Attempt(
+            task=task, bundle=bundle, seed=seed, places=places, submission=submission,
+            references=references,
+        )  # fmt: skip
+        made = await random_cases(part, attempt)
+        compiled.append(attempt.account.of_task)
+        return [(case.stdin, case.expected) for case in made]
+
+    assert await inputs(7) == [(f"7 {n}\n".encode(), f"{7 + n}\n".encode()) for n in (1, 2, 3)]
+    assert await inputs(8) == [(f"8 {n}\n".encode(), f"{8 + n}\n".encode()) for n in (1, 2, 3)]
+    assert len(references) == 1
+    assert compiled[1] < compiled[0]

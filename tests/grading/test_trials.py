@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 from assay.bootstrap.places import DriverPlaces
+from assay.grading.joint import Seats
 from assay.grading.tasks import load_task
 from assay.grading.trials.check import Options, check
 from assay.grading.trials.report import Report
@@ -57,7 +57,7 @@ def try_task(places: DriverPlaces, tmp_path: Path) -> Try:
             (folder / name).write_text(content)
         task, bundle = load_task(folder)
         options = Options(mutants=mutants)
-        return await check(task, bundle, places, parallel=asyncio.Semaphore(2), options=options)
+        return await check(task, bundle, places, seats=Seats(2), options=options)
 
     return tried
 

@@ -26,6 +26,7 @@ from assay.grading.inginious import (
     grade_submission,
     load_task,
 )
+from assay.grading.joint import Seats
 from assay.grading.places import Places
 from assay.grading.script import Rooms
 from assay.grading.tasks import Cases, submission_of
@@ -79,7 +80,7 @@ async def _five_cases(driver: str, places: Places, repeats: int) -> Figure:
         began = time.perf_counter()
         attempt = Attempt(
             task=task, bundle=bundle, submission=submission, places=places, seed=1,
-            parallel=asyncio.Semaphore(len(os.sched_getaffinity(0))),
+            seats=Seats(len(os.sched_getaffinity(0))),
         )  # fmt: skip
         result = await grade(attempt)
         if result.grade != 100:

@@ -71,7 +71,13 @@ async def grading(
             await submissions.set_weight(course.id, course.share)
         places = PoolPlaces(pool, environments, seconds=_PLACE_SECONDS)
         opened.push_async_callback(places.aclose)
-        desk = Desk(courses, submissions, places, parallel=processors)
+        desk = Desk(
+            courses,
+            submissions,
+            places,
+            parallel=processors,
+            most_sandboxes=settings.most_sandboxes,
+        )
         await opened.enter_async_context(beside(courses.follow()))
         names = Names()
         opened.callback(names.shut)

@@ -81,7 +81,7 @@ async def _grade_all(settings: Settings, tasks: Sequence[tuple[Task, Bundle, str
 async def _grade(bench: Bench, task: Task, bundle: Bundle, submission: Submission) -> Result:
     attempt = Attempt(
         task=task, bundle=bundle, submission=submission, places=bench.places, seed=1,
-        parallel=bench.parallel,
+        seats=bench.seats,
     )  # fmt: skip
     return await grade(attempt)
 

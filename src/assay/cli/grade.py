@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import secrets
@@ -28,6 +27,7 @@ from assay.config import Settings
 from assay.domain.errors import InvalidInput
 from assay.grading.attempt import Attempt
 from assay.grading.grade import grade as grade_attempt
+from assay.grading.joint import Seats
 from assay.grading.recorded import recorded_of, right_answers
 from assay.grading.results import PartResult, Result, TestResult, Verdict
 from assay.grading.tasks import Bundle, Submission, Task, load_task, submission_of
@@ -135,7 +135,7 @@ async def _grade(settings: Settings, work: Work, on_progress: OnProgress) -> Res
         again = None if work.complete is None else work.complete.record
         attempt = Attempt(
             task=work.task, bundle=work.bundle, submission=work.submission, places=places,
-            seed=work.seed, parallel=asyncio.Semaphore(len(os.sched_getaffinity(0))), again=again,
+            seed=work.seed, seats=Seats(len(os.sched_getaffinity(0))), again=again,
         )  # fmt: skip
         return await grade_attempt(attempt, factor=1.0 if again is None else again.factor)
 

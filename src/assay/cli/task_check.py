@@ -127,7 +127,7 @@ async def _check_all(
             progress.task(task)
             try:
                 report = await try_task(
-                    task, bundle, bench.places, parallel=bench.parallel, workers=bench.workers,
+                    task, bundle, bench.places, seats=bench.seats, workers=bench.workers,
                     options=options, watcher=progress.watcher,
                 )  # fmt: skip
             except InvalidTask as problem:  # what is recorded of it

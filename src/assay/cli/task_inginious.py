@@ -60,7 +60,7 @@ async def _tested(task: InginiousTask, path: Path, bench: Bench, wanted: Wanted)
     name, began = path.parent.parent.name, time.perf_counter()
     try:
         recorded = read_recorded(path)
-        async with bench.parallel:
+        async with bench.seats.take():
             graded = await grade_submission(
                 bench.places, task, recorded.submission, wanted.environments
             )

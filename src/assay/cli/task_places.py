@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from assay.bootstrap import Catalogue, choose_driver, open_driver
 from assay.bootstrap.places import DriverPlaces
 from assay.config import Settings
+from assay.grading.joint import Seats
 from assay.images import OnProgress, ignore
 
 
@@ -19,7 +19,7 @@ class Bench:
     """Sandboxes, as many at a time as there are processors."""
 
     places: DriverPlaces
-    parallel: asyncio.Semaphore
+    seats: Seats
     workers: int
 
 
@@ -30,4 +30,4 @@ async def open_bench(settings: Settings, on_progress: OnProgress = ignore) -> As
     name = await choose_driver(settings)
     async with open_driver(settings, name) as driver:
         places = DriverPlaces(driver, Catalogue(settings), on_progress=on_progress)
-        yield Bench(places=places, parallel=asyncio.Semaphore(processors), workers=processors + 1)
+        yield Bench(places=places, seats=Seats(processors), workers=processors + 1)

@@ -147,7 +147,7 @@ async def _test_native(folder: Path, bench: Bench, tell: OnTested) -> list[Teste
                 submission=wanted.submission,
                 places=bench.places,
                 seed=wanted.seed,
-                parallel=bench.parallel,
+                seats=bench.seats,
             )
         )
         made = Tested(

@@ -230,6 +230,11 @@ def _either(said: T | UnsetType, otherwise: T) -> T:
     return otherwise if isinstance(said, UnsetType) else said
 
 
+def size(said: str) -> int:
+    """Bytes of a Size."""
+    return _size(said, 0)
+
+
 def _size(said: str | UnsetType, otherwise: T) -> int | T:
     if isinstance(said, UnsetType):
         return otherwise

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from assay.agent.execution import Completed
 from assay.domain.command import Command
@@ -15,8 +14,10 @@ from assay.domain.limits import ExecutionLimits
 from assay.domain.outcome import OutcomeKind
 from assay.environments.document import Sandbox
 from assay.environments.served import Blueprint
+from assay.grading.joint import Account, Seats
 from assay.grading.places import Place, Places
 from assay.grading.record import Ledger, Record
+from assay.grading.references import References
 from assay.grading.tasks.bundle import Bundle
 from assay.grading.tasks.model import Task
 from assay.grading.tasks.submission import Submission
@@ -63,6 +64,11 @@ class Stopwatch:
         self._waiting += waiting
         self._running += running
 
+    def ran(self) -> float:
+        """Seconds until now during which something ran, or was being prepared."""
+        self._step(0, 0)
+        return self.grading
+
     def stop(self) -> None:
         """Count the time until now."""
         self._step(0, 0)
@@ -79,26 +85,49 @@ class Attempt:
     seed: int
     """From which everything random is made; kept with the result."""
     owner: str = ""
-    parallel: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
-    """How many sandboxes it may have at a time."""
+    seats: Seats = field(default_factory=lambda: Seats(2))
+    """Sandboxes that it may have at a time, together with all others that have these seats."""
+    at_once: int = 16
+    """Of those, for this one alone; the task may say fewer."""
     watch: Stopwatch = field(default_factory=Stopwatch)
+    references: References = field(default_factory=References)
     ledger: Ledger = field(default_factory=Ledger)
     again: Record | None = None
     """It is to be done as it was then: with those limits."""
+    account: Account = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Begin with nothing used."""
+        object.__setattr__(self, "account", Account(self.task.joint, self.at_once, self.watch.ran))
 
     @contextlib.asynccontextmanager
     async def place(self, environment: str = "", *, beside: bool = False) -> AsyncIterator[Place]:
         """A sandbox of the task's environment and limits, or of another one.
 
-        `beside`: it belongs to one that is held already, and is not counted; two that each wait
-        for the other's would wait for ever.
+        `beside`: its seat is one of those that `together` has taken.
         """
-        turn = contextlib.nullcontext() if beside else self.parallel
+        turn = contextlib.nullcontext() if beside else self.together(environment)
         async with turn, contextlib.AsyncExitStack() as stack:
             with self.watch.waits():
                 place = await stack.enter_async_context(self._asked(environment))
             self.ledger.uses(place.blueprint)
             yield place
+
+    @contextlib.asynccontextmanager
+    async def together(self, *environments: str) -> AsyncIterator[None]:
+        """Seats for a sandbox of each environment, taken at once; then ask for them `beside`.
+
+        So no grading waits for a sandbox while it has another one that somebody waits for. Raises
+        TaskFault when the task's joint limits are too low for that.
+        """
+        memory = 0
+        for environment in environments:
+            name = environment or self.task.environment
+            blueprint = await self.places.blueprint(name, self._sandbox(name))
+            memory += blueprint.environment.sandbox.memory_bytes
+        count = len(environments)
+        async with self.account.sandboxes(count, memory), self.seats.take(count):
+            yield
 
     def _asked(self, environment: str) -> contextlib.AbstractAsyncContextManager[Place]:
         name = environment or self.task.environment
@@ -122,11 +151,22 @@ class Attempt:
         return self.ledger.limits[of]
 
     async def run(
-        self, place: Place, command: Command, stdin: bytes = b"", *, most: int
+        self,
+        place: Place,
+        command: Command,
+        stdin: bytes = b"",
+        *,
+        most: int,
+        by_learner: bool = False,
     ) -> Completed:
-        """Run a program there. Raises GradingLost when it isn't known how it ended."""
+        """Run a program there, the learner's or the task's own.
+
+        Raises GradingLost when it isn't known how it ended, and JointLimitReached.
+        """
+        command = replace(command, limits=self.account.cut(command.limits))
         with self.watch.runs():
             completed = await place.session.run(command, stdin, most=most)
+        self.account.spend(completed.facts.cpu_ns, by_learner=by_learner)
         if completed.outcome.kind in (OutcomeKind.LOST, OutcomeKind.CANCELLED):
             raise GradingLost(f"a sandbox was lost: {completed.outcome.reason or 'cancelled'}")
         return completed

@@ -19,9 +19,11 @@ from assay.grading.attempt import Attempt
 from assay.grading.complete import Complete, complete
 from assay.grading.courses import Courses
 from assay.grading.grade import grade
+from assay.grading.joint import Seats
 from assay.grading.marks import late_factor
 from assay.grading.places import Places
 from assay.grading.regrading.regrades import Regrades
+from assay.grading.references import References
 from assay.grading.results import PartResult, Result, Verdict
 from assay.grading.submissions import Submissions
 from assay.grading.tasks import Task, submission_of
@@ -54,14 +56,22 @@ class Desk:
     """Takes submissions in, and grades them when a worker asks."""
 
     def __init__(
-        self, courses: Courses, submissions: Submissions, places: Places, *, parallel: int
+        self,
+        courses: Courses,
+        submissions: Submissions,
+        places: Places,
+        *,
+        parallel: int,
+        most_sandboxes: int,
     ) -> None:
-        """`parallel`: sandboxes that one grading may have at a time."""
+        """`parallel`: sandboxes that one grading may have at a time; and all of them together."""
         self.courses = courses
         self.submissions = submissions
         self.regrades = Regrades(courses, submissions)
         self._places = places
         self._parallel = parallel
+        self._seats = Seats(most_sandboxes)
+        self._references = References()
         self._counting = [asyncio.Lock() for _ in range(_LOCKS)]
         self._listening: defaultdict[str, set[Callable[[PartResult], object]]] = defaultdict(set)
 
@@ -153,7 +163,9 @@ class Desk:
             places=self._places,
             seed=queued.seed or 0,
             owner=f"{queued.course}/{queued.learner}",
-            parallel=asyncio.Semaphore(self._parallel),
+            seats=self._seats,
+            at_once=self._parallel,
+            references=self._references,
             again=again,
         )
         factor = late_factor(task.rules, datetime.fromtimestamp(submitted_at, UTC))

@@ -12,6 +12,7 @@ from assay.grading.graders.answers import grade_choice, grade_match
 from assay.grading.graders.cases import grade_cases
 from assay.grading.graders.lint import grade_lint
 from assay.grading.graders.unit_tests import grade_unit_tests
+from assay.grading.joint import JointLimitReached
 from assay.grading.marks import of_parts
 from assay.grading.programs import Program, Uncompiled, build
 from assay.grading.results import Delays, PartResult, Result, Verdict
@@ -32,12 +33,32 @@ async def grade(
     try:
         parts = [await grading.part(part) for part in attempt.task.parts]
         result = of_parts(attempt.task, parts, factor=factor)
+    except JointLimitReached as reached:
+        result = _used_up(grading, reached)
     except TaskFault as fault:
         result = _at_fault(grading, fault)
     record = attempt.ledger.record(
         digest=attempt.bundle.digest, seed=attempt.seed, factor=factor
     )  # fmt: skip
     return replace(result, delays=grading.delays(), record=record)
+
+
+def _used_up(grading: _Grading, reached: JointLimitReached) -> Result:
+    """All sandboxes together took too much: the learner's fault if learner's programs did."""
+    if not reached.by_learner:
+        return _at_fault(
+            grading, TaskFault(f"the task's own programs took {reached.what} and more")
+        )
+    message = f"All runs of your program together took more than {reached.what}."
+    left = [part for part in grading.attempt.task.parts if part.id not in grading.known]
+    parts = [
+        PartResult(
+            id=part.id, score=0.0, weight=part.weight, message=message,
+            verdict=Verdict.NOT_RUN if at else Verdict.TIMED_OUT,
+        )
+        for at, part in enumerate(left)
+    ]  # fmt: skip
+    return of_parts(grading.attempt.task, (*grading.known.values(), *parts))
 
 
 def _at_fault(grading: _Grading, fault: TaskFault) -> Result:

@@ -50,13 +50,14 @@ class Program:
         arguments: tuple[str, ...] = (),
         files: Mapping[str, bytes] = {},
         stdin: bytes = b"",
+        by_learner: bool = True,
     ) -> Completed:
         """Run it to its end in a sandbox that is there for nothing else."""
         folder = place.blueprint.root.working_folder
         await put_files(place.session.agent, folder, (*self.entries, *entries_of(files)))
         command = replace(self.command, argv=(*self.command.argv, *arguments), last=True)
         most = command.limits.output_bytes or OUTPUT_MOST
-        return await attempt.run(place, command, stdin, most=most)
+        return await attempt.run(place, command, stdin, most=most, by_learner=by_learner)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,7 +83,9 @@ def entries_of(files: Mapping[str, bytes], executable: Iterable[str] = ()) -> li
     ]
 
 
-async def build(attempt: Attempt, files: Mapping[str, bytes]) -> Program | Uncompiled:
+async def build(
+    attempt: Attempt, files: Mapping[str, bytes], *, by_learner: bool = True
+) -> Program | Uncompiled:
     """Make the program of these sources: of a submission, or of the reference solution.
 
     Raises TaskFault when the task's environment can't, and what `Places` and sandboxes raise.
@@ -96,7 +99,7 @@ async def build(attempt: Attempt, files: Mapping[str, bytes]) -> Program | Uncom
     async with attempt.place() as place:
         folder = place.blueprint.root.working_folder
         await put_files(place.session.agent, folder, sources)
-        completed = await attempt.run(place, compile_, most=_COMPILER_OUTPUT)
+        completed = await attempt.run(place, compile_, most=_COMPILER_OUTPUT, by_learner=by_learner)
         if not completed.outcome.success:
             return Uncompiled.said(completed)
         return Program(entries=await made_by(place, folder), command=run)

@@ -6,8 +6,6 @@ import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib import resources
-from pathlib import PurePosixPath
 from typing import Final
 
 from assay.agent.entries import Entry
@@ -18,6 +16,7 @@ from assay.domain.limits import MIB, ExecutionLimits
 from assay.environments.plan import command_in
 from assay.environments.served import Blueprint
 from assay.grading.attempt import Attempt
+from assay.grading.frameworks.carriers import PLAN, carrier
 from assay.grading.frameworks.relay import Relay
 from assay.grading.frameworks.reports import require_whole, results
 from assay.grading.frameworks.students import Student
@@ -30,10 +29,7 @@ LIMITS: Final = ExecutionLimits(
 )
 """Of a framework with all its tests; calls of the learner's code have their own."""
 _SLACK_SECONDS: Final = 15
-_PLAN: Final = ".assay/plan.json"
-_MAIN: Final = "import sys\nfrom assay_inside.{module} import main\n\nsys.exit(main())\n"
 _NOT_TOLD: Final = ("solution/", "template/", "task.toml")
-_FOR_STUDENTS: Final = ("__init__.py", "values.py", "student.py")
 
 
 async def run_isolated(part: UnitTests, attempt: Attempt) -> list[TestResult]:
@@ -55,20 +51,26 @@ def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
 
 async def _run(part: UnitTests, attempt: Attempt) -> list[TestResult]:
     blueprint = await attempt.blueprint()
-    async with asyncio.TaskGroup() as group:
+    # The framework's sandbox, and that of a test, and of the next one: see `Attempt.together`.
+    theirs = 2 if part.fresh == "test" else 1
+    seats = attempt.together(part.environment, *("" for _ in range(theirs)))
+    async with seats, asyncio.TaskGroup() as group:
         students = _Students(part, attempt, blueprint, group)
         try:
-            async with attempt.place(part.environment) as place:
+            async with attempt.place(part.environment, beside=True) as place:
                 folder = place.blueprint.root.working_folder
                 await put_files(place.session.agent, folder, _for_grading(part, attempt))
-                command = _command(place.blueprint, f".assay/assay_{part.framework}.py", _PLAN)
+                argv = carrier(part.framework).for_grading(place.blueprint)
+                command = _command(place.blueprint, argv, LIMITS)
                 command = replace(command, stdin=True, last=True)
+                command = replace(command, limits=attempt.account.cut(command.limits))
                 with attempt.watch.runs():
                     execution = await place.session.start(command)
                     try:
                         relay = Relay(execution, students.next)
                         await relay.serve()
-                        _, outcome = await place.session.conclude(execution, command)
+                        facts, outcome = await place.session.conclude(execution, command)
+                        attempt.account.spend(facts.cpu_ns, by_learner=False)
                     except BaseException:
                         execution.abandon()
                         raise
@@ -85,8 +87,8 @@ class _Students:
         self, part: UnitTests, attempt: Attempt, blueprint: Blueprint, group: asyncio.TaskGroup
     ) -> None:
         self._attempt = attempt
-        self._entries = _for_students(attempt)
-        self._command = _learners(attempt, blueprint)
+        self._entries = _for_students(part, attempt)
+        self._command = _learners(part, attempt, blueprint)
         self._group = group
         self._each = part.fresh == "test"
         self._tasks: set[asyncio.Task[None]] = set()
@@ -113,64 +115,33 @@ class _Students:
             task.cancel()
 
 
-def _command(blueprint: Blueprint, *arguments: str, limits: ExecutionLimits = LIMITS) -> Command:
-    return command_in(
-        blueprint.root,
-        (_python(blueprint), *arguments),
-        variables=blueprint.variables(),
-        limits=limits,
-    )
+def _command(blueprint: Blueprint, argv: Sequence[str], limits: ExecutionLimits) -> Command:
+    return command_in(blueprint.root, tuple(argv), variables=blueprint.variables(), limits=limits)
 
 
-def _python(blueprint: Blueprint) -> str:
-    own = "" if blueprint.folder is None else blueprint.folder.run.argv[0]
-    return own if PurePosixPath(own).name.startswith("python3") else "python3"
-
-
-def _learners(attempt: Attempt, blueprint: Blueprint) -> Command:
+def _learners(part: UnitTests, attempt: Attempt, blueprint: Blueprint) -> Command:
     limits = replace(blueprint.environment.execution, output_bytes=4 * OUTPUT_MOST)
-    limits = attempt.limits(limits, of="tests")
-    return _command(blueprint, ".assay/assay_student.py", limits=limits)
+    argv = carrier(part.framework).for_student(blueprint)
+    return _command(blueprint, argv, attempt.task.limits.over(limits))
 
 
 def _for_grading(part: UnitTests, attempt: Attempt) -> Sequence[Entry]:
     """The task's folder, the modules that carry tests, and a plan."""
-    bundle, task = attempt.bundle, attempt.task
+    bundle, task, carries = attempt.bundle, attempt.task, carrier(part.framework)
     own = {name: each for name, each in bundle.files.items() if not name.startswith(_NOT_TOLD)}
+    theirs = [name for name in (*task.files, *task.optional) if name.endswith(carries.endings)]
     plan = {
         "tests": part.tests,
-        "modules": [
-            _module(name) for name in (*task.files, *task.optional) if name.endswith(".py")
-        ],
+        "scripts": sorted(name for name in own if name.endswith(carries.endings)),
+        "modules": [carries.module(name) for name in theirs],
         "objects": part.objects,
         "fresh": part.fresh,
         "call_seconds": part.call_seconds,
     }
-    files = {
-        **task.given,
-        **own,
-        **_inside(),
-        f".assay/assay_{part.framework}.py": _MAIN.format(module=f"run_{part.framework}").encode(),
-        _PLAN: json.dumps(plan).encode(),
-    }
+    files = {**task.given, **own, **carries.grading_files(), PLAN: json.dumps(plan).encode()}
     return entries_of(files, bundle.executable)
 
 
-def _for_students(attempt: Attempt) -> Sequence[Entry]:
-    inside = {name: each for name, each in _inside().items() if name.endswith(_FOR_STUDENTS)}
-    main = {".assay/assay_student.py": _MAIN.format(module="student").encode()}
-    return entries_of({**attempt.task.given, **attempt.submission.files, **inside, **main})
-
-
-def _inside() -> dict[str, bytes]:
-    folder = resources.files("assay.grading.frameworks.inside")
-    return {
-        f".assay/assay_inside/{each.name}": each.read_bytes()
-        for each in folder.iterdir()
-        if each.name.endswith(".py")
-    }
-
-
-def _module(file: str) -> str:
-    name = file.removesuffix(".py").replace("/", ".")
-    return name.removesuffix(".__init__")
+def _for_students(part: UnitTests, attempt: Attempt) -> Sequence[Entry]:
+    own = carrier(part.framework).student_files()
+    return entries_of({**attempt.task.given, **attempt.submission.files, **own})

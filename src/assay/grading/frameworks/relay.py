@@ -45,6 +45,7 @@ class Relay:
             b"R": self._on_result,
             b"T": self._on_fault,
             b"F": self._on_finish,
+            b"L": self._on_leave,
         }
         async for kind, content in self._frames():
             try:
@@ -118,3 +119,6 @@ class Relay:
 
     async def _on_finish(self, content: bytes) -> None:
         self.report.finished = True
+
+    async def _on_leave(self, content: bytes) -> None:
+        await self._execution.end_input()

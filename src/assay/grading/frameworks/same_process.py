@@ -117,7 +117,10 @@ async def _ran(
             variables=place.blueprint.variables(),
             limits=attempt.limits(limits, of="tests"),
         )
-        completed = await attempt.run(place, replace(command, last=True), most=_OUTPUT)
+        theirs = files is attempt.submission.files
+        completed = await attempt.run(
+            place, replace(command, last=True), most=_OUTPUT, by_learner=theirs
+        )
         try:
             report = toolchain.report(where)
             text = await read_file(agent, root.working_folder, report, most=REPORT_MOST)
@@ -143,7 +146,8 @@ async def _built(
             variables=place.blueprint.variables(),
             limits=COMPILE_LIMITS,
         )
-        completed = await attempt.run(place, command, most=_OUTPUT)
+        theirs = files is attempt.submission.files
+        completed = await attempt.run(place, command, most=_OUTPUT, by_learner=theirs)
         if not completed.outcome.success:
             return Uncompiled.said(completed)
         made = await made_by(place, root.working_folder)

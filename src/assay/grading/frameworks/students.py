@@ -40,6 +40,7 @@ class Student:
         self._attempt = attempt
         self._entries = entries
         self._command = replace(command, stdin=True, last=True)
+        """Its limits are cut when it starts."""
         self._wanted = asyncio.Event()
         self._started = asyncio.Event()
         self._over = asyncio.Event()
@@ -54,6 +55,8 @@ class Student:
         async with self._attempt.place(beside=True) as place:
             await put_files(place.session.agent, place.blueprint.root.working_folder, self._entries)
             await self._wanted.wait()
+            limits = self._attempt.account.cut(self._command.limits)
+            self._command = replace(self._command, limits=limits)
             self._execution = await place.session.start(self._command)
             self._started.set()
             try:
@@ -62,6 +65,7 @@ class Student:
             except BaseException:
                 self._execution.abandon()
                 raise
+            self._attempt.account.spend(facts.cpu_ns, by_learner=True)
             if outcome.kind is OutcomeKind.LOST:
                 raise GradingLost(f"a sandbox was lost: {outcome.reason}")
             by_itself = outcome.kind is not OutcomeKind.CANCELLED

@@ -58,7 +58,7 @@ async def _run(part: Lint, linter: Linter, attempt: Attempt, names: tuple[str, .
         operands = tuple(name if name[0].isalnum() else f"./{name}" for name in names)
         argv = (*linter.argv, *part.arguments, *operands)
         made = command_in(root, argv, variables=place.blueprint.variables(), limits=LIMITS)
-        return await attempt.run(place, replace(made, last=True), most=4 * MIB)
+        return await attempt.run(place, replace(made, last=True), most=4 * MIB, by_learner=True)
 
 
 def _findings(part: Lint, linter: Linter, completed: Completed) -> list[Finding]:

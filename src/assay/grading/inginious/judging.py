@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from assay.domain.outcome import Outcome, OutcomeKind
@@ -63,6 +63,9 @@ def judge(ended: Ended, *, state: str, remarks: Sequence[str] = ()) -> Graded:
     """Of a grader that has ended; `state` is the one of before."""
     said = ended.said
     trouble = _trouble(ended)
+    reached = ended.reached
+    if reached is not None and reached.by_learner:
+        ended = replace(ended, outcome=Outcome(kind=OutcomeKind.TIMED_OUT, clock="cpu"))
     if trouble:
         result, detail = "error", trouble
     elif ended.outcome.kind in _OF_LIMITS:
@@ -101,6 +104,9 @@ def _grade(said: float | None, result: str) -> float:
 def _trouble(ended: Ended) -> str:
     """Why nobody can say what it is worth; "" where that can be said."""
     said, outcome = ended.said, ended.outcome
+    if ended.reached is not None:
+        what = ended.reached.what
+        return "" if ended.reached.by_learner else f"The grader and its students took {what}."
     if ended.lost:
         return f"A student's sandbox could not be had, or was lost: {ended.lost[0]}"
     if outcome.kind in _OF_LIMITS:

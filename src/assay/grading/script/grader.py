@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import io
+import signal
 import tarfile
 import time
 from collections.abc import Mapping
@@ -12,12 +13,15 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from assay.agent.entries import Entry, EntryKind
+from assay.agent.execution import Completed
 from assay.agent.files import put_files, read_file
 from assay.agent.session import Session
 from assay.domain.command import Command
 from assay.domain.errors import FileError
+from assay.domain.facts import Facts, KilledBy
 from assay.domain.limits import MIB, ExecutionLimits
-from assay.domain.outcome import Outcome
+from assay.domain.outcome import Outcome, OutcomeKind
+from assay.grading.joint import JointLimitReached
 from assay.grading.places import Place
 from assay.grading.script import folders
 from assay.grading.script.journal import JOURNAL_MOST, Said, read_journal
@@ -37,6 +41,12 @@ ARCHIVE_MOST: Final = 32 * MIB
 _ARCHIVE: Final = "/archive"
 _OUTPUT_MOST: Final = 16 * MIB
 _SHOWN: Final = 64 * 1024
+_ENDED: Final = Completed(
+    stdout=b"",
+    stderr=b"",
+    facts=Facts(signal=signal.SIGKILL, killed_by=KilledBy.CANCEL),
+    outcome=Outcome(kind=OutcomeKind.CANCELLED),
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,6 +78,8 @@ class Ended:
     archive: bytes | None
     lost: tuple[str, ...] = ()
     """Students' sandboxes that were lost, or could not be had."""
+    reached: JointLimitReached | None = None
+    """A limit of grader and students together, which ended it."""
     students: int = 0
     """How many programs of students ran."""
     booting_seconds: float = 0.0
@@ -89,7 +101,7 @@ async def run_script(rooms: Rooms, script: Script) -> Ended:
         began = time.perf_counter()
         await _fill(place, script)
         async with Students(place, rooms, script.students) as students:
-            completed = await place.session.run(_command(place, script), most=_OUTPUT_MOST)
+            completed = await _until_over(place, script, students)
         said = await _said(place.session)
         archive = await _archive(place.session, said) if completed.outcome.success else None
         return Ended(
@@ -99,10 +111,23 @@ async def run_script(rooms: Rooms, script: Script) -> Ended:
             stderr=completed.stderr[:_SHOWN],
             archive=archive,
             lost=tuple(students.lost),
+            reached=students.reached.result() if students.reached.done() else None,
             students=max(0, students.count - 1),
             booting_seconds=place.waited_seconds + students.waited_seconds,
             grading_seconds=time.perf_counter() - began - students.waited_seconds,
         )
+
+
+async def _until_over(place: Place, script: Script, students: Students) -> Completed:
+    """Run the grader; it is ended when all of its grading together has taken too much."""
+    command = _command(place, script)
+    running = asyncio.create_task(place.session.run(command, most=_OUTPUT_MOST))
+    try:
+        await asyncio.wait((running, students.reached), return_when=asyncio.FIRST_COMPLETED)
+        return await running if running.done() else _ENDED
+    finally:
+        running.cancel()
+        await asyncio.wait((running,))
 
 
 async def _fill(place: Place, script: Script) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -20,8 +21,10 @@ from assay.agent.files import put_files
 from assay.agent.session import Session
 from assay.domain.command import Command
 from assay.domain.errors import AssayError, FileError, InvalidInput, ProtocolViolation
+from assay.domain.facts import Facts
 from assay.domain.limits import MIB, ExecutionLimits
 from assay.domain.outcome import Outcome, OutcomeKind
+from assay.grading.joint import Account, JointLimitReached, JointLimits
 from assay.grading.places import Place
 from assay.grading.script import folders, frames
 from assay.grading.script.kit import PROGRAM
@@ -63,6 +66,9 @@ class Rules:
     """Of what both sides share, at first."""
     at_once: int = 8
     in_all: int = 1000
+    """Programs; with more the grading is over, and the grader is to blame."""
+    joint: JointLimits = field(default_factory=JointLimits)
+    """Of the grader and all students together."""
 
 
 class Students:
@@ -76,7 +82,10 @@ class Students:
         self._grading = grading
         self._rooms = rooms
         self._rules = rules
-        self._at_once = asyncio.Semaphore(rules.at_once)
+        began = time.monotonic()
+        self.account = Account(rules.joint, rules.at_once, lambda: time.monotonic() - began)
+        self.reached: asyncio.Future[JointLimitReached] = asyncio.get_running_loop().create_future()
+        """A joint limit, once it is reached: the grading is over then."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Students:
@@ -93,6 +102,10 @@ class Students:
             await asyncio.wait(tasks)
         await self._spare.aclose()
 
+    def _reach(self, limit: JointLimitReached) -> None:
+        if not self.reached.done():
+            self.reached.set_result(limit)
+
     def _usual(self, files_bytes: int) -> Room:
         rules = self._rules
         return Room(
@@ -101,7 +114,9 @@ class Students:
         )  # fmt: skip
 
     async def _next_relay(self) -> None:
-        if self.count >= self._rules.in_all:
+        if self.count > self._rules.in_all:
+            most = f"{self._rules.in_all} programs of students"
+            self._reach(JointLimitReached(most, by_learner=False))
             return
         self.count += 1
         relay = await self._grading.session.start(
@@ -149,8 +164,13 @@ class Students:
         except InvalidInput as error:
             return PROXY, error.message
         try:
-            async with self._at_once:
+            memory = request.memory_mb * MIB or self._rules.memory_bytes
+            memory = min(memory, self._rules.memory_bytes)
+            async with self.account.sandboxes(1, memory):
                 return await self._run(request, environment, incoming, wire)
+        except JointLimitReached as limit:
+            self._reach(limit)
+            return PROXY, f"all programs of this grading together took {limit.what}"
         except FileError as error:
             if error.reason in _NO_ROOM:
                 return OUT_OF_MEMORY, f"the files of the student's sandbox: {error.message}"
@@ -182,7 +202,9 @@ class Students:
             await self._fill(session, brought)
             before = await folders.known_of(session.agent, rules.shared)
             command = self._command(place, request)
-            outcome = await _carried(session, command, incoming, wire)
+            command = replace(command, limits=self.account.cut(command.limits))
+            facts, outcome = await _carried(session, command, incoming, wire)
+            self.account.spend(facts.cpu_ns, by_learner=True)
             if request.teardown and outcome.kind is not OutcomeKind.LOST:
                 await session.run(replace(command, argv=request.teardown, stdin=False), most=MIB)
             if outcome.kind is OutcomeKind.LOST:
@@ -245,7 +267,7 @@ async def _carried(
     command: Command,
     incoming: AsyncIterator[frames.Frame],
     wire: frames.Wire,
-) -> Outcome:
+) -> tuple[Facts, Outcome]:
     """Run it with the client's streams; a client that goes away ends it."""
     program = await session.start(command)
     feeding = asyncio.create_task(_feed(program, incoming, wire))
@@ -254,8 +276,7 @@ async def _carried(
             await wire.send("C", _CREDIT.to_bytes(4, "little"))
             async for chunk in program.output():
                 await wire.send("O" if chunk.stream == "stdout" else "e", chunk.data)
-        _, outcome = await session.conclude(program, command)
-        return outcome
+        return await session.conclude(program, command)
     finally:
         feeding.cancel()
         await asyncio.wait((feeding,))

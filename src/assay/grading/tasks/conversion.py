@@ -9,7 +9,9 @@ from pathlib import Path
 
 from assay.domain.errors import InvalidInput
 from assay.domain.limits import ExecutionLimits, SandboxLimits
+from assay.environments.document import size
 from assay.environments.strict import Mistake, require
+from assay.grading.joint import JointLimits
 from assay.grading.tasks import document, model
 from assay.grading.tasks.bundle import Bundle, is_inside
 from assay.grading.tasks.testing import lint, unit_tests
@@ -48,6 +50,12 @@ def task_of(text: document.Document, folder: Path, bundle: Bundle) -> model.Task
         run=tuple(text.run or ()),
         limits=text.limits,
         sandbox=text.sandbox,
+        joint=JointLimits(
+            wall_seconds=text.joint.wall_seconds,
+            cpu_seconds=text.joint.cpu_seconds,
+            memory_bytes=size(text.joint.memory),
+            sandboxes=text.joint.sandboxes,
+        ),
         rules=_rules(text.rules),
         passing_grade=text.passing_grade,
         parts=parts,

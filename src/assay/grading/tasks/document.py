@@ -7,7 +7,7 @@ from typing import Annotated, Literal, get_args
 
 from msgspec import Meta, Struct
 
-from assay.environments.document import Argv, Execution, Sandbox
+from assay.environments.document import Argv, Execution, Sandbox, Size
 from assay.environments.strict import Shape
 
 Line = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{1,120}$")]
@@ -113,7 +113,7 @@ class UnitTests(
     """[[parts]] with kind = "unit_tests" """
 
     id: Id
-    framework: Literal["unittest", "pytest", "doctest", "junit"]
+    framework: Literal["unittest", "pytest", "doctest", "junit", "node:test"]
     tests: Annotated[list[str], Meta(min_length=1, max_length=100)]
     title: str = ""
     weight: Weight = 1.0
@@ -160,6 +160,15 @@ class Rules(Struct, forbid_unknown_fields=True, frozen=True):
     late: list[Late] = []
 
 
+class Joint(Struct, forbid_unknown_fields=True, frozen=True):
+    """[joint]"""
+
+    wall_seconds: Annotated[float, Meta(gt=0, le=86_400)] = 1200.0
+    cpu_seconds: Annotated[float, Meta(gt=0, le=86_400)] = 1200.0
+    memory: Size = "8192 MiB"
+    sandboxes: Annotated[int, Meta(ge=1, le=1000)] = 16
+
+
 Part = Cases | Compiles | Choice | Match | UnitTests | Lint
 
 
@@ -175,6 +184,7 @@ class Document(Struct, forbid_unknown_fields=True, frozen=True):
     run: Argv | None = None
     limits: Execution = Execution()
     sandbox: Sandbox = Sandbox()
+    joint: Joint = Joint()
     rules: Rules = Rules()
     passing_grade: Annotated[float, Meta(gt=0, le=100)] = 100.0
 
@@ -188,6 +198,7 @@ SHAPE = Shape(
     type=Document,
     keys={
         "": Document.__struct_fields__,
+        "joint": Joint.__struct_fields__,
         "limits": Execution.__struct_fields__,
         "parts": _every(*get_args(Part)),
         "parts.cases": Case.__struct_fields__,
@@ -205,7 +216,7 @@ SHAPE = Shape(
         "choices": "at least two [[parts.choices]], each with its text",
         "deadline": "a date and time such as 2027-01-31T23:59:00Z, without quotation marks",
         "environment": "the name of an environment, of `assay env list`",
-        "framework": '"unittest", "pytest", "doctest" or "junit"',
+        "framework": '"unittest", "pytest", "node:test", "doctest" or "junit"',
         "files": 'a list of names such as ["main.c", "list.h"], the program first',
         "id": 'letters, digits, ".", "_" and "-", such as "examples"',
         "kind": '"cases", "compiles", "unit_tests", "lint", "choice" or "match"',

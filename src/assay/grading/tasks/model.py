@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Final
 
 from assay.environments.document import Execution, Sandbox
+from assay.grading.joint import JointLimits
 
 EXACT_ZERO: Final = 0
 """The exit status that a program must end with unless a case says another one."""
@@ -147,11 +148,13 @@ class Framework(StrEnum):
     DOCTEST = "doctest"
     """The one for C++."""
     JUNIT = "junit"
+    NODE_TEST = "node:test"
+    """The one that is in Node.js."""
 
     @property
     def isolates(self) -> bool:
         """Whether the learner's code is in another sandbox than the tests."""
-        return self in (Framework.UNITTEST, Framework.PYTEST)
+        return self in (Framework.UNITTEST, Framework.PYTEST, Framework.NODE_TEST)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -264,6 +267,8 @@ class Task:
     limits: Execution = field(default_factory=Execution)
     """Of each run; the environment's where nothing is said."""
     sandbox: Sandbox = field(default_factory=Sandbox)
+    joint: JointLimits = field(default_factory=JointLimits)
+    """Of all sandboxes of one grading together."""
     rules: Rules = field(default_factory=Rules)
     passing_grade: float = 100.0
     parts: tuple[Part, ...] = ()

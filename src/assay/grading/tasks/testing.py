@@ -13,6 +13,7 @@ _ENDINGS = {
     model.Framework.PYTEST: (".py",),
     model.Framework.DOCTEST: (".cpp", ".cc", ".cxx"),
     model.Framework.JUNIT: (".java",),
+    model.Framework.NODE_TEST: (".js", ".mjs", ".cjs"),
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,8 +24,10 @@ from assay.environments.document import Execution
 from assay.grading.attempt import Attempt
 from assay.grading.grade import grade
 from assay.grading.graders.generating import random_cases
+from assay.grading.joint import Seats
 from assay.grading.places import Places
 from assay.grading.recorded import recorded_of, right_answers
+from assay.grading.references import References
 from assay.grading.results import Result, Verdict
 from assay.grading.tasks.bundle import Bundle
 from assay.grading.tasks.model import Cases, Task
@@ -79,17 +80,17 @@ async def check(
     bundle: Bundle,
     places: Places,
     *,
-    parallel: asyncio.Semaphore,
+    seats: Seats,
     workers: int = 2,
     options: Options = Options(),
     watcher: Watcher = Watcher(),
 ) -> Report:
-    """Try one task. `parallel` is for sandboxes, `workers` for submissions at a time.
+    """Try one task. `seats` are for sandboxes, `workers` for submissions at a time.
 
     Raises what sandboxes raise; what is wrong with the task is in the report.
     """
     started = time.monotonic()
-    checking = _Checking(task, bundle, places, parallel, workers, options, watcher)
+    checking = _Checking(task, bundle, places, seats, workers, options, watcher)
     try:
         await checking.all()
     except (EnvironmentUnusable, ImageUnavailable, UnknownEnvironment, LimitOverCeiling) as problem:
@@ -112,13 +113,14 @@ class _Checking:
     task: Task
     bundle: Bundle
     places: Places
-    parallel: asyncio.Semaphore
+    seats: Seats
     workers: int
     options: Options
     watcher: Watcher
     findings: list[Finding] = field(default_factory=list)
     tried: list[Tried] = field(default_factory=list)
     mutation: Mutation | None = None
+    references: References = field(default_factory=References)
 
     async def all(self) -> None:
         """One thing after the other: what comes later makes no sense without the former."""
@@ -266,7 +268,7 @@ class _Checking:
     def _attempt(self, task: Task, submission: Submission, seed: int) -> Attempt:
         return Attempt(
             task=task, bundle=self.bundle, submission=submission, places=self.places, seed=seed,
-            parallel=self.parallel,
+            seats=self.seats, references=self.references,
         )  # fmt: skip
 
     def _tell(self, name: str, result: Result, seconds: float, right: bool) -> None:

@@ -2,8 +2,8 @@
 
 Frames of a letter, a length and bytes. To the host: B a student's process is wanted, D bytes for
 it, E it isn't wanted any more, C the tests that there are, R a test's result, T the task is at
-fault, F all tests are done. From the host: d bytes of the student's process, x it has ended by
-itself, e what B began is over.
+fault, F all tests are done, L nothing more is read. From the host: d bytes of the
+student's process, x it has ended by itself, e what B began is over.
 """
 
 from __future__ import annotations

@@ -1,0 +1,5 @@
+class Cart {
+    // Begin here.
+}
+
+module.exports = { Cart };

@@ -1,0 +1,152 @@
+"""What the sandboxes of one grading may use together: the task's own and the learner's."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
+
+from assay.domain.errors import TaskFault
+from assay.domain.facts import Measurement
+from assay.domain.limits import MIB, ExecutionLimits
+
+_LEAST_SECONDS = 0.05
+"""Limits of no time at all make no sense to anybody."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JointLimits:
+    """Of all sandboxes of one grading."""
+
+    wall_seconds: float = 1200.0
+    """While anything runs; waiting for sandboxes doesn't count."""
+    cpu_seconds: float = 1200.0
+    """Of all programs, in sum."""
+    memory_bytes: int = 8192 * MIB
+    """That sandboxes may have at a time, in sum."""
+    sandboxes: int = 16
+    """At a time."""
+
+
+class JointLimitReached(Exception):
+    """No more may be used; the learner is to blame if learner's programs used the larger part."""
+
+    def __init__(self, what: str, *, by_learner: bool) -> None:
+        super().__init__(what)
+        self.what = what
+        self.by_learner = by_learner
+
+
+class Seats:
+    """So many of something at a time; who needs several gets them at once, in order of arrival.
+
+    Nobody who has some waits for more, so nobody waits for one another.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self._free = total
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    @contextlib.asynccontextmanager
+    async def take(self, count: int = 1) -> AsyncIterator[None]:
+        """Have so many; who wants more than there are has all of them alone."""
+        count = min(count, self.total)
+        await self._taken(count)
+        try:
+            yield
+        finally:
+            self._give(count)
+
+    async def _taken(self, count: int) -> None:
+        if not self._waiting and self._free >= count:
+            self._free -= count
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((count, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._give(count)
+            else:
+                self._waiting.remove((count, turn))
+                self._give(0)  # those behind may fit
+            raise
+
+    def _give(self, count: int) -> None:
+        self._free += count
+        while self._waiting and (self._waiting[0][1].done() or self._waiting[0][0] <= self._free):
+            wanted, turn = self._waiting.popleft()
+            if not turn.done():
+                self._free -= wanted
+                turn.set_result(None)
+
+
+class Account:
+    """What one grading has used so far."""
+
+    def __init__(
+        self, limits: JointLimits, at_once: int, wall_seconds: Callable[[], float]
+    ) -> None:
+        """`wall_seconds`: for how long something ran; `at_once`: sandboxes that it may have."""
+        self.limits = limits
+        self._wall = wall_seconds
+        self._sandboxes = Seats(min(limits.sandboxes, at_once))
+        self._memory = Seats(limits.memory_bytes)
+        self.of_task = 0.0
+        self.of_learner = 0.0
+        """Seconds of the processor."""
+
+    @contextlib.asynccontextmanager
+    async def sandboxes(self, count: int, memory_bytes: int) -> AsyncIterator[None]:
+        """Have so many at once, with so much memory together; wait until there are.
+
+        Raises TaskFault for more than there ever will be.
+        """
+        limits = self.limits
+        if count > limits.sandboxes or memory_bytes > limits.memory_bytes:
+            raise TaskFault(
+                f"this takes {count} sandboxes with {memory_bytes // MIB} MiB at once, and all of a"
+                f" grading together may have {limits.sandboxes} with {limits.memory_bytes // MIB}"
+                " MiB: raise `joint` in task.toml, or lower `sandbox`"
+            )
+        async with self._sandboxes.take(count), self._memory.take(memory_bytes):
+            yield
+
+    def cut(self, limits: ExecutionLimits) -> ExecutionLimits:
+        """Limits of a program, as far as there is something left. Raises JointLimitReached."""
+        self.require()
+        cpu = self.limits.cpu_seconds - self.of_task - self.of_learner
+        wall = self.limits.wall_seconds - self._wall()
+        return replace(
+            limits,
+            cpu_seconds=_least(limits.cpu_seconds, cpu),
+            wall_seconds=_least(limits.wall_seconds, wall),
+        )
+
+    def spend(self, cpu_ns: Measurement | None, *, by_learner: bool) -> None:
+        """A program has used so much. Raises JointLimitReached."""
+        seconds = cpu_ns.value / 1e9 if cpu_ns else 0.0
+        if by_learner:
+            self.of_learner += seconds
+        else:
+            self.of_task += seconds
+        self.require()
+
+    def require(self) -> None:
+        """Raise JointLimitReached when nothing is left."""
+        limits, cpu = self.limits, self.of_task + self.of_learner
+        if cpu >= limits.cpu_seconds - _LEAST_SECONDS:
+            what = f"{limits.cpu_seconds:g} s of processor time"
+        elif self._wall() >= limits.wall_seconds - _LEAST_SECONDS:
+            what = f"{limits.wall_seconds:g} s"
+        else:
+            return
+        raise JointLimitReached(what, by_learner=self.of_learner > self.of_task)
+
+
+def _least(own: float | None, left: float) -> float:
+    return max(_LEAST_SECONDS, left if own is None else min(own, left))

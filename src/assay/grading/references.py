@@ -1,0 +1,33 @@
+"""Reference solutions, each compiled once for all gradings of a version of its task."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, defaultdict
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Any, Final
+
+_KEPT: Final = 8
+"""Programs; one has 64 MiB at most, and few KiB as a rule."""
+
+
+class References:
+    """What was made of them, the last ones used."""
+
+    def __init__(self) -> None:
+        self._made: OrderedDict[Hashable, Any] = OrderedDict()
+        self._making: defaultdict[Hashable, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    def __len__(self) -> int:
+        """How many are kept."""
+        return len(self._made)
+
+    async def once(self, key: Hashable, make: Callable[[], Awaitable[Any]]) -> Any:
+        """What `make` has made of it, now or before; who fails leaves it to the next one."""
+        async with self._making[key]:
+            if key not in self._made:
+                self._made[key] = await make()
+            self._made.move_to_end(key)
+            while len(self._made) > _KEPT:
+                self._making.pop(self._made.popitem(last=False)[0], None)
+            return self._made[key]

@@ -1,0 +1,24 @@
+class EmptyError extends Error {}
+
+function first(list) {
+    if (list.length === 0) throw new RangeError("the list is empty");
+    return list[0];
+}
+
+module.exports = {
+    LIMIT: 10,
+    EmptyError,
+    first,
+    add: (one) => {
+        const all = [];
+        for (;;) all.push(Buffer.alloc(1 << 22, 1));
+    },
+    check(list) {
+        if (list.length === 0) throw new EmptyError("nothing");
+    },
+    async later(value) {
+        await new Promise((resolve) => setTimeout(resolve, 5));
+        if (value < 0) throw new TypeError("negative");
+        return value;
+    },
+};
