@@ -18,6 +18,7 @@ import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import cast
 
 from kube_configuration import API, DOMAIN, NAMES
 from kube_machine import relay
@@ -59,8 +60,7 @@ class Names(asyncio.DatagramProtocol):
         self._api = f"https://127.0.0.1:{port}/api/v1"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         try:
@@ -84,7 +84,7 @@ class Names(asyncio.DatagramProtocol):
 
 async def main(folder: str, port: str) -> None:
     for address in (API, NAMES):
-        subprocess.run(["ip", "address", "add", f"{address}/32", "dev", "lo"], check=True)
+        subprocess.run(["ip", "address", "replace", f"{address}/32", "dev", "lo"], check=True)
     await asyncio.start_server(relay(int(port)), API, 443)
     await asyncio.get_running_loop().create_datagram_endpoint(
         lambda: Names(Path(folder), int(port)), local_addr=(NAMES, 53)
