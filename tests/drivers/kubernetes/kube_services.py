@@ -82,9 +82,12 @@ class Names(asyncio.DatagramProtocol):
         return [each["ip"] for part in subsets for each in part.get("addresses") or []]
 
 
-async def main(folder: str, port: str) -> None:
+def take_addresses() -> None:
     for address in (API, NAMES):
         subprocess.run(["ip", "address", "replace", f"{address}/32", "dev", "lo"], check=True)
+
+
+async def main(folder: str, port: str) -> None:
     await asyncio.start_server(relay(int(port)), API, 443)
     await asyncio.get_running_loop().create_datagram_endpoint(
         lambda: Names(Path(folder), int(port)), local_addr=(NAMES, 53)
@@ -93,4 +96,5 @@ async def main(folder: str, port: str) -> None:
 
 
 if __name__ == "__main__":
+    take_addresses()
     asyncio.run(main(*sys.argv[1:]))

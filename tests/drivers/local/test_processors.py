@@ -24,14 +24,19 @@ def cpuset(tmp_path: Path) -> Path:
     return mounted
 
 
+def groups(cpuset: Path, own: str) -> GroupsV1:
+    others = ("memory", "pids", "cpu", "cpuacct", "freezer")
+    hierarchies = [Hierarchy(controllers=name, mounted=cpuset.with_name(name)) for name in others]
+    return GroupsV1([*hierarchies, Hierarchy(controllers="cpuset", mounted=cpuset, own=own)], None)
+
+
 def test_sandboxes_leave_a_pods_group_and_keep_its_processors(cpuset: Path) -> None:
-    groups = GroupsV1([Hierarchy(controllers="cpuset", mounted=cpuset, own="/kubepods/pod")], None)
     beside = cpuset / "assay/of-2-3-0"
-    assert groups.exits() == [f"{beside}/cgroup.procs"]
+    assert groups(cpuset, "/kubepods/pod").exits() == [f"{beside}/cgroup.procs"]
     assert (beside / "cpuset.cpus").read_text() == "2-3"
     assert (beside / "cpuset.mems").read_text() == "0"
     assert (cpuset / "assay/cpuset.cpus").read_text() == "0-7"
 
 
 def test_nobody_is_moved_out_of_the_top(cpuset: Path) -> None:
-    assert GroupsV1([Hierarchy(controllers="cpuset", mounted=cpuset)], None).exits() == []
+    assert groups(cpuset, "/").exits() == []
