@@ -19,8 +19,8 @@ from assay.testing.workbench import Workbench, open_workbench
 
 _SECONDS_TO_VANISH: Final = 3.0
 """For what is destroyed: the kernel frees namespaces and control groups a little later."""
-_SECONDS_TO_VANISH_AT_LAST: Final = 12.0
-"""Where killed programs may be held for a while."""
+_SECONDS_TO_VANISH_AT_LAST: Final = 20.0
+"""Where killed programs may be held for a while, and connections that nobody uses, for fifteen."""
 
 _TRIES: Final = 3
 """Of a case whose failure another program on this machine may have caused."""

@@ -33,6 +33,7 @@ import trustme
 from kube_configuration import NODE, Places
 
 MACHINE = Path(__file__).with_name("kube_machine.py")
+SERVICES = Path(__file__).with_name("kube_services.py")
 PROGRAMS = (
     "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kubectl",
 )  # fmt: skip
@@ -42,7 +43,7 @@ _CERTIFICATES = {
     "admin": ("admin", "system:masters", ()),
     "node": (f"system:node:{configuration.NAME}", "system:nodes", ()),
     "kubelet-client": ("kubelet-client", "system:masters", ()),
-    "apiserver": ("kube-apiserver", "own", ("127.0.0.1", NODE, "10.125.0.1", "kubernetes")),
+    "apiserver": ("kube-apiserver", "own", ("127.0.0.1", NODE, configuration.API, "kubernetes")),
     "kubelet": (configuration.NAME, "own", (NODE, configuration.NAME)),
     "nobody": ("nobody", "own", ()),
     "accounts": ("accounts", "own", ("accounts",)),
@@ -130,6 +131,8 @@ class Cluster:
         self.run("controllers", configuration.controllers(self.places))
         self.run("scheduler", configuration.scheduler(self.places))
         if self._has_kubelet:
+            self.run("services", [sys.executable, "-B", str(SERVICES), str(self.folder),
+                                  str(self.places.api)])  # fmt: skip
             self._start_runtime()
         self._wait("the account of pods", lambda: self._has_account())
 

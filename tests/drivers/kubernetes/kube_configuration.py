@@ -14,6 +14,9 @@ NODE = "10.123.0.1"
 NAME = "node1"
 _PODS = "10.124.0.0/16"
 _SERVICES = "10.125.0.0/24"
+API, NAMES = "10.125.0.1", "10.125.0.10"
+"""Services that pods know by their addresses; `kube_services.py` is both."""
+DOMAIN = "cluster.local"
 POD_PROCESSES = 300
 """More than a sandbox's limit, so that who is held by it can be told."""
 
@@ -180,6 +183,7 @@ def kubelet(places: Places) -> list[str]:
         "cgroupDriver": "cgroupfs", "cgroupRoot": f"/{places.group}", "failCgroupV1": False,
         "enforceNodeAllocatable": [], "failSwapOn": False, "makeIPTablesUtilChains": False,
         "podPidsLimit": POD_PROCESSES, "maxPods": 250, "resolvConf": "",
+        "clusterDNS": [NAMES], "clusterDomain": DOMAIN,
         "podLogsDir": f"{places.work}/logs", "volumePluginDir": f"{places.work}/plugins",
         "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%",
                          "imagefs.available": "1%"},

@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from kube_configuration import NODE
@@ -32,9 +33,9 @@ def inside(folder: Path, size: str) -> None:
     if hierarchies := read_layout().hierarchies:
         show_version_1(hierarchies, None)
     # What kubelet has under names that can't be chosen goes with these.
-    for hidden in ("/var/log", "/run", "/opt", "/var/lib/kubelet"):
+    for hidden in ("/var/log", "/run", "/opt", "/var/lib"):
         if Path(hidden).is_dir():
-            kernel.mount("cluster", Path(hidden), "tmpfs", options="size=64m,mode=755")
+            kernel.mount("cluster", Path(hidden), "tmpfs", options="size=512m,mode=755")
     subprocess.run(["mount", "--make-rshared", "/"], check=True)
     # kubelet wants an address that is none of 127.0.0.0/8, wherever that is.
     for command in (("link", "set", "lo", "up"), ("addr", "add", f"{NODE}/32", "dev", "lo")):
@@ -54,24 +55,27 @@ async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
         writer.write_eof()
 
 
+def relay(port: int) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
+    """Joins a connection to that port here."""
+
+    async def join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            there, back = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            writer.transport.abort()
+            return
+        try:
+            await asyncio.gather(_carry(reader, back), _carry(there, writer))
+        finally:
+            back.transport.abort()
+            writer.transport.abort()
+
+    return join
+
+
 async def _relay(pairs: list[tuple[int, int]]) -> None:
-    def to(port: int):  # type: ignore[no-untyped-def]
-        async def join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            try:
-                there, back = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                writer.transport.abort()
-                return
-            try:
-                await asyncio.gather(_carry(reader, back), _carry(there, writer))
-            finally:
-                back.transport.abort()
-                writer.transport.abort()
-
-        return join
-
     for descriptor, port in pairs:
-        await asyncio.start_server(to(port), sock=socket.socket(fileno=descriptor))
+        await asyncio.start_server(relay(port), sock=socket.socket(fileno=descriptor))
     await asyncio.Event().wait()
 
 

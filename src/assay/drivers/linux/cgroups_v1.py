@@ -60,6 +60,8 @@ class Hierarchy:
 
     controllers: str
     mounted: Path
+    own: str = "/"
+    """The group that this process is in."""
 
     @property
     def named(self) -> bool:
@@ -177,10 +179,30 @@ class GroupsV1:
         ]
 
     def exits(self) -> list[str]:
-        # What the server may use of the processors holds for its sandboxes, too.
         left = [each for each in self._hierarchies if self._root and each.controllers != "cpuset"]
         groups = {f"{each.mounted}/{self._parent}" for each in left} - {*self._trees.values()}
+        groups |= {beside for each in self._hierarchies if (beside := self._beside(each))}
         return [f"{group}/cgroup.procs" for group in sorted(groups)]
+
+    def _beside(self, cpuset: Hierarchy) -> str:
+        """A group with the processors of the server's, which it would hold on to otherwise.
+
+        What the server may use of them holds for its sandboxes, too. But its group may be a pod's,
+        which has to go before they do.
+        """
+        own = f"{cpuset.mounted}{cpuset.own}"
+        is_it = self._root and cpuset.controllers == "cpuset" and cpuset.own != "/"
+        if not is_it or not Path(own).is_dir():
+            return ""
+        cpus, mems = (get(f"{own}/cpuset.{kind}").strip() for kind in ("cpus", "mems"))
+        top = f"{cpuset.mounted}/{self._parent}"
+        group = f"{top}/of-{cpus}-{mems}"
+        make_folder(group)
+        for kind in ("cpus", "mems"):
+            everything = get(f"{cpuset.mounted}/cpuset.{kind}").strip()
+            write(top, **{f"cpuset_{kind}": everything})
+        write(group, cpuset_cpus=cpus, cpuset_mems=mems)
+        return group
 
     def learners(self, sandbox_id: str) -> list[str]:
         return [f"{tree}/{sandbox_id}/{LEARNERS}" for tree in self._trees.values()]

@@ -96,7 +96,7 @@ def parse_layout(mountinfo: str, own_groups: str) -> Layout:
             path for names, path in mounted.items() if names.issuperset(controllers.split(","))
         ]
         if found:
-            hierarchies.append(Hierarchy(controllers=controllers, mounted=found[0]))
+            hierarchies.append(Hierarchy(controllers=controllers, mounted=found[0], own=group))
     return Layout(hierarchies=tuple(hierarchies), unified=unified, own=own, delegates=delegates)
 
 

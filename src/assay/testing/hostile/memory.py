@@ -11,6 +11,7 @@ seconds late.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from asyncio.subprocess import DEVNULL
 from pathlib import Path
@@ -19,6 +20,7 @@ from assay.agent.files import delete_files, list_files
 from assay.agent.native import program
 from assay.agent.session import AGENT_DIED, OVERDUE, Session
 from assay.domain.command import WORKSPACE
+from assay.domain.errors import ConnectionLost
 from assay.domain.limits import MIB
 from assay.domain.outcome import Outcome, OutcomeKind
 from assay.testing.case import (
@@ -45,6 +47,9 @@ _OF_NETWORKS = frozenset(("tcp", "udp"))
 _HOST_SLACK = 300 * MIB
 _HOARDS_SECONDS = 1.2
 _SECONDS_UNTIL_SILENCE_IS_NOTICED = 20.0
+_SECONDS_TO_ANSWER = 2.0
+_SECONDS_FOR_TEN_SANDBOXES = 90.0
+"""Where each program takes its sandbox along, an orchestrator makes ten, one after the other."""
 
 
 def _available() -> int:
@@ -103,8 +108,21 @@ async def _expect_memory_back(bench: Workbench, session: Session) -> None:
 
 
 async def _session_after(bench: Workbench, session: Session) -> Session:
-    """What serves after a program that was out of memory: the same sandbox, if that is promised."""
-    return session if bench.capabilities.oom_spares_sandbox else await bench.session()
+    """What serves after a program that was out of memory: the same sandbox, if that is promised.
+
+    Another one only where this one has ended: whoever makes them may need seconds for each.
+    """
+    if bench.capabilities.oom_spares_sandbox or await _lives(bench, session):
+        return session
+    return await bench.session()
+
+
+async def _lives(bench: Workbench, session: Session) -> bool:
+    with contextlib.suppress(ConnectionLost, TimeoutError):
+        async with asyncio.timeout(bench.patient(_SECONDS_TO_ANSWER)):
+            await session.agent.ping()
+            return True
+    return False
 
 
 def _slack(bench: Workbench) -> int:
@@ -123,7 +141,7 @@ async def eating_memory(bench: Workbench) -> None:
     await expect_usable(bench, await _session_after(bench, session))
 
 
-@group.case("memory_limit", "oom_facts")
+@group.case("memory_limit", "oom_facts", timeout=_SECONDS_FOR_TEN_SANDBOXES)
 async def eating_memory_again_and_again(bench: Workbench) -> None:
     """Ten programs in a row that take too much: each outcome is right, the agent lives."""
     session = await bench.session()
