@@ -61,6 +61,9 @@ class Rules:
     """Whether the grader surely asks: then a sandbox is made while it starts."""
     files_bytes: int = 0
     """Of what both sides share, at first."""
+    devices: bool = False
+    owner: str = ""
+    """In whose name sandboxes are taken."""
     at_once: int = 8
     in_all: int = 1000
 
@@ -98,6 +101,7 @@ class Students:
         return Room(
             environment=rules.environment, memory_bytes=rules.memory_bytes,
             files_bytes=files_bytes, working_folder=rules.home, folders=rules.folders,
+            devices=rules.devices, owner=rules.owner,
         )  # fmt: skip
 
     async def _next_relay(self) -> None:
