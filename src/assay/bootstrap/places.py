@@ -14,6 +14,7 @@ from assay.agent.session import open_session
 from assay.bootstrap.catalogue import Catalogue
 from assay.bootstrap.served import ServedEnvironments, configured
 from assay.config import ConfiguredEnvironment
+from assay.domain.errors import InvalidTask
 from assay.domain.limits import SandboxLimits, require_within
 from assay.driver.port import Driver, Secret
 from assay.environments import Blueprint
@@ -133,8 +134,12 @@ def limited(blueprint: Blueprint, sandbox: Sandbox | None) -> Blueprint:
 
 
 def furnished(blueprint: Blueprint, room: Room) -> Blueprint:
-    """With the room's folders and limits, as far as the environment allows them."""
+    """With the room's folders and limits, as far as the environment allows them.
+
+    Raises InvalidTask where the room needs a network or devices, and the environment has none.
+    """
     served = blueprint.environment
+    _require_given(blueprint, room)
     most = served.sandbox if blueprint.folder is None else blueprint.folder.ceilings.sandbox
     disk = min(room.disk_bytes, most.disk_bytes)
     memory = min(room.memory_bytes + min(room.files_bytes, disk), most.memory_bytes)
@@ -147,3 +152,18 @@ def furnished(blueprint: Blueprint, room: Room) -> Blueprint:
     )
     root = replace(blueprint.root, working_folder=room.working_folder, folders=room.folders)
     return replace(blueprint, environment=replace(served, sandbox=limits), root=root)
+
+
+def _require_given(blueprint: Blueprint, room: Room) -> None:
+    name = blueprint.environment.name
+    if room.network and not blueprint.environment.network:
+        raise InvalidTask(
+            f"the task's grader is to have a network (network_grading), and the environment {name}"
+            " has none: let an environment with `network = true` stand for its container, or take"
+            " network_grading out"
+        )
+    if room.devices and not blueprint.devices:
+        raise InvalidTask(
+            f"the task wants devices of the host (environment_type: nvidia), and the environment"
+            f" {name} has none: let one with `devices` stand for its container"
+        )

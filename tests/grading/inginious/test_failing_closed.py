@@ -40,6 +40,18 @@ async def test_a_grader_that_breaks_gives_no_grade(grade: Grade, script: str, wo
     assert word in result.detail
 
 
+async def test_a_teacher_reads_why_a_status_is_no_pass_and_what_to_do(grade: Grade) -> None:
+    """The last line of a real course's grader calls a command that is not there."""
+    script = "feedback-result success; feedback-grade 90; no-such-command"
+    graded = await grade("hostile", answers={"q1": script})
+    assert (graded.result, graded.grade) == ("error", None)
+    for words in (
+        "exit status was 127", "(success with 90) does not count", "a command that is not there",
+        "no-such-command: command not found", "exit 0",
+    ):  # fmt: skip
+        assert words in graded.detail, graded.detail
+
+
 @pytest.mark.parametrize(
     ("script", "result"),
     [

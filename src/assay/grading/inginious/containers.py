@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Collection
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -27,6 +28,19 @@ _TEMPLATES: Final = (b"feedback-msg-tpl", b"set_feedback_from_tpl")
 _TEMPLATE_ENGINE: Final = ("jinja2", "markupsafe")
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Files:
+    """What a grader finds."""
+
+    in_task: tuple[Entry, ...]
+    in_course: tuple[Entry, ...]
+
+
+def read_files(task: InginiousTask) -> Files:
+    """Of the folders as they are now. Raises InvalidTask."""
+    return Files(in_task=task_entries(task), in_course=common_entries(task.course))
+
+
 def task_entries(task: InginiousTask) -> tuple[Entry, ...]:
     """What /task holds. Raises InvalidTask."""
     found = entries_of(task.folder, within=task.course)
@@ -35,10 +49,10 @@ def task_entries(task: InginiousTask) -> tuple[Entry, ...]:
     return tuple(found)
 
 
-def common_entries(task: InginiousTask) -> tuple[Entry, ...]:
+def common_entries(course: Path) -> tuple[Entry, ...]:
     """What /course holds: `common`, with what tasks of a course share. Raises InvalidTask."""
-    folder = task.course / COMMON
-    found = entries_of(folder, within=task.course) if folder.is_dir() else []
+    folder = course / COMMON
+    found = entries_of(folder, within=course) if folder.is_dir() else []
     named = [_under("common", each) for each in found]
     made = {each.name for each in named}
     missing = [name for name in ("common", "common/student") if name not in made]

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from assay.domain.errors import InvalidTask
 from assay.grading.inginious.documents import read_document
-from assay.grading.inginious.tasks import is_task
+from assay.grading.inginious.tasks import document_in, is_task
 
-FILE: Final = "course.yaml"
+FILES: Final = ("course.yaml", "course.json")
 _KNOWN: Final = frozenset(
     {
         "name", "description", "admins", "tutors", "accessible", "registration",
@@ -49,6 +49,8 @@ class Course:
     tasks: tuple[Path, ...]
     of_tasks: Mapping[str, Mapping[str, Any]]
     """What the course says of a task by its name, in the words of task.yaml."""
+    closed_unless_said: bool
+    """Since 0.8: tasks of which the course says nothing are closed."""
     sections: tuple[tuple[str, tuple[str, ...]], ...]
     """Titles, with the tasks in each, in order."""
     settings: Mapping[str, Any]
@@ -56,10 +58,15 @@ class Course:
     remarks: tuple[str, ...] = ()
 
 
+def is_course(folder: Path) -> bool:
+    """Whether a folder holds a course of INGInious."""
+    return any((folder / name).is_file() for name in FILES)
+
+
 def load_course(folder: Path) -> Course:
     """Read a course. Raises InvalidTask, and Unavailable."""
     folder = folder.resolve()
-    document = read_document(folder / FILE)
+    document = read_document(document_in(folder, FILES))
     dispenser = document.get("dispenser_data")
     data = dispenser if isinstance(dispenser, dict) else {}
     return Course(
@@ -72,6 +79,7 @@ def load_course(folder: Path) -> Course:
         accessible=_accessible(document.get("accessible", True), folder),
         tasks=tuple(sorted(each for each in folder.iterdir() if is_task(each))),
         of_tasks=_of_tasks(data),
+        closed_unless_said=isinstance(data.get("config"), dict) and bool(data["config"]),
         sections=tuple(_sections(data.get("toc"))),
         settings={
             key: value
@@ -89,7 +97,7 @@ def _names(value: object) -> tuple[str, ...]:
 def _accessible(value: object, folder: Path) -> bool | str:
     if value is None or isinstance(value, bool | str):
         return True if value is None else value
-    raise InvalidTask(f"{folder / FILE}: accessible is true, false, or from when to when")
+    raise InvalidTask(f"{folder}: accessible of the course is true, false, or from when to when")
 
 
 def _of_tasks(data: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -8,15 +8,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from assay.agent.entries import Entry
 from assay.domain.errors import InvalidInput
 from assay.grading.inginious.containers import (
     COURSE,
     TASK,
-    common_entries,
+    Files,
     kit_of,
     mention,
+    read_files,
     run_command,
-    task_entries,
 )
 from assay.grading.inginious.environments import Environments
 from assay.grading.inginious.judging import Graded, judge, judge_answers
@@ -74,27 +75,39 @@ def inputs_of(task: InginiousTask, submission: Submission) -> dict[str, Answer]:
 
 
 async def grade_submission(
-    rooms: Rooms, task: InginiousTask, submission: Submission, environments: Environments
+    rooms: Rooms,
+    task: InginiousTask,
+    submission: Submission,
+    environments: Environments,
+    *,
+    files: Files | None = None,
+    owner: str = "",
 ) -> Graded:
-    """What it is worth. Raises InvalidInput for what can't be handed in, InvalidTask, and what may
+    """What it is worth; without `files`, by the task's folder as it is now.
+
+    Raises InvalidInput for what can't be handed in, InvalidTask, and what may
     be otherwise another time: a sandbox that can't be had.
     """
     require_answers(task.problems, submission.answers)
     if task.is_answered_here:
         return judge_answers(task.problems, submission.answers, remarks=task.remarks)
-    script = await asyncio.to_thread(_script, task, submission, environments)
+    found = await asyncio.to_thread(read_files, task) if files is None else files
+    script = _script(task, found, submission, environments, owner)
     ended = await run_script(rooms, script)
     return judge(ended, state=submission.state, remarks=task.remarks)
 
 
-def _script(task: InginiousTask, submission: Submission, environments: Environments) -> Script:
-    in_task, in_course = task_entries(task), common_entries(task)
+def _script(
+    task: InginiousTask,
+    files: Files,
+    submission: Submission,
+    environments: Environments,
+    owner: str,
+) -> Script:
+    in_task, in_course = files.in_task, files.in_course
     environment = environments(task.environment)
-    shared = tuple(
-        replace(each, name=each.name.removeprefix(_STUDENT))
-        for each in in_course
-        if each.name.startswith(_STUDENT)
-    )
+    shared = shared_of(files)
+    devices = task.environment_type.startswith("nvidia")
     return Script(
         argv=run_command(task, in_task, in_course),
         environment=environment,
@@ -104,6 +117,9 @@ def _script(task: InginiousTask, submission: Submission, environments: Environme
         cpu_seconds=task.cpu_seconds,
         wall_seconds=task.wall_seconds,
         memory_bytes=task.memory_bytes,
+        network=task.network,
+        devices=devices,
+        owner=owner,
         students=Rules(
             environment=environment,
             environments=environments,
@@ -113,5 +129,16 @@ def _script(task: InginiousTask, submission: Submission, environments: Environme
             common_entries=shared,
             expected=mention((*in_task, *in_course), b"run_student"),
             files_bytes=size_of(in_task) + size_of(shared),
+            devices=devices,
+            owner=owner,
         ),
+    )
+
+
+def shared_of(files: Files) -> tuple[Entry, ...]:
+    """What of the course students' programs may read."""
+    return tuple(
+        replace(each, name=each.name.removeprefix(_STUDENT))
+        for each in files.in_course
+        if each.name.startswith(_STUDENT)
     )

@@ -112,7 +112,7 @@ def _trouble(ended: Ended) -> str:
     if outcome.kind in _OF_LIMITS:
         return ""
     if not outcome.success:
-        return f"The grader did not end well: {_how(outcome)}. What it said before does not count."
+        return _of_end(ended)
     if said.faults:
         return f"The grader did something wrong: {said.faults[0]}"
     if said.nothing:
@@ -122,6 +122,32 @@ def _trouble(ended: Ended) -> str:
     if said.result not in WORDS:
         return f"The grader gave {said.result[:80]!r}, which is no result."
     return ""
+
+
+_STATUSES: Final[Mapping[int, str]] = {
+    126: "a shell's word for a file that it may not start: chmod +x it, or name its interpreter",
+    127: "a shell's word for a command that is not there: install it in the environment's image,"
+    " or remove the line that calls it",
+}
+
+
+def _of_end(ended: Ended) -> str:
+    """Words for a teacher whose grader ended otherwise than with 0, with what to do."""
+    said, outcome = ended.said, ended.outcome
+    lines = ended.stderr.decode(errors="replace").strip().splitlines()
+    parts = [f"The grader did not end well: {_how(outcome)}."]
+    if said.result is not None:
+        grade = "" if said.grade is None else f" with {said.grade:g}"
+        parts.append(f"What it said before ({said.result[:80]}{grade}) does not count.")
+    if outcome.code is not None and outcome.code in _STATUSES:
+        parts.append(f"{outcome.code} is {_STATUSES[outcome.code]}.")
+    if lines:
+        parts.append(f"The last line of its standard error: {lines[-1][:300]}")
+    parts.append(
+        "INGInious does not look at how a grader ends; Assay does, so that a grader that breaks"
+        " half-way is no pass. If it is right as it is, let it end with: exit 0"
+    )
+    return " ".join(parts)
 
 
 def _how(outcome: Outcome) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +12,7 @@ from assay.domain.limits import MIB
 from assay.grading.inginious.documents import read_document
 from assay.grading.inginious.problems import NAMES, Problem, to_problem
 
-FILE: Final = "task.yaml"
+FILES: Final = ("task.yaml", "task.json")
 COMMON: Final = "$common"
 _TIME: Final = 20.0
 _MEMORY_MB: Final = 1024
@@ -27,6 +27,11 @@ _KNOWN: Final = frozenset(
         "responseIsHTML", "contextIsHTML",
     }
 )  # fmt: skip
+_SETTINGS: Final = (
+    "accessible", "weight", "groups", "evaluate", "submission_limit", "tags", "stored_submissions",
+    "categories", "order",
+)  # fmt: skip
+_TYPES: Final = ("docker", "kata", "nvidia")
 _KNOWN_PARAMETERS: Final = frozenset({"limits", "network_grading", "run_cmd", "ssh_allowed"})
 _KNOWN_LIMITS: Final = frozenset({"time", "hard_time", "memory", "disk", "output"})
 
@@ -70,23 +75,44 @@ class InginiousTask:
 
 def is_task(folder: Path) -> bool:
     """Whether a folder holds a task of INGInious."""
-    return (folder / FILE).is_file()
+    return any((folder / name).is_file() for name in FILES)
+
+
+def document_in(folder: Path, names: Sequence[str]) -> Path:
+    """The first of these files that is there. Raises InvalidTask."""
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise InvalidTask(f"{folder}: there is no {' or '.join(names)}")
 
 
 def tasks_in(folder: Path) -> list[Path]:
     """The folders of tasks: this one, or else those in it, or in the courses in it."""
     if is_task(folder):
         return [folder]
-    found = sorted(folder.rglob(FILE))
+    found = sorted({path.parent for name in FILES for path in folder.rglob(name)})
     hidden = {".git", COMMON}
-    return [path.parent for path in found if not hidden & set(path.relative_to(folder).parts)]
+    return [path for path in found if not hidden & set(path.relative_to(folder).parts)]
 
 
 def load_task(folder: Path, *, course: Path | None = None) -> InginiousTask:
     """Read a task. Raises InvalidTask with the place and what is wrong, and Unavailable."""
     folder = folder.resolve()
-    where = str(folder / FILE)
-    document = _migrated(read_document(folder / FILE))
+    file = document_in(folder, FILES)
+    return to_task(
+        read_document(file),
+        folder=folder,
+        course=course.resolve() if course else _course_of(folder),
+        where=str(file),
+        system_files=(folder / "systemfiles").is_dir(),
+    )
+
+
+def to_task(
+    written: Mapping[str, Any], *, folder: Path, course: Path, where: str, system_files: bool
+) -> InginiousTask:
+    """A task of its document. Raises InvalidTask for what is wrong, and for what is not done."""
+    document = _migrated(written)
     name = folder.name
     problems, remarks = _problems(document, where)
     parameters = _mapping(document.get("environment_parameters"), where)
@@ -94,41 +120,53 @@ def load_task(folder: Path, *, course: Path | None = None) -> InginiousTask:
     remarks += _unknown("", document, _KNOWN) + _unknown(
         "environment_parameters.", parameters, _KNOWN_PARAMETERS
     )
-    remarks += _unknown("limits.", limits, _KNOWN_LIMITS) + _not_done(folder, parameters)
+    remarks += _unknown("limits.", limits, _KNOWN_LIMITS)
+    if _is_true(parameters.get("ssh_allowed")):
+        remarks.append("ssh_allowed: nobody can log in to a sandbox")
     if not NAMES.fullmatch(name):
         remarks.append(f"{name!r} is no name that INGInious would take for a task")
-    cpu = _positive(limits.get("time"), _TIME)
+    kind = _text(document.get("environment_type")) or "docker"
+    _require_done(kind, where, system_files=system_files)
+    cpu = _positive(limits.get("time"), _TIME, f"{where}: limits.time")
+    longest = min(3 * cpu, _MOST_SECONDS)
+    memory = int(_positive(limits.get("memory"), _MEMORY_MB, f"{where}: limits.memory"))
+    command = _text(parameters.get("run_cmd"))
     return InginiousTask(
         id=name,
         folder=folder,
-        course=course.resolve() if course else _course_of(folder),
+        course=course,
         name=_text(document.get("name")) or name,
         author=_text(document.get("author")),
         contact_url=_text(document.get("contact_url")),
         context=_text(document.get("context")),
-        environment_type=_text(document.get("environment_type")) or "docker",
+        environment_type=kind,
         environment=_text(document.get("environment_id")) or "default",
         cpu_seconds=cpu,
-        wall_seconds=_positive(limits.get("hard_time"), min(3 * cpu, _MOST_SECONDS)),
-        memory_bytes=max(_LEAST_MB, int(_positive(limits.get("memory"), _MEMORY_MB))) * MIB,
+        wall_seconds=_positive(limits.get("hard_time"), longest, f"{where}: limits.hard_time"),
+        memory_bytes=max(_LEAST_MB, memory) * MIB,
         network=_is_true(parameters.get("network_grading")),
-        run_command=tuple(_text(parameters.get("run_cmd")).split(" "))
-        if _text(parameters.get("run_cmd"))
-        else (),
+        run_command=tuple(command.split(" ")) if command else (),
         problems=problems,
-        randoms=min(10_000, int(_positive(document.get("input_random"), 0))),
+        randoms=min(
+            10_000, int(_positive(document.get("input_random"), 0, f"{where}: input_random"))
+        ),
         fresh_randoms=_is_true(document.get("regenerate_input_random")),
-        settings={
-            key: document[key]
-            for key in ("accessible", "weight", "groups", "evaluate", "submission_limit", "tags",
-                        "stored_submissions", "categories", "order")
-            if key in document
-        },
+        settings={key: document[key] for key in _SETTINGS if key in document},
         remarks=tuple(remarks),
-    )  # fmt: skip
+    )
 
 
-def _migrated(document: dict[str, Any]) -> dict[str, Any]:
+def _require_done(kind: str, where: str, *, system_files: bool) -> None:
+    if kind != "mcq" and kind.removesuffix("-ssh") not in _TYPES:
+        raise InvalidTask(f"{where}: environment_type: {kind[:80]!r} is none of INGInious' types")
+    if system_files:
+        raise InvalidTask(
+            f"{where}: systemfiles/ can't be done: nobody changes /etc of a sandbox. Put them into"
+            " the image of the environment, and remove the folder"
+        )
+
+
+def _migrated(document: Mapping[str, Any]) -> Mapping[str, Any]:
     """As since 0.7: the environment's parameters are in a mapping of their own."""
     if "environment" not in document:
         return document
@@ -165,21 +203,11 @@ def _unknown(prefix: str, found: Mapping[str, Any], known: frozenset[str]) -> li
     return [f"{prefix}{name} is not known" for name in found if name not in known]
 
 
-def _not_done(folder: Path, parameters: Mapping[str, Any]) -> list[str]:
-    found = []
-    if (folder / "systemfiles").is_dir():
-        found.append("systemfiles/ is not done: /etc of a sandbox can't be changed")
-    if _is_true(parameters.get("network_grading")):
-        found.append("network_grading: the grader has a network only if its environment does")
-    if _is_true(parameters.get("ssh_allowed")):
-        found.append("ssh_allowed: nobody can log in to a sandbox")
-    return found
-
-
 def _course_of(folder: Path) -> Path:
     """The nearest folder above that is a course, or else the one above."""
     for above in folder.parents[:3]:
-        if (above / "course.yaml").is_file() or (above / COMMON).is_dir():
+        names = ("course.yaml", "course.json", COMMON)
+        if any((above / name).exists() for name in names):
             return above
     return folder.parent
 
@@ -188,11 +216,14 @@ def _text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _positive(value: object, otherwise: float) -> float:
+def _positive(value: object, otherwise: float, where: str) -> float:
+    """`otherwise` for nothing, and what is not above 0. Raises InvalidTask for no number."""
+    if value is None or value == "":
+        return otherwise
     try:
         number = float(str(value))
-    except ValueError:
-        return otherwise
+    except ValueError as error:
+        raise InvalidTask(f"{where}: {str(value)[:80]!r} is no number") from error
     return min(number, _MOST_SECONDS) if 0 < number < float("inf") else otherwise
 
 

@@ -64,6 +64,10 @@ class Script:
     wall_seconds: float
     memory_bytes: int
     home: str = "/task"
+    network: bool = False
+    devices: bool = False
+    owner: str = ""
+    """In whose name sandboxes are taken."""
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -96,6 +100,9 @@ async def run_script(rooms: Rooms, script: Script) -> Ended:
         folders=tuple(
             sorted({FOLDER, _ARCHIVE, *(each for each in script.places if each != script.home)})
         ),
+        network=script.network,
+        devices=script.devices,
+        owner=script.owner,
     )
     async with rooms.room(room) as place:
         began = time.perf_counter()

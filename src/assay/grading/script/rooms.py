@@ -24,6 +24,12 @@ class Room:
     working_folder: str = "/task"
     folders: tuple[str, ...] = ()
     """Others that it may write: see `RootFilesystem.folders`."""
+    network: bool = False
+    """Whether it needs one; only an environment that has one gives it."""
+    devices: bool = False
+    """Whether it needs devices, likewise."""
+    owner: str = ""
+    """In whose name it is taken, where others wait as well."""
 
     @property
     def disk_bytes(self) -> int:

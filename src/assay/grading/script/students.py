@@ -64,6 +64,9 @@ class Rules:
     """Whether the grader surely asks: then a sandbox is made while it starts."""
     files_bytes: int = 0
     """Of what both sides share, at first."""
+    devices: bool = False
+    owner: str = ""
+    """In whose name sandboxes are taken."""
     at_once: int = 8
     in_all: int = 1000
     """Programs; with more the grading is over, and the grader is to blame."""
@@ -111,6 +114,7 @@ class Students:
         return Room(
             environment=rules.environment, memory_bytes=rules.memory_bytes,
             files_bytes=files_bytes, working_folder=rules.home, folders=rules.folders,
+            devices=rules.devices, owner=rules.owner,
         )  # fmt: skip
 
     async def _next_relay(self) -> None:
