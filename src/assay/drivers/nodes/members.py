@@ -71,7 +71,9 @@ class Members:
         if self._looking is None:
             self._looking = asyncio.get_running_loop().create_task(self._look())
         await self._looked.wait()
-        await self._tried(_SECONDS_TO_TRY if everyone else _SECONDS_FOR_OTHERS, asyncio.ALL_COMPLETED)
+        await self._tried(
+            _SECONDS_TO_TRY if everyone else _SECONDS_FOR_OTHERS, asyncio.ALL_COMPLETED
+        )
         while not self.here and await self._tried(_SECONDS_TO_TRY, asyncio.FIRST_COMPLETED):
             pass
 
