@@ -116,7 +116,7 @@ async def test_all_that_the_policy_has_is_needed(
     driver = driver_with(guarded, make_token(lacked), state)
     able = driver_with(guarded, guarded.token, state)
     try:
-        with pytest.raises(Exception, match="Nomad does not let|can't be reached"):
+        with pytest.raises(Exception, match=r"Nomad does not let|can't be reached"):
             await use_all(driver, spec)
     finally:
         await asyncio.gather(*(able.destroy(each) for each in await able.list()))
