@@ -272,17 +272,19 @@ class Pool:
     async def adopt(self, record: SandboxRecord) -> bool:
         """Take an idle sandbox of an earlier server into the stock; destroy it if that can't be.
 
-        It must be of the version that is wanted, and nothing may ever have run in it.
+        It must be of the version that is wanted, and nothing may ever have run in it. The end of
+        one whose agent does not answer is not waited for: its machine may be silent for long.
         """
         try:
             idle = await self._found(record)
         except AssayError as error:
-            idle = None
+            self._endings.begin(record.id)
             self._tell(
                 SandboxUnhealthy(
                     environment=record.environment, sandbox_id=record.id, reason=error.message
                 )
             )
+            return False
         shelf = self._shelves.get(record.environment)
         if idle is None or shelf is None:
             await self._endings.end(record.id, idle.session.agent if idle else None)

@@ -153,6 +153,14 @@ class Network:
         """Plug it in again."""
         ip("link", "set", self.cable, "up")
 
+    def fall_silent(self) -> None:
+        """As a machine does whose power is gone: this side sends, and hears nothing."""
+        ip("-netns", self.name, "link", "set", f"{self.name}-1", "down")
+
+    def speak_again(self) -> None:
+        """The end of that."""
+        ip("-netns", self.name, "link", "set", f"{self.name}-1", "up")
+
 
 def ip(*arguments: str) -> None:
     subprocess.run(["ip", *arguments], check=True, capture_output=True, timeout=30)

@@ -176,6 +176,34 @@ async def test_a_server_that_starts_while_a_node_is_cut_off_keeps_its_runners(
             await runner.delete()
 
 
+async def test_a_server_that_starts_while_two_nodes_are_silent_serves_with_the_third(
+    networks: list[Network], make_node: MakeNode, make_server: MakeServer
+) -> None:
+    nodes = [make_node(host=each.far, namespace=each.name) for each in networks]
+    server = make_server(*nodes, environments=("bash=6",))
+    async with client_of(server) as client:
+        await idle_of(client, 6)
+        runners = [await client.create_runner("bash", inactivity_seconds=0) for _ in range(6)]
+        await idle_of(client, 6)
+        on_silent = nodes[0].sandboxes() | nodes[1].sandboxes()
+        assert len(nodes[0].sandboxes()) > 2 < len(nodes[1].sandboxes())
+        server.kill()
+        for each in networks[:2]:
+            each.fall_silent()
+        # It was 9 s when it waited for them twice, and for the end of what was idle there.
+        assert await asyncio.to_thread(server.start) < LOST_SECONDS / 2
+        fresh = await client.create_runner("bash", inactivity_seconds=0)
+        assert (await fresh.run("echo", "here")).stdout == "here\n"
+        await idle_of(client, 6)
+        for each in networks[:2]:
+            each.speak_again()
+        for runner in (fresh, *runners):  # those there went on, and are had again
+            assert (await runner.run("echo", "again")).stdout == "again\n"
+            await runner.delete()
+        await until(lambda: gone(on_silent, nodes[0]))
+        await until(lambda: gone(on_silent, nodes[1]))
+
+
 async def test_an_emptied_nodes_idle_sandboxes_go_elsewhere_and_its_runners_stay(
     make_node: MakeNode, make_server: MakeServer
 ) -> None:

@@ -24,6 +24,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "engine"))
 
@@ -62,8 +63,11 @@ def _free_ports(count: int) -> list[int]:
 class Cluster:
     """One agent, one engine and one registry, in a folder."""
 
-    def __init__(self, folder: Path, engine: str = "docker") -> None:
+    def __init__(self, folder: Path, engine: str = "docker", *, acl: bool = False) -> None:
         self.folder = folder
+        self._acl = acl
+        self.token = ""
+        """That may do everything, where access is controlled."""
         (folder / "engine").mkdir()
         self.engine = Daemon(engine, folder / "engine", megabytes=2048, own_network=False)
         self._ports = _free_ports(4)
@@ -120,7 +124,7 @@ class Cluster:
         http, rpc, serf = self._ports[:3]
         return {
             "data_dir": str(self.folder / "nomad"), "bind_addr": "127.0.0.1", "log_level": "WARN",
-            "disable_update_check": True,
+            "disable_update_check": True, "acl": {"enabled": self._acl},
             "ports": {"http": http, "rpc": rpc, "serf": serf},
             "advertise": {
                 "http": f"127.0.0.1:{http}", "rpc": f"127.0.0.1:{rpc}", "serf": f"127.0.0.1:{serf}",
@@ -155,11 +159,18 @@ class Cluster:
 
     def ask(self, path: str) -> object:
         """An answer of Nomad's."""
-        with urllib.request.urlopen(f"{self.address}/v1{path}", timeout=5) as answer:
+        return self._exchange(path)
+
+    def _exchange(self, path: str, data: bytes | None = None) -> Any:
+        headers = {"X-Nomad-Token": self.token} if self.token else {}
+        request = urllib.request.Request(f"{self.address}/v1{path}", data=data, headers=headers)
+        with urllib.request.urlopen(request, timeout=5) as answer:
             return json.load(answer)
 
     def _is_ready(self) -> bool:
         with contextlib.suppress(OSError, urllib.error.URLError, ValueError):
+            if self._acl and not self.token:
+                self.token = self._exchange("/acl/bootstrap", b"{}")["SecretID"]
             nodes = self.ask("/nodes?resources=false")
             urllib.request.urlopen(
                 f"http://{self.registry.partition('/')[0]}/v2/", timeout=5
@@ -208,10 +219,10 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def running(engine: str = "docker") -> Iterator[Cluster]:
+def running(engine: str = "docker", *, acl: bool = False) -> Iterator[Cluster]:
     """A cluster that is gone at the end, with all that it had."""
     folder = Path(tempfile.mkdtemp(prefix="assay-nomad-"))
-    cluster = Cluster(folder, engine)
+    cluster = Cluster(folder, engine, acl=acl)
     try:
         cluster.start()
         yield cluster

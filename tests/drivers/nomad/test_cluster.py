@@ -101,3 +101,35 @@ async def test_no_room_is_told_at_once(cluster: Cluster, state: Path, spec: Sand
     finally:
         await driver.aclose()
     assert jobs(cluster) == []
+
+
+async def test_where_sandboxes_may_be_is_as_it_was_said(
+    cluster: Cluster, state: Path, spec: SandboxSpec
+) -> None:
+    usual = Options(address=cluster.address, registry=cluster.registry)
+    fitting = replace(
+        usual, node_pool="default", datacenters=("dc1",), priority=60,
+        constraints={"${attr.kernel.name}": "linux"}, spread={"${node.datacenter}": 100},
+    )  # fmt: skip
+    made = NomadDriver(options=fitting, state=state, agent=program("agent"))
+    try:
+        sandbox = await made.create(spec)
+        (name,) = jobs(cluster)
+        job = cluster.ask(f"/job/{name}")
+        assert isinstance(job, dict)
+        assert (job["NodePool"], job["Priority"]) == ("default", 60)
+        assert job["Spreads"][0]["Attribute"] == "${node.datacenter}"
+        await made.destroy(sandbox.id)
+    finally:
+        await made.aclose()
+    for nowhere in (
+        replace(usual, constraints={"${attr.kernel.name}": "plan9"}),
+        replace(usual, datacenters=("elsewhere",)),
+    ):
+        driver = NomadDriver(options=nowhere, state=state, agent=program("agent"))
+        try:
+            with pytest.raises(CapacityExceeded):
+                await driver.create(spec)
+            assert await driver.list() == []
+        finally:
+            await driver.aclose()

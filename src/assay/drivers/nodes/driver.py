@@ -91,7 +91,8 @@ class NodesDriver:
     def capabilities(self) -> Capabilities:
         """What all nodes can do; from then on a node that can do less is not used.
 
-        Who asks before all else waits until the nodes have answered, four seconds at most.
+        Who asks before all else waits until the nodes have answered: one second where one of them
+        has, four at most.
         """
         if self._promised is None:
             found = self._look_aside() if self._made is None else known(self._made)
@@ -132,7 +133,7 @@ class NodesDriver:
 
     async def reports(self) -> Sequence[NodeReport]:
         """What is known of each node, by name. Raises Unavailable without certificates."""
-        members = await self._members()
+        members = await self._members(everyone=True)
         return [
             NodeReport(
                 name=node.name,
@@ -151,14 +152,14 @@ class NodesDriver:
             return f"{node.name} is not used: it lacks what others have: {', '.join(missing)}"
         return ""
 
-    async def _members(self) -> Members:
+    async def _members(self, *, everyone: bool = False) -> Members:
         if not self._sources.said:
             raise DriverUnavailable(f"{_NOBODY.summary}: {_NOBODY.remedy}")
         if self._made is None:
             self._made = Members(
                 self._sources, self._certificates, self._identity, self._places.forget
             )
-        await self._made.ready()
+        await self._made.ready(everyone=everyone)
         return self._made
 
     def leaving(self) -> Collection[str]:

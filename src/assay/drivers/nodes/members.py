@@ -21,6 +21,10 @@ from assay.link.messages import Facts, Status
 LOOK_SECONDS: Final = 5.0
 """How often it is looked up which nodes there are."""
 _SECONDS_TO_TRY: Final = 4.0
+"""For a first answer of any node."""
+_SECONDS_FOR_OTHERS: Final = 1.0
+"""For a node's first answer where another one is here already: who starts does not wait for the
+silent, which join whenever they answer."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,20 +61,40 @@ class Members:
         self.problem = ""
         """Why it is not known which nodes there are."""
 
-    async def ready(self) -> None:
-        """Return when every node has answered, or can't be reached. Raises Unavailable without
-        certificates.
+    async def ready(self, *, everyone: bool = False) -> None:
+        """Return when every node has answered, or can't be reached; or as soon as one is here and
+        the others have had a second, unless it is to be known of `everyone`. Raises Unavailable
+        without certificates.
         """
         if self._context is None:
             self._context = for_server(self._certificates)
         if self._looking is None:
             self._looking = asyncio.get_running_loop().create_task(self._look())
         await self._looked.wait()
-        untried = [node.tried.wait() for node in self._nodes.values() if not node.tried.is_set()]
-        if untried:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_SECONDS_TO_TRY):
-                    await asyncio.gather(*untried)
+        await self._tried(
+            _SECONDS_TO_TRY if everyone else _SECONDS_FOR_OTHERS, asyncio.ALL_COMPLETED
+        )
+        while not self.here and await self._tried(_SECONDS_TO_TRY, asyncio.FIRST_COMPLETED):
+            pass
+
+    async def _tried(self, seconds: float, which: str) -> bool:
+        """Wait for nodes that were not tried yet, each for so long since it was begun to.
+
+        Whether any were left that had time.
+        """
+        now = asyncio.get_running_loop().time()
+        left = [node for node in self._nodes.values()
+                if not node.tried.is_set() and node.since + seconds > now]  # fmt: skip
+        if not left:
+            return False
+        waiting = [asyncio.ensure_future(node.tried.wait()) for node in left]
+        try:
+            latest = max(node.since for node in left) + seconds - now
+            await asyncio.wait(waiting, timeout=latest, return_when=which)
+        finally:
+            for each in waiting:
+                each.cancel()
+        return True
 
     @property
     def all(self) -> Sequence[Node]:

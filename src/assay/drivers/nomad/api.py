@@ -30,6 +30,7 @@ _MOST_BYTES: Final = 64 * 1024 * 1024
 """Of an answer; a list of 1,000 allocations has some 3 MB."""
 _MOST_MESSAGE: Final = 4 * 1024 * 1024
 _NO_LEADER: Final = ("no cluster leader", "rpc error: eof", "not ready to serve")
+_UNKNOWN_TO_IT: Final = "acl token"
 _REMEDY: Final = "start it, or say where it is in NOMAD_ADDR"
 
 Parameters = Mapping[str, str | int]
@@ -239,10 +240,17 @@ def _unreachable(options: Options, error: Exception) -> DriverUnavailable:
 
 
 def _refusal(status: int, said: str) -> RuntimeFailed | DriverUnavailable:
+    if _UNKNOWN_TO_IT in said.lower():  # with 500, as Nomad has it
+        return DriverUnavailable(
+            "Nomad does not know this token, or it has expired: have another one made (`nomad acl"
+            " token create -policy assay`), and say it in NOMAD_TOKEN",
+            detail=said[:500],
+        )
     if status == 403:
         return DriverUnavailable(
-            "Nomad does not let this token do it; it needs submit-job, read-job, alloc-exec and"
-            " list-jobs in the namespace (NOMAD_TOKEN, NOMAD_NAMESPACE)",
+            "Nomad does not let this token do it, or does not know it, or was shown none: it needs"
+            " what deploy/assay-nomad-policy.hcl says, in the namespace of its own (NOMAD_TOKEN,"
+            " NOMAD_NAMESPACE)",
             detail=said[:500],
         )
     if status == 404:
