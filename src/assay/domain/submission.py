@@ -57,6 +57,8 @@ class NewSubmission:
     seed: int | None = None
     key: str | None = None
     """The submitter's own name for it: the same one of the same owner is the same submission."""
+    received_at: float | None = None
+    """When its request began to arrive, on the database's clock; None: nobody has looked."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,6 +91,25 @@ class Submission:
     finished_at: float | None
     seconds: float | None
     """What grading it took."""
+    received_at: float | None
+    """When its request began to arrive; None: nobody has looked."""
+    sending_seconds: float | None
+    """From then until it was durable, or, where nobody lived to measure that, until it was kept."""
+    graded_at: float | None
+    """When its grading had ended."""
+    response_seconds: float | None
+    """From then until the result was durable, and in the hands of those who waited for it; where
+    nobody lived to measure that, until it was kept."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """What can be known only after a submission's transaction, and is kept a little later."""
+
+    id: str
+    sending_seconds: float | None = None
+    response_seconds: float | None = None
+    """The longest one counts: of several who wait, the last one's."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

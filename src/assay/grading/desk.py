@@ -15,8 +15,9 @@ import msgspec
 from assay.domain.errors import InvalidSubmission
 from assay.domain.submission import NewSubmission, Receipt, State, Work
 from assay.domain.submission import Submission as Queued
-from assay.grading.attempt import Attempt
+from assay.grading.attempt import Attempt, Stopwatch
 from assay.grading.courses import Courses
+from assay.grading.delays import of_the_way
 from assay.grading.grade import grade
 from assay.grading.marks import late_factor
 from assay.grading.places import Places
@@ -46,6 +47,8 @@ class HandedIn:
     owner: str = ""
     key: str | None = None
     """The platform's own name for it: the same one twice is one submission."""
+    received_at: float | None = None
+    """When its request began to arrive, on the queue's clock."""
 
 
 class Desk:
@@ -83,6 +86,7 @@ class Desk:
                     course=new.course, task=new.task, learner=new.learner, owner=new.owner,
                     content=msgspec.msgpack.encode(content), environment=task.environment,
                     task_hash=bundle.digest, seed=secrets.randbits(62), key=new.key,
+                    received_at=new.received_at,
                 )
             )  # fmt: skip
 
@@ -116,9 +120,17 @@ class Desk:
         found = await self.submissions.result(name)
         return None if found is None else msgspec.json.decode(found, type=Result)
 
+    async def result_of(self, submission: Queued) -> Result | None:
+        """The same, with all delays of its way."""
+        result = await self.result(submission.id)
+        if result is None:
+            return None
+        return replace(result, delays=of_the_way(result.delays, submission))
+
     async def grade(self, work: Work) -> bytes:
         """Grade one for a worker: the result as JSON. Raises what may be otherwise next time."""
-        queued = work.submission
+        queued, watch = work.submission, Stopwatch()
+        waiting = max(0.0, self.submissions.store.clock() - queued.submitted_at)
         task, bundle = await asyncio.to_thread(
             self.courses.version, queued.course, queued.task, queued.task_hash
         )
@@ -131,6 +143,7 @@ class Desk:
             seed=queued.seed or 0,
             owner=f"{queued.course}/{queued.learner}",
             parallel=asyncio.Semaphore(self._parallel),
+            watch=watch,
         )
         factor = late_factor(task.rules, datetime.fromtimestamp(queued.submitted_at, UTC))
         result = await grade(
@@ -138,8 +151,6 @@ class Desk:
             factor=1.0 if factor is None else factor,
             on_part=lambda part: self._tell(queued.id, part),
         )
-        claimed = queued.claimed_at or queued.submitted_at
-        waiting = max(0.0, claimed - queued.submitted_at)
         result = replace(result, delays=replace(result.delays, waiting=waiting))
         return msgspec.json.encode(result)
 

@@ -164,6 +164,10 @@ SUBMISSION: Final = Table(
     Column("claimed_at", Double),
     Column("finished_at", Double),
     Column("seconds", Double),
+    Column("received_at", Double),
+    Column("sending_seconds", Double),
+    Column("graded_at", Double),
+    Column("response_seconds", Double),
     UniqueConstraint("owner", "key"),
 )
 
