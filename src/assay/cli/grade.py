@@ -6,6 +6,8 @@ import asyncio
 import json
 import os
 import secrets
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -79,14 +81,17 @@ def grade(
     Without files and answers, the reference solution is graded, with the right answers. Deadlines
     and limits of attempts don't hold here.
     """
+    watch = _Watch()
     loaded, bundle = load_task(task)
     submission = _submission(loaded, bundle, files, answers)
     settings = flags.settings_for_sandboxes(driver=driver)
     seed = secrets.randbits(32) if seed is None else seed
+    watch.sent()
     with shown_progress(quiet=as_json) as on_progress:
         result = run_watched(
-            lambda: _grade(settings, loaded, bundle, submission, seed, on_progress)
+            lambda: _grade(settings, loaded, bundle, submission, seed, on_progress, watch)
         )
+    result = watch.answered(result)
     if as_json:
         print_json({"task": loaded.id, "digest": bundle.digest, "seed": seed, **as_data(result)})
     else:
@@ -101,6 +106,7 @@ async def _grade(
     submission: Submission,
     seed: int,
     on_progress: OnProgress,
+    watch: _Watch,
 ) -> Result:
     name = await choose_driver(settings)
     async with open_driver(settings, name) as driver:
@@ -109,7 +115,33 @@ async def _grade(
             task=task, bundle=bundle, submission=submission, places=places, seed=seed,
             parallel=asyncio.Semaphore(len(os.sched_getaffinity(0))),
         )  # fmt: skip
-        return await grade_attempt(attempt)
+        watch.ready()
+        result = await grade_attempt(attempt)
+        watch.graded()
+        return result
+
+
+class _Watch:
+    """The delays without a server: nothing waits, and the driver's start is booting."""
+
+    def __init__(self) -> None:
+        self._moments = [time.perf_counter()]
+
+    def _note(self) -> None:
+        self._moments.append(time.perf_counter())
+
+    sent = ready = graded = _note
+
+    def answered(self, result: Result) -> Result:
+        """With all five: what is asked for is read, and what was found is about to be shown."""
+        began, sent, ready, graded = self._moments
+        delays = replace(
+            result.delays,
+            sending=sent - began,
+            booting=result.delays.booting + ready - sent,
+            response=time.perf_counter() - graded,
+        )
+        return replace(result, delays=delays)
 
 
 def _submission(
