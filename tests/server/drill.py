@@ -26,6 +26,7 @@ from tests.storage.postgres import Postgres
 EACH: Final = 5
 """Submissions of one learner: as many as the task takes, so one that was charged twice shows."""
 SUBMITTERS: Final = 8
+KILLED_AT_THE_START: Final = 0.15
 KILLED_UNTIL: Final = 0.7
 """Of all submissions are over: the last ones have peace, or a short drill is a long one."""
 TASK: Final = f"""\
@@ -81,6 +82,7 @@ class Kept:
 
     def __init__(self, server: ServerProcess) -> None:
         self.server = server
+        self._serves = False
         self._resting = False
         self._keeping = asyncio.create_task(self._keep())
 
@@ -100,18 +102,24 @@ class Kept:
         assert self.server.process is not None
         assert self.server.process.stdout is not None
         os.set_blocking(self.server.process.stdout.fileno(), False)
-        self.server.process.stdout.read()
+        self._serves = self._serves or bool(self.server.process.stdout.read())
 
     def _bury(self) -> None:
         process, self.server.process = self.server.process, None
         assert process is not None
         assert process.stdout is not None
         process.stdout.close()
+        self._serves = False
 
-    def kill(self) -> bool:
-        """As a crash does; whether there was anything to kill."""
+    def kill(self, chance: random.Random) -> bool:
+        """As a crash does; whether there was anything to kill.
+
+        While it starts, only now and then: or a slow machine's would never come to grade anything.
+        """
         process = self.server.process
         if process is None or process.poll() is not None:
+            return False
+        if not self._serves and chance.random() > KILLED_AT_THE_START:
             return False
         process.kill()
         return True
@@ -159,7 +167,7 @@ class Site:
 
     def kill_server(self, chance: random.Random) -> bool:
         """One of them, whatever it does."""
-        return chance.choice(self.kept).kill()
+        return chance.choice(self.kept).kill(chance)
 
     def kill_sandbox(self, chance: random.Random) -> bool:
         """Process 1 of one: with it the kernel ends all that is in there."""
