@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import random
 import time
 from collections import Counter
@@ -69,8 +70,8 @@ async def _require_right_grades(http: aiohttp.ClientSession, drill: Drill) -> No
         result = said["result"]
         verdicts = tuple(test["verdict"] for part in result["parts"] for test in part["tests"])
         if (said["state"], result["grade"], verdicts) != ("done", kind.grade, kind.verdicts):
-            wrong.append((kind.name, said["state"], said["attempts"], result))
-    assert not wrong, wrong
+            wrong.append(f"{kind.name}: {json.dumps(said)}")
+    assert not wrong, "\n".join(wrong)
 
 
 async def _require_nobody_charged(
