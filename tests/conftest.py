@@ -24,6 +24,12 @@ SLOW = (
 )
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """For `tests/server/test_drill.py`, which tries little unless it is asked for more."""
+    parser.addoption("--submissions", type=int, default=20, help="of the drill")
+    parser.addoption("--drill-seed", type=int, help="of all that is random in it [random]")
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish() -> None:
     """Take what was collected out of the garbage collector's sight: thousands of tests, which stay.

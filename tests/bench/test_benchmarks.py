@@ -190,3 +190,22 @@ def test_the_command_prints_a_table_and_writes_a_file(state: Path, tmp_path: Pat
     assert ended.returncode == 0, ended.stderr
     assert "a sandbox for one program, made and destroyed" in ended.stdout
     assert json.loads(file.read_text())["reports"][0]["benchmark"] == "ideas"
+
+
+@pytest.mark.root
+def test_the_five_delays_of_a_server_are_printed_with_their_percentiles(state: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "assay", "--state", state, "bench", "delays", "--learners", "2",
+         "--submissions", "6", "--json"],
+        capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    document = json.loads(ended.stdout)
+    assert ended.returncode == (0 if document["kept"] else 1), ended.stderr
+    figures = {each["name"]: each for each in document["reports"][0]["figures"]}
+    five = [figures[name] for name in ("sending", "waiting", "booting", "grading", "response")]
+    for each in five:
+        assert len(each["samples"]) >= 5
+        assert 0 < each["median"] <= each["p95"] <= each["p99"]
+    whole = figures["the whole, as a learner sees it"]["samples"]
+    for number, seconds in enumerate(whole):
+        assert sum(each["samples"][number] for each in five) <= seconds

@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import shutil
 import sqlite3
 import sys
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 from server_process import ServerProcess, until
+
+from assay.storage.submissions.measured import SECONDS_UNTIL_KEPT
 
 Make = Callable[..., ServerProcess]
 TASK = """\
@@ -91,6 +95,81 @@ async def test_a_submission_is_graded_and_told_part_by_part(grading: ServerProce
         kinds = [each.split("\n")[0] for each in told if each.startswith("event")]
         assert kinds[0] == kinds[-1] == "event: submission"
         assert (await graded(http, wrong["id"]))["result"]["grade"] == 50.0
+
+
+FIVE = ("sendingMs", "waitingMs", "bootingMs", "gradingMs", "responseMs")
+
+
+@pytest.mark.root
+async def test_the_five_delays_of_a_result_are_what_its_learner_has_waited(
+    grading: ServerProcess,
+) -> None:
+    grading.start()
+    async with aiohttp.ClientSession(grading.url) as http:
+        began = time.perf_counter()
+        _, made = await hand_in(http, RIGHT)
+        first = (await graded(http, made["id"]))["result"]["delays"]
+        whole = 1000 * (time.perf_counter() - began)
+        assert all(first[name] > 0 for name in FIVE), first
+        assert 0.5 * whole < sum(first.values()) <= whole, (first, whole)
+        # What was measured for who waited is what others are told: now, and by the next server.
+        assert (await graded(http, made["id"]))["result"]["delays"] == first
+        await asyncio.sleep(2 * SECONDS_UNTIL_KEPT)
+        _, slow = await hand_in_slowly(http, seconds=0.4)
+        delays = (await graded(http, slow["id"]))["result"]["delays"]
+        assert 400 < delays["sendingMs"] < 1000, delays
+    grading.kill()
+    grading.start()
+    async with aiohttp.ClientSession(grading.url) as http:
+        assert (await graded(http, made["id"]))["result"]["delays"] == first
+
+
+async def hand_in_slowly(http: aiohttp.ClientSession, *, seconds: float) -> tuple[int, Any]:
+    """The body comes in two pieces, as over a bad line."""
+    body = json.dumps({"learner": "ada", "files": {"add.py": RIGHT}}).encode()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield body[:10]
+        await asyncio.sleep(seconds)
+        yield body[10:]
+
+    headers = {"Content-Type": "application/json"}
+    async with http.post(PATH, data=pieces(), headers=headers) as answer:
+        return answer.status, await answer.json()
+
+
+@pytest.mark.root
+async def test_a_single_submission_is_not_behind_another_courses_batch(
+    grading: ServerProcess, course: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "second"
+    shutil.copytree(course, other)
+    grading.arguments = ("--courses", f"{course},{other}")
+    grading.start()
+    async with aiohttp.ClientSession(grading.url) as http:
+        batch = [hand_in(http, RIGHT, learner=f"l{number}") for number in range(60)]
+        assert {status for status, _ in await asyncio.gather(*batch)} == {202}
+        before = await waiting(http)
+        body = {"learner": "bob", "files": {"add.py": RIGHT}}
+        async with http.post(PATH.replace("first", "second"), json=body) as answer:
+            one = await answer.json()
+        assert (await graded(http, one["id"]))["result"]["grade"] == 100.0
+        after = await waiting(http)
+        # Those that were being graded, and their course's turns until the other one's: no more.
+        assert before - after <= 8, (before, after)
+        assert after > 30, "the batch was over before anything could be seen"
+        for each in await submissions(http):
+            await http.delete(f"/api/v1/submissions/{each['id']}")
+
+
+async def submissions(http: aiohttp.ClientSession) -> list[Any]:
+    async with http.get("/api/v1/submissions?most=1000") as answer:
+        found: list[Any] = (await answer.json())["submissions"]
+        return found
+
+
+async def waiting(http: aiohttp.ClientSession) -> int:
+    return sum(each["state"] == "waiting" for each in await submissions(http))
 
 
 @pytest.mark.root

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
+import random
 import shutil
 import signal
 import subprocess
@@ -68,6 +70,23 @@ class Postgres:
             self._process.wait(30)
             self._process = None
 
+    def kill(self, chance: random.Random) -> None:
+        """`kill -9` of its first process, which comes back, or of one that serves a connection.
+
+        After the second one it ends all connections itself, and repairs what was written.
+        """
+        assert self._process is not None
+        serving = _children(self._process.pid)
+        if serving and chance.random() < 0.5:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(chance.choice(serving), signal.SIGKILL)
+            return
+        self._process.kill()
+        self._process.wait(30)
+        for each in serving:  # they notice it themselves, a moment later
+            _wait_for(each)
+        self.start()
+
     def empty_database(self) -> str:
         """The URL of a database without a table."""
         self.run_sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
@@ -82,6 +101,18 @@ class Postgres:
         return subprocess.run(
             command, check=True, capture_output=True, text=True, cwd="/", env={"LC_ALL": "C"}
         ).stdout
+
+
+def _children(parent: int) -> list[int]:
+    found = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return [int(each) for each in found]
+
+
+def _wait_for(pid: int) -> None:
+    deadline = time.monotonic() + 30
+    while Path(f"/proc/{pid}").exists():
+        assert time.monotonic() < deadline, f"process {pid} of PostgreSQL goes on"
+        time.sleep(0.02)
 
 
 def find_programs() -> Path | None:

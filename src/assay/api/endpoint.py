@@ -36,7 +36,7 @@ def endpoint(route: Route, services: Services) -> Callable[[web.Request], Awaita
     proxies, forwarder = services.settings.proxies, services.forwarder
     face = route.face
 
-    async def perform(request: web.Request) -> web.StreamResponse:
+    async def perform(request: web.Request, began: float) -> web.StreamResponse:
         caller = _NOBODY
         by_server = forwarder is not None and _comes_by_server(request, forwarder)
         if scope is not None:
@@ -51,7 +51,7 @@ def endpoint(route: Route, services: Services) -> Callable[[web.Request], Awaita
             else:
                 caller = await authenticate(headers, address_of(headers, peer, proxies))
             caller.require(scope)
-        call = Call(request, services, caller, None, None, by_server)
+        call = Call(request, services, caller, None, None, by_server, began)
         if route.of_runner:
             try:
                 call.found = find_runner(request, services, caller)
@@ -71,7 +71,7 @@ def endpoint(route: Route, services: Services) -> Callable[[web.Request], Awaita
         status = 499  # the client left
         try:
             try:
-                response = await perform(request)
+                response = await perform(request, started)
             except (asyncio.CancelledError, ConnectionError):
                 raise
             except Exception as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Any, Final
 
 import msgspec
@@ -31,6 +32,13 @@ class Call:
     """The runner that the path names, if it names one."""
     by_server: bool = False
     """Another server has passed it on, and says from where it comes."""
+    began: float = field(default_factory=perf_counter)
+    """When its head was there, on this process' own clock."""
+
+    @property
+    def seconds(self) -> float:
+        """How long ago it began to arrive."""
+        return perf_counter() - self.began
 
     @property
     def runner(self) -> Runner:

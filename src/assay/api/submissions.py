@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import binascii
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from assay.api.courses import desk_of
 from assay.api.grades import PartResultAnswer, ResultAnswer, to_part, to_result
 from assay.api.route import Call, Parameter, Route
 from assay.domain.errors import InvalidInput, NotFound
-from assay.domain.submission import Submission
+from assay.domain.submission import Measured, Submission
 from assay.grading.desk import HandedIn, for_learner, part_for_learner
 from assay.grading.results import PartResult
 
@@ -89,6 +90,7 @@ async def _hand_in(call: Call) -> web.StreamResponse:
     asked: SubmissionIn = call.body
     names, desk = call.request.match_info, desk_of(call)
     store = desk.submissions.store
+    now = store.clock()
     receipt = await desk.hand_in(
         HandedIn(
             course=names["course"],
@@ -98,8 +100,9 @@ async def _hand_in(call: Call) -> web.StreamResponse:
             answers=asked.answers,
             owner=call.caller.token_id,
             key=asked.key,
+            received_at=now - call.seconds,
         ),
-        now=store.clock(),
+        now=now,
     )
     answer = await _answer(call, await desk.submissions.get(receipt.id))
     answer.new = receipt.new
@@ -137,7 +140,7 @@ async def _answer(call: Call, found: Submission, *, whole: bool = True) -> Submi
     desk = desk_of(call)
     result = outlook = None
     if whole and found.state.is_over:
-        result = await desk.result(found.id)
+        result = await desk.result_of(found)
         result = result if result is None or teaches(call) else for_learner(result)
     elif whole and (expected := await desk.submissions.outlook(found.id)) is not None:
         outlook = Outlook(
@@ -171,7 +174,18 @@ async def _get(call: Call) -> web.StreamResponse:
     seconds = _seconds(call.request.query.get("waitSeconds", "0"))
     if seconds and not found.state.is_over:
         found = await desk_of(call).submissions.wait_until_over(found.id, seconds)
+        found = _told_now(call, found)
     return json(await _answer(call, found))
+
+
+def _told_now(call: Call, found: Submission) -> Submission:
+    """The same for somebody who has waited for it: until now its response has taken."""
+    if found.graded_at is None:
+        return found
+    store = desk_of(call).submissions.store
+    response = max(store.clock() - found.graded_at, found.response_seconds or 0.0)
+    store.note(Measured(id=found.id, response_seconds=response))
+    return replace(found, response_seconds=response)
 
 
 def _seconds(text: str) -> float:
@@ -245,7 +259,10 @@ async def _told(call: Call, found: Submission) -> AsyncIterator[tuple[str, Any]]
                 part = None
             elif not over.done():
                 yield "", None
-        yield "submission", await _answer(call, over.result())
+        last, late = over.result(), not found.state.is_over
+        yield "submission", await _answer(call, _told_now(call, last) if late else last)
+        if late:
+            _told_now(call, last)  # it is written
     finally:
         stop()
         left = [task for task in (over, part) if task is not None]

@@ -29,6 +29,7 @@ from assay.bench import (
 from assay.bench.startup import FULL
 from assay.bootstrap import OURS, choose_driver
 from assay.bootstrap.subjects import open_bridged, open_subject
+from assay.cli.bench_delays import delays
 from assay.cli.bench_grading import grading
 from assay.cli.bench_jobe import jobe
 from assay.cli.bench_load import load
@@ -60,6 +61,7 @@ Examples:
   assay bench interpreters                   a Python that waits, beside one that starts
   assay bench load                           a server under load: assay bench load --help
   assay bench grading                        submissions of small tasks, and a grader's commands
+  assay bench delays                         the five delays of submissions to a server
   assay bench queue                          submissions in and out, durably
   assay bench jobe                           programs by the API of Jobe
   assay bench orchestrator                   sandboxes on many machines, and what placing costs
@@ -130,6 +132,7 @@ def bench() -> None:
     """Measure what is promised, each figure beside its floor in the same run."""
 
 
+bench.add_command(delays)
 bench.add_command(grading)
 bench.add_command(load)
 bench.add_command(jobe)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -100,6 +102,7 @@ def grade(
     Without files and answers, the reference solution is graded, with the right answers. Deadlines
     and limits of attempts don't hold here.
     """
+    watch = _Watch()
     if record is not None:
         if task is not None or answers or seed is not None:
             raise click.UsageError("--record has its own task, files, answers and seed")
@@ -113,8 +116,10 @@ def grade(
             seed=secrets.randbits(32) if seed is None else seed,
         )  # fmt: skip
     settings = flags.settings_for_sandboxes(driver=driver)
+    watch.sent()
     with shown_progress(quiet=as_json) as on_progress:
-        result = run_watched(lambda: _grade(settings, work, on_progress))
+        result = run_watched(lambda: _grade(settings, work, on_progress, watch))
+    result = watch.answered(result)
     if save is not None:
         save_record(save, work, result)
     remarks = work.remarks(result)
@@ -128,7 +133,7 @@ def grade(
     return status(result)
 
 
-async def _grade(settings: Settings, work: Work, on_progress: OnProgress) -> Result:
+async def _grade(settings: Settings, work: Work, on_progress: OnProgress, watch: _Watch) -> Result:
     name = await choose_driver(settings)
     async with open_driver(settings, name) as driver:
         places = DriverPlaces(driver, Catalogue(settings), on_progress=on_progress)
@@ -137,7 +142,33 @@ async def _grade(settings: Settings, work: Work, on_progress: OnProgress) -> Res
             task=work.task, bundle=work.bundle, submission=work.submission, places=places,
             seed=work.seed, seats=Seats(len(os.sched_getaffinity(0))), again=again,
         )  # fmt: skip
-        return await grade_attempt(attempt, factor=1.0 if again is None else again.factor)
+        watch.ready()
+        result = await grade_attempt(attempt, factor=1.0 if again is None else again.factor)
+        watch.graded()
+        return result
+
+
+class _Watch:
+    """The delays without a server: nothing waits, and the driver's start is booting."""
+
+    def __init__(self) -> None:
+        self._moments = [time.perf_counter()]
+
+    def _note(self) -> None:
+        self._moments.append(time.perf_counter())
+
+    sent = ready = graded = _note
+
+    def answered(self, result: Result) -> Result:
+        """With all five: what is asked for is read, and what was found is about to be shown."""
+        began, sent, ready, graded = self._moments
+        delays = replace(
+            result.delays,
+            sending=sent - began,
+            booting=result.delays.booting + ready - sent,
+            response=time.perf_counter() - graded,
+        )
+        return replace(result, delays=delays)
 
 
 def _submission(

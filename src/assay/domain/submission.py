@@ -59,6 +59,8 @@ class NewSubmission:
     """The submitter's own name for it: the same one of the same owner is the same submission."""
     original: str | None = None
     """Of what is graded again: the submission whose content is graded; it has none of its own."""
+    received_at: float | None = None
+    """When its request began to arrive, on the database's clock; None: nobody has looked."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,10 +93,29 @@ class Submission:
     finished_at: float | None
     seconds: float | None
     """What grading it took."""
+    received_at: float | None
+    """When its request began to arrive; None: nobody has looked."""
+    sending_seconds: float | None
+    """From then until it was durable, or, where nobody lived to measure that, until it was kept."""
+    graded_at: float | None
+    """When its grading had ended."""
+    response_seconds: float | None
+    """From then until the result was durable, and in the hands of those who waited for it; where
+    nobody lived to measure that, until it was kept."""
     original: str | None = None
     """It is no learner's: a campaign grades that submission again, and proposes a result."""
     revision: int = 0
     """How often a campaign has replaced its result."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """What can be known only after a submission's transaction, and is kept a little later."""
+
+    id: str
+    sending_seconds: float | None = None
+    response_seconds: float | None = None
+    """The longest one counts: of several who wait, the last one's."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,15 +15,16 @@ import msgspec
 from assay.domain.errors import InvalidSubmission, NotFound
 from assay.domain.submission import NewSubmission, Receipt, State, Work
 from assay.domain.submission import Submission as Queued
-from assay.grading.attempt import Attempt
+from assay.grading.attempt import Attempt, Stopwatch
 from assay.grading.complete import Complete, complete
 from assay.grading.courses import Courses
+from assay.grading.delays import of_the_way
 from assay.grading.grade import grade
 from assay.grading.joint import Seats
 from assay.grading.marks import late_factor
 from assay.grading.places import Places
-from assay.grading.regrading.regrades import Regrades
 from assay.grading.references import References
+from assay.grading.regrading.regrades import Regrades
 from assay.grading.results import PartResult, Result, Verdict
 from assay.grading.submissions import Submissions
 from assay.grading.tasks import Task, submission_of
@@ -50,6 +51,8 @@ class HandedIn:
     owner: str = ""
     key: str | None = None
     """The platform's own name for it: the same one twice is one submission."""
+    received_at: float | None = None
+    """When its request began to arrive, on the queue's clock."""
 
 
 class Desk:
@@ -96,6 +99,7 @@ class Desk:
                     course=new.course, task=new.task, learner=new.learner, owner=new.owner,
                     content=msgspec.msgpack.encode(content), environment=task.environment,
                     task_hash=bundle.digest, seed=secrets.randbits(62), key=new.key,
+                    received_at=new.received_at,
                 )
             )  # fmt: skip
 
@@ -145,9 +149,17 @@ class Desk:
             grade=result.grade, verdict=result.verdict,
         )  # fmt: skip
 
+    async def result_of(self, submission: Queued) -> Result | None:
+        """The same, with all delays of its way."""
+        result = await self.result(submission.id)
+        if result is None:
+            return None
+        return replace(result, delays=of_the_way(result.delays, submission))
+
     async def grade(self, work: Work) -> bytes:
         """Grade one for a worker: the result as JSON. Raises what may be otherwise next time."""
-        queued = work.submission
+        queued, watch = work.submission, Stopwatch()
+        waiting = max(0.0, self.submissions.store.clock() - queued.submitted_at)
         task, bundle = await asyncio.to_thread(
             self.courses.version, queued.course, queued.task, queued.task_hash
         )
@@ -167,6 +179,7 @@ class Desk:
             at_once=self._parallel,
             references=self._references,
             again=again,
+            watch=watch,
         )
         factor = late_factor(task.rules, datetime.fromtimestamp(submitted_at, UTC))
         if again is not None:
@@ -176,8 +189,6 @@ class Desk:
             factor=1.0 if factor is None else factor,
             on_part=lambda part: self._tell(queued.id, part),
         )
-        claimed = queued.claimed_at or queued.submitted_at
-        waiting = max(0.0, claimed - queued.submitted_at)
         result = replace(result, delays=replace(result.delays, waiting=waiting))
         return msgspec.json.encode(result)
 

@@ -65,18 +65,18 @@ class PartResult:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Delays:
-    """The thesis' five delays, in seconds. Sending and response are the caller's to measure."""
+    """The thesis' five delays, in seconds; a grader knows two, the queue knows the others."""
 
     sending: float = 0.0
-    """From the learner's request until the submission is durable."""
+    """From when the request began to arrive until the submission was durable."""
     waiting: float = 0.0
-    """In the queue."""
+    """From then until its grading began; what failed before, and not by its fault, included."""
     booting: float = 0.0
     """For sandboxes."""
     grading: float = 0.0
-    """All that ran in them."""
+    """From then on, but for booting: all that ran."""
     response: float = 0.0
-    """From the last program's end until the result is durable."""
+    """From the end of grading until the result was durable, and with those who waited for it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Final
 
 from assay.domain.errors import AssayError, Busy, StorageError
 from assay.domain.line import Timing
-from assay.domain.submission import State, Submission, Work
+from assay.domain.submission import Measured, State, Submission, Work
 from assay.grading import events
 from assay.grading.queue.lease import BEAT_SECONDS
 from assay.grading.queue.retry import Again, after_failure, pause_seconds, reason_of
@@ -167,20 +167,27 @@ class Worker:
             outcome: bytes | _Failure = await self._grade(work)
         except Exception as error:
             outcome = _Failure(error=error)
-        seconds = time.monotonic() - started
+        seconds, graded_at = time.monotonic() - started, self._store.clock()
         if isinstance(outcome, _Failure):
             self._failures += 1
             await self._fail(work.submission, outcome.error)
         else:
             self._failures = 0
-            await self._finish(work.submission, outcome, seconds)
+            await self._finish(work.submission, outcome, seconds, graded_at)
 
-    async def _finish(self, submission: Submission, result: bytes, seconds: float) -> None:
-        ending = Ending(holder=self.id, submission=submission, result=result, seconds=seconds)
+    async def _finish(
+        self, submission: Submission, result: bytes, seconds: float, graded_at: float
+    ) -> None:
+        ending = Ending(
+            holder=self.id, submission=submission, result=result, seconds=seconds,
+            graded_at=graded_at,
+        )  # fmt: skip
         counts = await self._insist(lambda: self._store.finish(ending))
         if not counts:
             self._on_event(events.ClaimLost(submission=submission.id))
             return
+        response = max(self._store.clock() - graded_at, 0.0)
+        self._store.note(Measured(id=submission.id, response_seconds=response))
         self._note(submission.course, Timing(gradings=1, seconds=seconds))
         waited = (submission.claimed_at or submission.submitted_at) - submission.submitted_at
         self._on_event(

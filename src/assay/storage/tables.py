@@ -167,6 +167,10 @@ SUBMISSION: Final = Table(
     # Of what is graded again: whose content it has. It is no learner's, and in no list of these.
     Column("original", Text),
     Column("revision", Integer, nullable=False, server_default="0"),
+    Column("received_at", Double),
+    Column("sending_seconds", Double),
+    Column("graded_at", Double),
+    Column("response_seconds", Double),
     UniqueConstraint("owner", "key"),
 )
 

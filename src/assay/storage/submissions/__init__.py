@@ -6,6 +6,7 @@ steps.py       the other transactions that move submissions about
 statements.py  what these say to the database
 rows.py        values as rows, and back
 decisions.py   what is decided elsewhere
+measured.py    what is known only after a transaction, and kept with a later one
 together.py    what comes at the same time shares a transaction
 campaigns.py   what is graded again (campaign_steps.py, campaign_statements.py)
 places.py      where they are: a file of their own, or the one PostgreSQL

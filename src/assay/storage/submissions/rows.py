@@ -56,6 +56,10 @@ def submission_values(new: NewSubmission, name: str, now: float, turn: int) -> V
         "seconds": None,
         "original": new.original,
         "revision": 0,
+        "received_at": new.received_at,
+        "sending_seconds": None if new.received_at is None else max(now - new.received_at, 0.0),
+        "graded_at": None,
+        "response_seconds": None,
     }
 
 

@@ -175,7 +175,20 @@ class QueueStatements:
             "not_before": null(),
             "finished_at": bindparam("now"),
         }
-        self.finish = self._compiled(self._held().values(over | {"seconds": bindparam("took")}))
+        measured: dict[str, Any] = {
+            "seconds": bindparam("took"),
+            "graded_at": bindparam("graded"),
+            "response_seconds": bindparam("response"),
+        }
+        self.finish = self._compiled(self._held().values(over | measured))
+        self.note_sending = self._compiled(
+            update(SUBMISSION).where(_S.id == KEY).values(sending_seconds=bindparam("measured"))
+        )
+        self.note_response = self._compiled(
+            update(SUBMISSION)
+            .where(_S.id == KEY, _S.response_seconds < bindparam("measured"))
+            .values(response_seconds=bindparam("measured"))
+        )
         self.cancel = self._compiled(update(SUBMISSION).where(_S.id == KEY).values(over))
         self.add_result = self._compiled(insert(SUBMISSION_RESULT))
         again = {"state": State.WAITING.value, "lease_until": null()}

@@ -12,7 +12,7 @@ from typing import Final
 
 from assay.domain.errors import InvalidInput
 from assay.domain.line import LineKey, Timing
-from assay.domain.submission import NewSubmission, Receipt, State, Submission, Work
+from assay.domain.submission import Measured, NewSubmission, Receipt, State, Submission, Work
 from assay.storage.kind import Cursor, Kind
 from assay.storage.rows import AnyRow
 from assay.storage.statements import Values
@@ -50,6 +50,8 @@ class Ending:
     result: bytes
     seconds: float
     state: State = State.DONE
+    graded_at: float | None = None
+    """When its grading had ended, on the database's clock; None: it was not graded."""
 
 
 class Steps:
@@ -164,6 +166,8 @@ class Steps:
                     "new_state": each.state.value,
                     "now": now,
                     "took": each.seconds,
+                    "graded": each.graded_at,
+                    "response": None if each.graded_at is None else max(now - each.graded_at, 0.0),
                 }
                 for each in endings
             ],
@@ -181,6 +185,18 @@ class Steps:
             bool(count) or self._is_known(cursor, each)
             for each, count in zip(endings, changed, strict=True)
         ]
+
+    def note(self, cursor: Cursor, all_measured: Sequence[Measured]) -> None:
+        """Keep what was measured after a transaction."""
+        for statement, name in (
+            (self._sql.note_sending, "sending_seconds"),
+            (self._sql.note_response, "response_seconds"),
+        ):
+            known = [(each.id, getattr(each, name)) for each in all_measured]
+            values: list[Values] = [
+                {"key": key, "measured": seconds} for key, seconds in known if seconds is not None
+            ]
+            statement.run_all(cursor, values)
 
     def _is_known(self, cursor: Cursor, ending: Ending) -> bool:
         """Whether the same was said before, and the answer got lost."""

@@ -16,7 +16,7 @@ from sqlalchemy import select
 
 from assay.domain.errors import AssayError, NotFound, StorageError
 from assay.domain.line import Line, LineKey, Timing
-from assay.domain.submission import Counts, NewSubmission, Receipt, Submission, Work
+from assay.domain.submission import Counts, Measured, NewSubmission, Receipt, Submission, Work
 from assay.storage.connection import Database, Step
 from assay.storage.events import Event
 from assay.storage.kind import Cursor
@@ -24,6 +24,7 @@ from assay.storage.statements import Statement
 from assay.storage.submissions.campaign_steps import CampaignSteps
 from assay.storage.submissions.campaigns import CampaignStore
 from assay.storage.submissions.decisions import Decisions
+from assay.storage.submissions.measured import Measurements
 from assay.storage.submissions.notices import Notices
 from assay.storage.submissions.places import Place, place_of
 from assay.storage.submissions.results import Results
@@ -72,6 +73,7 @@ class SubmissionStore:
         self._reading = Writer(self._reader, self._loop, None, name="assay-questions")
         self._intake = Together(self._add, lambda new: len(new.content))
         self._endings = Together(self._finish, lambda ending: len(ending.result))
+        self._measurements = Measurements(self._note)
         self._on_notice = on_notice or (lambda _: None)
         self.campaigns = CampaignStore(
             CampaignSteps(place.writing, self._steps.entrance),
@@ -115,6 +117,7 @@ class SubmissionStore:
     async def aclose(self) -> None:
         """Commit what waits, and close the database."""
         if not self._closed:
+            self._measurements.flush()
             self._closed = True
             if self._notices is not None:
                 await self._notices.aclose()
@@ -150,7 +153,25 @@ class SubmissionStore:
 
         Raises Busy; the future StorageError, or InvalidInput for another one's key.
         """
-        return self._intake.add(new)
+        added = self._intake.add(new)
+        if new.received_at is not None:
+            received = new.received_at
+            added.add_done_callback(lambda done: self._measure_sending(received, done))
+        return added
+
+    def _measure_sending(self, received_at: float, added: asyncio.Future[Receipt]) -> None:
+        if added.cancelled() or added.exception() is not None or not added.result().new:
+            return
+        seconds = max(self.clock() - received_at, 0.0)
+        self.note(Measured(id=added.result().id, sending_seconds=seconds))
+
+    def note(self, measured: Measured) -> None:
+        """Keep what was measured after a transaction, soon; `get` knows it at once."""
+        if not self._closed:
+            self._measurements.note(measured)
+
+    def _note(self, all_measured: Sequence[Measured]) -> asyncio.Future[None]:
+        return self._write("note", lambda cursor: self._steps.note(cursor, all_measured))
 
     def _add(self, news: list[NewSubmission]) -> asyncio.Future[Sequence[Receipt | AssayError]]:
         def add(cursor: Cursor) -> Sequence[Receipt | AssayError]:
@@ -250,7 +271,18 @@ class SubmissionStore:
             found = self._sql.get.rows(cursor, {"key": name})
             return submission_of(found[0]) if found else None
 
-        return self._ask("get_submission", get)
+        found = self._ask("get_submission", get)
+        return self._known_here(found)
+
+    def _known_here(
+        self, asked: asyncio.Future[Submission | None]
+    ) -> asyncio.Future[Submission | None]:
+        """With what was measured here since, and is not in the database yet."""
+        return asyncio.ensure_future(self._with_measured(asked))
+
+    async def _with_measured(self, asked: asyncio.Future[Submission | None]) -> Submission | None:
+        found = await asked
+        return None if found is None else self._measurements.of(found)
 
     def content(self, name: str) -> asyncio.Future[bytes | None]:
         """What was handed in."""
