@@ -93,13 +93,13 @@ class Submission:
     finished_at: float | None
     seconds: float | None
     """What grading it took."""
-    received_at: float | None
+    received_at: float | None = None
     """When its request began to arrive; None: nobody has looked."""
-    sending_seconds: float | None
+    sending_seconds: float | None = None
     """From then until it was durable, or, where nobody lived to measure that, until it was kept."""
-    graded_at: float | None
+    graded_at: float | None = None
     """When its grading had ended."""
-    response_seconds: float | None
+    response_seconds: float | None = None
     """From then until the result was durable, and in the hands of those who waited for it; where
     nobody lived to measure that, until it was kept."""
     original: str | None = None

@@ -20,6 +20,7 @@ from assay.grading.regrading.wish import Which, Wish
 from assay.grading.results import PartResult, Result, Verdict
 from assay.grading.submissions import Submissions, error_result
 from assay.grading.versions import Versions
+from assay.grading.webhooks.registrations import Registrations
 from assay.storage.submissions.steps import Ending
 
 TASK = 'title = "Sum"\nenvironment = "python"\nfiles = ["sum.py"]\n[[parts]]\nid = "all"\n'
@@ -131,6 +132,27 @@ async def test_proposals_change_nothing_until_they_are_applied_all_at_once(
     assert len(await regrades.history(names[1])) == 1
     with pytest.raises(Conflict, match="applied"):
         await regrades.discard(started.id, by="teacher")
+
+
+async def test_others_hear_of_what_counts_and_never_of_what_is_proposed(
+    regrades: Regrades, submissions: Submissions
+) -> None:
+    hooks = Registrations(store=submissions.store, allowed=("127.0.0.0/8",))
+    hook = await hooks.add("algebra", "http://127.0.0.1:9/", ["submission.graded"])
+
+    async def told() -> list[str]:
+        return [
+            each.submission for each in await hooks.log("algebra", hook.id, before=None, most=9)
+        ]
+
+    name = await graded(submissions, 50.0, "ada")
+    started = await regrades.start(WISH)
+    await grade_all(submissions, {"ada": 60.0})
+    results = [each async for each in submissions.store.results.all("algebra")]
+    assert [each.submission.id for each in results] == [name]
+    assert await told() == [name]
+    await regrades.apply(started.id, Applying(), by="")
+    assert await told() == [name, name]
 
 
 async def test_no_grade_gets_lower_if_that_is_wished(

@@ -9,11 +9,12 @@ from typing import Final
 from assay.domain.campaign import Campaign, CampaignState, Chosen
 from assay.domain.errors import Conflict, InvalidInput, NotFound
 from assay.domain.line import LineKey
-from assay.domain.submission import NewSubmission, Priority, Receipt
+from assay.domain.submission import NewSubmission, Priority, Receipt, State
 from assay.storage.kind import Cursor, Kind
 from assay.storage.rows import AnyRow
 from assay.storage.submissions.campaign_statements import OPEN, CampaignStatements
 from assay.storage.submissions.entrance import Entrance
+from assay.storage.submissions.outbox import Outbox
 
 _NAMED: Final = 5
 """Submissions that an error names."""
@@ -38,11 +39,12 @@ Outcome = Callable[[int, int], bytes]
 
 
 class CampaignSteps:
-    """They share the statements, and the entrance to the queue."""
+    """They share the statements, the entrance to the queue, and what webhooks are told."""
 
-    def __init__(self, kind: Kind, entrance: Entrance) -> None:
+    def __init__(self, kind: Kind, entrance: Entrance, outbox: Outbox) -> None:
         self._kind = kind
         self._entrance = entrance
+        self._outbox = outbox
         self.sql = CampaignStatements(kind.engine.dialect)
 
     def start(
@@ -137,6 +139,8 @@ class CampaignSteps:
             (self.sql.revise, ("key",)),
         ):
             statement.run_all(cursor, [{name: each[name] for name in names} for each in values])
+        told = [(row["submission"], campaign.course, State.DONE) for row in rows]
+        self._outbox.add(cursor, told, now)
 
     def discard(self, cursor: Cursor, name: str, by: str, now: float) -> Campaign:
         """End it without a trace in anybody's grade. Raises NotFound, and Conflict if applied."""

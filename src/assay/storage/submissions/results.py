@@ -60,7 +60,7 @@ class Results:
         asked = (
             select(SUBMISSION, SUBMISSION_RESULT.c.result)
             .select_from(SUBMISSION.outerjoin(SUBMISSION_RESULT, SUBMISSION_RESULT.c.id == _S.id))
-            .where(_S.course == course)
+            .where(_S.course == course, _S.original.is_(None))
             .order_by(*order)
             .limit(PAGE)
         )

@@ -177,8 +177,8 @@ class Steps:
             {"id": each.submission.id, "result": each.result} for each in counting
         ]
         self._sql.add_result.run_all(cursor, results)
-        over = [(each.submission.id, each.submission.course, each.state) for each in counting]
-        self.outbox.add(cursor, over, now)
+        over = [(each.submission, each.state) for each in counting]
+        self.outbox.add(cursor, [_told(*each) for each in over if each[0].original is None], now)
         if counting:
             self._entrance.notify(cursor, *(each.submission.id for each in counting))
         return [
@@ -236,7 +236,8 @@ class Steps:
             lines = self._entrance.lines(cursor, [key])
             fewer = replace(lines[key], waiting=lines[key].waiting - 1)
             self._entrance.keep_lines(cursor, [fewer], lines)
-        self.outbox.add(cursor, [(name, row["course"], State.CANCELLED)], now)
+        if row["original"] is None:
+            self.outbox.add(cursor, [(name, row["course"], State.CANCELLED)], now)
         self._entrance.notify(cursor, name)
         return True
 
@@ -284,6 +285,10 @@ class Steps:
         for statement in (*self._sql.remove, self.outbox.forget):
             statement.run_all(cursor, [{"key": row["id"]} for row in old])
         return len(old)
+
+
+def _told(submission: Submission, state: State) -> tuple[str, str, State]:
+    return submission.id, submission.course, state
 
 
 def _place(row: AnyRow) -> dict[str, object]:

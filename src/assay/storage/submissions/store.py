@@ -76,7 +76,7 @@ class SubmissionStore:
         self._measurements = Measurements(self._note)
         self._on_notice = on_notice or (lambda _: None)
         self.campaigns = CampaignStore(
-            CampaignSteps(place.writing, self._steps.entrance),
+            CampaignSteps(place.writing, self._steps.entrance, self._steps.outbox),
             write=self._write_noticed, ask=self._ask, clock=self.clock,
             dialect=place.reading.engine.dialect,
         )  # fmt: skip
