@@ -181,7 +181,7 @@ async def test_a_file_that_is_taken_away_is_noticed(
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     place = tmp_path / "disk"
     place.mkdir()
-    options = ["-o", "size=512k,mode=700", "-t", "tmpfs", "assay-test", str(place)]
+    options = ["-o", "size=2m,mode=700", "-t", "tmpfs", "assay-test", str(place)]
     subprocess.run(["mount", *options], check=True)
     yield place
     subprocess.run(["umount", place], check=True)
