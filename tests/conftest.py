@@ -26,7 +26,7 @@ SLOW = (
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """For `tests/server/test_drill.py`, which tries little unless it is asked for more."""
-    parser.addoption("--submissions", type=int, default=20, help="of the drill")
+    parser.addoption("--submissions", type=int, default=12, help="of the drill")
     parser.addoption("--drill-seed", type=int, help="of all that is random in it [random]")
 
 

@@ -13,6 +13,7 @@ from assay.bootstrap.places import DriverPlaces
 from assay.config import Settings
 from assay.driver.guard import Guard
 from assay.grading.inginious import Environments, Graded, Submission, load_task
+from assay.grading.inginious.containers import read_files
 from assay.grading.inginious.grading import _script
 from assay.grading.inginious.judging import judge
 from assay.grading.joint import JointLimits
@@ -31,7 +32,7 @@ async def _graded(
     (folder / "many/task.yaml").write_text(TASK + LIMITS)
     (folder / "many/run").write_text(f"#!/bin/bash\n{run}\nfeedback-result success\n")
     task = load_task(folder / "many")
-    script = _script(task, Submission(answers={"q1": "x"}), Environments())
+    script = _script(task, read_files(task), Submission(answers={"q1": "x"}), Environments(), "")
     script = replace(script, students=replace(script.students, **rules))  # type: ignore[arg-type]
     async with asyncio.timeout(150):
         return judge(await run_script(DriverPlaces(driver, Catalogue(settings)), script), state="")
