@@ -19,6 +19,8 @@ COMMANDS: Final = {
         "assay.cli.regrade:regrade",
         "Grade again what a server has graded; compare, apply.",
     ),
+    "results": ("assay.cli.results:results", "What a server has graded, as JSON, CSV or XML."),
+    "webhook": ("assay.cli.webhook:webhook", "Tell other platforms what became of submissions."),
     "task": ("assay.cli.task:task", "Tasks: write one, try it, keep what it is worth."),
     "demo": ("assay.cli.demo:demo", "A tour: sample programs in sandboxes, and what they cost."),
     "serve": ("assay.cli.serve:serve", "Keep sandboxes warm, and serve them over HTTP."),

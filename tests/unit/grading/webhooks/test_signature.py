@@ -9,10 +9,10 @@ from assay.grading.webhooks.signature import fields, new_secret, secret_of, show
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 ID, TIME, BODY = "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}'
 EXPECTED = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
-"""The example of the standard, whose digest OpenSSL agrees with."""
+"""What `openssl dgst -sha256 -mac HMAC` makes of these."""
 
 
-def test_the_standards_own_example_is_signed_as_it_says() -> None:
+def test_a_message_is_signed_as_another_program_does_it() -> None:
     assert sign(secret_of(SECRET), ID, TIME, BODY) == EXPECTED
 
 
