@@ -330,6 +330,16 @@ async def test_an_environment_can_be_named_after_a_language(client: Client, runs
 # --- files ---------------------------------------------------------------------------------------
 
 
+async def test_a_file_that_is_named_often_is_large_as_often(client: Client, runs: Runs) -> None:
+    session = await client()
+    contents = base64.b64encode(bytes(700_000)).decode()
+    async with session.put(f"files/{ID}", json={"file_contents": contents}) as answer:
+        assert answer.status == 204
+    status, body, _ = await run(session, file_list=[[ID, f"{n}.txt"] for n in range(200)])
+    assert (status, "too large together" in body) == (400, True)
+    assert runs.asked == []
+
+
 async def test_the_whole_exchange_with_files(client: Client, runs: Runs) -> None:
     session = await client()
     asked = {"file_list": [[ID, "data.txt"]]}

@@ -17,7 +17,7 @@ from assay.api.courses import desk_of
 from assay.api.grades import ResultAnswer, to_result
 from assay.api.route import Call, Parameter, Route
 from assay.domain.campaign import Campaign
-from assay.domain.errors import InvalidInput, NotFound
+from assay.domain.errors import AssayError, InvalidInput, NotFound
 from assay.grading.regrading import table
 from assay.grading.regrading.regrades import (
     Applying,
@@ -319,13 +319,18 @@ async def _as_text(call: Call, campaign: Campaign, format_: str) -> web.StreamRe
     response = web.StreamResponse(headers={"Content-Type": f"text/{format_}; charset=utf-8"})
     await response.prepare(call.request)
     lines: list[str] = []
-    async for line in _lines(_regrades(call), campaign, format_):
-        lines.append(line)
-        if len(lines) >= _LINES_AT_ONCE:
-            await response.write("".join(lines).encode())
-            lines.clear()
-    await response.write("".join(lines).encode())
-    await response.write_eof()
+    try:
+        async for line in _lines(_regrades(call), campaign, format_):
+            lines.append(line)
+            if len(lines) >= _LINES_AT_ONCE:
+                await response.write("".join(lines).encode())
+                lines.clear()
+        await response.write("".join(lines).encode())
+        await response.write_eof()
+    except AssayError:
+        # Nobody shall take a part of the report for the whole.
+        if call.request.transport is not None:
+            call.request.transport.abort()
     return response
 
 

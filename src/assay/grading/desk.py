@@ -25,7 +25,7 @@ from assay.grading.marks import late_factor
 from assay.grading.places import Places
 from assay.grading.references import References
 from assay.grading.regrading.regrades import Regrades
-from assay.grading.results import PartResult, Result, Verdict
+from assay.grading.results import PartResult, Result, TestResult, Verdict
 from assay.grading.submissions import Submissions
 from assay.grading.tasks import Task, submission_of
 
@@ -113,9 +113,8 @@ class Desk:
         )
         if new.key is not None and any(each.key == new.key for each in before):
             return
-        counted = [each for each in before if each.state not in (State.FAILED, State.CANCELLED)]
         graded = 0
-        for each in counted:
+        for each in filter(is_attempt, before):
             graded += not await self._was_error(each)
         if graded >= most:
             raise InvalidSubmission(
@@ -221,6 +220,16 @@ def _require_time(task: Task, now: float) -> None:
     raise InvalidSubmission(f"this task was open until {last.isoformat() if last else 'now'}")
 
 
+def is_attempt(submission: Queued) -> bool:
+    """Whether it counts, as far as its state tells.
+
+    Who cancels what is being graded may have seen its first parts.
+    """
+    if submission.state is State.CANCELLED:
+        return submission.attempts > 0
+    return submission.state is not State.FAILED
+
+
 def for_learner(result: Result) -> Result:
     """The same without what is for teachers."""
     return replace(
@@ -229,8 +238,15 @@ def for_learner(result: Result) -> Result:
 
 
 def part_for_learner(part: PartResult) -> PartResult:
-    """The same without what is for teachers: how a hidden test's program ended could tell of it."""
-    tests = tuple(
-        replace(test, detail="", outcome=None) if test.hidden else test for test in part.tests
+    """The same without what is for teachers.
+
+    How a hidden test's program ended could tell of it, and so could what it took: a program may
+    take as many MiB as a letter of its input says.
+    """
+    return replace(part, tests=tuple(_bare(each) if each.hidden else each for each in part.tests))
+
+
+def _bare(test: TestResult) -> TestResult:
+    return replace(
+        test, detail="", outcome=None, wall_seconds=None, cpu_seconds=None, peak_memory_bytes=None
     )
-    return replace(part, tests=tests)

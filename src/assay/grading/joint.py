@@ -72,7 +72,8 @@ class Seats:
             if turn.done() and not turn.cancelled():
                 self._give(count)
             else:
-                self._waiting.remove((count, turn))
+                with contextlib.suppress(ValueError):  # who gave up before has passed it over
+                    self._waiting.remove((count, turn))
                 self._give(0)  # those behind may fit
             raise
 

@@ -23,7 +23,7 @@ class References:
         return len(self._made)
 
     async def once(self, key: Hashable, make: Callable[[], Awaitable[Any]]) -> Any:
-        """What `make` has made of it, now or before; who fails leaves it to the next one."""
+        """What `make` has made of it, now or before; who raises leaves it to the next one."""
         async with self._making[key]:
             if key not in self._made:
                 self._made[key] = await make()

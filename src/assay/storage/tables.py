@@ -191,6 +191,7 @@ _only_where_known("ix_submission_mine", "course", "learner", "priority", "turn",
 _only_where_known("ix_submission_not_before", "not_before", known="not_before")
 _only_where_known("ix_submission_lease_until", "lease_until", known="lease_until")
 _only_where_known("ix_submission_finished_at", "finished_at", known="finished_at")
+Index("ix_submission_owner", SUBMISSION.c.owner, SUBMISSION.c.id)
 Index("ix_submission_learner", SUBMISSION.c.learner, SUBMISSION.c.id)
 Index("ix_submission_course", SUBMISSION.c.course, SUBMISSION.c.id)
 Index(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -318,3 +319,9 @@ def test_any_output_becomes_text(data: bytes) -> None:
         assert text == data.decode()
     except UnicodeDecodeError:
         assert text.isascii()
+
+
+def test_odd_bytes_hold_nobody_up() -> None:
+    started = time.process_time()
+    assert text_of(b"\xff" * (1 << 22)) == r"\xff" * (1 << 22)
+    assert time.process_time() - started < 1.5

@@ -35,14 +35,23 @@ async def _head(call: Call) -> web.StreamResponse:
 
 
 async def files_of(call: Call, sent: tuple[SentFile, ...]) -> tuple[FileToWrite, ...]:
-    """What was sent before. Raises HttpError with 404: something is missing, so send all again."""
-    found = []
+    """What was sent before. Raises HttpError with 404: something is missing, so send all again.
+
+    Raises InvalidInput for more than a request may hold: a short list may name a file often.
+    """
+    known: dict[str, bytes] = {}
+    left = call.services.settings.most_body_bytes
     for each in sent:
-        content = await _cache(call).get(call.caller.token_id, each.id)
-        if content is None:
-            raise HttpError("no_such_file", f"the file {each.id} of file_list is not here: PUT it")
-        found.append(FileToWrite(path=each.name, content=content))
-    return tuple(found)
+        if each.id not in known:
+            content = await _cache(call).get(call.caller.token_id, each.id)
+            if content is None:
+                said = f"the file {each.id} of file_list is not here: PUT it"
+                raise HttpError("no_such_file", said)
+            known[each.id] = content
+        left -= len(known[each.id])
+        if left < 0:
+            raise InvalidInput("the files of file_list are too large together")
+    return tuple(FileToWrite(path=each.name, content=known[each.id]) for each in sent)
 
 
 def _cache(call: Call) -> SentFiles:

@@ -31,11 +31,25 @@ async def _solution(attempt: Attempt) -> Program | Uncompiled:
     blueprint = await attempt.blueprint()
     key = attempt.bundle.digest, blueprint.version, attempt.task.limits
 
-    async def make() -> Program | Uncompiled:
-        return await build(attempt, attempt.task.solution, by_learner=False)
+    async def make() -> Program:
+        made = await build(attempt, attempt.task.solution, by_learner=False)
+        if isinstance(made, Uncompiled):
+            raise _NotCompiled(made)
+        return made
 
-    made: Program | Uncompiled = await attempt.references.once(key, make)
-    return made
+    try:
+        program: Program = await attempt.references.once(key, make)
+    except _NotCompiled as error:
+        return error.uncompiled
+    return program
+
+
+class _NotCompiled(Exception):
+    """Not kept: the machine may have been busy."""
+
+    def __init__(self, uncompiled: Uncompiled) -> None:
+        super().__init__()
+        self.uncompiled = uncompiled
 
 
 async def _case(random: RandomCases, attempt: Attempt, solution: Program, number: int) -> Case:

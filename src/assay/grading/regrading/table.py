@@ -9,14 +9,13 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
+from assay.grading.export.csv import harmless
 from assay.grading.regrading.report import Difference, Part, Summary
 
 COLUMNS: Final = (
     "submission", "task", "learner", "submitted", "change", "old grade", "new grade",
     "old verdict", "new verdict", "parts", "remarks", "conflict",
 )  # fmt: skip
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet would compute."""
 _SPECIAL: Final = re.compile(r"([\\`*_{}\[\]<>|#!&~])")
 
 
@@ -96,12 +95,8 @@ def _side(verdict: str | None, score: float | None) -> str:
 
 def _csv_line(values: Sequence[str]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\r\n").writerow([_inert(value) for value in values])
+    csv.writer(text, lineterminator="\r\n").writerow([harmless(value) for value in values])
     return text.getvalue()
-
-
-def _inert(value: str) -> str:
-    return f"'{value}" if value.startswith(_FORMULA) else value
 
 
 def _plain(value: str) -> str:

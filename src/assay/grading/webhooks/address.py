@@ -39,7 +39,10 @@ def is_public(address: Address) -> bool:
     """Whether it is anybody's: not private, shared, local, reserved, nor stands for such."""
     if address == _METADATA or not address.is_global or address.is_multicast:
         return False
-    return isinstance(address, IPv4Address) or not any(address in net for net in _ELSEWHERE)
+    if isinstance(address, IPv4Address):
+        return not address.is_reserved
+    special = address.is_reserved or address.is_site_local
+    return not special and not any(address in net for net in _ELSEWHERE)
 
 
 def refusal(text: str, *, encrypted: bool, allowed: Sequence[str]) -> str | None:

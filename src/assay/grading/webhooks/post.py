@@ -7,10 +7,13 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, cast
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_proto import ResponseHandler
+from yarl import URL
 
 from assay.grading.webhooks.address import refusal
 
@@ -81,15 +84,12 @@ async def post(
     """Send it once. The name is looked up once; each address is looked at where a socket is made
     for it, so nothing else can be connected to, whatever a second look-up would say.
     """
-    gate = _gate(encrypted=url.startswith("https:"), allowed=allowed)
+    gate = _gate(encrypted=URL(url).scheme == "https", allowed=allowed)
     try:
         async with (
             asyncio.timeout(TOTAL_SECONDS),
             aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    resolver=resolver, use_dns_cache=False, force_close=True,
-                    socket_factory=gate,
-                ),
+                connector=_Connector(resolver=resolver, gate=gate),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 trust_env=False,
@@ -110,6 +110,29 @@ async def post(
         return Answer(status=None, error="it took too long")
     except (aiohttp.ClientError, OSError, ValueError) as error:
         return Answer(status=None, error=_words(error))
+
+
+class _Brief(ResponseHandler):
+    """Hears no more than so much of an answer: endless `100 Continue` are none, and cost."""
+
+    _left = 4 * _ANSWER_BYTES
+
+    def data_received(self, data: bytes) -> None:
+        self._left -= len(data)
+        super().data_received(data if self._left >= 0 else data[: self._left])
+        if self._left < 0 and self.transport is not None:
+            self.transport.abort()
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Whose connections are brief."""
+
+    def __init__(self, *, resolver: AbstractResolver, gate: Callable[[Any], socket.socket]) -> None:
+        super().__init__(
+            resolver=resolver, use_dns_cache=False, force_close=True, socket_factory=gate
+        )
+        # The library has no other place for it; a test notices when it has none any more.
+        self._factory = cast("partial[ResponseHandler]", partial(_Brief, loop=self._loop))
 
 
 def _gate(*, encrypted: bool, allowed: Sequence[str]) -> Callable[[Any], socket.socket]:

@@ -105,7 +105,8 @@ class CampaignSteps:
         changed = [row for row in rows if row["revision"] != row["current"]]
         if changed and not asked.skip_changed:
             raise Conflict(_changed(changed))
-        self._replace(cursor, campaign, [row for row in rows if row not in changed], asked.by, now)
+        same = [row for row in rows if row["revision"] == row["current"]]
+        self._replace(cursor, campaign, same, asked.by, now)
         self._cancel_runs(cursor, campaign, now)
         said = outcome(len(rows) - len(changed), len(changed))
         return self._end(cursor, campaign, CampaignState.APPLIED, asked.by, said, now)

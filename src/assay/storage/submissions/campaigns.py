@@ -24,7 +24,7 @@ from assay.storage.submissions.campaign_steps import (
 )
 from assay.storage.submissions.rows import submission_of
 
-ITEMS_AT_ONCE: Final = 200
+ITEMS_AT_ONCE: Final = 20
 """With two results each, which may be large."""
 
 T = TypeVar("T")

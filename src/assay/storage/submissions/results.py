@@ -7,18 +7,20 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import func, select, tuple_
 from sqlalchemy.engine import Dialect
 
 from assay.domain.submission import Submission
 from assay.storage.kind import Cursor
-from assay.storage.statements import Statement
+from assay.storage.statements import KEY, Statement
 from assay.storage.submissions.rows import submission_of
 from assay.storage.submissions.webhooks import Do
 from assay.storage.tables import SUBMISSION, SUBMISSION_RESULT
 
 PAGE: Final = 50
-"""Submissions that are read at one time: a result may be large."""
+PAGE_BYTES: Final = 8 * 2**20
+"""Submissions that are read at one time, and how much of results, if more than one: one with an
+archive has tens of MiB."""
 _S: Final = SUBMISSION.c
 
 
@@ -36,6 +38,9 @@ class Results:
     def __init__(self, ask: Do, dialect: Dialect) -> None:
         self._ask = ask
         self._dialect = dialect
+        self._result = Statement(
+            select(SUBMISSION_RESULT.c.result).where(SUBMISSION_RESULT.c.id == KEY), dialect
+        )
 
     async def all(
         self, course: str, *, task: str | None = None, learner: str | None = None
@@ -49,7 +54,7 @@ class Results:
             page = await self._page(course, task, learner, after)
             for each in page:
                 yield each
-            if len(page) < PAGE:
+            if not page:
                 return
             after = page[-1].submission
 
@@ -58,7 +63,7 @@ class Results:
     ) -> asyncio.Future[list[Known]]:
         order = (_S.task, _S.learner, _S.id)
         asked = (
-            select(SUBMISSION, SUBMISSION_RESULT.c.result)
+            select(SUBMISSION, func.length(SUBMISSION_RESULT.c.result).label("size"))
             .select_from(SUBMISSION.outerjoin(SUBMISSION_RESULT, SUBMISSION_RESULT.c.id == _S.id))
             .where(_S.course == course, _S.original.is_(None))
             .order_by(*order)
@@ -73,12 +78,15 @@ class Results:
         statement = Statement(asked, self._dialect)
 
         def read(cursor: Cursor) -> list[Known]:
-            return [
-                Known(
-                    submission=submission_of(row),
-                    result=None if row["result"] is None else bytes(row["result"]),
-                )
-                for row in statement.rows(cursor)
-            ]
+            known: list[Known] = []
+            left = PAGE_BYTES
+            for row in statement.rows(cursor):
+                left -= row["size"] or 0
+                if known and left < 0:
+                    break
+                found = self._result.rows(cursor, {"key": row["id"]})
+                result = bytes(found[0]["result"]) if found else None
+                known.append(Known(submission=submission_of(row), result=result))
+            return known
 
         return self._ask("read_results", read)

@@ -1,6 +1,7 @@
 """Where messages may go, and that nothing else is ever connected to, whatever names say."""
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Iterator
 
@@ -17,7 +18,8 @@ INSIDE = (
     "100.64.0.1", "100.100.100.200", "168.63.129.16", "192.0.0.192", "198.18.0.1", "224.0.0.1",
     "255.255.255.255", "240.0.0.1", "::", "::1", "fe80::1", "fe80::1%eth0", "fc00::1",
     "fd00:ec2::254", "::ffff:127.0.0.1", "::ffff:169.254.169.254", "64:ff9b::7f00:1",
-    "2002:7f00:1::", "::127.0.0.1", "ff02::1", "2001:db8::1", "nonsense",
+    "2002:7f00:1::", "::127.0.0.1", "ff02::1", "2001:db8::1", "fec0::1", "4000::1",
+    "::ffff:0:127.0.0.1", "nonsense",
 )  # fmt: skip
 
 
@@ -130,6 +132,34 @@ async def test_no_way_to_write_this_machine_reaches_it(host: str, listener: sock
     names.shut()
     assert answer.status is None
     assert nobody_came(listener)
+
+
+async def test_answers_without_end_are_cut_off() -> None:
+    """`100 Continue` is none yet; thousands of them a second took the server's time."""
+    sent = 0
+
+    async def go_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await reader.readuntil(b"\r\n\r\n")
+        with contextlib.suppress(OSError):
+            while sent < 20_000:
+                writer.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 100)
+                await writer.drain()
+                await asyncio.sleep(0)
+                sent += 1
+        writer.close()
+
+    listening = await asyncio.start_server(go_on, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    names = Names()
+    answer = await post(
+        f"http://127.0.0.1:{port}/", b"{}", {}, allowed=("127.0.0.0/8",), resolver=names
+    )
+    names.shut()
+    listening.close()
+    await listening.wait_closed()
+    assert answer.status is None
+    assert sent < 20_000
 
 
 def fate(**more: object) -> Again | Never:

@@ -48,7 +48,8 @@ class Channel:
 
     def tell(self, kind: bytes, message: Any) -> None:
         """Tell the host something."""
-        self._send(kind, json.dumps(message).encode())
+        # Half of a surrogate pair is no text for the host.
+        self._send(kind, json.dumps(message, ensure_ascii=False).encode(errors="replace"))
 
     def _send(self, kind: bytes, content: bytes) -> None:
         frame = _HEADER.pack(kind, len(content)) + content

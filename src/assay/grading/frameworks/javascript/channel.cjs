@@ -38,7 +38,9 @@ class Channel {
     // --- to the host ---------------------------------------------------------------------------
 
     tell(kind, message) {
-        this._send(kind, Buffer.from(JSON.stringify(message)));
+        // Half of a surrogate pair is no text for the host.
+        const whole = (_, each) => (typeof each === "string" ? Buffer.from(each).toString() : each);
+        this._send(kind, Buffer.from(JSON.stringify(message, whole)));
     }
 
     _send(kind, content) {

@@ -121,6 +121,13 @@ function judged({ type, data }) {
     return ["failed", said(() => String(cause instanceof Error ? cause.message : inspect(cause))), said(() => inspect(cause))];
 }
 
+// What node:test may look at: of an error that is the learner's, each look could end their process.
+function plain(error) {
+    const told = new Error(said(() => String(error instanceof Error ? error.message : inspect(error))));
+    Object.defineProperty(told, "stack", { value: said(() => inspect(error)) });
+    return told;
+}
+
 function said(work) {
     try {
         return work();
@@ -138,7 +145,9 @@ async function runOne(leaf, last) {
         const silence = new Promise((_, reject) => {
             learner.onSilence = () => reject(new Error("a function that the test gave away is not called"));
         });
-        return Promise.race([framework.collect.run(leaf, context, last), silence]);
+        return Promise.race([framework.collect.run(leaf, context, last), silence]).catch((error) => {
+            throw plain(error);
+        });
     });
     const [outcome, message, detail = ""] = judged(await heard);
     const result = {

@@ -9,6 +9,8 @@ const { LearnerEnded } = require("./channel.cjs");
 const ERRORS = { Error, TypeError, RangeError, SyntaxError, ReferenceError, EvalError, URIError };
 const BUILT_IN = { ...ERRORS, Array, Object, Map, Set, Date, Promise, Function, Number, String, Boolean, BigInt, Symbol, RegExp };
 const references = new WeakMap(); // of what stands for something of the learner's
+const inert = new Map(); // of each built-in type, what tests get for it
+const meant = new WeakMap(); // and the other way round
 const SYMBOLS = new Map([
     [Symbol.iterator, "iterator"],
     [Symbol.asyncIterator, "asyncIterator"],
@@ -25,7 +27,7 @@ class Learner {
         this._errors = new Map();
         this._errorsOf = 0;
         this._pumpUntil = 0;
-        this._pumping = false;
+        this._pumping = 0; // for which process
         this.onSilence = () => {}; // told when a function of the test's is not called any more
     }
 
@@ -79,8 +81,8 @@ class Learner {
     // --- calls of the test's own functions -----------------------------------------------------
 
     _onBack(message) {
-        const called = this._functions[message.back];
-        if (typeof called !== "function" || !Array.isArray(message.args)) {
+        const called = Object.hasOwn(this._functions, message.back) ? this._functions[message.back] : undefined;
+        if (!Number.isSafeInteger(message.back) || called === undefined || !Array.isArray(message.args)) {
             return this.channel.fail("it called something that is no function");
         }
         let args;
@@ -100,13 +102,13 @@ class Learner {
 
     // Somebody there has a function of the test's, and may call it later: let time go on there, too.
     _pump() {
-        if (this._pumping) return;
-        this._pumping = true;
         const number = this.channel.number + (this.channel.open ? 0 : 1);
+        if (this._pumping === number) return;
+        this._pumping = number;
         const turn = () => {
             const same = this.channel.open && this.channel.number === number;
             if (!same || !this._turned()) {
-                this._pumping = false;
+                if (this._pumping === number) this._pumping = 0;
                 if (same) this.onSilence();
                 return;
             }
@@ -134,6 +136,7 @@ class Learner {
     _opaque(value) {
         const reference = references.get(value);
         if (reference) return sent(reference);
+        if (meant.has(value)) value = meant.get(value);
         if (Object.hasOwn(BUILT_IN, value?.name ?? "") && BUILT_IN[value.name] === value) {
             return { o: -1, builtin: value.name };
         }
@@ -153,7 +156,7 @@ class Learner {
     _known(data, made) {
         if (Object.hasOwn(data, "builtin")) {
             if (!Object.hasOwn(BUILT_IN, data.builtin)) throw new values.Unfit("this is no type");
-            return BUILT_IN[data.builtin];
+            return inertOf(data.builtin);
         }
         const { o: number, n: name } = data;
         if (!Number.isSafeInteger(number) || typeof name !== "string") throw new values.Unfit("this is no object");
@@ -242,7 +245,8 @@ function sent(reference) {
 
 function replaceContent(own, changed) {
     if (Array.isArray(own)) {
-        own.splice(0, own.length, ...changed);
+        own.length = 0;
+        for (const each of changed) own.push(each);
     } else if (own instanceof Map) {
         own.clear();
         for (const [key, each] of changed) own.set(key, each);
@@ -329,12 +333,37 @@ function symbolOf(learner, reference, name, made) {
 
 // An error that was made here from what was thrown there; its class, or one above it, is meant.
 function isErrorOf(learner, reference, error) {
-    const meant = learner.request("value", reference);
-    return typeof meant === "function" && !references.get(meant)?.p && error instanceof realOf(meant);
+    const found = learner.request("value", reference);
+    return typeof found === "function" && !references.get(found)?.p && error instanceof realOf(found);
 }
 
-function realOf(meant) {
-    return Error.isPrototypeOf(meant) || meant === Error ? meant : class {};
+function realOf(found) {
+    const real = meant.get(found) ?? found;
+    return Error.isPrototypeOf(real) || real === Error ? real : class {};
+}
+
+// A built-in type that the learner's code names. Nobody may call it here: `Function` would run a
+// text of theirs where the tests are, and others would go on without end as somebody's `next`.
+function inertOf(name) {
+    if (!inert.has(name)) {
+        const real = BUILT_IN[name];
+        const never = () => {
+            throw new TypeError(`the learner's code gave ${name} itself here, which tests can't call`);
+        };
+        const known = { name, prototype: real.prototype, [Symbol.hasInstance]: (other) => other instanceof real };
+        const stands = new Proxy(function () {}, {
+            get: (_, key) => (Object.hasOwn(known, key) ? known[key] : undefined),
+            apply: never,
+            construct: never,
+            set: never,
+            defineProperty: never,
+            deleteProperty: never,
+            getPrototypeOf: () => null,
+        });
+        inert.set(name, stands);
+        meant.set(stands, real);
+    }
+    return inert.get(name);
 }
 
 function moduleOf(learner, file) {

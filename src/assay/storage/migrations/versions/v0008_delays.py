@@ -12,12 +12,14 @@ _COLUMNS = ("received_at", "sending_seconds", "graded_at", "response_seconds")
 
 
 def upgrade() -> None:
-    """Add the columns; of what was handed in before, nothing is known."""
+    """Add the columns, and an index; of what was handed in before, nothing is known."""
     for name in _COLUMNS:
         op.add_column("submission", sa.Column(name, sa.Double))
+    op.create_index("ix_submission_owner", "submission", ["owner", "id"])
 
 
 def downgrade() -> None:
     """Remove them."""
+    op.drop_index("ix_submission_owner", "submission")
     for name in _COLUMNS:
         op.drop_column("submission", name)
