@@ -11,6 +11,7 @@ from aiohttp import web
 from assay.api.answers import encode
 from assay.api.listeners import State
 from assay.api.route import Call, Route
+from assay.api.streamed import event_stream
 from assay.domain.errors import Draining
 
 
@@ -80,13 +81,7 @@ async def _events(call: Call) -> web.StreamResponse:
         raise Draining("the server starts, or is about to stop")
     events = services.listeners.changes(look, services.ready)
     first = await anext(events)
-    response = web.StreamResponse(
-        headers={
-            "Content-Type": "text/event-stream",
-            "Cache-Control": "no-store",
-            "X-Accel-Buffering": "no",
-        }
-    )
+    response = event_stream()
     try:
         await response.prepare(call.request)
         await response.write(first)

@@ -11,16 +11,15 @@ from aiohttp import web
 
 from assay.api.courses import desk_of
 from assay.api.route import Call, Parameter, Route
+from assay.api.streamed import send_pieces
 from assay.api.submissions import found_submission, teaches
-from assay.domain.errors import AssayError, InvalidInput
+from assay.domain.errors import InvalidInput
 from assay.grading.desk import for_learner
 from assay.grading.export.json import ExportedResults
 from assay.grading.export.rows import Policy, Row, chosen, row_of
 from assay.grading.export.written import ENDINGS, TYPES, Format, written
 from assay.storage.submissions.results import Known
 
-_AT_ONCE: Final = 65_536
-"""Bytes that are written together."""
 Word = TypeVar("Word", bound=StrEnum)
 
 
@@ -69,41 +68,17 @@ def _word(call: Call, name: str, default: Word) -> Word:
 async def _sent(
     call: Call, rows: AsyncIterator[Row], form: Format, name: str
 ) -> web.StreamResponse:
-    pieces = _together(written(rows, form, name=name))
-    first = await anext(pieces)  # what is wrong at the start is still a problem of its own
-    response = web.StreamResponse(
-        headers={
-            "Content-Type": TYPES[form],
-            "Content-Disposition": f'attachment; filename="{_file(name)}.{ENDINGS[form]}"',
-            "Cache-Control": "no-store",
-            "X-Content-Type-Options": "nosniff",
-        }
-    )
-    await response.prepare(call.request)
-    try:
-        await response.write(first)
-        async for piece in pieces:
-            await response.write(piece)
-        await response.write_eof()
-    except AssayError:
-        # Nobody shall take a part of the results for the whole.
-        if call.request.transport is not None:
-            call.request.transport.abort()
-    return response
+    headers = {
+        "Content-Type": TYPES[form],
+        "Content-Disposition": f'attachment; filename="{_file(name)}.{ENDINGS[form]}"',
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return await send_pieces(call.request, headers, written(rows, form, name=name))
 
 
 def _file(name: str) -> str:
     return "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in name)
-
-
-async def _together(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    gathered = bytearray()
-    async for piece in pieces:
-        gathered += piece
-        if len(gathered) >= _AT_ONCE:
-            yield bytes(gathered)
-            gathered.clear()
-    yield bytes(gathered)
 
 
 _FORMAT: Final = Parameter(

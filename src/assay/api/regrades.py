@@ -5,19 +5,33 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import asdict
-from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal
+from datetime import datetime
+from typing import Any, Final
 
 import msgspec
 from aiohttp import web
-from msgspec import Meta
 
-from assay.api.answers import encode, json
+from assay.api.answers import json, time_of, time_or_none
 from assay.api.courses import desk_of
-from assay.api.grades import ResultAnswer, to_result
+from assay.api.grades import to_result
+from assay.api.regrade_messages import (
+    AppliedAnswer,
+    ApplyIn,
+    CampaignAnswer,
+    CampaignList,
+    DifferenceAnswer,
+    FormerAnswer,
+    HistoryAnswer,
+    PartChange,
+    ProgressAnswer,
+    RegradeIn,
+    ReportAnswer,
+    SummaryAnswer,
+)
 from assay.api.route import Call, Parameter, Route
+from assay.api.streamed import HEARTBEAT_SECONDS, STILL_HERE, send_events, send_pieces
 from assay.domain.campaign import Campaign
-from assay.domain.errors import AssayError, InvalidInput, NotFound
+from assay.domain.errors import InvalidInput, NotFound
 from assay.grading.regrading import table
 from assay.grading.regrading.regrades import (
     Applying,
@@ -27,175 +41,10 @@ from assay.grading.regrading.regrades import (
     wish_of,
 )
 from assay.grading.regrading.report import Counted, Difference, Summary
-from assay.grading.regrading.wish import NEWEST, Which, Wish
+from assay.grading.regrading.wish import Which, Wish
 from assay.grading.results import Result, Verdict
 
-_PAGE_MOST: Final = 1000
-_HEARTBEAT_SECONDS: Final = 15.0
 _LOOK_SECONDS: Final = 1.0
-_LINES_AT_ONCE: Final = 100
-
-WhichName = Literal["all", "best", "last"]
-VerdictName = Literal[
-    "passed", "partial", "failed", "timed_out", "out_of_memory", "output_limit", "crashed",
-    "not_run", "error",
-]  # fmt: skip
-
-
-class RegradeIn(msgspec.Struct, rename="camel", kw_only=True):
-    """Which submissions are graded again; a filter that is left out leaves nothing out."""
-
-    task: str | None = None
-    learner: str | None = None
-    since: datetime | None = None
-    """Handed in then or later."""
-    until: datetime | None = None
-    """Handed in before."""
-    which: WhichName = "all"
-    """Of each learner's for a task, among what the filters above leave."""
-    below: float | None = None
-    """Grades less than this, and what has none."""
-    verdicts: list[VerdictName] = []
-    submissions: Annotated[list[str], Meta(max_length=20_000)] = []
-    version: str = NEWEST
-    """"newest", "recorded" (of each grade's own record, with its limits), or a task's digest."""
-    note: str = ""
-    key: str | None = None
-    """Your own name for it: the same one twice is one campaign."""
-
-
-class ProgressAnswer(msgspec.Struct, rename="camel", kw_only=True):
-    """How far it is, in submissions."""
-
-    total: int
-    waiting: int
-    grading: int
-    done: int
-    failed: int
-    cancelled: int
-    seconds: float | None
-    """Until all is graded, if nothing else comes; null: unknown."""
-
-
-class AppliedAnswer(msgspec.Struct, rename="camel", kw_only=True):
-    """What applying it did, in submissions; all but the first stay as they were."""
-
-    applied: int
-    kept: int
-    failed: int
-    unfinished: int
-    changed: int
-
-
-class CampaignAnswer(msgspec.Struct, rename="camel", kw_only=True):
-    """A campaign."""
-
-    id: str
-    course: str
-    task: str | None
-    state: str
-    """"open", "applied" or "discarded"."""
-    finished: bool
-    """Whether nothing of it is to be graded any more."""
-    version: str
-    which: str
-    note: str
-    started_at: datetime
-    started_by: str
-    """The token's id."""
-    ended_at: datetime | None
-    ended_by: str | None
-    progress: ProgressAnswer
-    applied: AppliedAnswer | None
-    new: bool | None = None
-    """False where the key had been used before."""
-
-
-class CampaignList(msgspec.Struct, kw_only=True):
-    """Campaigns, the newest first."""
-
-    regrades: list[CampaignAnswer]
-
-
-class PartChange(msgspec.Struct, rename="camel", kw_only=True):
-    """A part whose result differs; null: there is no such part in that version."""
-
-    id: str
-    old_verdict: str | None
-    new_verdict: str | None
-    old_score: float | None
-    new_score: float | None
-
-
-class DifferenceAnswer(msgspec.Struct, rename="camel", kw_only=True):
-    """One submission."""
-
-    submission: str
-    learner: str
-    task: str
-    submitted_at: datetime
-    change: str
-    """"up", "down", "same", "failed", "pending" or "cancelled"."""
-    old_grade: float | None
-    new_grade: float | None
-    old_verdict: str | None
-    new_verdict: str | None
-    parts: list[PartChange]
-    remarks: list[str]
-    """What else differs: version, image, limits."""
-    reason: str
-    """Why it could not be graded."""
-    conflict: bool
-    """Something else has replaced its result since."""
-
-
-class SummaryAnswer(msgspec.Struct, rename="camel", kw_only=True):
-    """The whole, in submissions; mean grades of those that have both."""
-
-    up: int
-    down: int
-    same: int
-    failed: int
-    pending: int
-    cancelled: int
-    conflicts: int
-    old_mean: float | None
-    new_mean: float | None
-
-
-class ReportAnswer(msgspec.Struct, rename="camel", kw_only=True):
-    """What a campaign would change, or has changed."""
-
-    summary: SummaryAnswer
-    differences: list[DifferenceAnswer]
-
-
-class ApplyIn(msgspec.Struct, rename="camel", kw_only=True):
-    """How it is applied."""
-
-    only_up: bool = False
-    """Never lower a grade."""
-    unfinished: bool = False
-    """Now, although some are not graded yet: these stay as they are."""
-    skip_changed: bool = False
-    """Leave alone what something else has changed, instead of applying nothing."""
-
-
-class FormerAnswer(msgspec.Struct, rename="camel", kw_only=True):
-    """A result that a campaign has replaced."""
-
-    revision: int
-    campaign: str
-    replaced_at: datetime
-    replaced_by: str
-    """The token's id."""
-    result: ResultAnswer
-
-
-class HistoryAnswer(msgspec.Struct, kw_only=True):
-    """Replaced results, the oldest first."""
-
-    history: list[FormerAnswer]
 
 
 def _regrades(call: Call) -> Regrades:
@@ -240,10 +89,6 @@ def _seconds(moment: datetime | None) -> float | None:
     return moment.timestamp()
 
 
-def _time(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
-
-
 async def _campaign(call: Call, found: Campaign) -> CampaignAnswer:
     progress = await _regrades(call).progress(found.id)
     wish, applied = wish_of(found), applied_of(found)
@@ -256,9 +101,9 @@ async def _campaign(call: Call, found: Campaign) -> CampaignAnswer:
         version=wish.version,
         which=wish.which,
         note=wish.note,
-        started_at=_time(found.created_at),
+        started_at=time_of(found.created_at),
         started_by=found.owner,
-        ended_at=None if found.ended_at is None else _time(found.ended_at),
+        ended_at=time_or_none(found.ended_at),
         ended_by=found.ended_by,
         progress=_progress(progress),
         applied=None if applied is None else AppliedAnswer(**msgspec.structs.asdict(applied)),
@@ -271,11 +116,8 @@ def _progress(progress: Progress) -> ProgressAnswer:
 
 async def _list(call: Call) -> web.StreamResponse:
     query = call.request.query
-    most = query.get("most", "100")
-    if not (most.isascii() and most.isdecimal() and 1 <= int(most) <= _PAGE_MOST):
-        raise InvalidInput(f"most is from 1 to {_PAGE_MOST}")
     page = await _regrades(call).page(
-        course=query.get("course"), before=query.get("before"), most=int(most)
+        course=query.get("course"), before=query.get("before"), most=call.most
     )
     return json(CampaignList(regrades=[await _campaign(call, each) for each in page]))
 
@@ -307,7 +149,9 @@ async def _report(call: Call) -> web.StreamResponse:
         raise InvalidInput('format is "json", "csv" or "markdown"')
     campaign = await _regrades(call).get(_name(call))
     if format_ != "json":
-        return await _as_text(call, campaign, format_)
+        headers = {"Content-Type": f"text/{format_}; charset=utf-8"}
+        lines = _lines(_regrades(call), campaign, format_)
+        return await send_pieces(call.request, headers, lines)
     counted, differences = Counted(), []
     async for each in _regrades(call).report(campaign):
         counted.add(each)
@@ -315,34 +159,15 @@ async def _report(call: Call) -> web.StreamResponse:
     return json(ReportAnswer(summary=_summary(counted.summary()), differences=differences))
 
 
-async def _as_text(call: Call, campaign: Campaign, format_: str) -> web.StreamResponse:
-    response = web.StreamResponse(headers={"Content-Type": f"text/{format_}; charset=utf-8"})
-    await response.prepare(call.request)
-    lines: list[str] = []
-    try:
-        async for line in _lines(_regrades(call), campaign, format_):
-            lines.append(line)
-            if len(lines) >= _LINES_AT_ONCE:
-                await response.write("".join(lines).encode())
-                lines.clear()
-        await response.write("".join(lines).encode())
-        await response.write_eof()
-    except AssayError:
-        # Nobody shall take a part of the report for the whole.
-        if call.request.transport is not None:
-            call.request.transport.abort()
-    return response
-
-
-async def _lines(regrades: Regrades, campaign: Campaign, format_: str) -> AsyncIterator[str]:
+async def _lines(regrades: Regrades, campaign: Campaign, format_: str) -> AsyncIterator[bytes]:
     as_csv = format_ == "csv"
-    yield table.csv_head() if as_csv else table.markdown_head()
+    yield (table.csv_head() if as_csv else table.markdown_head()).encode()
     counted = Counted()
     async for each in regrades.report(campaign):
         counted.add(each)
-        yield table.csv_row(each) if as_csv else table.markdown_row(each)
+        yield (table.csv_row(each) if as_csv else table.markdown_row(each)).encode()
     if not as_csv:
-        yield table.markdown_summary(counted.summary())
+        yield table.markdown_summary(counted.summary()).encode()
 
 
 def _summary(summary: Summary) -> SummaryAnswer:
@@ -354,7 +179,7 @@ def _difference(each: Difference) -> DifferenceAnswer:
     return DifferenceAnswer(
         **known
         | {
-            "submitted_at": _time(each.submitted_at),
+            "submitted_at": time_of(each.submitted_at),
             "parts": [PartChange(**asdict(part)) for part in each.parts],
             "remarks": list(each.remarks),
         }
@@ -366,20 +191,7 @@ def _difference(each: Difference) -> DifferenceAnswer:
 
 async def _events(call: Call) -> web.StreamResponse:
     found = await _regrades(call).get(_name(call))
-    response = web.StreamResponse(
-        headers={
-            "Content-Type": "text/event-stream",
-            "Cache-Control": "no-store",
-            "X-Accel-Buffering": "no",
-        }
-    )
-    await response.prepare(call.request)
-    async for name, data in _told(call, found):
-        line = b": still here\n\n" if not name else b"event: %s\ndata: %s\n\n" % (
-            name.encode(), encode(data),
-        )  # fmt: skip
-        await response.write(line)
-    return response
+    return await send_events(call.request, _told(call, found))
 
 
 async def _told(call: Call, found: Campaign) -> AsyncIterator[tuple[str, Any]]:
@@ -396,9 +208,9 @@ async def _told(call: Call, found: Campaign) -> AsyncIterator[tuple[str, Any]]:
             break
         await asyncio.sleep(_LOOK_SECONDS)
         quiet += _LOOK_SECONDS
-        if quiet >= _HEARTBEAT_SECONDS:
+        if quiet >= HEARTBEAT_SECONDS:
             quiet = 0.0
-            yield "", None
+            yield STILL_HERE
     yield "regrade", await _campaign(call, await _regrades(call).get(found.id))
 
 
@@ -413,7 +225,7 @@ async def _history(call: Call) -> web.StreamResponse:
                 FormerAnswer(
                     revision=each.revision,
                     campaign=each.campaign,
-                    replaced_at=_time(each.replaced_at),
+                    replaced_at=time_of(each.replaced_at),
                     replaced_by=each.replaced_by,
                     result=to_result(msgspec.json.decode(each.result, type=Result)),
                 )

@@ -14,9 +14,11 @@ from assay.api.auth import Caller
 from assay.api.face import Face
 from assay.api.origin import ANYWHERE, Origin, origin_of
 from assay.api.services import Services
+from assay.domain.errors import InvalidInput
 from assay.runners import Runner
 
 PREFIX: Final = "/api/v1"
+MOST_LISTED: Final = 1000
 
 
 @dataclass(slots=True, eq=False)
@@ -39,6 +41,16 @@ class Call:
     def seconds(self) -> float:
         """How long ago it began to arrive."""
         return perf_counter() - self.began
+
+    @property
+    def most(self) -> int:
+        """How many the question wants at most, of what is listed. Raises InvalidInput."""
+        text = self.request.query.get("most", "100")
+        if not (
+            text.isascii() and text.isdecimal() and len(text) < 5 and 1 <= int(text) <= MOST_LISTED
+        ):
+            raise InvalidInput(f"most is from 1 to {MOST_LISTED}")
+        return int(text)
 
     @property
     def runner(self) -> Runner:

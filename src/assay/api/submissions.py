@@ -6,23 +6,22 @@ import asyncio
 import binascii
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
 from aiohttp import web
 
-from assay.api.answers import encode, json
+from assay.api.answers import json, time_of, time_or_none
 from assay.api.courses import desk_of
 from assay.api.grades import PartResultAnswer, ResultAnswer, to_part, to_result
 from assay.api.route import Call, Parameter, Route
+from assay.api.streamed import HEARTBEAT_SECONDS, STILL_HERE, send_events
 from assay.domain.errors import InvalidInput, NotFound
 from assay.domain.submission import Measured, Submission
 from assay.grading.desk import HandedIn, for_learner, part_for_learner
 from assay.grading.results import PartResult
 
-_HEARTBEAT_SECONDS: Final = 15.0
-_PAGE_MOST: Final = 1000
 _WAIT_MOST: Final = 60.0
 
 
@@ -154,8 +153,8 @@ async def _answer(call: Call, found: Submission, *, whole: bool = True) -> Submi
         task=found.task,
         learner=found.learner,
         state=found.state,
-        submitted_at=_time(found.submitted_at),
-        finished_at=None if found.finished_at is None else _time(found.finished_at),
+        submitted_at=time_of(found.submitted_at),
+        finished_at=time_or_none(found.finished_at),
         digest=found.task_hash,
         seed=found.seed if teaches(call) else None,
         attempts=found.attempts,
@@ -163,10 +162,6 @@ async def _answer(call: Call, found: Submission, *, whole: bool = True) -> Submi
         outlook=outlook,
         result=None if result is None else to_result(result),
     )
-
-
-def _time(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
 
 
 async def _get(call: Call) -> web.StreamResponse:
@@ -200,16 +195,13 @@ def _seconds(text: str) -> float:
 
 async def _list(call: Call) -> web.StreamResponse:
     query = call.request.query
-    most = query.get("most", "100")
-    if not (most.isascii() and most.isdecimal() and 1 <= int(most) <= _PAGE_MOST):
-        raise InvalidInput(f"most is from 1 to {_PAGE_MOST}")
     page = await desk_of(call).submissions.page(
         owner=None if teaches(call) else call.caller.token_id,
         course=query.get("course"),
         task=query.get("task"),
         learner=query.get("learner"),
         before=query.get("before"),
-        most=int(most),
+        most=call.most,
     )
     return json(
         SubmissionList(submissions=[await _answer(call, each, whole=False) for each in page])
@@ -224,20 +216,7 @@ async def _cancel(call: Call) -> web.StreamResponse:
 
 async def _events(call: Call) -> web.StreamResponse:
     found = await found_submission(call)
-    response = web.StreamResponse(
-        headers={
-            "Content-Type": "text/event-stream",
-            "Cache-Control": "no-store",
-            "X-Accel-Buffering": "no",
-        }
-    )
-    await response.prepare(call.request)
-    async for name, data in _told(call, found):
-        line = b": still here\n\n" if not name else b"event: %s\ndata: %s\n\n" % (
-            name.encode(), encode(data),
-        )  # fmt: skip
-        await response.write(line)
-    return response
+    return await send_events(call.request, _told(call, found))
 
 
 async def _told(call: Call, found: Submission) -> AsyncIterator[tuple[str, Any]]:
@@ -252,13 +231,13 @@ async def _told(call: Call, found: Submission) -> AsyncIterator[tuple[str, Any]]
         while not over.done() or not parts.empty():
             part = part or asyncio.ensure_future(parts.get())
             await asyncio.wait(
-                (over, part), timeout=_HEARTBEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                (over, part), timeout=HEARTBEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED
             )
             if part.done():
                 yield "part", _of_part(call, part.result())
                 part = None
             elif not over.done():
-                yield "", None
+                yield STILL_HERE
         last, late = over.result(), not found.state.is_over
         yield "submission", await _answer(call, _told_now(call, last) if late else last)
         if late:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Final
 
 import msgspec
 from aiohttp import web
 from msgspec import Meta
 
-from assay.api.answers import empty, json
+from assay.api.answers import empty, json, time_of, time_or_none
 from assay.api.route import Call, Route
 from assay.api.services import TokenStore
 from assay.domain.errors import CapabilityMissing, Forbidden, NotFound
@@ -67,19 +67,15 @@ def _answer(record: TokenRecord, token: str | None = None) -> TokenAnswer:
         name=record.name,
         prefix=record.prefix,
         scopes=sorted(record.scopes),
-        created_at=_time(record.created_at),
-        expires_at=None if record.expires_at is None else _time(record.expires_at),
-        revoked_at=None if record.revoked_at is None else _time(record.revoked_at),
+        created_at=time_of(record.created_at),
+        expires_at=time_or_none(record.expires_at),
+        revoked_at=time_or_none(record.revoked_at),
         most_runners=record.most_runners,
         most_executions=record.most_executions,
         requests_per_second=record.requests_per_second,
         burst=record.burst,
         token=token,
     )
-
-
-def _time(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
 
 
 def _store(call: Call) -> TokenStore:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 import msgspec
 from aiohttp import web
 
-from assay.api.answers import empty, json
+from assay.api.answers import empty, json, time_of, time_or_none
 from assay.api.courses import desk_of
 from assay.api.route import Call, Parameter, Route
-from assay.domain.errors import InvalidInput
 from assay.domain.webhook import Delivery, Webhook
 from assay.grading.webhooks.registrations import Registrations, Wanted
 from assay.grading.webhooks.signature import shown
 
-_PAGE_MOST: Final = 1000
 _COURSE: Final = "/courses/{course}/webhooks"
 _ONE: Final = "/courses/{course}/webhooks/{webhook_id}"
 
@@ -140,12 +138,9 @@ async def _test(call: Call) -> web.StreamResponse:
 
 
 async def _deliveries(call: Call) -> web.StreamResponse:
-    most = call.request.query.get("most", "100")
-    if not (most.isascii() and most.isdecimal() and 1 <= int(most) <= _PAGE_MOST):
-        raise InvalidInput(f"most is from 1 to {_PAGE_MOST}")
     before = call.request.query.get("before")
     found = await _registrations(call).log(
-        *_names(call), before=before and before.removeprefix("msg_"), most=int(most)
+        *_names(call), before=before and before.removeprefix("msg_"), most=call.most
     )
     return json(DeliveryList(deliveries=[_delivery(each) for each in found]))
 
@@ -164,9 +159,9 @@ def _answer(webhook: Webhook) -> WebhookAnswer:
         url=webhook.url,
         events=sorted(webhook.events),
         active=webhook.disabled_at is None,
-        created_at=_time(webhook.created_at),
-        failing_since=_maybe(webhook.failing_since),
-        disabled_at=_maybe(webhook.disabled_at),
+        created_at=time_of(webhook.created_at),
+        failing_since=time_or_none(webhook.failing_since),
+        disabled_at=time_or_none(webhook.disabled_at),
         reason=webhook.reason,
     )
 
@@ -178,20 +173,12 @@ def _delivery(each: Delivery) -> DeliveryAnswer:
         submission=each.submission or None,
         state=each.state,
         attempts=each.attempts,
-        created_at=_time(each.created_at),
-        next_at=_maybe(each.not_before),
-        finished_at=_maybe(each.finished_at),
+        created_at=time_of(each.created_at),
+        next_at=time_or_none(each.not_before),
+        finished_at=time_or_none(each.finished_at),
         last_status=each.last_status,
         last_error=each.last_error,
     )
-
-
-def _time(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
-
-
-def _maybe(seconds: float | None) -> datetime | None:
-    return None if seconds is None else _time(seconds)
 
 
 ROUTES: Final = (
