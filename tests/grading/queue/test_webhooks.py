@@ -20,6 +20,7 @@ from assay.grading.webhooks.post import Names, post
 from assay.grading.webhooks.registrations import Registrations, Wanted
 from assay.grading.webhooks.sender import Sender
 from assay.grading.webhooks.signature import sign
+from assay.storage.submissions import results
 from assay.storage.submissions.steps import Ending
 
 LOOPBACK = ("127.0.0.0/8",)
@@ -178,3 +179,14 @@ async def test_results_come_page_by_page_in_order(submissions: Submissions, poli
     expected = set(names) if wanted is None else {names[7]}
     assert {each.submission.id for each in found} == expected
     assert all(each.result is not None for each in found)
+
+
+async def test_a_page_of_large_results_is_short(
+    submissions: Submissions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results, "PAGE_BYTES", 100)  # of which one has about forty
+    names = await graded(submissions, 7)
+    page = await submissions.store.results._page("algebra", None, None, None)
+    assert len(page) == 2
+    found = [each.submission.id async for each in submissions.store.results.all("algebra")]
+    assert sorted(found) == sorted(names)

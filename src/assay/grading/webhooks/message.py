@@ -18,7 +18,7 @@ class Links(msgspec.Struct, kw_only=True):
 
 
 class Data(msgspec.Struct, rename="camel", kw_only=True):
-    """The submission, as it is when it is over: that never changes."""
+    """The submission, as it is when this is sent: a campaign may have replaced its grade."""
 
     submission: str
     course: str
