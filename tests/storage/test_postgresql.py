@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -9,11 +10,13 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+from sqlalchemy import make_url
 
 from assay.domain.errors import StorageError
 from assay.driver.port import Secret
 from assay.storage.database import Storage
 from assay.storage.events import DatabaseBack, DatabaseLost, Event
+from assay.storage.postgresql import Postgresql
 from assay.storage.records import SandboxRecord
 
 Open = Callable[[str], Awaitable[Storage]]
@@ -27,7 +30,7 @@ class Postgres(Protocol):
     folder: Path
 
     def start(self) -> None: ...
-    def stop(self) -> None: ...
+    def stop(self, how: signal.Signals = ...) -> None: ...
     def run_sql(self, statement: str) -> str: ...
 
 
@@ -208,3 +211,48 @@ async def test_the_clock_of_another_machine_is_the_one_that_counts(
     storage = await open_storage(postgres_url)
     told = postgres.run_sql("SELECT extract(epoch FROM clock_timestamp())")
     assert storage.clock() == pytest.approx(float(told), abs=0.5)
+
+
+async def test_a_number_that_a_crash_gives_to_another_is_not_taken_for_ours(
+    postgres: Postgres, postgres_url: str, open_storage: Open
+) -> None:
+    """What never reached the disk is unknown after a crash, and so is its transaction's number."""
+    await open_storage(postgres_url)  # makes the tables
+    kind = Postgresql(make_url(postgres_url))
+    session = kind.connect()
+    cursor = session.cursor()
+    cursor.execute(kind.begin)
+    mark = kind.mark(cursor)
+    assert mark is not None
+    cursor.execute("SELECT pg_current_xact_id()")
+    ((number,),) = cursor.fetchall()
+    postgres.stop(signal.SIGKILL)
+    postgres.start()
+    session.close()
+    session = kind.connect()
+    cursor = session.cursor()
+    assert kind.was_committed(cursor, mark) is False
+    while int(postgres.run_sql("SELECT pg_current_xact_id()")) < int(number):
+        pass
+    assert postgres.run_sql(f"SELECT pg_xact_status('{number}')").strip() == "committed"
+    assert kind.was_committed(cursor, mark) is False
+    session.close()
+
+
+async def test_a_transaction_that_is_still_at_work_is_waited_for(
+    postgres: Postgres, postgres_url: str, open_storage: Open
+) -> None:
+    await open_storage(postgres_url)
+    kind = Postgresql(make_url(postgres_url))
+    writing, asking = kind.connect(), kind.connect()
+    cursor = writing.cursor()
+    cursor.execute(kind.begin)
+    mark = kind.mark(cursor)
+    assert mark is not None
+    answer = asyncio.create_task(asyncio.to_thread(kind.was_committed, asking.cursor(), mark))
+    await asyncio.sleep(0.2)
+    assert not answer.done()
+    writing.commit()
+    assert await answer is True
+    writing.close()
+    asking.close()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import time
+import uuid
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final, cast
@@ -39,6 +41,19 @@ _LONGEST_PAUSE: Final = "SET idle_in_transaction_session_timeout = '3s'"
 """Of one server among several: a process that was stopped in the middle of a transaction must not
 keep the others from going on."""
 
+_FORGET: Final = "DELETE FROM mark WHERE at < extract(epoch FROM clock_timestamp()) - 86400"
+"""The marks of servers that are long gone."""
+_WRITE_MARK: Final = """
+INSERT INTO mark (connection, number, at)
+SELECT %s, %s, extract(epoch FROM clock_timestamp()) FROM mine
+ON CONFLICT (connection) DO UPDATE SET number = EXCLUDED.number, at = EXCLUDED.at
+RETURNING number
+"""
+_READ_MARK: Final = """
+INSERT INTO mark (connection, number, at) VALUES (%s, 0, extract(epoch FROM clock_timestamp()))
+ON CONFLICT (connection) DO UPDATE SET at = EXCLUDED.at RETURNING number
+"""
+
 _AGAIN: Final = ("40001", "40P01")
 """A conflict with another transaction, and a deadlock: PostgreSQL's advice is to repeat."""
 
@@ -51,9 +66,10 @@ class Postgresql:
 
     def __init__(self, url: URL, *, lock: int | None = None, reader: bool = False) -> None:
         """`lock`: one transaction at a time of all that name it. `reader`: none ever writes."""
-        locked = "" if lock is None else f", pg_advisory_xact_lock({lock})"
         # One question for both: the lock costs none.
-        self._asked_mark = f"SELECT pg_current_xact_id()::text{locked}"
+        self._begun = "SELECT 1" if lock is None else f"SELECT pg_advisory_xact_lock({lock})"
+        self._id = uuid.uuid4().hex
+        self._marks = itertools.count(1)
         self._reader = reader
         self._shared = lock is not None
         self.place = url.render_as_string(hide_password=True)
@@ -85,6 +101,8 @@ class Postgresql:
                 session.execute(_LONGEST_PAUSE)
             if self._reader:
                 session.execute("SET default_transaction_read_only = on")
+            else:
+                session.execute(_FORGET)
         except BaseException:
             session.close()
             raise
@@ -104,26 +122,26 @@ class Postgresql:
         cursor.execute(f"SELECT pg_advisory_xact_lock({_SCHEMA_LOCK})")
 
     def mark(self, cursor: Cursor) -> str | None:
-        """The transaction's own number."""
+        """What this transaction writes into this connection's row."""
         if self._reader:
             return None
-        cursor.execute(self._asked_mark)
-        return str(cursor.fetchall()[0][0])
+        return self._write_mark(cursor, self._begun, [])
 
     def mark_of(self, cursor: Cursor, server: str) -> str | None:
-        """The same, read beside the server's row, which is locked: one question for both."""
-        cursor.execute(
-            "SELECT pg_current_xact_id()::text FROM server WHERE id = %s FOR KEY SHARE", (server,)
-        )
-        found = cursor.fetchall()
-        return str(found[0][0]) if found else None
+        """The same, beside the server's row, which is locked: one question for both."""
+        mine = "SELECT 1 FROM server WHERE id = %s FOR KEY SHARE"
+        return self._write_mark(cursor, mine, [server])
+
+    def _write_mark(self, cursor: Cursor, mine: str, parameters: list[str]) -> str | None:
+        number = next(self._marks)
+        asked = f"WITH mine AS ({mine}) {_WRITE_MARK}"
+        cursor.execute(asked, [*parameters, self._id, number])
+        return str(number) if cursor.fetchall() else None
 
     def was_committed(self, cursor: Cursor, mark: str) -> bool:
-        """Ask by the transaction's number; wait while it is still at work."""
-        asked = f"SELECT pg_xact_status('{int(mark)}'::xid8)"
-        while (status := _value(cursor, asked)) == "in progress":
-            time.sleep(0.05)
-        return bool(status == "committed")
+        """Look into this connection's row; writing it waits for who is still at work on it."""
+        cursor.execute(_READ_MARK, [self._id])
+        return bool(cursor.fetchall()[0][0] == int(mark))
 
     def clock(self, cursor: Cursor) -> float:
         """The clock of PostgreSQL's machine."""

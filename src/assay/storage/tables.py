@@ -136,6 +136,15 @@ COUNTER: Final = Table(
     Column("value", BigInteger, nullable=False),
 )
 
+# PostgreSQL's only: what each connection wrote last, docs/decisions/0175.
+MARK: Final = Table(
+    "mark",
+    METADATA,
+    Column("connection", Text, primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    Column("at", Double, nullable=False),
+)
+
 # In a file of their own with SQLite: docs/decisions/0145. What is scanned is narrow; what a learner
 # sent, and what came of it, may be large, and is elsewhere.
 SUBMISSION: Final = Table(
