@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from tests.side_by_side import ALONE, run_taken
 
 HERE = Path(__file__).parent
 SLOW = (
@@ -16,10 +17,13 @@ SLOW = (
     "conformance",
     "drivers",
     "grading",
+    "images",
     "pool",
     "rootless",
     "runners",
+    "sdk",
     "server",
+    "storage",
     "unit/drivers/fake/test_conformance.py",
     "wheels",
 )
@@ -29,6 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """For `tests/server/test_drill.py`, which tries little unless it is asked for more."""
     parser.addoption("--submissions", type=int, default=12, help="of the drill")
     parser.addoption("--drill-seed", type=int, help="of all that is random in it [random]")
+    parser.addoption("--claims", type=Path, help="a folder: see tests/side_by_side.py")
 
 
 @pytest.hookimpl(trylast=True)
@@ -41,7 +46,20 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
-        if any(item.path.is_relative_to(HERE / place) for place in SLOW):
+        if is_in(item, SLOW):
             item.add_marker(pytest.mark.slow)
+    if config.option.claims is not None:
+        items[:] = [item for item in items if not is_in(item, ALONE)]
+
+
+def is_in(item: pytest.Item, places: Sequence[str]) -> bool:
+    return any(item.path.is_relative_to(HERE / place) for place in places)
+
+
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    if session.config.option.claims is None or session.config.option.collectonly:
+        return None
+    run_taken(session, session.config.option.claims)
+    return True

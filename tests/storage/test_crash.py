@@ -50,7 +50,7 @@ async def killed_after(seconds: float, *arguments: str) -> list[str]:
     return [line for line in printed.decode().splitlines(True) if line.endswith("\n")]
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 async def test_what_was_acknowledged_is_there_after_a_kill(url: str, open_storage: Open) -> None:
     told = [line.strip() for run in range(2) for line in await killed_after(0.2, url, str(run))]
     assert len(told) > 5

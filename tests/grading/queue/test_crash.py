@@ -65,7 +65,7 @@ def graded(printed: bytes) -> list[str]:
     return [line.split()[1] for line in printed.decode().splitlines() if line.startswith("graded")]
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(120)
 async def test_two_workers_never_have_the_same(
     submissions: Submissions, spawn_worker: Spawn
 ) -> None:
@@ -82,7 +82,7 @@ async def test_two_workers_never_have_the_same(
     assert (await submissions.counts()).slots == 0
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(120)
 @pytest.mark.usefixtures("short_leases")
 async def test_what_a_killed_worker_had_is_graded_by_another(
     submissions: Submissions, spawn_worker: Spawn
@@ -105,7 +105,7 @@ async def test_what_a_killed_worker_had_is_graded_by_another(
     assert sum(each.attempts > 1 for each in again) == leased
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 async def test_a_server_that_starts_alone_takes_back_at_once(
     url: str, submissions: Submissions, spawn_worker: Spawn, open_submissions: Open
 ) -> None:
@@ -125,7 +125,7 @@ async def test_a_server_that_starts_alone_takes_back_at_once(
     await running
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 async def test_a_worker_that_is_told_to_end_finishes_what_it_has(
     submissions: Submissions, spawn_worker: Spawn
 ) -> None:
@@ -141,7 +141,7 @@ async def test_a_worker_that_is_told_to_end_finishes_what_it_has(
     assert await attempts(submissions, expected) == {0, 1}
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(120)
 @pytest.mark.usefixtures("short_leases")
 @pytest.mark.parametrize("jump", [3600.0, -3600.0])
 async def test_a_clock_that_jumps_takes_nothing_from_the_living(
@@ -170,7 +170,7 @@ async def test_a_clock_that_jumps_takes_nothing_from_the_living(
     await running
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(120)
 @pytest.mark.usefixtures("short_leases")
 async def test_after_a_jump_back_the_dead_are_given_up_all_the_same(
     submissions: Submissions, monkeypatch: pytest.MonkeyPatch
@@ -233,7 +233,7 @@ async def insist(submissions: Submissions, new: NewSubmission) -> str:
             await asyncio.sleep(0.1)
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 async def test_a_full_disk_costs_nothing_that_was_acknowledged(
     tmp_path: Path, open_submissions: Open
 ) -> None:
@@ -288,7 +288,7 @@ asyncio.run(main(sys.argv[1]))
 """
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(120)
 async def test_a_server_that_is_killed_has_what_it_acknowledged(
     url: str, submissions: Submissions
 ) -> None:

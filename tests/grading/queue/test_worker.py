@@ -193,7 +193,7 @@ async def test_what_does_not_end_in_time_is_given_back(submissions: Submissions)
     assert (counts.waiting, counts.leased, counts.slots) == (1, 0, 0)
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 async def test_one_run_of_another_course_is_not_behind_a_batch_of_five_thousand(
     submissions: Submissions,
 ) -> None:

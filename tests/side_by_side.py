@@ -1,0 +1,88 @@
+"""Two pytests at a time, for most of what tests do is waiting; what measures has a third, alone.
+
+Files are dealt as they come: whoever is done with one takes the next that nobody has.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+ALONE = ("bench", "cgroup2", "conformance")
+"""What they measure, or how long they wait, must not depend on other tests."""
+FINE = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
+
+
+def taken_files(items: Sequence[pytest.Item], claims: Path) -> Iterator[pytest.Item]:
+    """The tests of all files that nobody else has taken, which are taken when they are reached."""
+    for path, of_file in itertools.groupby(items, lambda item: item.path):
+        try:
+            (claims / str(path).replace("/", "+")).touch(exist_ok=False)
+        except FileExistsError:
+            continue
+        yield from of_file
+
+
+def run_taken(session: pytest.Session, claims: Path) -> None:
+    """As pytest's own loop, which knows beforehand what comes next."""
+    if session.testsfailed:
+        raise session.Interrupted(f"{session.testsfailed} errors during collection")
+    items = taken_files(session.items, claims)
+    item = next(items, None)
+    while item is not None:
+        following = next(items, None)
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        if session.shouldfail:
+            raise session.Failed(session.shouldfail)
+        if session.shouldstop:
+            raise session.Interrupted(session.shouldstop)
+        item = following
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run all tests, with these arguments for pytest besides. The exit status is pytest's.
+
+    One may be `--fast`: then only the quick ones.
+    """
+    signal.signal(signal.SIGINT, lambda *_: None)  # they hear it themselves, and end
+    fast = "--fast" in arguments
+    rest = [each for each in arguments if each != "--fast"]
+    if fast:
+        rest += ["-m", "not slow"]
+    with tempfile.TemporaryDirectory(prefix="assay-claims-") as claims:
+        statuses = run_two([f"--claims={claims}", *rest])
+    if not fast and pytest.ExitCode.INTERRUPTED not in statuses:
+        statuses.append(start([*rest, *(f"tests/{each}" for each in ALONE)]).wait())
+    return next((each for each in statuses if each not in FINE), 0)
+
+
+def run_two(arguments: Sequence[str]) -> list[int]:
+    """Their exit statuses; one's output is shown as it comes, then that of the other."""
+    with tempfile.TemporaryFile() as told:
+        other = start([*arguments, "-p", "no:cacheprovider"], told)
+        statuses = [start(arguments).wait(), other.wait()]
+        told.seek(0)
+        print("=== and beside it:", flush=True)
+        shutil.copyfileobj(told, sys.stdout.buffer)
+        sys.stdout.flush()
+    return statuses
+
+
+def start(arguments: Sequence[str], output: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
+    """A pytest of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "pytest", *arguments], stdout=output, stderr=output
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
