@@ -5,6 +5,7 @@ Answers are taken as bytes: its models would cost more time than all else, and t
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from typing import Any, Final
@@ -28,6 +29,9 @@ _MOST_MESSAGE: Final = 4 * 1024 * 1024
 _IN_CLUSTER: Final = "KUBERNETES_SERVICE_HOST"
 _AUTHENTICATION: Final = ["BearerToken"]
 _REMEDY: Final = "say where its kubeconfig is in KUBECONFIG, or in kubeconfig of [kubernetes]"
+
+# What it warns of is in the errors that it raises; on a terminal it stood between other lines.
+logging.getLogger("kubernetes_asyncio").setLevel(logging.ERROR)
 
 
 class _Sockets(WsApiClient):

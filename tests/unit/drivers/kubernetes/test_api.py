@@ -14,6 +14,7 @@ from aiohttp.test_utils import TestServer
 
 from assay.domain.errors import CapacityExceeded, DriverUnavailable, RuntimeFailed
 from assay.drivers.kubernetes.api import Kubernetes, NotThere, Outdated
+from assay.drivers.kubernetes.client import address_of
 from assay.drivers.kubernetes.options import Options
 
 
@@ -155,3 +156,11 @@ async def test_a_kubeconfig_that_is_none_is_said(text: str, tmp_path: Path) -> N
     kubernetes = Kubernetes(Options(kubeconfig=str(file)))
     with pytest.raises(DriverUnavailable, match="KUBECONFIG"):
         await kubernetes.version()
+
+
+async def test_a_missing_kubeconfig_is_said_once_and_by_us(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(DriverUnavailable, match="KUBECONFIG"):
+        await address_of(Options(kubeconfig=str(tmp_path / "none")))
+    assert caplog.records == []
