@@ -18,6 +18,7 @@ from assay.api.origin import ANYWHERE, address_of
 from assay.api.route import Call, Route
 from assay.api.services import Answered, Services
 from assay.domain.errors import InvalidInput, RateLimited, RunnerGone, Unauthenticated
+from assay.domain.token import Scope
 from assay.runners import Runner
 
 Decode = Callable[[bytes | bytearray], Any]
@@ -51,6 +52,8 @@ def endpoint(route: Route, services: Services) -> Callable[[web.Request], Awaita
             else:
                 caller = await authenticate(headers, address_of(headers, peer, proxies))
             caller.require(scope)
+            if scope == Scope.TEACH and "course" in request.match_info:
+                caller.require_teaches(request.match_info["course"])
         call = Call(request, services, caller, None, None, by_server, began)
         if route.of_runner:
             try:

@@ -9,23 +9,22 @@ import asyncio
 import math
 import random
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
-
-import msgspec
 
 from assay.domain.errors import InvalidInput, NotFound
 from assay.domain.submission import (
     MOST_CONTENT_BYTES,
     MOST_LETTERS,
     Counts,
+    KeptResult,
     NewSubmission,
     Receipt,
     Submission,
 )
 from assay.grading.queue import lease, order, retry
 from assay.grading.queue.outlook import Outlook, outlook
-from assay.grading.results import Result, Verdict
+from assay.grading.results import Result, Verdict, kept
 from assay.storage.events import Event
 from assay.storage.submissions.decisions import Decisions
 from assay.storage.submissions.store import SubmissionStore
@@ -118,23 +117,35 @@ class Submissions:
         return found
 
     async def result(self, name: str) -> bytes | None:
-        """A Result as JSON; None: there is none yet, or never will be."""
+        """A Result as JSON, without its archive; None: there is none yet, or never will be."""
         return await self._store.result(name)
+
+    async def archive(self, name: str, revision: int) -> bytes:
+        """What its grader has kept, a tar compressed with gzip. Raises NotFound."""
+        found = await self._store.archive(name, revision)
+        if found is None:
+            raise NotFound(f"there is no archive of the submission {name}")
+        return found
 
     async def page(
         self,
         *,
         owner: str | None = None,
+        or_courses: Sequence[str] = (),
         course: str | None = None,
         task: str | None = None,
         learner: str | None = None,
         before: str | None = None,
         most: int = 100,
     ) -> list[Submission]:
-        """The newest first; `before` is the last id of the page before. At most 1,000."""
+        """The newest first; `before` is the last id of the page before. At most 1,000.
+
+        `or_courses`: those of anybody in these courses, besides the owner's own.
+        """
         return await self._store.page(
-            owner=owner, course=course, task=task, learner=learner, before=before, most=most
-        )
+            owner=owner, or_courses=or_courses, course=course, task=task, learner=learner,
+            before=before, most=most,
+        )  # fmt: skip
 
     async def counts(self) -> Counts:
         """How full the queue is."""
@@ -224,14 +235,14 @@ class _Watch:
         return lease.may_expire(self._known, monotonic=monotonic)
 
 
-def _abandon(submission: Submission) -> float | bytes:
+def _abandon(submission: Submission) -> float | KeptResult:
     fate = retry.after_loss(attempts=submission.attempts, spread=random.random())
     if isinstance(fate, retry.Again):
         return fate.after_seconds
     return error_result(fate.reason)
 
 
-def error_result(reason: str) -> bytes:
+def error_result(reason: str) -> KeptResult:
     """The result of what could not be graded: it costs the learner nothing."""
     result = Result(
         verdict=Verdict.ERROR,
@@ -239,7 +250,7 @@ def error_result(reason: str) -> bytes:
         message="This could not be graded, which is not your fault: it costs you no attempt.",
         detail=reason,
     )
-    return msgspec.json.encode(result)
+    return kept(result)
 
 
 def require_sensible(new: NewSubmission) -> None:

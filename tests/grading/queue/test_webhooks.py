@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 from tests.grading.queue.conftest import Open, made
 
-from assay.domain.submission import State
+from assay.domain.submission import KeptResult, State
 from assay.domain.webhook import DeliveryState
 from assay.grading.submissions import Submissions
 from assay.grading.webhooks.post import Names, post
@@ -68,7 +68,8 @@ async def graded(submissions: Submissions, count: int, *, state: State = State.D
     receipts = await asyncio.gather(
         *(submissions.submit(made(f"learner{nth}")) for nth in range(count))
     )
-    result = json.dumps({"verdict": "partial", "grade": 75.0}).encode()
+    made_of = json.dumps({"verdict": "partial", "grade": 75.0}).encode()
+    result = KeptResult(result=made_of, verdict="partial", grade=75.0)
     endings = [
         Ending(holder="tester", submission=work.submission, result=result, seconds=0.1, state=state)
         for work in await submissions.store.claim("tester", count, {})
@@ -173,7 +174,9 @@ async def test_who_hangs_delays_nobody_and_who_fails_is_tried_again(
 async def test_results_come_page_by_page_in_order(submissions: Submissions, policy: str) -> None:
     names = await graded(submissions, 120)
     wanted = None if policy == "course" else "learner7"
-    found = [each async for each in submissions.store.results.all("algebra", learner=wanted)]
+    results = submissions.store.results
+    meant = results.submissions("algebra", learner=wanted)
+    found = [each async for each in results.known(meant)]
     keys = [(each.submission.task, each.submission.learner) for each in found]
     assert keys == sorted(keys)
     expected = set(names) if wanted is None else {names[7]}
@@ -184,9 +187,10 @@ async def test_results_come_page_by_page_in_order(submissions: Submissions, poli
 async def test_a_page_of_large_results_is_short(
     submissions: Submissions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(results, "PAGE_BYTES", 100)  # of which one has about forty
+    monkeypatch.setattr(results, "RESULT_BYTES", 100)  # of which one has about forty
     names = await graded(submissions, 7)
-    page = await submissions.store.results._page("algebra", None, None, None)
-    assert len(page) == 2
-    found = [each.submission.id async for each in submissions.store.results.all("algebra")]
+    store = submissions.store.results
+    meant = [each async for each in store.submissions("algebra")]
+    assert len(await store._first(meant)) == 2
+    found = [each.submission.id async for each in store.known(store.submissions("algebra"))]
     assert sorted(found) == sorted(names)

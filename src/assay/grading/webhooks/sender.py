@@ -117,11 +117,8 @@ class Sender:
     async def _body(self, webhook: Webhook, delivery: Delivery) -> bytes | None:
         if delivery.event == TEST:
             return test_of(webhook, delivery)
-        store = self._submissions.store
-        found = await store.get(delivery.submission)
-        if found is None:
-            return None
-        return message_of(delivery, found, await store.result(delivery.submission))
+        found = await self._submissions.store.get(delivery.submission)
+        return None if found is None else message_of(delivery, found)
 
     def _fields(self, webhook: Webhook, delivery: Delivery, body: bytes) -> dict[str, str]:
         keys = [webhook.secret]

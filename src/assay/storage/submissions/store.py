@@ -72,13 +72,13 @@ class SubmissionStore:
         self._writing = Writer(self._database, self._loop, on_event, name="assay-submissions")
         self._reading = Writer(self._reader, self._loop, None, name="assay-questions")
         self._intake = Together(self._add, lambda new: len(new.content))
-        self._endings = Together(self._finish, lambda ending: len(ending.result))
+        self._endings = Together(self._finish, _bytes_of)
         self._measurements = Measurements(self._note)
         self._on_notice = on_notice or (lambda _: None)
         self.campaigns = CampaignStore(
             CampaignSteps(place.writing, self._steps.entrance, self._steps.outbox),
             write=self._write_noticed, ask=self._ask, clock=self.clock,
-            dialect=place.reading.engine.dialect,
+            kind=place.reading,
         )  # fmt: skip
         self._notices: Notices | None = None
         self._closed = False
@@ -86,7 +86,7 @@ class SubmissionStore:
             self._write, self._ask, self._steps.outbox, place.reading, self.clock
         )
         """Who is to be told what became of submissions, and the messages to them."""
-        self.results = Results(self._ask, place.reading.engine.dialect)
+        self.results = Results(self._ask, place.reading)
         """Submissions with what came of them, in the order of tasks and learners."""
 
     @classmethod
@@ -151,7 +151,8 @@ class SubmissionStore:
     def add(self, new: NewSubmission) -> asyncio.Future[Receipt]:
         """Keep what is handed in. Done: it is durable.
 
-        Raises Busy; the future StorageError, or InvalidInput for another one's key.
+        Raises Busy; the future StorageError, InvalidInput for another one's key, or
+        InvalidSubmission: there is no attempt left.
         """
         added = self._intake.add(new)
         if new.received_at is not None:
@@ -292,6 +293,15 @@ class SubmissionStore:
         """What came of it, as JSON; None: nothing yet."""
         return self._blob(self._sql.result, name, "result")
 
+    def archive(self, name: str, revision: int) -> asyncio.Future[bytes | None]:
+        """What its grader has kept with its result, as that was after so many campaigns."""
+
+        def read(cursor: Cursor) -> bytes | None:
+            found = self._sql.archive.rows(cursor, {"key": name, "nth": revision})
+            return bytes(found[0]["content"]) if found else None
+
+        return self._ask("read_archive", read)
+
     def _blob(self, statement: Statement, name: str, column: str) -> asyncio.Future[bytes | None]:
         def read(cursor: Cursor) -> bytes | None:
             found = statement.rows(cursor, {"key": name})
@@ -303,25 +313,34 @@ class SubmissionStore:
         self,
         *,
         owner: str | None = None,
+        or_courses: Sequence[str] = (),
         course: str | None = None,
         task: str | None = None,
         learner: str | None = None,
         before: str | None = None,
         most: int = 100,
     ) -> asyncio.Future[list[Submission]]:
-        """The newest first; `before` is the last id of the page before."""
+        """The newest first; `before` is the last id of the page before.
+
+        `or_courses`: those of anybody in these courses, besides the owner's own.
+        """
         asked = select(SUBMISSION).order_by(SUBMISSION.c.id.desc()).limit(min(most, MOST_LISTED))
         asked = asked.where(SUBMISSION.c.original.is_(None))
-        wanted = {"owner": owner, "course": course, "task": task, "learner": learner}
+        wanted = {"course": course, "task": task, "learner": learner}
         for name, value in wanted.items():
             if value is not None:
                 asked = asked.where(SUBMISSION.c[name] == value)
         if before is not None:
             asked = asked.where(SUBMISSION.c.id < before)
-        statement = Statement(asked, self._place.reading.engine.dialect)
+        # Each by itself has an index.
+        each = [asked] if owner is None else [asked.where(SUBMISSION.c.owner == owner)]
+        each += [asked.where(SUBMISSION.c.course == name) for name in or_courses]
+        statements = [Statement(one, self._place.reading.engine.dialect) for one in each]
 
         def read(cursor: Cursor) -> list[Submission]:
-            return [submission_of(row) for row in statement.rows(cursor)]
+            rows = [row for statement in statements for row in statement.rows(cursor)]
+            found = {row["id"]: submission_of(row) for row in rows}
+            return [found[name] for name in sorted(found, reverse=True)][: min(most, MOST_LISTED)]
 
         return self._ask("list_submissions", read)
 
@@ -408,6 +427,10 @@ class SubmissionStore:
             deadline = time.monotonic() + PATIENCE_SECONDS
             writer.submit(Operation(name, cast(Step, step), future, deadline))
         return future
+
+
+def _bytes_of(ending: Ending) -> int:
+    return len(ending.result.result) + len(ending.result.archive or b"")
 
 
 def _notices_of(tended: Tended) -> list[str]:
