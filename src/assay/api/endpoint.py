@@ -54,6 +54,7 @@ def endpoint(route: Route, services: Services) -> Callable[[web.Request], Awaita
             caller.require(scope)
             if scope == Scope.TEACH and "course" in request.match_info:
                 caller.require_teaches(request.match_info["course"])
+        _require_text(request, route)
         call = Call(request, services, caller, None, None, by_server, began)
         if route.of_runner:
             try:
@@ -100,6 +101,17 @@ def endpoint(route: Route, services: Services) -> Callable[[web.Request], Awaita
                 )
 
     return answer
+
+
+def _require_text(request: web.Request, route: Route) -> None:
+    """Raise InvalidInput for a NUL: no name has one, and PostgreSQL takes none.
+
+    What is passed on to a learner's program may hold what it likes.
+    """
+    named = {**request.match_info, **(request.query if request.query_string else {})}
+    names = named if route.exact else ("runner_id", "port")
+    if any("\0" in named.get(name, "") for name in names):
+        raise InvalidInput("a path or a query holds no NUL (%00)")
 
 
 def _comes_by_server(request: web.Request, forwarder: Forwarder) -> bool:

@@ -18,7 +18,7 @@ from assay.domain.errors import AssayError, NotFound, StorageError
 from assay.domain.line import Line, LineKey, Timing
 from assay.domain.submission import Counts, Measured, NewSubmission, Receipt, Submission, Work
 from assay.storage.connection import Database, Step
-from assay.storage.events import Event
+from assay.storage.events import Event, StorageFailed
 from assay.storage.kind import Cursor
 from assay.storage.statements import Statement
 from assay.storage.submissions.campaign_steps import CampaignSteps
@@ -70,7 +70,9 @@ class SubmissionStore:
         self._steps = Steps(place.writing, decisions)
         self._sql = self._steps.sql
         self._writing = Writer(self._database, self._loop, on_event, name="assay-submissions")
-        self._reading = Writer(self._reader, self._loop, None, name="assay-questions")
+        self._reading = Writer(
+            self._reader, self._loop, _failures_to(on_event), name="assay-questions"
+        )
         self._intake = Together(self._add, lambda new: len(new.content))
         self._endings = Together(self._finish, _bytes_of)
         self._measurements = Measurements(self._note)
@@ -427,6 +429,20 @@ class SubmissionStore:
             deadline = time.monotonic() + PATIENCE_SECONDS
             writer.submit(Operation(name, cast(Step, step), future, deadline))
         return future
+
+
+def _failures_to(
+    on_event: Callable[[Event], None] | None,
+) -> Callable[[Event], None] | None:
+    """Of questions only failures are told: they are no transactions to be counted."""
+    if on_event is None:
+        return None
+
+    def observe(event: Event) -> None:
+        if isinstance(event, StorageFailed):
+            on_event(event)
+
+    return observe
 
 
 def _bytes_of(ending: Ending) -> int:
