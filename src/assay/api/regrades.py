@@ -219,7 +219,7 @@ async def _told(call: Call, found: Campaign) -> AsyncIterator[tuple[str, Any]]:
     before: Progress | None = None
     quiet = 0.0
     while call.services.ready():
-        now = await _regrades(call).progress(found.id)
+        now = await _regrades(call).recent_progress(found.id)
         if now != before:
             before, quiet = now, 0.0
             yield "progress", _progress(now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import binascii
+import math
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import datetime
@@ -262,12 +263,9 @@ async def _told(call: Call, found: Submission) -> AsyncIterator[tuple[str, Any]]
 
 
 async def _over(call: Call, name: str) -> Submission:
-    submissions = desk_of(call).submissions
-    while call.services.ready():
-        found = await submissions.wait_until_over(name, 1.0)
-        if found.state.is_over:
-            return found
-    return await submissions.get(name)
+    return await desk_of(call).submissions.wait_until_over(
+        name, math.inf, goes_on=call.services.ready
+    )
 
 
 def _of_part(call: Call, found: Submission, part: PartResult) -> PartResultAnswer:

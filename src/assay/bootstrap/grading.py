@@ -79,6 +79,9 @@ async def grading(
             most_sandboxes=settings.most_sandboxes,
         )
         await opened.enter_async_context(beside(courses.follow()))
+        if settings.keep_submissions_days is not None:
+            seconds = settings.keep_submissions_days * 86_400.0
+            await opened.enter_async_context(beside(submissions.forget_old(seconds, on_event)))
         sender = Sender(submissions, Posting(Names()), allowed=settings.webhook_networks)
         await opened.enter_async_context(beside(sender.run()))
         slots = processors if settings.graders is None else settings.graders

@@ -195,6 +195,7 @@ class Worker:
                 submission=submission.id,
                 course=submission.course,
                 task=submission.task,
+                regrade=submission.original is not None,
                 waited_seconds=max(waited, 0.0),
                 seconds=seconds,
             )
@@ -209,6 +210,7 @@ class Worker:
                 submission=submission.id,
                 course=submission.course,
                 task=submission.task,
+                regrade=submission.original is not None,
                 attempts=submission.attempts,
                 reason=reason_of(error),
                 again_after_seconds=after,
@@ -227,6 +229,7 @@ class Worker:
                 submission=submission.id,
                 course=submission.course,
                 task=submission.task,
+                regrade=submission.original is not None,
                 attempts=submission.attempts,
                 reason=reason,
             )
@@ -280,6 +283,7 @@ class Worker:
                         submission=each.id,
                         course=each.course,
                         task=each.task,
+                        regrade=each.original is not None,
                         attempts=each.attempts,
                         reason="its workers ended",
                     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import msgspec
@@ -20,6 +20,7 @@ from assay.domain.campaign import (
 from assay.domain.errors import Conflict, GradingLost, InvalidInput, InvalidTask, NotFound
 from assay.domain.submission import MOST_LETTERS, Receipt, State, Submission
 from assay.grading.courses import Courses
+from assay.grading.recent import Recent
 from assay.grading.record import Record
 from assay.grading.regrading.report import Counted, Difference, difference, to_apply
 from assay.grading.regrading.wish import (
@@ -39,6 +40,7 @@ from assay.storage.submissions.campaign_steps import Application
 from assay.storage.submissions.rows import new_id
 
 _NOTE_MOST: Final = 2000
+_RECENT_SECONDS: Final = 0.9
 
 
 class _WithRecord(msgspec.Struct, frozen=True):
@@ -101,6 +103,11 @@ class Regrades:
 
     courses: Courses
     submissions: Submissions
+    _recent: Recent[Progress] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Nothing is known yet."""
+        self._recent = Recent(self.progress, seconds=_RECENT_SECONDS)
 
     # --- starting ---
 
@@ -236,6 +243,10 @@ class Regrades:
             return progress
         seconds = await self._seconds(name)
         return replace(progress, seconds=seconds)
+
+    async def recent_progress(self, name: str) -> Progress:
+        """The same, as it was a second ago at most: for many who follow."""
+        return await self._recent.get(name)
 
     async def _seconds(self, name: str) -> float | None:
         """Until the last of it is graded: as far as that one's outlook is known."""

@@ -6,6 +6,7 @@ file, or a number of PostgreSQL's (places.py). So none of these needs a lock of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -45,6 +46,9 @@ CHANNEL: Final = "assay_submissions"
 _S: Final = SUBMISSION.c
 _ERROR: Final = "error"
 """The verdict of what nobody could grade."""
+ASKED_AT_ONCE: Final = 200
+NAMES: Final = tuple(f"name{nth}" for nth in range(ASKED_AT_ONCE))
+"""Of the values of a question about so many, or of fewer, some of them again and again."""
 _IS_LINE: Final = (
     LINE.c.priority == bindparam("priority"),
     LINE.c.course == bindparam("course"),
@@ -266,6 +270,12 @@ class QueueStatements:
         ]
 
     def _of_questions(self) -> None:
+        self.going_on = self._compiled(
+            select(_S.id).where(
+                or_(*(_S.id == bindparam(name) for name in NAMES)),
+                or_(_S.state == State.WAITING.value, _S.state == State.LEASED.value),
+            )
+        )
         self.get = self._compiled(select(SUBMISSION).where(_S.id == KEY))
         self.result = self._compiled(select(SUBMISSION_RESULT).where(SUBMISSION_RESULT.c.id == KEY))
         self.archive = self._compiled(
@@ -295,3 +305,21 @@ class QueueStatements:
                 WORKER.c.seen_at >= bindparam("since")
             )
         )
+
+
+def pages_asked(
+    owner: str | None, or_courses: Sequence[str], course: str | None, task: str | None,
+    learner: str | None, before: str | None, most: int,
+) -> list[Select[Any]]:  # fmt: skip
+    """A page of submissions, the newest first: that of the owner, and of each of the courses.
+
+    Several questions, for each by itself has an index.
+    """
+    asked = select(SUBMISSION).where(_S.original.is_(None)).order_by(_S.id.desc()).limit(most)
+    for name, value in {"course": course, "task": task, "learner": learner}.items():
+        if value is not None:
+            asked = asked.where(_S[name] == value)
+    if before is not None:
+        asked = asked.where(_S.id < before)
+    mine = asked if owner is None else asked.where(_S.owner == owner)
+    return [mine, *(asked.where(_S.course == each) for each in or_courses)]

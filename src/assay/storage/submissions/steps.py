@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Final
 
 from assay.domain.errors import AssayError
@@ -31,10 +32,12 @@ from assay.storage.submissions.rows import (
     line_of,
     submission_of,
 )
-from assay.storage.submissions.statements import QueueStatements
+from assay.storage.submissions.statements import ASKED_AT_ONCE, NAMES, QueueStatements
 
 MOST_AT_ONCE: Final = 500
-"""Rows of what is looked after once a second, or removed."""
+"""Rows of what is looked after once a second."""
+PURGED_AT_ONCE: Final = 100
+"""Submissions: each of them may have tens of MiB, and all others wait for it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -303,9 +306,18 @@ class Steps:
         self._sql.clip_leases.run(cursor, {"latest": lease})
         self._sql.clip_delays.run(cursor, {"latest": retry})
 
+    def going_on(self, cursor: Cursor, names: Sequence[str]) -> set[str]:
+        """Which of these are neither over nor gone."""
+        found: set[str] = set()
+        for first in range(0, len(names), ASKED_AT_ONCE):
+            some = names[first : first + ASKED_AT_ONCE]
+            asked = dict(zip_longest(NAMES, some, fillvalue=some[0]))
+            found.update(row["id"] for row in self._sql.going_on.rows(cursor, asked))
+        return found
+
     def purge(self, cursor: Cursor, before: float) -> int:
         """Remove some of what was over before then, with all that belongs to it; how many."""
-        old = self._sql.old.rows(cursor, {"before": before, "most": MOST_AT_ONCE})
+        old = self._sql.old.rows(cursor, {"before": before, "most": PURGED_AT_ONCE})
         for statement in (*self._sql.remove, self.outbox.forget):
             statement.run_all(cursor, [{"key": row["id"]} for row in old])
         return len(old)

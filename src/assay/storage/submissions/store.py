@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, TypeVar, cast
 
-from sqlalchemy import select
-
-from assay.domain.errors import AssayError, NotFound, StorageError
-from assay.domain.line import Line, LineKey, Timing
+from assay.domain.errors import AssayError, StorageError
+from assay.domain.line import Line, Timing
 from assay.domain.submission import Counts, Measured, NewSubmission, Receipt, Submission, Work
 from assay.storage.connection import Database, Step
 from assay.storage.events import Event, StorageFailed
@@ -28,28 +25,17 @@ from assay.storage.submissions.measured import Measurements
 from assay.storage.submissions.notices import Notices
 from assay.storage.submissions.places import Place, place_of
 from assay.storage.submissions.results import Results
-from assay.storage.submissions.rows import line_of, submission_of
+from assay.storage.submissions.rows import submission_of
+from assay.storage.submissions.situations import Situation, Situations
+from assay.storage.submissions.statements import pages_asked
 from assay.storage.submissions.steps import Ending, Steps, Tended
 from assay.storage.submissions.together import Together
 from assay.storage.submissions.webhooks import Webhooks
-from assay.storage.tables import SUBMISSION
 from assay.storage.writer import PATIENCE_SECONDS, Operation, Writer
 
 MOST_LISTED: Final = 1000
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Situation:
-    """What is to be known for one submission's outlook."""
-
-    mine: Line
-    """Its line, which is in `lines`."""
-    before: int
-    """So many are before it in its own line."""
-    lines: Sequence[Line]
-    counts: Counts
 
 
 class SubmissionStore:
@@ -65,10 +51,10 @@ class SubmissionStore:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._place = place
-        self._lease_seconds = decisions.lease_seconds
         self._database, self._reader = Database(place.writing), Database(place.reading)
         self._steps = Steps(place.writing, decisions)
         self._sql = self._steps.sql
+        self._situations = Situations(self._sql, self.clock, decisions.lease_seconds)
         self._writing = Writer(self._database, self._loop, on_event, name="assay-submissions")
         self._reading = Writer(
             self._reader, self._loop, _failures_to(on_event), name="assay-questions"
@@ -192,7 +178,7 @@ class SubmissionStore:
         return self._write("weigh", lambda cursor: self._steps.weigh(cursor, course, weight))
 
     def purge(self, before: float) -> asyncio.Future[int]:
-        """Remove up to 500 of what was over before then; how many."""
+        """Remove some of what was over before then; how many."""
         return self._write("purge", lambda cursor: self._steps.purge(cursor, before))
 
     # --- workers ---
@@ -287,6 +273,14 @@ class SubmissionStore:
         found = await asked
         return None if found is None else self._measurements.of(found)
 
+    def ended(self, names: Collection[str]) -> asyncio.Future[set[str]]:
+        """Which of these are over, or not there any more."""
+
+        def read(cursor: Cursor) -> set[str]:
+            return set(names) - self._steps.going_on(cursor, sorted(names))
+
+        return self._ask("ended", read)
+
     def content(self, name: str) -> asyncio.Future[bytes | None]:
         """What was handed in."""
         return self._blob(self._sql.content, name, "content")
@@ -326,74 +320,31 @@ class SubmissionStore:
 
         `or_courses`: those of anybody in these courses, besides the owner's own.
         """
-        asked = select(SUBMISSION).order_by(SUBMISSION.c.id.desc()).limit(min(most, MOST_LISTED))
-        asked = asked.where(SUBMISSION.c.original.is_(None))
-        wanted = {"course": course, "task": task, "learner": learner}
-        for name, value in wanted.items():
-            if value is not None:
-                asked = asked.where(SUBMISSION.c[name] == value)
-        if before is not None:
-            asked = asked.where(SUBMISSION.c.id < before)
-        # Each by itself has an index.
-        each = [asked] if owner is None else [asked.where(SUBMISSION.c.owner == owner)]
-        each += [asked.where(SUBMISSION.c.course == name) for name in or_courses]
-        statements = [Statement(one, self._place.reading.engine.dialect) for one in each]
+        most = min(most, MOST_LISTED)
+        asked = pages_asked(owner, or_courses, course, task, learner, before, most)
+        statements = [Statement(one, self._place.reading.engine.dialect) for one in asked]
 
         def read(cursor: Cursor) -> list[Submission]:
             rows = [row for statement in statements for row in statement.rows(cursor)]
             found = {row["id"]: submission_of(row) for row in rows}
-            return [found[name] for name in sorted(found, reverse=True)][: min(most, MOST_LISTED)]
+            return [found[name] for name in sorted(found, reverse=True)][:most]
 
         return self._ask("list_submissions", read)
 
     def counts(self) -> asyncio.Future[Counts]:
         """How full the queue is."""
-        return self._ask("counts", self._counts)
+        return self._ask("counts", self._situations.counts)
 
     def situation(self, name: str) -> asyncio.Future[Situation | None]:
         """For the outlook of one that waits; None: it doesn't, or waits to be tried again.
 
         Raises NotFound.
         """
-        return self._ask("situation", lambda cursor: self._situation(cursor, name))
+        return self._ask("situation", lambda cursor: self._situations.situation(cursor, name))
 
     def lines(self) -> asyncio.Future[list[Line]]:
         """In which something waits."""
-        return self._ask("lines", self._lines)
-
-    def _situation(self, cursor: Cursor, name: str) -> Situation | None:
-        found = self._sql.get.rows(cursor, {"key": name})
-        if not found:
-            raise NotFound(f"there is no submission {name}")
-        (row,) = found
-        lines = {LineKey(line.priority, line.course): line for line in self._lines(cursor)}
-        mine = lines.get(LineKey(row["priority"], row["course"]))
-        if row["turn"] is None or mine is None:
-            return None
-        values = {key: row[key] for key in ("priority", "course", "turn")}
-        (counted,) = self._sql.before.rows(cursor, {"key": name, **values})
-        return Situation(
-            mine=mine,
-            before=counted["count"],
-            lines=list(lines.values()),
-            counts=self._counts(cursor),
-        )
-
-    def _lines(self, cursor: Cursor) -> list[Line]:
-        return [line_of(row) for row in self._sql.waiting_lines.rows(cursor)]
-
-    def _counts(self, cursor: Cursor) -> Counts:
-        since = self.clock() - self._lease_seconds
-
-        def count(statement: Statement, **values: object) -> int:
-            return int(statement.rows(cursor, values)[0]["count"] or 0)
-
-        return Counts(
-            waiting=count(self._sql.count_waiting),
-            delayed=count(self._sql.count_delayed),
-            leased=count(self._sql.count_leased),
-            slots=count(self._sql.count_slots, since=since),
-        )
+        return self._ask("lines", self._situations.lines)
 
     # --- how ---
 
