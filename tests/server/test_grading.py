@@ -296,3 +296,33 @@ async def test_a_task_that_changes_is_graded_as_it_was_when_it_was_handed_in(
     rows = sqlite3.connect(grading.state / "server-submissions.db")
     assert rows.execute("select count(*) from submission").fetchone() == (2,)
     rows.close()
+
+
+@pytest.mark.root
+async def test_a_server_forgets_what_it_was_told_to_keep_for_so_many_days(
+    grading: ServerProcess,
+) -> None:
+    grading.start()
+    async with aiohttp.ClientSession(grading.url) as http:
+        names = [(await hand_in(http, RIGHT, learner=who))[1]["id"] for who in ("ada", "bob")]
+        for name in names:
+            await graded(http, name)
+    grading.stop()
+    rows = sqlite3.connect(grading.state / "server-submissions.db")
+    with rows:
+        rows.execute(
+            "UPDATE submission SET finished_at = finished_at - 172800 WHERE id = ?", names[:1]
+        )
+    rows.close()
+    grading.start()  # it is kept for ever, unless somebody says otherwise
+    async with aiohttp.ClientSession(grading.url) as http:
+        assert {each["id"] for each in await submissions(http)} == set(names)
+    grading.stop()
+    grading.arguments = (*grading.arguments, "--keep-submissions-days", "1")
+    grading.start()
+    async with aiohttp.ClientSession(grading.url) as http:
+
+        async def forgotten() -> bool:
+            return [each["id"] for each in await submissions(http)] == names[1:]
+
+        await until(forgotten)

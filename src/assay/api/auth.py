@@ -49,6 +49,8 @@ class Caller:
     rate: Rate | None = None
     most_runners: int | None = None
     most_executions: int | None = None
+    courses: frozenset[str] = frozenset()
+    """The ids of those that its scope `teach` is for; none: all of them."""
 
     @property
     def owner(self) -> str | None:
@@ -59,6 +61,15 @@ class Caller:
         """Raise Forbidden unless its token has the scope."""
         if scope not in self.scopes:
             raise Forbidden(f"this token lacks the scope {scope!r}")
+
+    def teaches(self, course: str) -> bool:
+        """Whether all of a course is shown to it, and whether it may change its grades."""
+        return Scope.TEACH in self.scopes and (not self.courses or course in self.courses)
+
+    def require_teaches(self, course: str) -> None:
+        """Raise Forbidden unless it teaches a course, whether there is one or not."""
+        if not self.teaches(course):
+            raise Forbidden(f"this token does not teach the course {course[:80]!r}")
 
 
 ANYBODY: Final = Caller()
@@ -243,6 +254,7 @@ def caller_of(record: TokenRecord) -> Caller:
         rate=rate,
         most_runners=record.most_runners,
         most_executions=record.most_executions,
+        courses=record.courses,
     )
 
 

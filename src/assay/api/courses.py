@@ -111,7 +111,7 @@ def _course(call: Call, course: Course) -> CourseAnswer:
             )
             for task, _ in course.tasks
         ],
-        broken=[each.message for each in course.broken] if "teach" in call.caller.scopes else [],
+        broken=[each.message for each in course.broken] if call.caller.teaches(course.id) else [],
     )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from assay.api.origin import ANYWHERE, address_of
 from assay.api.route import Call, Route
 from assay.api.services import Answered, Services
 from assay.domain.errors import InvalidInput, RateLimited, RunnerGone, Unauthenticated
+from assay.domain.token import Scope
 from assay.runners import Runner
 
 Decode = Callable[[bytes | bytearray], Any]
@@ -51,6 +52,9 @@ def endpoint(route: Route, services: Services) -> Callable[[web.Request], Awaita
             else:
                 caller = await authenticate(headers, address_of(headers, peer, proxies))
             caller.require(scope)
+            if scope == Scope.TEACH and "course" in request.match_info:
+                caller.require_teaches(request.match_info["course"])
+        _require_text(request, route)
         call = Call(request, services, caller, None, None, by_server, began)
         if route.of_runner:
             try:
@@ -97,6 +101,17 @@ def endpoint(route: Route, services: Services) -> Callable[[web.Request], Awaita
                 )
 
     return answer
+
+
+def _require_text(request: web.Request, route: Route) -> None:
+    """Raise InvalidInput for a NUL: no name has one, and PostgreSQL takes none.
+
+    What is passed on to a learner's program may hold what it likes.
+    """
+    named = {**request.match_info, **(request.query if request.query_string else {})}
+    names = named if route.exact else ("runner_id", "port")
+    if any("\0" in named.get(name, "") for name in names):
+        raise InvalidInput("a path or a query holds no NUL (%00)")
 
 
 def _comes_by_server(request: web.Request, forwarder: Forwarder) -> bool:

@@ -89,6 +89,16 @@ _FIXED: Final = {
     "file_error": "file not found or insufficient permissions",
 }
 """What Poseidon says, word by word."""
+_FOR_OPERATORS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "storage_error": "the database can't do this now: try again in some seconds; the server's"
+        " log says why",
+        "driver_unavailable": "no sandbox can be made now: try again later; the server's log says"
+        " why",
+    }
+)
+"""The code of an error whose message names machines, files or users of the operator's, which are
+no client's business -> what a client is told instead."""
 _MESSAGE_MOST: Final = 4000
 """Characters of a message: some repeat what was asked for, and that can be a megabyte."""
 _log: Final = logging.getLogger("assay.api")
@@ -130,6 +140,11 @@ class Problem(msgspec.Struct, kw_only=True, omit_defaults=True):
 _encode: Final = msgspec.json.Encoder().encode
 
 
+def told(error: AssayError) -> str:
+    """What a client is told of an error."""
+    return _FOR_OPERATORS.get(error.code, error.message)[:_MESSAGE_MOST]
+
+
 def answer_to(error: Exception, request: web.Request, *, poseidon: bool) -> web.Response:
     """The answer that tells a client of an error; what nobody expected is logged.
 
@@ -139,7 +154,6 @@ def answer_to(error: Exception, request: web.Request, *, poseidon: bool) -> web.
     if not isinstance(error, AssayError):
         log_unexpected(error, request)
         error = AssayError("an error inside of the server; its log says more")
-    error.message = error.message[:_MESSAGE_MOST]
     code = error.http_code if isinstance(error, HttpError) else error.code
     status = STATUS[code]
     headers = dict(error.headers) if isinstance(error, HttpError) else {}
@@ -150,7 +164,7 @@ def answer_to(error: Exception, request: web.Request, *, poseidon: bool) -> web.
     problem = Problem(
         title=HTTPStatus(status).phrase,
         status=status,
-        detail=error.message,
+        detail=told(error),
         code=code,
         retryable=error.retryable,
     )
@@ -170,7 +184,7 @@ def _in_poseidons_shape(
     if status in (401, 405) or code in ("no_such_route", "not_found"):
         return web.Response(status=status, headers=headers)
     if status < 500:
-        message = _FIXED.get(code, error.message)
+        message = _FIXED.get(code, told(error))
         if code == "runner_gone" and _UNKNOWN_RUNNER not in message:
             message = f"{message}: {_UNKNOWN_RUNNER}"
         body = _encode(ClientError(message))
@@ -178,5 +192,5 @@ def _in_poseidons_shape(
         # Any other 5xx than 500 is unexpected to CodeOcean.
         status = 500
         known = "NOMAD_OVERLOAD" if code in OVERLOAD else "NOMAD_INTERNAL_SERVER_ERROR"
-        body = _encode(ServerError(error.message, known))
+        body = _encode(ServerError(told(error), known))
     return web.Response(body=body, status=status, headers=headers, content_type="application/json")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from enum import StrEnum
 from typing import Final, TypeVar
 
@@ -16,7 +15,7 @@ from assay.api.submissions import found_submission, teaches
 from assay.domain.errors import InvalidInput
 from assay.grading.desk import for_learner
 from assay.grading.export.json import ExportedResults
-from assay.grading.export.rows import Policy, Row, chosen, row_of
+from assay.grading.export.rows import Policy, chosen
 from assay.grading.export.written import ENDINGS, TYPES, Format, written
 from assay.storage.submissions.results import Known
 
@@ -37,24 +36,23 @@ async def _of_task(call: Call) -> web.StreamResponse:
 
 async def _exported(call: Call, course: str, task: str | None) -> web.StreamResponse:
     form, policy = _word(call, "format", Format.JSON), _word(call, "policy", Policy.ALL)
-    store = desk_of(call).submissions.store
-    known = store.results.all(course, task=task, learner=call.request.query.get("learner"))
+    results = desk_of(call).submissions.store.results
+    learner = call.request.query.get("learner")
+    meant = chosen(results.submissions(course, task=task, learner=learner), policy)
     name = course if task is None else f"{course}-{task}"
-    return await _sent(call, chosen(known, policy), form, name)
+    return await _sent(call, written(results.known(meant), form, name=name), form, name)
 
 
 async def _of_submission(call: Call) -> web.StreamResponse:
     form = _word(call, "format", Format.JSON)
     found = await found_submission(call)
     result = await desk_of(call).submissions.result(found.id) if found.state.is_over else None
-    row = row_of(Known(submission=found, result=result))
-    if row.result is not None and not teaches(call):
-        row = replace(row, result=for_learner(row.result))
 
-    async def alone() -> AsyncIterator[Row]:
-        yield row
+    async def alone() -> AsyncIterator[Known]:
+        yield Known(submission=found, result=result)
 
-    return await _sent(call, alone(), form, found.id)
+    seen = (lambda whole: whole) if teaches(call, found.course) else for_learner
+    return await _sent(call, written(alone(), form, name=found.id, seen=seen), form, found.id)
 
 
 def _word(call: Call, name: str, default: Word) -> Word:
@@ -66,7 +64,7 @@ def _word(call: Call, name: str, default: Word) -> Word:
 
 
 async def _sent(
-    call: Call, rows: AsyncIterator[Row], form: Format, name: str
+    call: Call, pieces: AsyncIterator[bytes], form: Format, name: str
 ) -> web.StreamResponse:
     headers = {
         "Content-Type": TYPES[form],
@@ -74,7 +72,7 @@ async def _sent(
         "Cache-Control": "no-store",
         "X-Content-Type-Options": "nosniff",
     }
-    return await send_pieces(call.request, headers, written(rows, form, name=name))
+    return await send_pieces(call.request, headers, pieces)
 
 
 def _file(name: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import ssl
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -37,6 +38,8 @@ from assay.domain.errors import (
 )
 from assay.domain.lease import Lease
 from assay.storage.records import Held, ServerRecord
+
+_log: Final = logging.getLogger("assay.api")
 
 FORWARDED: Final = "Assay-Forwarded"
 """What one server shows to another. A request that has it is never passed on."""
@@ -149,7 +152,8 @@ class Forwarder:
             with contextlib.suppress(_NotReached):
                 return await self._answered(exchange)
             if loop.time() > deadline:
-                raise Unavailable(f"the server {owner.address}, which has this runner, is silent")
+                _log.warning("the server %s is silent, and has a runner", owner.address)
+                raise Unavailable("the server that has this runner is silent")
             await asyncio.sleep(_PAUSE_SECONDS)
 
     def cut(self, server_id: str) -> None:
@@ -278,9 +282,10 @@ _VANISHED: Final = WSCloseCode.INTERNAL_ERROR
 
 def _not_trusted(owner: ServerRecord, error: aiohttp.ClientSSLError) -> Unavailable:
     """Nothing was sent, no token either: it may be somebody else's machine."""
+    _log.error("the certificate of the server %s is not believed: %s", owner.address, error)
     return Unavailable(
-        f"the server {owner.address}, which has this runner, shows a certificate that this one does"
-        " not believe, or that names another host: see tls_authority, and its tls_certificate",
+        "the server that has this runner shows a certificate that this one does not believe, or"
+        " that names another host: see tls_authority, and its tls_certificate",
         detail=str(error),
     )
 

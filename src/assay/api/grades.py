@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from assay.api.results import OutcomeAnswer, to_outcome
 from assay.domain.limits import ExecutionLimits
 from assay.grading.record import Record, Used
-from assay.grading.results import Delays, PartResult, Result, TestResult
+from assay.grading.results import Archive, Delays, PartResult, Result, TestResult
+
+ARCHIVE_NAME: Final = "archive.tar.gz"
 
 
 class TestAnswer(msgspec.Struct, rename="camel", kw_only=True):
@@ -99,6 +101,16 @@ class RecordAnswer(msgspec.Struct, rename="camel", kw_only=True):
     used: list[UsedAnswer]
 
 
+class ArchiveAnswer(msgspec.Struct, rename="camel", kw_only=True):
+    """Files that a grader of the teacher's own has kept: GET `/submissions/{id}/archive`."""
+
+    name: str
+    size: int
+    """In bytes."""
+    digest: str
+    """"sha256:" and 64 hexadecimal digits."""
+
+
 class ResultAnswer(msgspec.Struct, rename="camel", kw_only=True):
     """What a submission is worth. With the verdict "error" there is no grade."""
 
@@ -113,6 +125,8 @@ class ResultAnswer(msgspec.Struct, rename="camel", kw_only=True):
     delays: DelaysAnswer
     record: RecordAnswer | None
     """What the grade depends on; null for learners, and where that was not noted."""
+    archive: ArchiveAnswer | None
+    """That there is one; null for learners."""
 
 
 def to_result(result: Result) -> ResultAnswer:
@@ -126,7 +140,12 @@ def to_result(result: Result) -> ResultAnswer:
         custom=dict(result.custom),
         delays=_delays(result.delays),
         record=None if result.record is None else to_record(result.record),
+        archive=None if result.archive is None else _archive(result.archive),
     )
+
+
+def _archive(archive: Archive) -> ArchiveAnswer:
+    return ArchiveAnswer(name=ARCHIVE_NAME, size=archive.size, digest=archive.digest)
 
 
 def to_part(part: PartResult) -> PartResultAnswer:

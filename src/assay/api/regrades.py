@@ -30,6 +30,7 @@ from assay.api.regrade_messages import (
 )
 from assay.api.route import Call, Parameter, Route
 from assay.api.streamed import HEARTBEAT_SECONDS, STILL_HERE, send_events, send_pieces
+from assay.api.submissions import taught_submission
 from assay.domain.campaign import Campaign
 from assay.domain.errors import InvalidInput, NotFound
 from assay.grading.regrading import table
@@ -117,26 +118,44 @@ def _progress(progress: Progress) -> ProgressAnswer:
 async def _list(call: Call) -> web.StreamResponse:
     query = call.request.query
     page = await _regrades(call).page(
-        course=query.get("course"), before=query.get("before"), most=call.most
+        courses=_courses(call, query.get("course")), before=query.get("before"), most=call.most
     )
     return json(CampaignList(regrades=[await _campaign(call, each) for each in page]))
 
 
+def _courses(call: Call, wanted: str | None) -> list[str] | None:
+    """Of which courses campaigns may be listed; None: of all. Raises Forbidden."""
+    if wanted is not None:
+        call.caller.require_teaches(wanted)
+        return [wanted]
+    return sorted(call.caller.courses) or None
+
+
+async def _found(call: Call) -> Campaign:
+    """The campaign that the path names, of a course that the caller teaches. Raises NotFound."""
+    found = await _regrades(call).get(_name(call))
+    if not call.caller.teaches(found.course):
+        raise NotFound(f"there is no campaign {found.id} of a course that this token teaches")
+    return found
+
+
 async def _get(call: Call) -> web.StreamResponse:
-    return json(await _campaign(call, await _regrades(call).get(_name(call))))
+    return json(await _campaign(call, await _found(call)))
 
 
 async def _apply(call: Call) -> web.StreamResponse:
     asked: ApplyIn = call.body
+    campaign = await _found(call)
     how = Applying(
         only_up=asked.only_up, unfinished=asked.unfinished, skip_changed=asked.skip_changed
     )
-    applied = await _regrades(call).apply(_name(call), how, by=call.caller.token_id)
+    applied = await _regrades(call).apply(campaign.id, how, by=call.caller.token_id)
     return json(await _campaign(call, applied))
 
 
 async def _discard(call: Call) -> web.StreamResponse:
-    found = await _regrades(call).discard(_name(call), by=call.caller.token_id)
+    campaign = await _found(call)
+    found = await _regrades(call).discard(campaign.id, by=call.caller.token_id)
     return json(await _campaign(call, found))
 
 
@@ -147,7 +166,7 @@ async def _report(call: Call) -> web.StreamResponse:
     format_ = call.request.query.get("format", "json")
     if format_ not in ("json", "csv", "markdown"):
         raise InvalidInput('format is "json", "csv" or "markdown"')
-    campaign = await _regrades(call).get(_name(call))
+    campaign = await _found(call)
     if format_ != "json":
         headers = {"Content-Type": f"text/{format_}; charset=utf-8"}
         lines = _lines(_regrades(call), campaign, format_)
@@ -190,7 +209,7 @@ def _difference(each: Difference) -> DifferenceAnswer:
 
 
 async def _events(call: Call) -> web.StreamResponse:
-    found = await _regrades(call).get(_name(call))
+    found = await _found(call)
     return await send_events(call.request, _told(call, found))
 
 
@@ -200,7 +219,7 @@ async def _told(call: Call, found: Campaign) -> AsyncIterator[tuple[str, Any]]:
     before: Progress | None = None
     quiet = 0.0
     while call.services.ready():
-        now = await _regrades(call).progress(found.id)
+        now = await _regrades(call).recent_progress(found.id)
         if now != before:
             before, quiet = now, 0.0
             yield "progress", _progress(now)
@@ -218,7 +237,8 @@ async def _told(call: Call, found: Campaign) -> AsyncIterator[tuple[str, Any]]:
 
 
 async def _history(call: Call) -> web.StreamResponse:
-    former = await _regrades(call).history(_submission(call))
+    found = await taught_submission(call)
+    former = await _regrades(call).history(found.id)
     return json(
         HistoryAnswer(
             history=[
@@ -236,15 +256,7 @@ async def _history(call: Call) -> web.StreamResponse:
 
 
 async def _record(call: Call) -> web.StreamResponse:
-    desk = desk_of(call)
-    found = await desk.submissions.get(_submission(call))
-    if found.original is not None:
-        raise NotFound(f"there is no submission {found.id}")
-    return json(await desk.complete(found))
-
-
-def _submission(call: Call) -> str:
-    return call.request.match_info["submission_id"]
+    return json(await desk_of(call).complete(await taught_submission(call)))
 
 
 _OF_ONE: Final = "/regrades/{regrade_id}"

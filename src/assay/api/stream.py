@@ -14,6 +14,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from msgspec import Meta
 
 from assay.api.answers import encode
+from assay.api.errors import told
 from assay.api.poseidon_stream import REPLACED
 from assay.api.results import (
     Measurements,
@@ -225,7 +226,7 @@ class _Listener:
         if self._complaints > _COMPLAINTS_MOST:
             await self._socket.close(code=WSCloseCode.POLICY_VIOLATION)
             return
-        complaint = encode(Complaint(error.code, error.message))
+        complaint = encode(Complaint(error.code, told(error)))
         await self._socket.send_frame(complaint, WSMsgType.TEXT)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import binascii
+import math
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import datetime
@@ -14,11 +15,12 @@ from aiohttp import web
 
 from assay.api.answers import json, time_of, time_or_none
 from assay.api.courses import desk_of
-from assay.api.grades import PartResultAnswer, ResultAnswer, to_part, to_result
+from assay.api.grades import ARCHIVE_NAME, PartResultAnswer, ResultAnswer, to_part, to_result
 from assay.api.route import Call, Parameter, Route
 from assay.api.streamed import HEARTBEAT_SECONDS, STILL_HERE, send_events
 from assay.domain.errors import InvalidInput, NotFound
 from assay.domain.submission import Measured, Submission
+from assay.domain.token import Scope
 from assay.grading.desk import HandedIn, for_learner, part_for_learner
 from assay.grading.results import PartResult
 
@@ -124,15 +126,23 @@ def _bytes(name: str, file: FileIn | str) -> bytes:
 async def found_submission(call: Call) -> Submission:
     """The submission that the path names. Raises NotFound, for one of somebody else as well."""
     found = await desk_of(call).submissions.get(call.request.match_info["submission_id"])
-    not_mine = not teaches(call) and found.owner != call.caller.token_id
+    not_mine = not teaches(call, found.course) and found.owner != call.caller.token_id
     if not_mine or found.original is not None:  # what a campaign proposes is nobody's submission
         raise NotFound(f"there is no submission {found.id}")
     return found
 
 
-def teaches(call: Call) -> bool:
-    """Whether what is hidden from learners is shown."""
-    return "teach" in call.caller.scopes
+def teaches(call: Call, course: str) -> bool:
+    """Whether what is hidden from a course's learners is shown."""
+    return call.caller.teaches(course)
+
+
+async def taught_submission(call: Call) -> Submission:
+    """The submission that the path names, of a course that the caller teaches. Raises NotFound."""
+    found = await found_submission(call)
+    if not teaches(call, found.course):
+        raise NotFound(f"there is no submission {found.id} of a course that this token teaches")
+    return found
 
 
 async def _answer(call: Call, found: Submission, *, whole: bool = True) -> SubmissionAnswer:
@@ -140,7 +150,7 @@ async def _answer(call: Call, found: Submission, *, whole: bool = True) -> Submi
     result = outlook = None
     if whole and found.state.is_over:
         result = await desk.result_of(found)
-        result = result if result is None or teaches(call) else for_learner(result)
+        result = result if result is None or teaches(call, found.course) else for_learner(result)
     elif whole and (expected := await desk.submissions.outlook(found.id)) is not None:
         outlook = Outlook(
             ahead=expected.ahead,
@@ -156,7 +166,7 @@ async def _answer(call: Call, found: Submission, *, whole: bool = True) -> Submi
         submitted_at=time_of(found.submitted_at),
         finished_at=time_or_none(found.finished_at),
         digest=found.task_hash,
-        seed=found.seed if teaches(call) else None,
+        seed=found.seed if teaches(call, found.course) else None,
         attempts=found.attempts,
         revision=found.revision,
         outlook=outlook,
@@ -194,9 +204,11 @@ def _seconds(text: str) -> float:
 
 
 async def _list(call: Call) -> web.StreamResponse:
-    query = call.request.query
+    query, caller = call.request.query, call.caller
+    everybodys = Scope.TEACH in caller.scopes
     page = await desk_of(call).submissions.page(
-        owner=None if teaches(call) else call.caller.token_id,
+        owner=None if everybodys and not caller.courses else caller.token_id,
+        or_courses=sorted(caller.courses) if everybodys else (),
         course=query.get("course"),
         task=query.get("task"),
         learner=query.get("learner"),
@@ -234,7 +246,7 @@ async def _told(call: Call, found: Submission) -> AsyncIterator[tuple[str, Any]]
                 (over, part), timeout=HEARTBEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED
             )
             if part.done():
-                yield "part", _of_part(call, part.result())
+                yield "part", _of_part(call, found, part.result())
                 part = None
             elif not over.done():
                 yield STILL_HERE
@@ -251,16 +263,34 @@ async def _told(call: Call, found: Submission) -> AsyncIterator[tuple[str, Any]]
 
 
 async def _over(call: Call, name: str) -> Submission:
-    submissions = desk_of(call).submissions
-    while call.services.ready():
-        found = await submissions.wait_until_over(name, 1.0)
-        if found.state.is_over:
-            return found
-    return await submissions.get(name)
+    return await desk_of(call).submissions.wait_until_over(
+        name, math.inf, goes_on=call.services.ready
+    )
 
 
-def _of_part(call: Call, part: PartResult) -> PartResultAnswer:
-    return to_part(part if teaches(call) else part_for_learner(part))
+def _of_part(call: Call, found: Submission, part: PartResult) -> PartResultAnswer:
+    return to_part(part if teaches(call, found.course) else part_for_learner(part))
+
+
+async def _archive(call: Call) -> web.StreamResponse:
+    found = await taught_submission(call)
+    nth = _revision(call.request.query.get("revision"), found)
+    content = await desk_of(call).submissions.archive(found.id, nth)
+    headers = {
+        "Content-Type": "application/gzip",
+        "Content-Disposition": f'attachment; filename="{found.id}-{ARCHIVE_NAME}"',
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return web.Response(body=content, headers=headers)
+
+
+def _revision(text: str | None, found: Submission) -> int:
+    if text is None:
+        return found.revision
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise InvalidInput("revision is a number, as in the history of the submission")
+    return int(text)
 
 
 ROUTES: Final = (
@@ -311,6 +341,20 @@ ROUTES: Final = (
         summary="Cancel a submission, whether it waits or is being graded",
         scope="submit",
         responses={200: SubmissionAnswer},
+        problems=(404, 503),
+    ),
+    Route(
+        method="GET",
+        path="/submissions/{submission_id}/archive",
+        handler=_archive,
+        summary="Files that a grader of the teacher's own has kept, a tar compressed with gzip",
+        scope="teach",
+        parameters=(
+            Parameter(
+                name="revision", summary="Of a result that was replaced, by its number", type=int
+            ),
+        ),
+        responses={200: bytes},
         problems=(404, 503),
     ),
     Route(

@@ -34,6 +34,8 @@ class NewToken(msgspec.Struct, rename="camel", kw_only=True):
     requests_per_second: Amount = None
     burst: Quota = None
     """Requests at once, after a time of quiet."""
+    courses: Annotated[list[str], Meta(max_length=200)] = []
+    """The ids of those that the scope `teach` is for; none: all that the maker's is for."""
 
 
 class TokenAnswer(msgspec.Struct, rename="camel", kw_only=True, omit_defaults=True):
@@ -51,6 +53,8 @@ class TokenAnswer(msgspec.Struct, rename="camel", kw_only=True, omit_defaults=Tr
     most_executions: int | None = None
     requests_per_second: float | None = None
     burst: int | None = None
+    courses: list[str] = []
+    """Those that the scope `teach` is for; none: all of them."""
     token: str | None = None
     """Its text: only in the answer to the request that made it."""
 
@@ -74,6 +78,7 @@ def _answer(record: TokenRecord, token: str | None = None) -> TokenAnswer:
         most_executions=record.most_executions,
         requests_per_second=record.requests_per_second,
         burst=record.burst,
+        courses=sorted(record.courses),
         token=token,
     )
 
@@ -89,6 +94,7 @@ async def _make(call: Call) -> web.StreamResponse:
     more = frozenset(asked.scopes) - call.caller.scopes
     if more:
         raise Forbidden(f"this token can't give what it has not: {', '.join(sorted(more))}")
+    courses = _courses(call, asked)
     store = _store(call)
     token, record = issue_token(
         name=asked.name,
@@ -99,12 +105,24 @@ async def _make(call: Call) -> web.StreamResponse:
         most_executions=asked.most_executions,
         requests_per_second=asked.requests_per_second,
         burst=asked.burst,
+        courses=courses,
     )
     await store.add_token(record)
     call.services.authenticator.forget()
     answer = json(_answer(record, token), status=201)
     answer.headers["Cache-Control"] = "no-store"
     return answer
+
+
+def _courses(call: Call, asked: NewToken) -> frozenset[str]:
+    """Nobody has more courses taught than it may teach itself. Raises Forbidden."""
+    wanted, own = frozenset(asked.courses), call.caller.courses
+    if Scope.TEACH not in asked.scopes or not own:
+        return wanted
+    if wanted - own:
+        more = ", ".join(sorted(wanted - own))[:200]
+        raise Forbidden(f"this token can't give what it has not: to teach {more}")
+    return wanted or own
 
 
 async def _list(call: Call) -> web.StreamResponse:

@@ -67,7 +67,7 @@ class DeliveryAnswer(msgspec.Struct, rename="camel", kw_only=True):
     event: str
     submission: str | None
     state: str
-    """waiting, delivered or failed."""
+    """waiting, sending, delivered or failed."""
     attempts: int
     created_at: datetime
     next_at: datetime | None

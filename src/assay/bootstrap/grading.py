@@ -6,7 +6,6 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +17,8 @@ from assay.grading.courses import Courses
 from assay.grading.desk import Desk
 from assay.grading.submissions import Submissions
 from assay.grading.versions import Versions
-from assay.grading.webhooks.post import Names, post
+from assay.grading.webhooks.names import Names
+from assay.grading.webhooks.post import Posting
 from assay.grading.webhooks.sender import Sender
 from assay.grading.worker import Worker
 from assay.pool import Pool
@@ -79,11 +79,10 @@ async def grading(
             most_sandboxes=settings.most_sandboxes,
         )
         await opened.enter_async_context(beside(courses.follow()))
-        names = Names()
-        opened.callback(names.shut)
-        sender = Sender(
-            submissions, partial(post, resolver=names), allowed=settings.webhook_networks
-        )
+        if settings.keep_submissions_days is not None:
+            seconds = settings.keep_submissions_days * 86_400.0
+            await opened.enter_async_context(beside(submissions.forget_old(seconds, on_event)))
+        sender = Sender(submissions, Posting(Names()), allowed=settings.webhook_networks)
         await opened.enter_async_context(beside(sender.run()))
         slots = processors if settings.graders is None else settings.graders
         worker = Worker(

@@ -34,6 +34,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="One line of JSON."
 Examples:
   assay token create moodle --scope run
   assay token create dashboard --scope read --expires 90d
+  assay token create lms --scope submit --scope teach --courses algebra,logic
   assay token list
   assay token revoke assay_Xk3p
 """
@@ -54,6 +55,10 @@ def token() -> None:
     type=click.Choice([scope.value for scope in Scope]),
     help="What it is good for; may be repeated.",
 )  # fmt: skip
+@click.option(
+    "--courses", metavar="IDS", default="",
+    help="Those that it teaches, with commas between. [with teach: all of them]",
+)  # fmt: skip
 @click.option("--expires", metavar="TIME", help="When it ends: 30d, 12h or 90m from now. [never]")
 @click.option("--most-runners", type=int, metavar="N", help="Runners at one time. [any number]")
 @click.option(
@@ -69,6 +74,7 @@ def create_(
     *,
     name: str,
     scopes: tuple[str, ...],
+    courses: str,
     expires: str | None,
     most_runners: int | None,
     most_executions: int | None,
@@ -82,7 +88,8 @@ def create_(
     \b
     run           runners, executions and files of its own
     submit        hand in for learners, and see of it what learners may
-    teach         everybody's submissions, and what is hidden from learners
+    teach         everybody's submissions, and what is hidden from learners: of all
+                  courses, or of those of --courses
     read          statistics, metrics, environments
     environments  change what environments there are
     tokens        make and revoke tokens
@@ -100,6 +107,7 @@ def create_(
             most_executions=most_executions,
             requests_per_second=requests_per_second,
             burst=burst,
+            courses=[name.strip() for name in courses.split(",")] if courses else (),
         )
         await storage.add_token(record)
         return text, record
@@ -126,6 +134,8 @@ def list_(flags: Flags, *, database: str | None, as_json: bool) -> int:
     shown = table("token", "name", "scopes", "made", "ends", "quotas")
     for record in records:
         scopes = " ".join(sorted(record.scopes))
+        if record.courses:
+            scopes += f" ({', '.join(sorted(record.courses))})"
         shown.add_row(
             f"{record.prefix}…", record.name, scopes, _day(record.created_at), _end(record),
             _quotas(record),
@@ -199,6 +209,7 @@ def _as_data(record: TokenRecord) -> dict[str, object]:
         "most_executions": record.most_executions,
         "requests_per_second": record.requests_per_second,
         "burst": record.burst,
+        "courses": sorted(record.courses),
     }
 
 

@@ -255,6 +255,11 @@ OPTIONS: Final = (
         about="Submissions that this server grades at one time; 0: leave it to others.",
     ),
     Option(
+        name="keep_submissions_days", parse=whole(1, 36_500, "days"), metavar="N",
+        shown="for ever",
+        about="Forget submissions, results and archives so many days after their end.",
+    ),
+    Option(
         name="webhook_networks", parse=networks, default=(), metavar="NETWORKS",
         about="Networks that are not public, and that webhooks may reach, by http as well.",
     ),

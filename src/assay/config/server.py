@@ -58,6 +58,7 @@ class ServerSettings:
     allow_host_images: bool = False
     courses: tuple[Path, ...] = ()
     graders: int | None = None
+    keep_submissions_days: int | None = None
     webhook_networks: tuple[str, ...] = ()
     most_sandboxes: int = 2000
     parallel_creations: int | None = None

@@ -61,6 +61,8 @@ class NewSubmission:
     """Of what is graded again: the submission whose content is graded; it has none of its own."""
     received_at: float | None = None
     """When its request began to arrive, on the database's clock; None: nobody has looked."""
+    most_attempts: int | None = None
+    """It is refused when its learner has had so many for its task; None: any number."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,6 +108,12 @@ class Submission:
     """It is no learner's: a campaign grades that submission again, and proposes a result."""
     revision: int = 0
     """How often a campaign has replaced its result."""
+    verdict: str | None = None
+    """Of its result; None: it has none yet."""
+    grade: float | None = None
+    """Of its result."""
+    version: str | None = None
+    """The digest of the task that its result was made with; None: `task_hash`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,6 +133,22 @@ class Receipt:
     id: str
     new: bool
     """False: the key was there already, and so is its submission."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeptResult:
+    """What came of a grading, as the queue keeps it; it does not look into the result."""
+
+    result: bytes = field(repr=False)
+    """As JSON, without its archive."""
+    verdict: str | None = None
+    """"error": it is nobody's attempt."""
+    grade: float | None = None
+    """From 0 to 100; None: there is none."""
+    version: str = ""
+    """The digest of the task that it was graded with; "": the one that it was handed in for."""
+    archive: bytes | None = field(default=None, repr=False)
+    """Files that its grader keeps."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

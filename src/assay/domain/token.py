@@ -33,7 +33,7 @@ class Scope(StrEnum):
     SUBMIT = "submit"
     """Hand in for learners, and see of it what learners may."""
     TEACH = "teach"
-    """Everybody's submissions, and what is hidden from learners."""
+    """Everybody's submissions, and what is hidden from learners: of all courses, or of some."""
     READ = "read"
     """Statistics, metrics, environments."""
     ENVIRONMENTS = "environments"

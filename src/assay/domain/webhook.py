@@ -45,6 +45,8 @@ class DeliveryState(StrEnum):
     """What has become of one message."""
 
     WAITING = "waiting"
+    SENDING = "sending"
+    """A server has it; if that one is silent, it waits again."""
     DELIVERED = "delivered"
     FAILED = "failed"
     """Given up."""

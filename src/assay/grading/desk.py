@@ -8,12 +8,11 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Final
 
 import msgspec
 
 from assay.domain.errors import InvalidSubmission, NotFound
-from assay.domain.submission import NewSubmission, Receipt, State, Work
+from assay.domain.submission import KeptResult, NewSubmission, Receipt, Work
 from assay.domain.submission import Submission as Queued
 from assay.grading.attempt import Attempt, Stopwatch
 from assay.grading.complete import Complete, complete
@@ -25,11 +24,9 @@ from assay.grading.marks import late_factor
 from assay.grading.places import Places
 from assay.grading.references import References
 from assay.grading.regrading.regrades import Regrades
-from assay.grading.results import PartResult, Result, TestResult, Verdict
+from assay.grading.results import PartResult, Result, TestResult, kept
 from assay.grading.submissions import Submissions
 from assay.grading.tasks import Task, submission_of
-
-_LOCKS: Final = 64
 
 
 class Content(msgspec.Struct, frozen=True):
@@ -75,7 +72,6 @@ class Desk:
         self._parallel = parallel
         self._seats = Seats(most_sandboxes)
         self._references = References()
-        self._counting = [asyncio.Lock() for _ in range(_LOCKS)]
         self._listening: defaultdict[str, set[Callable[[PartResult], object]]] = defaultdict(set)
 
     async def hand_in(self, new: HandedIn, *, now: float) -> Receipt:
@@ -91,41 +87,14 @@ class Desk:
             },
         )
         await asyncio.to_thread(self.courses.keep, bundle)
-        whose = hash((new.owner, new.course, new.task, new.learner))
-        async with self._counting[whose % _LOCKS]:  # of two at once, one is the last that is left
-            await self._require_attempt_left(task, new)
-            return await self.submissions.submit(
-                NewSubmission(
-                    course=new.course, task=new.task, learner=new.learner, owner=new.owner,
-                    content=msgspec.msgpack.encode(content), environment=task.environment,
-                    task_hash=bundle.digest, seed=secrets.randbits(62), key=new.key,
-                    received_at=new.received_at,
-                )
-            )  # fmt: skip
-
-    async def _require_attempt_left(self, task: Task, new: HandedIn) -> None:
-        """What was graded, or will be, counts; what could not be graded doesn't."""
-        most = task.rules.attempts
-        if most is None:
-            return
-        before = await self.submissions.page(
-            owner=new.owner, course=new.course, task=new.task, learner=new.learner, most=1000
-        )
-        if new.key is not None and any(each.key == new.key for each in before):
-            return
-        graded = 0
-        for each in filter(is_attempt, before):
-            graded += not await self._was_error(each)
-        if graded >= most:
-            raise InvalidSubmission(
-                f"this task takes {most} submissions, and has {graded} of yours"
+        return await self.submissions.submit(
+            NewSubmission(
+                course=new.course, task=new.task, learner=new.learner, owner=new.owner,
+                content=msgspec.msgpack.encode(content), environment=task.environment,
+                task_hash=bundle.digest, seed=secrets.randbits(62), key=new.key,
+                received_at=new.received_at, most_attempts=task.rules.attempts,
             )
-
-    async def _was_error(self, submission: Queued) -> bool:
-        if submission.state is not State.DONE:
-            return False
-        result = await self.result(submission.id)
-        return result is not None and result.verdict is Verdict.ERROR
+        )  # fmt: skip
 
     async def result(self, name: str) -> Result | None:
         """What a submission is worth, when that is known."""
@@ -155,8 +124,8 @@ class Desk:
             return None
         return replace(result, delays=of_the_way(result.delays, submission))
 
-    async def grade(self, work: Work) -> bytes:
-        """Grade one for a worker: the result as JSON. Raises what may be otherwise next time."""
+    async def grade(self, work: Work) -> KeptResult:
+        """Grade one for a worker. Raises what may be otherwise next time."""
         queued, watch = work.submission, Stopwatch()
         waiting = max(0.0, self.submissions.store.clock() - queued.submitted_at)
         task, bundle = await asyncio.to_thread(
@@ -189,7 +158,7 @@ class Desk:
             on_part=lambda part: self._tell(queued.id, part),
         )
         result = replace(result, delays=replace(result.delays, waiting=waiting))
-        return msgspec.json.encode(result)
+        return await asyncio.to_thread(kept, result)
 
     # --- who follows ---
 
@@ -220,20 +189,14 @@ def _require_time(task: Task, now: float) -> None:
     raise InvalidSubmission(f"this task was open until {last.isoformat() if last else 'now'}")
 
 
-def is_attempt(submission: Queued) -> bool:
-    """Whether it counts, as far as its state tells.
-
-    Who cancels what is being graded may have seen its first parts.
-    """
-    if submission.state is State.CANCELLED:
-        return submission.attempts > 0
-    return submission.state is not State.FAILED
-
-
 def for_learner(result: Result) -> Result:
     """The same without what is for teachers."""
     return replace(
-        result, detail="", record=None, parts=tuple(part_for_learner(part) for part in result.parts)
+        result,
+        detail="",
+        record=None,
+        archive=None,
+        parts=tuple(part_for_learner(part) for part in result.parts),
     )
 
 

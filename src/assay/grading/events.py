@@ -12,6 +12,8 @@ class Graded:
     submission: str
     course: str
     task: str
+    regrade: bool
+    """A campaign grades it again: nobody waits for it."""
     waited_seconds: float
     """From when it was handed in until it was handed out."""
     seconds: float
@@ -25,6 +27,7 @@ class GradingFailed:
     submission: str
     course: str
     task: str
+    regrade: bool
     attempts: int
     reason: str
     again_after_seconds: float
@@ -37,6 +40,7 @@ class GradingGivenUp:
     submission: str
     course: str
     task: str
+    regrade: bool
     attempts: int
     reason: str
 
@@ -55,4 +59,11 @@ class WorkerLost:
     submissions: int
 
 
-Event = Graded | GradingFailed | GradingGivenUp | ClaimLost | WorkerLost
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Forgotten:
+    """Submissions were removed, for they were over long enough ago."""
+
+    submissions: int
+
+
+Event = Graded | GradingFailed | GradingGivenUp | ClaimLost | WorkerLost | Forgotten

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+import msgspec
+
 from assay.domain.outcome import Outcome
+from assay.domain.submission import KeptResult
 from assay.grading.record import Record
 
 
@@ -80,6 +84,24 @@ class Delays:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Archive:
+    """Files that a grader of the teacher's own keeps, a tar compressed with gzip."""
+
+    size: int
+    """In bytes."""
+    digest: str
+    """"sha256:" and 64 hexadecimal digits."""
+    content: bytes | None = field(default=None, repr=False)
+    """None: it is kept elsewhere, for it may have 32 MiB."""
+
+
+def archive_of(content: bytes) -> Archive:
+    """An archive with what it holds."""
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    return Archive(size=len(content), digest=digest, content=content)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
     """What a submission is worth.
 
@@ -98,8 +120,20 @@ class Result:
     """What a grader of the teacher's own has to say besides."""
     state: str = ""
     """What the task keeps about this learner until the next submission."""
-    archive: bytes | None = field(default=None, repr=False)
-    """Files that a grader of the teacher's own keeps, a tar compressed with gzip."""
+    archive: Archive | None = None
     delays: Delays = field(default_factory=Delays)
     record: Record | None = None
     """What it depended on, for teachers; None: there was no grading, or it was one of before."""
+
+
+def kept(result: Result) -> KeptResult:
+    """As the queue keeps it: what is asked for often beside it, and its archive apart."""
+    archive = result.archive
+    bare = result if archive is None else replace(result, archive=replace(archive, content=None))
+    return KeptResult(
+        result=msgspec.json.encode(bare),
+        verdict=result.verdict,
+        grade=result.grade,
+        version="" if result.record is None else result.record.digest,
+        archive=None if archive is None else archive.content,
+    )

@@ -6,32 +6,35 @@ All decisions are those of `assay.grading.queue`; all that is remembered is in t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import random
-from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
-import msgspec
-
-from assay.domain.errors import InvalidInput, NotFound
+from assay.domain.errors import InvalidInput, NotFound, StorageError
 from assay.domain.submission import (
     MOST_CONTENT_BYTES,
     MOST_LETTERS,
     Counts,
+    KeptResult,
     NewSubmission,
     Receipt,
     Submission,
 )
+from assay.grading.events import Forgotten
+from assay.grading.followers import Followers
 from assay.grading.queue import lease, order, retry
 from assay.grading.queue.outlook import Outlook, outlook
-from assay.grading.results import Result, Verdict
+from assay.grading.results import Result, Verdict, kept
 from assay.storage.events import Event
 from assay.storage.submissions.decisions import Decisions
 from assay.storage.submissions.store import SubmissionStore
 
 SECONDS_BETWEEN_LOOKS: Final = 0.25
 """For what nobody tells of: what another process put into an SQLite file."""
+SECONDS_BETWEEN_PURGES: Final = 3600.0
+PURGE_PAUSE_SECONDS: Final = 0.2
 _HEAVIEST: Final = 1000.0
 
 
@@ -40,8 +43,8 @@ class Submissions:
 
     def __init__(self) -> None:
         self._ready = asyncio.Event()
-        self._waiters: defaultdict[str, set[asyncio.Future[None]]] = defaultdict(set)
         self._store: SubmissionStore
+        self._followers = Followers(lambda names: self._store.ended(names))
 
     @classmethod
     async def open(
@@ -60,8 +63,6 @@ class Submissions:
     async def aclose(self) -> None:
         """Commit what waits, and close the database."""
         await self._store.aclose()
-        for future in [each for waiting in self._waiters.values() for each in waiting]:
-            future.cancel()
 
     @property
     def store(self) -> SubmissionStore:
@@ -95,11 +96,25 @@ class Submissions:
         await self._store.weigh(course, weight)
 
     async def purge(self, before: float) -> int:
-        """Remove what was over before then, in seconds since 1970; how many submissions."""
+        """Remove what was over before then, in seconds since 1970; how many submissions.
+
+        In small steps, between which others have the database. What belongs to an open campaign
+        stays.
+        """
         removed = 0
         while some := await self._store.purge(before):
             removed += some
+            await asyncio.sleep(PURGE_PAUSE_SECONDS)
         return removed
+
+    async def forget_old(self, seconds: float, on_event: Callable[[Forgotten], None]) -> None:
+        """Remove what was over so long ago, now and once an hour, until cancelled."""
+        while True:
+            with contextlib.suppress(StorageError):  # it was told to who observes the database
+                removed = await self.purge(self._store.clock() - seconds)
+                if removed:
+                    on_event(Forgotten(submissions=removed))
+            await asyncio.sleep(SECONDS_BETWEEN_PURGES)
 
     # --- who asks ---
 
@@ -118,23 +133,35 @@ class Submissions:
         return found
 
     async def result(self, name: str) -> bytes | None:
-        """A Result as JSON; None: there is none yet, or never will be."""
+        """A Result as JSON, without its archive; None: there is none yet, or never will be."""
         return await self._store.result(name)
+
+    async def archive(self, name: str, revision: int) -> bytes:
+        """What its grader has kept, a tar compressed with gzip. Raises NotFound."""
+        found = await self._store.archive(name, revision)
+        if found is None:
+            raise NotFound(f"there is no archive of the submission {name}")
+        return found
 
     async def page(
         self,
         *,
         owner: str | None = None,
+        or_courses: Sequence[str] = (),
         course: str | None = None,
         task: str | None = None,
         learner: str | None = None,
         before: str | None = None,
         most: int = 100,
     ) -> list[Submission]:
-        """The newest first; `before` is the last id of the page before. At most 1,000."""
+        """The newest first; `before` is the last id of the page before. At most 1,000.
+
+        `or_courses`: those of anybody in these courses, besides the owner's own.
+        """
         return await self._store.page(
-            owner=owner, course=course, task=task, learner=learner, before=before, most=most
-        )
+            owner=owner, or_courses=or_courses, course=course, task=task, learner=learner,
+            before=before, most=most,
+        )  # fmt: skip
 
     async def counts(self) -> Counts:
         """How full the queue is."""
@@ -156,27 +183,25 @@ class Submissions:
             slots=found.counts.slots,
         )
 
-    async def wait_until_over(self, name: str, timeout: float) -> Submission:
-        """Return it when it is over, or as it is after so many seconds. Raises NotFound."""
+    async def wait_until_over(
+        self, name: str, timeout: float, *, goes_on: Callable[[], bool] = lambda: True
+    ) -> Submission:
+        """Return it when it is over, or as it is after so many seconds, or once nothing goes on.
+
+        Raises NotFound.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
-        while True:
-            told: asyncio.Future[None] = loop.create_future()
-            self._waiters[name].add(told)
-            try:
-                found = await self.get(name)
+        with self._followers.follow(name) as told:
+            found = await self.get(name)
+            while not found.state.is_over:
                 left = deadline - loop.time()
-                if found.state.is_over or left <= 0:
-                    return found
-                await asyncio.wait([told], timeout=min(left, 1.0))
-            finally:
-                self._forget(name, told)
-
-    def _forget(self, name: str, told: asyncio.Future[None]) -> None:
-        waiting = self._waiters[name]
-        waiting.discard(told)
-        if not waiting:
-            del self._waiters[name]
+                if left <= 0 or not goes_on():
+                    return await self.get(name)
+                if await _is_set_within(told, min(left, 1.0)):
+                    told.clear()
+                    found = await self.get(name)
+            return found
 
     # --- who grades ---
 
@@ -193,9 +218,14 @@ class Submissions:
         if not name:
             self._ready.set()
             return
-        for future in self._waiters.get(name, ()):
-            if not future.done():
-                future.set_result(None)
+        self._followers.tell(name)
+
+
+async def _is_set_within(told: asyncio.Event, seconds: float) -> bool:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            return await told.wait()
+    return False
 
 
 def decisions() -> Decisions:
@@ -224,14 +254,14 @@ class _Watch:
         return lease.may_expire(self._known, monotonic=monotonic)
 
 
-def _abandon(submission: Submission) -> float | bytes:
+def _abandon(submission: Submission) -> float | KeptResult:
     fate = retry.after_loss(attempts=submission.attempts, spread=random.random())
     if isinstance(fate, retry.Again):
         return fate.after_seconds
     return error_result(fate.reason)
 
 
-def error_result(reason: str) -> bytes:
+def error_result(reason: str) -> KeptResult:
     """The result of what could not be graded: it costs the learner nothing."""
     result = Result(
         verdict=Verdict.ERROR,
@@ -239,7 +269,7 @@ def error_result(reason: str) -> bytes:
         message="This could not be graded, which is not your fault: it costs you no attempt.",
         detail=reason,
     )
-    return msgspec.json.encode(result)
+    return kept(result)
 
 
 def require_sensible(new: NewSubmission) -> None:

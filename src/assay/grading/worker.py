@@ -13,7 +13,7 @@ from typing import Final
 
 from assay.domain.errors import AssayError, Busy, StorageError
 from assay.domain.line import Timing
-from assay.domain.submission import Measured, State, Submission, Work
+from assay.domain.submission import KeptResult, Measured, State, Submission, Work
 from assay.grading import events
 from assay.grading.queue.lease import BEAT_SECONDS
 from assay.grading.queue.retry import Again, after_failure, pause_seconds, reason_of
@@ -26,8 +26,8 @@ _TEND_SECONDS: Final = 1.0
 _LONGEST_WAIT: Final = 5.0
 """Between two tries to tell the database something that it has not taken."""
 
-Grade = Callable[[Work], Awaitable[bytes]]
-"""Grades a submission: its Result as JSON. What it raises is not the learner's fault."""
+Grade = Callable[[Work], Awaitable[KeptResult]]
+"""Grades a submission. What it raises is not the learner's fault."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -164,7 +164,7 @@ class Worker:
     async def _perform(self, work: Work) -> None:
         started = time.monotonic()
         try:
-            outcome: bytes | _Failure = await self._grade(work)
+            outcome: KeptResult | _Failure = await self._grade(work)
         except Exception as error:
             outcome = _Failure(error=error)
         seconds, graded_at = time.monotonic() - started, self._store.clock()
@@ -176,7 +176,7 @@ class Worker:
             await self._finish(work.submission, outcome, seconds, graded_at)
 
     async def _finish(
-        self, submission: Submission, result: bytes, seconds: float, graded_at: float
+        self, submission: Submission, result: KeptResult, seconds: float, graded_at: float
     ) -> None:
         ending = Ending(
             holder=self.id, submission=submission, result=result, seconds=seconds,
@@ -195,6 +195,7 @@ class Worker:
                 submission=submission.id,
                 course=submission.course,
                 task=submission.task,
+                regrade=submission.original is not None,
                 waited_seconds=max(waited, 0.0),
                 seconds=seconds,
             )
@@ -209,6 +210,7 @@ class Worker:
                 submission=submission.id,
                 course=submission.course,
                 task=submission.task,
+                regrade=submission.original is not None,
                 attempts=submission.attempts,
                 reason=reason_of(error),
                 again_after_seconds=after,
@@ -227,6 +229,7 @@ class Worker:
                 submission=submission.id,
                 course=submission.course,
                 task=submission.task,
+                regrade=submission.original is not None,
                 attempts=submission.attempts,
                 reason=reason,
             )
@@ -280,6 +283,7 @@ class Worker:
                         submission=each.id,
                         course=each.course,
                         task=each.task,
+                        regrade=each.original is not None,
                         attempts=each.attempts,
                         reason="its workers ended",
                     )

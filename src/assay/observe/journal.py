@@ -45,6 +45,7 @@ _LEVELS: Final[dict[type, tuple[str, int]]] = {
     grading.GradingGivenUp: ("assay.grading", logging.ERROR),
     grading.ClaimLost: ("assay.grading", logging.INFO),
     grading.WorkerLost: ("assay.grading", logging.WARNING),
+    grading.Forgotten: ("assay.grading", logging.INFO),
     storage.StorageFailed: ("assay.storage", logging.ERROR),
     storage.DatabaseLost: ("assay.storage", logging.ERROR),
     storage.DatabaseBack: ("assay.storage", logging.WARNING),

@@ -27,6 +27,7 @@ from assay.api.services import Answered
 from assay.cluster import events as cluster
 from assay.domain.errors import UnknownEnvironment
 from assay.driver import guard
+from assay.grading import events as grading
 from assay.pool import events as pool
 from assay.runners import events as runners
 from assay.runners.runners import Runners
@@ -49,7 +50,7 @@ class Metrics:
         self._info = self._gauge("assay_build_info", "What serves: 1.", "version", "driver")
         self._records: dict[type, Callable[[Any], None]] = {
             **self._of_driver(), **self._of_pool(), **self._of_runners(), **self._of_executions(),
-            **self._of_api(), **self._of_storage(), **self._of_servers(),
+            **self._of_api(), **self._of_storage(), **self._of_servers(), **self._of_grading(),
         }  # fmt: skip
 
     def on_event(self, event: object) -> None:
@@ -181,6 +182,32 @@ class Metrics:
             runners.RunFinished: finish,
         }
 
+    def _of_grading(self) -> dict[type, Callable[[Any], None]]:
+        took = self._histogram(
+            "assay_grading_seconds", "Gradings that made a result.", "kind", buckets=_LONG
+        )
+        waited = self._histogram(
+            "assay_grading_wait_seconds", "Their wait in the queue.", "kind", buckets=_LONG
+        )
+        failed = self._counter(
+            "assay_grading_failures", "Attempts that failed, and are repeated.", "kind"
+        )
+        given_up = self._counter(
+            "assay_gradings_given_up", "Submissions that nobody could grade.", "kind"
+        )
+        forgotten = self._counter("assay_submissions_forgotten", "That were kept long enough.")
+
+        def grade(event: grading.Graded) -> None:
+            took.labels(_kind(event)).observe(event.seconds)
+            waited.labels(_kind(event)).observe(event.waited_seconds)
+
+        return {
+            grading.Graded: grade,
+            grading.GradingFailed: lambda e: failed.labels(_kind(e)).inc(),
+            grading.GradingGivenUp: lambda e: given_up.labels(_kind(e)).inc(),
+            grading.Forgotten: lambda e: forgotten.inc(e.submissions),
+        }
+
     def _of_api(self) -> dict[type, Callable[[Any], None]]:
         took = self._histogram(
             "assay_http_request_seconds", "Answers; a WebSocket's until its end.",
@@ -228,6 +255,11 @@ class Metrics:
             cluster.TookOver: take_over,
             Forwarded: lambda e: passed.labels(e.status).inc(),
         }
+
+
+def _kind(event: grading.Graded | grading.GradingFailed | grading.GradingGivenUp) -> str:
+    """Whether somebody waited for it: a campaign grades thousands, and slowly."""
+    return "regrade" if event.regrade else "live"
 
 
 _Labelled = TypeVar("_Labelled", Counter, Histogram)

@@ -115,6 +115,8 @@ class TokenRecord:
     requests_per_second: float | None = None
     burst: int | None = None
     """Requests at once, after a time of quiet; None is two seconds' worth."""
+    courses: frozenset[str] = frozenset()
+    """The ids of those that its scope `teach` is for; none: all of them."""
 
     def is_good(self, now: float) -> bool:
         """Whether it opens anything: neither revoked nor over."""

@@ -21,6 +21,7 @@ from assay.storage.records import (
 from assay.storage.statements import Values
 
 _PORTS: Final = msgspec.json.Decoder(tuple[tuple[int, str, int], ...])
+_COURSES: Final = msgspec.json.Decoder(frozenset[str])
 _HELD: Final = msgspec.json.Decoder(dict[str, Held])
 
 AnyRow = Mapping[str, Any]
@@ -149,10 +150,12 @@ def token_values(record: TokenRecord) -> Values:
         "most_executions": record.most_executions,
         "requests_per_second": record.requests_per_second,
         "burst": record.burst,
+        "courses": msgspec.json.encode(sorted(record.courses)).decode(),
     }
 
 
 def token_of(row: AnyRow) -> TokenRecord:
     """A row as a token."""
     scopes = frozenset(Scope(name) for name in row["scopes"].split())
-    return TokenRecord(**{**row, "scopes": scopes})
+    courses = _COURSES.decode(row["courses"])
+    return TokenRecord(**{**row, "scopes": scopes, "courses": courses})

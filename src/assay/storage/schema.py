@@ -15,7 +15,7 @@ from assay.storage.kind import Kind
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD: Final = "0009"
+HEAD: Final = "0011"
 """The newest migration. Where a database has it, Alembic need not even be loaded."""
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"

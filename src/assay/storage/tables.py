@@ -107,6 +107,8 @@ TOKEN: Final = Table(
     Column("most_executions", Integer),
     Column("requests_per_second", Double),
     Column("burst", Integer),
+    # A list as JSON; empty: all of them.
+    Column("courses", Text, nullable=False, server_default="[]"),
 )
 
 SERVER: Final = Table(
@@ -180,6 +182,10 @@ SUBMISSION: Final = Table(
     Column("sending_seconds", Double),
     Column("graded_at", Double),
     Column("response_seconds", Double),
+    # Of its result: what is asked of many at a time, so that nobody has to read results for it.
+    Column("verdict", Text),
+    Column("grade", Double),
+    Column("version", Text),
     UniqueConstraint("owner", "key"),
 )
 
@@ -223,6 +229,15 @@ SUBMISSION_RESULT: Final = Table(
     METADATA,
     Column("id", Text, primary_key=True),
     Column("result", LargeBinary, nullable=False),
+)
+
+# Of a submission's result as it was after so many campaigns.
+RESULT_ARCHIVE: Final = Table(
+    "result_archive",
+    METADATA,
+    Column("submission", Text, primary_key=True),
+    Column("revision", Integer, primary_key=True, autoincrement=False),
+    Column("content", LargeBinary, nullable=False),
 )
 
 # A result is replaced by a campaign only, and what it replaced stays.

@@ -6,10 +6,12 @@ import uuid
 from collections.abc import Iterable
 
 from assay.domain.errors import InvalidInput
-from assay.domain.token import SHOWN, hash_of, make_token, scopes_of
+from assay.domain.submission import MOST_LETTERS
+from assay.domain.token import SHOWN, Scope, hash_of, make_token, scopes_of
 from assay.storage.records import TokenRecord
 
 _MOST_LETTERS = 100
+_MOST_COURSES = 200
 
 
 def issue_token(
@@ -22,12 +24,15 @@ def issue_token(
     most_executions: int | None = None,
     requests_per_second: float | None = None,
     burst: int | None = None,
+    courses: Iterable[str] = (),
 ) -> tuple[str, TokenRecord]:
     """A token that nobody has had before, and its record. `now` is of the database's clock.
 
-    Raises InvalidInput for a name, scope, lifetime or quota that makes no sense.
+    Raises InvalidInput for a name, scope, lifetime, quota or course that makes no sense.
     """
     _require_name(name)
+    given, limited = scopes_of(scopes), frozenset(courses)
+    _require_courses(given, limited)
     quotas = {
         "most_runners": most_runners,
         "most_executions": most_executions,
@@ -44,14 +49,25 @@ def issue_token(
         name=name,
         hash=hash_of(token),
         prefix=token[:SHOWN],
-        scopes=scopes_of(scopes),
+        scopes=given,
         created_at=now,
         expires_at=None if lifetime_seconds is None else now + lifetime_seconds,
         most_runners=most_runners,
         most_executions=most_executions,
         requests_per_second=requests_per_second,
         burst=burst,
+        courses=limited,
     )
+
+
+def _require_courses(scopes: frozenset[Scope], courses: frozenset[str]) -> None:
+    if courses and Scope.TEACH not in scopes:
+        raise InvalidInput("courses limit the scope teach, which this token is not to have")
+    if len(courses) > _MOST_COURSES:
+        raise InvalidInput(f"a token is for {_MOST_COURSES} courses at most, or for all of them")
+    for each in courses:
+        if not each.isprintable() or not 0 < len(each) <= MOST_LETTERS:
+            raise InvalidInput(f"a course's id has 1 to {MOST_LETTERS} printable letters")
 
 
 def _require_name(name: str) -> None:

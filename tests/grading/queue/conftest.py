@@ -42,13 +42,16 @@ async def submissions(url: str, open_submissions: Open) -> Submissions:
 
 WORKER = """
 import asyncio, json, signal, sys
+from assay.domain.submission import KeptResult
 from assay.grading.submissions import Submissions
 from assay.grading.worker import Worker
 
 async def grade(work):
     await asyncio.sleep(float(sys.argv[2]))
     print("graded", work.submission.id, flush=True)
-    return json.dumps({"grade": len(work.content)}).encode()
+    grade = len(work.content)
+    result = json.dumps({"grade": grade}).encode()
+    return KeptResult(result=result, verdict="partial", grade=float(grade))
 
 async def main():
     submissions = await Submissions.open(sys.argv[1])

@@ -13,7 +13,7 @@ from tests.grading.queue.conftest import Open, Spawn, made
 from tests.storage.postgres import Postgres
 
 from assay.domain.errors import AssayError, StorageError
-from assay.domain.submission import NewSubmission, State, Work
+from assay.domain.submission import KeptResult, NewSubmission, State, Work
 from assay.grading.queue import lease
 from assay.grading.submissions import Submissions
 from assay.grading.worker import Worker
@@ -44,9 +44,9 @@ async def require_graded(submissions: Submissions, expected: dict[str, int], wit
         assert json.loads(result) == {"grade": grade}
 
 
-async def grade(work: Work) -> bytes:
+async def grade(work: Work) -> KeptResult:
     await asyncio.sleep(0.01)
-    return json.dumps({"grade": len(work.content)}).encode()
+    return KeptResult(result=json.dumps({"grade": len(work.content)}).encode())
 
 
 async def until_leased(submissions: Submissions, count: int) -> None:
@@ -152,7 +152,7 @@ async def test_a_clock_that_jumps_takes_nothing_from_the_living(
     honest = kind.clock
     runs: list[str] = []
 
-    async def slowly(work: Work) -> bytes:
+    async def slowly(work: Work) -> KeptResult:
         runs.append(work.submission.id)
         await asyncio.sleep(4)
         return await grade(work)

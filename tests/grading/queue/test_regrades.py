@@ -12,15 +12,17 @@ from tests.grading.queue.conftest import Spawn, made
 
 from assay.domain.campaign import CampaignState
 from assay.domain.errors import Conflict, InvalidInput, NotFound
-from assay.domain.submission import Priority, State
+from assay.domain.submission import KeptResult, Priority, State
 from assay.grading.courses import Courses
+from assay.grading.regrading import regrades as regrading
 from assay.grading.regrading.regrades import Applying, Regrades, applied_of
 from assay.grading.regrading.report import Change, Difference
 from assay.grading.regrading.wish import Which, Wish
-from assay.grading.results import PartResult, Result, Verdict
+from assay.grading.results import PartResult, Result, Verdict, kept
 from assay.grading.submissions import Submissions, error_result
 from assay.grading.versions import Versions
 from assay.grading.webhooks.registrations import Registrations
+from assay.storage.submissions import campaigns
 from assay.storage.submissions.steps import Ending
 
 TASK = 'title = "Sum"\nenvironment = "python"\nfiles = ["sum.py"]\n[[parts]]\nid = "all"\n'
@@ -44,10 +46,10 @@ def regrades(courses: Courses, submissions: Submissions) -> Regrades:
     return Regrades(courses, submissions)
 
 
-def result(grade: float | None) -> bytes:
+def result(grade: float | None) -> KeptResult:
     verdict = Verdict.ERROR if grade is None else Verdict.PARTIAL
     part = PartResult(id="all", verdict=verdict, score=(grade or 0) / 100)
-    return msgspec.json.encode(Result(verdict=verdict, grade=grade, parts=(part,)))
+    return kept(Result(verdict=verdict, grade=grade, parts=(part,)))
 
 
 async def graded(submissions: Submissions, grade: float | None, learner: str, **more: Any) -> str:
@@ -148,8 +150,8 @@ async def test_others_hear_of_what_counts_and_never_of_what_is_proposed(
     name = await graded(submissions, 50.0, "ada")
     started = await regrades.start(WISH)
     await grade_all(submissions, {"ada": 60.0})
-    results = [each async for each in submissions.store.results.all("algebra")]
-    assert [each.submission.id for each in results] == [name]
+    results = [each async for each in submissions.store.results.submissions("algebra")]
+    assert [each.id for each in results] == [name]
     assert await told() == [name]
     await regrades.apply(started.id, Applying(), by="")
     assert await told() == [name, name]
@@ -252,7 +254,13 @@ async def test_the_live_go_first_and_are_no_part_of_it(
     assert (await submissions.get(live.id)).revision == 0
 
 
-async def test_filters_choose(regrades: Regrades, submissions: Submissions) -> None:
+@pytest.mark.parametrize("at_once", [1, 1000])
+async def test_filters_choose(
+    regrades: Regrades, submissions: Submissions, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    """The database leaves out what it can, and what is left comes page by page."""
+    monkeypatch.setattr(campaigns, "CANDIDATES_AT_ONCE", at_once)
+    monkeypatch.setattr(regrading, "MOST_NAMED", at_once)
     ada = [await graded(submissions, grade, "ada") for grade in (80.0, 40.0)]
     bob = await graded(submissions, None, "bob")
     await submissions.submit(made("waits"))
@@ -264,11 +272,38 @@ async def test_filters_choose(regrades: Regrades, submissions: Submissions) -> N
         (Wish(course="algebra", verdicts=(Verdict.ERROR,)), [bob]),
         (Wish(course="algebra", learner="ada", which=Which.BEST, below=90), [ada[0]]),
         (Wish(course="algebra", submissions=(ada[1],)), [ada[1]]),
+        (Wish(course="algebra", submissions=(bob, ada[0], "none")), [ada[0], bob]),
+        (Wish(course="algebra", submissions=(bob, *ada), which=Which.BEST), [ada[0], bob]),
+        (Wish(course="algebra", verdicts=(Verdict.PARTIAL, Verdict.PASSED)), ada),
+        (Wish(course="algebra", since=(await submissions.get(ada[1])).submitted_at), [ada[1], bob]),
+        (Wish(course="algebra", until=(await submissions.get(ada[1])).submitted_at), [ada[0]]),
     ):
         started = await regrades.start(wish)
         found = [each.submission async for each in regrades.report(await regrades.get(started.id))]
         assert found == expected, wish
         await regrades.discard(started.id, by="")
+
+
+async def test_no_more_is_collected_than_a_campaign_may_have(
+    regrades: Regrades, submissions: Submissions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(campaigns, "CANDIDATES_AT_ONCE", 2)
+    monkeypatch.setattr(regrading, "MOST_IN_CAMPAIGN", 3)
+    for number in range(8):
+        await graded(submissions, 50.0, f"l{number}")
+    pages = 0
+    asked = submissions.store.campaigns.candidates
+
+    def counted(*wanted: Any, **after: Any) -> Any:
+        nonlocal pages
+        pages += 1
+        return asked(*wanted, **after)
+
+    monkeypatch.setattr(submissions.store.campaigns, "candidates", counted)
+    with pytest.raises(InvalidInput, match="more than 3 submissions fit"):
+        await regrades.start(WISH)
+    assert pages == 2
+    assert (await regrades.start(Wish(course="algebra", learner="l1"))).new
 
 
 NONSENSE: list[tuple[Wish, type[Exception]]] = [
@@ -278,6 +313,7 @@ NONSENSE: list[tuple[Wish, type[Exception]]] = [
     (Wish(course="algebra", version="sha256:" + "0" * 64), InvalidInput),
     (Wish(course="algebra", task="sum", version="sha256:" + "0" * 64), InvalidInput),
     (Wish(course="algebra", below=float("nan")), InvalidInput),
+    (Wish(course="algebra", submissions=("a\0",)), InvalidInput),
 ]
 
 

@@ -10,7 +10,14 @@ from tests.storage.postgres import Postgres
 
 from assay.domain.errors import Busy, InvalidInput, NotFound, StorageError
 from assay.domain.line import Timing
-from assay.domain.submission import MOST_CONTENT_BYTES, Priority, State, Submission, Work
+from assay.domain.submission import (
+    MOST_CONTENT_BYTES,
+    KeptResult,
+    Priority,
+    State,
+    Submission,
+    Work,
+)
 from assay.grading.submissions import Submissions
 from assay.storage.submissions import together
 from assay.storage.submissions.steps import Ending
@@ -23,7 +30,8 @@ async def claim(submissions: Submissions, count: int = 1, holder: str = "w") -> 
 async def finish(
     submissions: Submissions, holder: str, submission: Submission, result: bytes, seconds: float
 ) -> bool:
-    ending = Ending(holder=holder, submission=submission, result=result, seconds=seconds)
+    kept = KeptResult(result=result)
+    ending = Ending(holder=holder, submission=submission, result=kept, seconds=seconds)
     return await submissions.store.finish(ending)
 
 

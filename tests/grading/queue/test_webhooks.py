@@ -5,22 +5,27 @@ Receivers are on this machine's loopback, which is allowed for the tests.
 
 import asyncio
 import contextlib
+import itertools
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from functools import partial
 
 import pytest
 from aiohttp import web
 from tests.grading.queue.conftest import Open, made
 
-from assay.domain.submission import State
+from assay.domain.errors import InvalidInput
+from assay.domain.submission import KeptResult, State
 from assay.domain.webhook import DeliveryState
 from assay.grading.submissions import Submissions
-from assay.grading.webhooks.post import Names, post
+from assay.grading.webhooks.names import Names
+from assay.grading.webhooks.post import Posting
 from assay.grading.webhooks.registrations import Registrations, Wanted
 from assay.grading.webhooks.sender import Sender
 from assay.grading.webhooks.signature import sign
+from assay.storage.kind import Cursor
 from assay.storage.submissions import results
+from assay.storage.submissions.outbox import delivery_values
 from assay.storage.submissions.steps import Ending
 
 LOOPBACK = ("127.0.0.0/8",)
@@ -48,8 +53,7 @@ async def receiver(
 
 @contextlib.asynccontextmanager
 async def sending(*each: Submissions) -> AsyncIterator[None]:
-    names = Names()
-    tell = partial(post, resolver=names)
+    tell = Posting(Names())
     tasks = [asyncio.create_task(Sender(one, tell, allowed=LOOPBACK).run()) for one in each]
     try:
         yield
@@ -57,7 +61,6 @@ async def sending(*each: Submissions) -> AsyncIterator[None]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        names.shut()
 
 
 def registered(submissions: Submissions) -> Registrations:
@@ -68,7 +71,8 @@ async def graded(submissions: Submissions, count: int, *, state: State = State.D
     receipts = await asyncio.gather(
         *(submissions.submit(made(f"learner{nth}")) for nth in range(count))
     )
-    result = json.dumps({"verdict": "partial", "grade": 75.0}).encode()
+    made_of = json.dumps({"verdict": "partial", "grade": 75.0}).encode()
+    result = KeptResult(result=made_of, verdict="partial", grade=75.0)
     endings = [
         Ending(holder="tester", submission=work.submission, result=result, seconds=0.1, state=state)
         for work in await submissions.store.claim("tester", count, {})
@@ -169,11 +173,100 @@ async def test_who_hangs_delays_nobody_and_who_fails_is_tried_again(
     assert len({body for _, body in got}) == 20
 
 
+async def test_what_is_next_is_found_by_an_index_however_much_waits(
+    submissions: Submissions,
+) -> None:
+    hooks = registered(submissions)
+    hook = await hooks.add("algebra", "http://127.0.0.1:9/", EVENTS)
+    off = await hooks.add("algebra", "http://127.0.0.1:9/", EVENTS)
+    webhooks = submissions.store.webhooks
+    assert await webhooks.next_at() is None
+
+    def least_seconds(cursor: Cursor) -> float:
+        taken = []
+        for _ in range(200):
+            started = time.perf_counter()
+            webhooks._next.rows(cursor)
+            taken.append(time.perf_counter() - started)
+        return min(taken)
+
+    before = await submissions.store._ask("time", least_seconds)
+    now = submissions.store.clock()
+
+    def fill(cursor: Cursor) -> None:
+        for webhook, at in ((hook.id, now), (off.id, now - 100)):
+            rows = [
+                {**delivery_values(webhook, "", "webhook.test", now), "not_before": at + nth}
+                for nth in range(3000)
+            ]
+            submissions.store._steps.outbox._add.run_all(cursor, rows)
+        if submissions.store.kind == "postgresql":
+            cursor.execute("ANALYZE")
+
+    await submissions.store._write("fill", fill)
+    await hooks.change("algebra", off.id, Wanted(active=False))
+    assert await webhooks.next_at() == now
+
+    def plan(cursor: Cursor) -> str:
+        asked = "EXPLAIN" if submissions.store.kind == "postgresql" else "EXPLAIN QUERY PLAN"
+        cursor.execute(f"{asked} {webhooks._next._text}", webhooks._next._arrange({}))
+        return str(cursor.fetchall())
+
+    found = await submissions.store._ask("plan", plan)
+    assert "ix_delivery_due" in found
+    assert "SCAN delivery" not in found
+    assert "Seq Scan on delivery" not in found
+    assert await submissions.store._ask("time", least_seconds) < 5 * before
+
+
+async def test_two_servers_let_a_course_have_ten_and_no_more(
+    url: str, open_submissions: Open
+) -> None:
+    servers = [registered(await open_submissions(url)) for _ in range(2)]
+    made = [
+        each.add("algebra", f"http://127.0.0.1:9/{n}", EVENTS) for n in range(9) for each in servers
+    ]
+    answers = await asyncio.gather(*made, return_exceptions=True)
+    refused = [each for each in answers if isinstance(each, InvalidInput)]
+    assert len(refused) == 8
+    assert len(await servers[0].all("algebra")) == 10
+    await servers[1].add("geometry", "http://127.0.0.1:9/", EVENTS)
+
+
+async def test_while_an_address_fails_it_gets_one_message_at_a_time(
+    url: str, open_submissions: Open
+) -> None:
+    """From all servers together, and also while those that were sent before it failed end."""
+    servers = [await open_submissions(url) for _ in range(2)]
+    spans: list[tuple[float, float]] = []
+    loop = asyncio.get_running_loop()
+
+    async def fail() -> web.Response:
+        began = loop.time()
+        await asyncio.sleep(0.1 + 0.05 * (len(spans) % 4))
+        spans.append((began, loop.time()))
+        return web.Response(status=500)
+
+    async with receiver([], fail) as address:
+        await registered(servers[0]).add("algebra", address, EVENTS)
+        await graded(servers[0], 30)
+        async with sending(*servers):
+            await until(lambda: len(spans) >= 18, seconds=20.0)
+        await asyncio.sleep(0.4)  # what was broken off ends there, too
+    failed_at = min(ended for _, ended in spans) + 0.05
+    later = sorted(span for span in spans if span[0] > failed_at)
+    assert len(later) >= 8
+    for (_, ended), (began, _) in itertools.pairwise(later):
+        assert began >= ended, later
+
+
 @pytest.mark.parametrize("policy", ["course", "learner"])
 async def test_results_come_page_by_page_in_order(submissions: Submissions, policy: str) -> None:
     names = await graded(submissions, 120)
     wanted = None if policy == "course" else "learner7"
-    found = [each async for each in submissions.store.results.all("algebra", learner=wanted)]
+    results = submissions.store.results
+    meant = results.submissions("algebra", learner=wanted)
+    found = [each async for each in results.known(meant)]
     keys = [(each.submission.task, each.submission.learner) for each in found]
     assert keys == sorted(keys)
     expected = set(names) if wanted is None else {names[7]}
@@ -184,9 +277,10 @@ async def test_results_come_page_by_page_in_order(submissions: Submissions, poli
 async def test_a_page_of_large_results_is_short(
     submissions: Submissions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(results, "PAGE_BYTES", 100)  # of which one has about forty
+    monkeypatch.setattr(results, "RESULT_BYTES", 100)  # of which one has about forty
     names = await graded(submissions, 7)
-    page = await submissions.store.results._page("algebra", None, None, None)
-    assert len(page) == 2
-    found = [each.submission.id async for each in submissions.store.results.all("algebra")]
+    store = submissions.store.results
+    meant = [each async for each in store.submissions("algebra")]
+    assert len(await store._first(meant)) == 2
+    found = [each.submission.id async for each in store.known(store.submissions("algebra"))]
     assert sorted(found) == sorted(names)

@@ -9,13 +9,14 @@ import pytest
 from tests.grading.queue.conftest import Open, made
 
 from assay.domain.errors import InvalidEnvironment, SandboxGone
-from assay.domain.submission import State, Work
+from assay.domain.submission import KeptResult, State, Work
 from assay.grading import events as told
 from assay.grading.queue import retry
 from assay.grading.submissions import Submissions
 from assay.grading.worker import Worker
 
 pytestmark = pytest.mark.slow
+FULL = KeptResult(result=b'{"grade":100}', verdict="passed", grade=100.0)
 
 
 class Running:
@@ -38,8 +39,8 @@ class Running:
         await self._task
 
 
-async def right(work: Work) -> bytes:
-    return b'{"grade":100}'
+async def right(work: Work) -> KeptResult:
+    return FULL
 
 
 async def test_a_submission_is_graded_within_milliseconds(submissions: Submissions) -> None:
@@ -77,18 +78,18 @@ async def test_what_the_machine_fails_at_is_tried_again(
     monkeypatch.setattr(retry, "FIRST_SECONDS", 0.1)
     runs: Counter[str] = Counter()
 
-    async def at_the_third_time(work: Work) -> bytes:
+    async def at_the_third_time(work: Work) -> KeptResult:
         runs[work.submission.learner] += 1
         if runs[work.submission.learner] < 3:
             raise SandboxGone("it was killed") if work.submission.learner == "a" else OSError("?")
-        return b'{"grade":100}'
+        return FULL
 
     async with Running(submissions, at_the_third_time) as running:
         receipts = [await submissions.submit(made(name)) for name in "ab"]
         for receipt in receipts:
             found = await submissions.wait_until_over(receipt.id, 20)
             assert (found.state, found.attempts) == (State.DONE, 3)
-            assert await submissions.result(receipt.id) == b'{"grade":100}'
+            assert await submissions.result(receipt.id) == FULL.result
     failed = [each for each in running.events if isinstance(each, told.GradingFailed)]
     assert {(each.attempts, each.reason) for each in failed} == {
         (1, "sandbox_gone: it was killed"), (2, "sandbox_gone: it was killed"),
@@ -103,7 +104,7 @@ async def test_who_was_failed_again_and_again_gets_an_error_and_no_grade(
     monkeypatch.setattr(retry, "FACTOR", 1.0)
     monkeypatch.setattr(retry, "MOST_ATTEMPTS", 2)
 
-    async def never(work: Work) -> bytes:
+    async def never(work: Work) -> KeptResult:
         raise SandboxGone("the node is gone")
 
     async with Running(submissions, never) as running:
@@ -122,7 +123,7 @@ async def test_who_was_failed_again_and_again_gets_an_error_and_no_grade(
 async def test_a_tasks_own_fault_is_not_repeated(submissions: Submissions) -> None:
     runs = 0
 
-    async def wrongly(work: Work) -> bytes:
+    async def wrongly(work: Work) -> KeptResult:
         nonlocal runs
         runs += 1
         raise InvalidEnvironment("task.toml: there is no environment cobol")
@@ -138,7 +139,7 @@ async def test_what_is_broken_for_all_does_not_use_up_everybodys_attempts(
 ) -> None:
     runs = 0
 
-    async def broken(work: Work) -> bytes:
+    async def broken(work: Work) -> KeptResult:
         nonlocal runs
         runs += 1
         raise SandboxGone("the engine is down")
@@ -158,13 +159,13 @@ async def test_what_is_cancelled_is_not_graded_to_its_end(
     monkeypatch.setattr("assay.grading.worker.BEAT_SECONDS", 0.1)
     begun, ended = asyncio.Event(), asyncio.Event()
 
-    async def slowly(work: Work) -> bytes:
+    async def slowly(work: Work) -> KeptResult:
         begun.set()
         try:
             await asyncio.sleep(60)
         finally:
             ended.set()
-        return b""
+        return FULL
 
     async with Running(submissions, slowly) as running:
         receipt = await submissions.submit(made())
@@ -179,10 +180,10 @@ async def test_what_is_cancelled_is_not_graded_to_its_end(
 async def test_what_does_not_end_in_time_is_given_back(submissions: Submissions) -> None:
     begun = asyncio.Event()
 
-    async def slowly(work: Work) -> bytes:
+    async def slowly(work: Work) -> KeptResult:
         begun.set()
         await asyncio.sleep(60)
-        return b""
+        return FULL
 
     async with Running(submissions, slowly):
         receipt = await submissions.submit(made())
@@ -197,9 +198,9 @@ async def test_what_does_not_end_in_time_is_given_back(submissions: Submissions)
 async def test_one_run_of_another_course_is_not_behind_a_batch_of_five_thousand(
     submissions: Submissions,
 ) -> None:
-    async def quickly(work: Work) -> bytes:
+    async def quickly(work: Work) -> KeptResult:
         await asyncio.sleep(0.05)
-        return b"{}"
+        return FULL
 
     many = [submissions.submit(made("a", course="a")) for _ in range(5000)]
     await asyncio.gather(*many)

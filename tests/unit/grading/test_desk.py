@@ -1,22 +1,16 @@
-"""What learners may see of a result, and what counts as an attempt."""
+"""What learners may see of a result, and how it is kept."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
+import msgspec
 
 from assay.domain.outcome import Outcome, OutcomeKind
-from assay.domain.submission import Priority, State, Submission
-from assay.grading.desk import for_learner, is_attempt
-from assay.grading.results import PartResult, Result, Verdict
+from assay.grading.desk import for_learner
+from assay.grading.record import Record
+from assay.grading.results import PartResult, Result, Verdict, archive_of, kept
 from assay.grading.results import TestResult as Tried
-
-HANDED_IN = Submission(
-    id="0", owner="", key=None, course="c", task="t", learner="l", priority=Priority.LIVE,
-    state=State.WAITING, submitted_at=100.0, environment="python", task_hash="", seed=None,
-    attempts=0, claim=0, not_before=None, claimed_at=None, finished_at=None, seconds=None,
-)  # fmt: skip
 
 
 def test_of_a_hidden_test_nothing_is_told_that_its_program_could_choose() -> None:
@@ -36,18 +30,18 @@ def test_of_a_hidden_test_nothing_is_told_that_its_program_could_choose() -> Non
     assert shown == test
 
 
-@pytest.mark.parametrize(
-    ("state", "attempts", "counts"),
-    [
-        (State.WAITING, 0, True),
-        (State.LEASED, 1, True),
-        (State.DONE, 1, True),
-        (State.FAILED, 8, False),
-        (State.CANCELLED, 0, False),
-        (State.CANCELLED, 1, True),
-    ],
-)
-def test_who_cancels_what_is_being_graded_has_had_that_attempt(
-    state: State, attempts: int, counts: bool
-) -> None:
-    assert is_attempt(replace(HANDED_IN, state=state, attempts=attempts)) is counts
+def test_what_a_grader_keeps_is_for_teachers() -> None:
+    result = Result(verdict=Verdict.PASSED, grade=100.0, archive=archive_of(b"hidden tests"))
+    assert for_learner(result).archive is None
+
+
+def test_a_result_is_kept_without_its_archive_and_with_what_is_asked_of_many() -> None:
+    record = Record(grader="1", digest="sha256:of-the-task", seed=7)
+    result = Result(
+        verdict=Verdict.PARTIAL, grade=50.0, record=record, archive=archive_of(b"hidden tests")
+    )
+    found = kept(result)
+    assert (found.verdict, found.grade, found.version) == ("partial", 50.0, "sha256:of-the-task")
+    assert found.archive == b"hidden tests"
+    read = msgspec.json.decode(found.result, type=Result)
+    assert read == replace(result, archive=replace(archive_of(b"hidden tests"), content=None))

@@ -14,6 +14,7 @@ from assay.api.services import Answered
 from assay.cluster import events as cluster
 from assay.domain.errors import DriverError, PoolExhausted, StorageError, UnknownEnvironment
 from assay.driver import guard
+from assay.grading import events as grading
 from assay.observe.metrics import Metrics
 from assay.pool import events as pool
 from assay.runners import events as runners
@@ -59,6 +60,25 @@ EVENTS: Sequence[object] = (
     Forwarded(status=200),
     cluster.ServersChanged(living=3),
     cluster.TookOver(server="http://b", epoch=4, runners=5, seconds=0.2),
+    grading.Graded(
+        submission="s", course="c", task="t", regrade=False, waited_seconds=0.2, seconds=0.5
+    ),
+    grading.Graded(
+        submission="s", course="c", task="t", regrade=True, waited_seconds=900.0, seconds=0.5
+    ),
+    grading.GradingFailed(
+        submission="s",
+        course="c",
+        task="t",
+        regrade=True,
+        attempts=1,
+        reason="?",
+        again_after_seconds=1.0,
+    ),
+    grading.GradingGivenUp(
+        submission="s", course="c", task="t", regrade=False, attempts=8, reason="?"
+    ),
+    grading.Forgotten(submissions=7),
     storage.Committed(operations=3, seconds=0.001),
     storage.StorageFailed(operation="add_lease", error=StorageError("full")),
 )
@@ -126,10 +146,14 @@ def test_every_kind_of_event_is_recorded_or_is_about_numbers_that_are_asked_for(
         *get_args(runners.RunnersEvent),
         *get_args(cluster.Event),
         *get_args(storage.Event),
+        *get_args(grading.Event),
         Answered,
     }
     left = kinds - {type(event) for event in EVENTS}
-    assert left == {pool.PoolChanged, storage.DatabaseLost, storage.DatabaseBack}
+    assert left == {
+        pool.PoolChanged, storage.DatabaseLost, storage.DatabaseBack, grading.ClaimLost,
+        grading.WorkerLost,
+    }  # fmt: skip
     for event in EVENTS:
         assert samples(metrics_of(event)).items() - samples(metrics_of()).items()
 
@@ -138,6 +162,12 @@ def test_every_kind_of_event_is_recorded_or_is_about_numbers_that_are_asked_for(
     ("name", "labels", "expected"),
     [
         ("assay_build_info", {"version": "1.0", "driver": "crun"}, 1),
+        ("assay_grading_wait_seconds_sum", {"kind": "live"}, 0.2),
+        ("assay_grading_wait_seconds_sum", {"kind": "regrade"}, 900.0),
+        ("assay_grading_seconds_count", {"kind": "regrade"}, 1),
+        ("assay_grading_failures_total", {"kind": "regrade"}, 1),
+        ("assay_gradings_given_up_total", {"kind": "live"}, 1),
+        ("assay_submissions_forgotten_total", {}, 7),
         ("assay_driver_seconds_sum", {"operation": "create"}, 0.02),
         ("assay_driver_failures_total", {"operation": "create", "code": "driver_error"}, 1),
         ("assay_pool_wait_seconds_count", {"environment": "python", "origin": "stock"}, 1),

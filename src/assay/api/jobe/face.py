@@ -9,7 +9,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from assay.api.answers import encode
-from assay.api.errors import STATUS, HttpError, log_unexpected
+from assay.api.errors import STATUS, HttpError, log_unexpected, told
 from assay.api.face import Face
 from assay.api.limits import refusal_fields
 from assay.api.route import Call, Route
@@ -17,7 +17,6 @@ from assay.domain.errors import AssayError, Busy, NotAllowed, UnknownEnvironment
 
 PREFIX: Final = "/jobe/index.php/restapi"
 KEY: Final = "X-API-KEY"
-_MESSAGE_MOST: Final = 4000
 _JSON: Final = "application/json"
 
 
@@ -41,7 +40,7 @@ def answer(error: Exception, request: web.Request) -> web.Response:
     if isinstance(error, Busy):
         headers |= refusal_fields(error)
     return web.Response(
-        body=encode(error.message[:_MESSAGE_MOST]),
+        body=encode(told(error)),
         status=_status(error),
         headers=headers,
         content_type=_JSON,

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from assay.api.answers import json
 from assay.api.endpoint import read_body
-from assay.api.errors import OVERLOAD, HttpError
+from assay.api.errors import OVERLOAD, HttpError, told
 from assay.api.jobe.face import FACE
 from assay.api.jobe.files import files_of
 from assay.api.jobe.languages import Offer, offer_of
@@ -133,8 +133,8 @@ def _check(run: _Run) -> RunRequest:
 
 def _failure(error: AssayError, run_id: str) -> Answer:
     if isinstance(error, Busy) or error.code in OVERLOAD:
-        return Answer(run_id=run_id, outcome=Number.SERVER_OVERLOAD, stderr=error.message)
-    return failed(run_id, error.message)
+        return Answer(run_id=run_id, outcome=Number.SERVER_OVERLOAD, stderr=told(error))
+    return failed(run_id, told(error))
 
 
 ROUTES: Final = (

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from assay.grading.export.rows import Row
+from assay.domain.submission import Submission
+from assay.grading.brief import Brief
 
 COLUMNS: Final = (
     "submission", "course", "task", "learner", "state", "verdict", "grade", "submitted_at",
-    "finished_at", "attempts", "parts",
+    "finished_at", "attempts", "parts", "owner",
 )  # fmt: skip
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
@@ -22,9 +23,8 @@ def head() -> bytes:
     return line(COLUMNS)
 
 
-def row(of: Row) -> bytes:
+def row(known: Submission, result: Brief | None) -> bytes:
     """One submission."""
-    known, result = of.submission, of.result
     grade = None if result is None else result.grade
     parts = () if result is None else result.parts
     return line((
@@ -35,6 +35,7 @@ def row(of: Row) -> bytes:
         "" if known.finished_at is None else _time(known.finished_at),
         str(known.attempts),
         "; ".join(f"{part.id}: {part.verdict} {100 * part.score:.4g}%" for part in parts),
+        known.owner,
     ))  # fmt: skip
 
 

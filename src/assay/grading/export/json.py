@@ -41,6 +41,8 @@ class ExportedResult(msgspec.Struct, rename="camel", kw_only=True):
     course: str
     task: str
     learner: str
+    owner: str
+    """The id of the token that handed it in: two platforms may have one name for two learners."""
     state: str
     verdict: str | None
     grade: float | None
@@ -72,7 +74,8 @@ def exported(of: Row) -> ExportedResult:
     known, result = of.submission, of.result
     return ExportedResult(
         submission=known.id, course=known.course, task=known.task, learner=known.learner,
-        state=known.state, attempts=known.attempts, submitted_at=_time(known.submitted_at),
+        owner=known.owner, state=known.state, attempts=known.attempts,
+        submitted_at=_time(known.submitted_at),
         finished_at=None if known.finished_at is None else _time(known.finished_at),
         verdict=None if result is None else result.verdict,
         grade=None if result is None else result.grade,

@@ -37,37 +37,35 @@ def row_of(known: Known) -> Row:
     return Row(submission=known.submission, result=result)
 
 
-async def chosen(known: AsyncIterator[Known], policy: Policy) -> AsyncIterator[Row]:
-    """Those that count: by task and learner, as they come. Memory holds one.
+async def chosen(each: AsyncIterator[Submission], policy: Policy) -> AsyncIterator[Submission]:
+    """Those that count: by task and learner, as they come. Memory holds one of each owner.
 
-    Where a learner has no grade for a task, the last submission stands for that.
+    Two platforms may have the same name for somebody, so a learner is one of an owner. Where a
+    learner has no grade for a task, the last submission stands for that.
     """
-    kept: Row | None = None
-    async for each in known:
-        row = row_of(each)
+    kept: dict[str, Submission] = {}
+    of: tuple[str, str] | None = None
+    async for one in each:
         if policy is Policy.ALL:
-            yield row
+            yield one
             continue
-        if kept is not None and _whose(kept) != _whose(row):
-            yield kept
-            kept = None
-        if kept is None or counts_more(row, kept, policy):
-            kept = row
-    if kept is not None:
-        yield kept
+        if of != (one.task, one.learner):
+            for before in _in_order(kept):
+                yield before
+            kept, of = {}, (one.task, one.learner)
+        earlier = kept.get(one.owner)
+        if earlier is None or counts_more(one, earlier, policy):
+            kept[one.owner] = one
+    for before in _in_order(kept):
+        yield before
 
 
-def counts_more(later: Row, earlier: Row, policy: Policy) -> bool:
+def _in_order(kept: dict[str, Submission]) -> list[Submission]:
+    return sorted(kept.values(), key=lambda each: each.id)
+
+
+def counts_more(later: Submission, earlier: Submission, policy: Policy) -> bool:
     """Whether the later one takes the earlier one's place."""
-    new, old = _grade(later), _grade(earlier)
-    if old is None:
+    if earlier.grade is None:
         return True
-    return new is not None and (policy is Policy.LAST or new > old)
-
-
-def _grade(row: Row) -> float | None:
-    return None if row.result is None else row.result.grade
-
-
-def _whose(row: Row) -> tuple[str, str]:
-    return row.submission.task, row.submission.learner
+    return later.grade is not None and (policy is Policy.LAST or later.grade > earlier.grade)

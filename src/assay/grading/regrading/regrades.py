@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import msgspec
@@ -20,17 +20,27 @@ from assay.domain.campaign import (
 from assay.domain.errors import Conflict, GradingLost, InvalidInput, InvalidTask, NotFound
 from assay.domain.submission import MOST_LETTERS, Receipt, State, Submission
 from assay.grading.courses import Courses
+from assay.grading.recent import Recent
 from assay.grading.record import Record
 from assay.grading.regrading.report import Counted, Difference, difference, to_apply
-from assay.grading.regrading.wish import NEWEST, RECORDED, Graded, Head, Wish, select
-from assay.grading.results import Result
+from assay.grading.regrading.wish import (
+    NEWEST,
+    RECORDED,
+    Graded,
+    Head,
+    Selection,
+    Which,
+    Wish,
+)
+from assay.grading.results import Verdict
 from assay.grading.submissions import Submissions
 from assay.grading.tasks import Bundle
+from assay.storage.submissions.campaign_statements import MOST_NAMED, Candidates
 from assay.storage.submissions.campaign_steps import Application
-from assay.storage.submissions.campaigns import Candidate
 from assay.storage.submissions.rows import new_id
 
 _NOTE_MOST: Final = 2000
+_RECENT_SECONDS: Final = 0.9
 
 
 class _WithRecord(msgspec.Struct, frozen=True):
@@ -93,6 +103,11 @@ class Regrades:
 
     courses: Courses
     submissions: Submissions
+    _recent: Recent[Progress] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Nothing is known yet."""
+        self._recent = Recent(self.progress, seconds=_RECENT_SECONDS)
 
     # --- starting ---
 
@@ -121,7 +136,7 @@ class Regrades:
         self.courses.get(wish.course)
         if wish.task is not None and wish.version == NEWEST:
             self.courses.task(wish.course, wish.task)
-        meant = select(await self._graded(wish), wish)
+        meant = await self._graded(wish)
         digests = {each.submission.task: "" for each in meant}
         for task in digests:
             digests[task] = await asyncio.to_thread(self._version, wish, task)
@@ -133,23 +148,27 @@ class Regrades:
         if not chosen:
             raise InvalidInput("no graded submission fits: there is nothing to grade again")
         if len(chosen) > MOST_IN_CAMPAIGN:
-            raise InvalidInput(
-                f"{len(chosen)} submissions fit, and a campaign has at most {MOST_IN_CAMPAIGN}:"
-                " make several, by task, by time, or of the last ones only"
-            )
+            raise _too_many(f"{len(chosen)}")
         return chosen
 
     async def _graded(self, wish: Wish) -> list[Graded]:
-        found: list[Graded] = []
-        before: str | None = None
-        while True:
-            page = await self.submissions.store.campaigns.candidates(
-                wish.course, task=wish.task, learner=wish.learner, before=before
-            )
-            found += map(_graded, page)
-            if not page:
-                return found
-            before = page[-1].submission.id
+        """What is meant, the oldest first: looked for page by page, and kept if it is chosen."""
+        selection = Selection(wish)
+        names = wish.submissions
+        parts = [names[at : at + MOST_NAMED] for at in range(0, len(names), MOST_NAMED)]
+        for ids in parts or [()]:
+            async for each in self._candidates(_wanted(wish, ids)):
+                selection.add(_graded(each))
+                if wish.which is Which.ALL and len(selection) > MOST_IN_CAMPAIGN:
+                    raise _too_many(f"more than {MOST_IN_CAMPAIGN}")
+        return selection.found()
+
+    async def _candidates(self, wanted: Candidates) -> AsyncIterator[Submission]:
+        after: Submission | None = None
+        while page := await self.submissions.store.campaigns.candidates(wanted, after=after):
+            for each in page:
+                yield each
+            after = page[-1]
 
     def _version(self, wish: Wish, task: str) -> str:
         """The digest of the version, which is kept from now on; "": there is none any more."""
@@ -201,10 +220,12 @@ class Regrades:
         return found
 
     async def page(
-        self, *, course: str | None = None, before: str | None = None, most: int = 100
+        self, *, courses: Sequence[str] | None = None, before: str | None = None, most: int = 100
     ) -> list[Campaign]:
-        """The newest first."""
-        return await self.submissions.store.campaigns.page(course=course, before=before, most=most)
+        """The newest first; `courses`: of these only."""
+        return await self.submissions.store.campaigns.page(
+            courses=courses, before=before, most=most
+        )
 
     async def progress(self, name: str) -> Progress:
         """How far it is."""
@@ -222,6 +243,10 @@ class Regrades:
             return progress
         seconds = await self._seconds(name)
         return replace(progress, seconds=seconds)
+
+    async def recent_progress(self, name: str) -> Progress:
+        """The same, as it was a second ago at most: for many who follow."""
+        return await self._recent.get(name)
 
     async def _seconds(self, name: str) -> float | None:
         """Until the last of it is graded: as far as that one's outlook is known."""
@@ -253,14 +278,11 @@ class Regrades:
         replace are others by now.
         """
         campaign = await self.get(name)
-        if campaign.state is not CampaignState.OPEN:
-            differences: list[Difference] = []  # whoever keeps it says what that means
-        else:
-            differences = [each async for each in self.report(campaign)]
-        runs = frozenset(to_apply(differences, only_up=how.only_up))
-        counted = Counted()
-        for each in differences:
-            counted.add(each)
+        counted, runs = Counted(), set[str]()
+        if campaign.state is CampaignState.OPEN:  # else whoever keeps it says what that means
+            async for each in self.report(campaign):
+                counted.add(each)
+                runs.update(to_apply([each], only_up=how.only_up))
         summary = counted.summary()
         graded = summary.up + summary.down + summary.same
         if summary.pending and not how.unfinished:
@@ -303,13 +325,28 @@ def wish_of(campaign: Campaign) -> Wish:
     return msgspec.json.decode(campaign.asked, type=Wish)
 
 
-def _graded(candidate: Candidate) -> Graded:
-    result = msgspec.json.decode(candidate.result, type=Result)
-    record = result.record
+def _too_many(count: str) -> InvalidInput:
+    return InvalidInput(
+        f"{count} submissions fit, and a campaign has at most {MOST_IN_CAMPAIGN}: make several, by"
+        " task, by time, or of the last ones only"
+    )
+
+
+def _wanted(wish: Wish, ids: tuple[str, ...]) -> Candidates:
+    """What the database leaves out; of the best or last, grades are looked at afterwards."""
+    by_worth = wish.which is Which.ALL
+    return Candidates(
+        course=wish.course, task=wish.task, learner=wish.learner, since=wish.since,
+        until=wish.until, ids=ids, below=wish.below if by_worth else None,
+        verdicts=wish.verdicts if by_worth else (),
+    )  # fmt: skip
+
+
+def _graded(submission: Submission) -> Graded:
     return Graded(
-        submission=candidate.submission,
-        head=Head(verdict=result.verdict, grade=result.grade),
-        digest=candidate.submission.task_hash if record is None else record.digest,
+        submission=submission,
+        head=Head(verdict=Verdict(submission.verdict or Verdict.ERROR), grade=submission.grade),
+        digest=submission.version or submission.task_hash,
     )
 
 
@@ -337,5 +374,7 @@ def _require_sensible(wish: Wish, key: str | None) -> None:
             raise InvalidInput("a filter is no number")
     if wish.version not in (NEWEST, RECORDED) and wish.task is None:
         raise InvalidInput("a version belongs to one task: say which one")
+    if not all(name.isprintable() and len(name) <= MOST_LETTERS for name in wish.submissions):
+        raise InvalidInput("a submission's id is printable")
     if len(wish.submissions) > MOST_IN_CAMPAIGN:
         raise InvalidInput(f"a campaign has at most {MOST_IN_CAMPAIGN} submissions")

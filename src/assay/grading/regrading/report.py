@@ -7,12 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-import msgspec
-
 from assay.domain.campaign import CampaignState, Item
 from assay.domain.submission import State
 from assay.grading import record
-from assay.grading.results import PartResult, Result, Verdict
+from assay.grading.brief import Brief, BriefPart, brief_of
+from assay.grading.results import Verdict
 
 _ALMOST = 1e-6
 
@@ -85,7 +84,7 @@ class Summary:
 
 def difference(item: Item, state: CampaignState = CampaignState.OPEN) -> Difference:
     """One submission of a campaign in that state."""
-    old, new = _result(item.old), _result(item.new)
+    old, new = brief_of(item.old), brief_of(item.new)
     change = _change(item.state, old, new)
     graded = change in (Change.UP, Change.DOWN, Change.SAME)
     return Difference(
@@ -106,11 +105,7 @@ def difference(item: Item, state: CampaignState = CampaignState.OPEN) -> Differe
     )
 
 
-def _result(content: bytes | None) -> Result | None:
-    return None if content is None else msgspec.json.decode(content, type=Result)
-
-
-def _change(state: State, old: Result | None, new: Result | None) -> Change:
+def _change(state: State, old: Brief | None, new: Brief | None) -> Change:
     if state is State.CANCELLED:
         return Change.CANCELLED
     if not state.is_over or new is None:
@@ -122,12 +117,12 @@ def _change(state: State, old: Result | None, new: Result | None) -> Change:
     return Change.DOWN if new.grade < old.grade - _ALMOST else Change.SAME
 
 
-def _remarks(old: Result | None, new: Result | None) -> tuple[str, ...]:
+def _remarks(old: Brief | None, new: Brief | None) -> tuple[str, ...]:
     records = [None if each is None else each.record for each in (old, new)]
     return tuple(record.differences(*records))
 
 
-def _parts(old: Result | None, new: Result | None) -> tuple[Part, ...]:
+def _parts(old: Brief | None, new: Brief | None) -> tuple[Part, ...]:
     before = {part.id: part for part in (old.parts if old else ())}
     after = {part.id: part for part in (new.parts if new else ())}
     names = dict.fromkeys((*before, *after))
@@ -138,13 +133,13 @@ def _parts(old: Result | None, new: Result | None) -> tuple[Part, ...]:
     )
 
 
-def _are_same(old: PartResult | None, new: PartResult | None) -> bool:
+def _are_same(old: BriefPart | None, new: BriefPart | None) -> bool:
     if old is None or new is None:
         return False
     return old.verdict is new.verdict and abs(old.score - new.score) < _ALMOST
 
 
-def _part(name: str, old: PartResult | None, new: PartResult | None) -> Part:
+def _part(name: str, old: BriefPart | None, new: BriefPart | None) -> Part:
     return Part(
         id=name,
         old_verdict=None if old is None else old.verdict,

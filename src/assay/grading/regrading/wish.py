@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -71,12 +71,41 @@ class Graded:
 
 def select(graded: Iterable[Graded], wish: Wish) -> list[Graded]:
     """Those that are meant, the oldest first."""
-    named = frozenset(wish.submissions)
-    found = [each for each in graded if _is_asked_for(each.submission, wish, named)]
-    found.sort(key=lambda each: each.submission.id)
-    if wish.which is not Which.ALL:
-        found = _one_of_each(found, best=wish.which is Which.BEST)
-    return [each for each in found if _is_worth(each.head, wish)]
+    selection = Selection(wish)
+    for each in graded:
+        selection.add(each)
+    return selection.found()
+
+
+class Selection:
+    """Chooses as they come: of a learner's for a task, memory holds the one that is chosen."""
+
+    def __init__(self, wish: Wish) -> None:
+        self._wish = wish
+        self._named = frozenset(wish.submissions)
+        self._found: dict[object, Graded] = {}
+
+    def __len__(self) -> int:
+        """How many there are until now; fewer if others of their learners are chosen yet."""
+        return len(self._found)
+
+    def add(self, each: Graded) -> None:
+        """One more; in any order."""
+        if not _is_asked_for(each.submission, self._wish, self._named):
+            return
+        if self._wish.which is Which.ALL:
+            if _is_worth(each.head, self._wish):
+                self._found[each.submission.id] = each
+            return
+        whose = (each.submission.owner, each.submission.task, each.submission.learner)
+        before = self._found.get(whose)
+        if before is None or _comes_before(before, each, best=self._wish.which is Which.BEST):
+            self._found[whose] = each
+
+    def found(self) -> list[Graded]:
+        """Those that are meant, the oldest first."""
+        meant = [each for each in self._found.values() if _is_worth(each.head, self._wish)]
+        return sorted(meant, key=lambda each: each.submission.id)
 
 
 def _is_asked_for(submission: Submission, wish: Wish, named: frozenset[str]) -> bool:
@@ -90,14 +119,11 @@ def _is_asked_for(submission: Submission, wish: Wish, named: frozenset[str]) -> 
     )
 
 
-def _one_of_each(graded: Sequence[Graded], *, best: bool) -> list[Graded]:
-    kept: dict[tuple[str, str, str], Graded] = {}
-    for each in graded:  # the oldest first
-        whose = (each.submission.owner, each.submission.task, each.submission.learner)
-        before = kept.get(whose)
-        if before is None or not best or _value(each) >= _value(before):
-            kept[whose] = each
-    return sorted(kept.values(), key=lambda each: each.submission.id)
+def _comes_before(one: Graded, other: Graded, *, best: bool) -> bool:
+    """Whether the other one takes its place."""
+    if best and _value(one) != _value(other):
+        return _value(one) < _value(other)
+    return one.submission.id < other.submission.id
 
 
 def _value(graded: Graded) -> float:

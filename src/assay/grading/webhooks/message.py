@@ -8,7 +8,6 @@ import msgspec
 
 from assay.domain.submission import Submission
 from assay.domain.webhook import Delivery, Webhook
-from assay.grading.results import Verdict
 
 
 class Links(msgspec.Struct, kw_only=True):
@@ -50,21 +49,13 @@ class Message(msgspec.Struct, kw_only=True):
     data: Data | Test
 
 
-class Worth(msgspec.Struct, kw_only=True):
-    """What is read of a Result."""
-
-    verdict: Verdict
-    grade: float | None = None
-
-
 def test_of(webhook: Webhook, delivery: Delivery) -> bytes:
     """A message that says nothing."""
     return _encoded(delivery, Test(course=webhook.course, webhook=webhook.id))
 
 
-def message_of(delivery: Delivery, submission: Submission, result: bytes | None) -> bytes:
+def message_of(delivery: Delivery, submission: Submission) -> bytes:
     """The body; the same for each attempt, for what is over stays as it is."""
-    worth = None if result is None else msgspec.json.decode(result, type=Worth)
     return _encoded(
         delivery,
         Data(
@@ -73,8 +64,8 @@ def message_of(delivery: Delivery, submission: Submission, result: bytes | None)
             task=submission.task,
             learner=submission.learner,
             state=submission.state,
-            verdict=None if worth is None else worth.verdict,
-            grade=None if worth is None else worth.grade,
+            verdict=submission.verdict,
+            grade=submission.grade,
             attempts=submission.attempts,
             submitted_at=_time(submission.submitted_at),
             finished_at=None if submission.finished_at is None else _time(submission.finished_at),

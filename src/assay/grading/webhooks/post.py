@@ -5,21 +5,20 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, cast
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.abc import AbstractResolver
 from aiohttp.client_proto import ResponseHandler
 from yarl import URL
 
 from assay.grading.webhooks.address import refusal
+from assay.grading.webhooks.names import Names
 
 CONNECT_SECONDS: Final = 5.0
 TOTAL_SECONDS: Final = 10.0
-_LOOK_UPS: Final = 16
 _ANSWER_BYTES: Final = 4096
 """Of an answer's header fields; of its body nothing is read."""
 
@@ -42,35 +41,6 @@ class Answer:
 
 class _Refused(OSError):
     """Raised where a connection would go to an address that it may not go to."""
-
-
-class Names(AbstractResolver):
-    """Looks names up in threads of its own: a name that takes long keeps nobody else waiting."""
-
-    def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(_LOOK_UPS, thread_name_prefix="assay-names")
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        """All addresses of a name. Raises OSError."""
-        found = await asyncio.get_running_loop().run_in_executor(
-            self._threads, lambda: socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
-        )
-        return [
-            ResolveResult(
-                hostname=host, host=str(address[0]), port=port, family=kind, proto=protocol,
-                flags=socket.AI_NUMERICHOST,
-            )
-            for kind, _, protocol, _, address in found
-        ]  # fmt: skip
-
-    async def close(self) -> None:
-        """Nothing: connectors call this, and the threads are there for all of them."""
-
-    def shut(self) -> None:
-        """Let the threads go."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 async def post(
@@ -110,6 +80,20 @@ async def post(
         return Answer(status=None, error="it took too long")
     except (aiohttp.ClientError, OSError, ValueError) as error:
         return Answer(status=None, error=_words(error))
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """Sends requests, and looks up their receivers' names."""
+
+    names: Names
+
+    async def __call__(
+        self, url: str, body: bytes, fields: Mapping[str, str], /,
+        *, course: str, allowed: Sequence[str],
+    ) -> Answer:  # fmt: skip
+        """Send one of this course."""
+        return await post(url, body, fields, allowed=allowed, resolver=self.names.of(course))
 
 
 class _Brief(ResponseHandler):

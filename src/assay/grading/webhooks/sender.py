@@ -33,8 +33,9 @@ class Post(Protocol):
     """Sends one request."""
 
     def __call__(
-        self, url: str, body: bytes, fields: dict[str, str], /, *, allowed: Sequence[str]
-    ) -> Awaitable[Answer]:
+        self, url: str, body: bytes, fields: dict[str, str], /,
+        *, course: str, allowed: Sequence[str],
+    ) -> Awaitable[Answer]:  # fmt: skip
         """Never raises for what the receiver does."""
 
 
@@ -80,15 +81,15 @@ class Sender:
 
     async def _look(self) -> None:
         store = self._submissions.store
-        if time.monotonic() - self._purged_at > _PURGE_SECONDS:
+        is_due = time.monotonic() - self._purged_at > _PURGE_SECONDS
+        # Some at each look: others want the database, too.
+        if is_due and not await self._webhooks.purge(store.clock() - _KEPT_SECONDS):
             self._purged_at = time.monotonic()
-            await self._webhooks.purge(store.clock() - _KEPT_SECONDS)
         at = await self._webhooks.next_at()
         if at is None or at > store.clock() or len(self._sending) >= _OF_ALL:
             return
-        room = {name: _OF_ONE - busy for name, busy in self._busy.items() if busy}
-        claiming = self._webhooks.claim(room, _OF_ONE, LEASE_SECONDS)
-        for webhook, delivery in await claiming:
+        self._busy = +self._busy  # without those that have ended
+        for webhook, delivery in await self._webhooks.claim(self._busy, _OF_ONE, LEASE_SECONDS):
             self._begin(webhook, delivery)
 
     def _begin(self, webhook: Webhook, delivery: Delivery) -> None:
@@ -110,18 +111,16 @@ class Sender:
                 await self._webhooks.give_up(delivery, None, "the submission is not kept any more")
                 return
             answer = await self._post(
-                webhook.url, body, self._fields(webhook, delivery, body), allowed=self._allowed
-            )
+                webhook.url, body, self._fields(webhook, delivery, body),
+                course=webhook.course, allowed=self._allowed,
+            )  # fmt: skip
             await self._note(webhook, delivery, answer)
 
     async def _body(self, webhook: Webhook, delivery: Delivery) -> bytes | None:
         if delivery.event == TEST:
             return test_of(webhook, delivery)
-        store = self._submissions.store
-        found = await store.get(delivery.submission)
-        if found is None:
-            return None
-        return message_of(delivery, found, await store.result(delivery.submission))
+        found = await self._submissions.store.get(delivery.submission)
+        return None if found is None else message_of(delivery, found)
 
     def _fields(self, webhook: Webhook, delivery: Delivery, body: bytes) -> dict[str, str]:
         keys = [webhook.secret]

@@ -5,6 +5,8 @@ entrance.py    what is handed in gets its place in its line
 steps.py       the other transactions that move submissions about
 statements.py  what these say to the database
 rows.py        values as rows, and back
+situations.py  how full the queue is, and where one waits
+results.py     submissions with results, page by page
 decisions.py   what is decided elsewhere
 measured.py    what is known only after a transaction, and kept with a later one
 together.py    what comes at the same time shares a transaction

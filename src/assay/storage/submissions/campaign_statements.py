@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
     Double,
+    FromClause,
     Integer,
+    ScalarSelect,
     Select,
     Text,
     bindparam,
@@ -16,22 +20,25 @@ from sqlalchemy import (
     null,
     or_,
     select,
+    tuple_,
     update,
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.dml import UpdateBase
 
 from assay.domain.campaign import CampaignState
-from assay.domain.submission import State
+from assay.domain.submission import State, Submission
 from assay.storage.statements import KEY, Statement
 from assay.storage.tables import (
     CAMPAIGN,
     FORMER_RESULT,
     REGRADE,
+    RESULT_ARCHIVE,
     SUBMISSION,
     SUBMISSION_RESULT,
 )
 
+_S: Final = SUBMISSION.c
 _RUN: Final = SUBMISSION.alias("run_row")
 _ORIGINAL: Final = SUBMISSION.alias("original_row")
 _NOW: Final = SUBMISSION_RESULT.alias("now_row")
@@ -39,6 +46,31 @@ _NEW: Final = SUBMISSION_RESULT.alias("new_row")
 _RUNS: Final = select(REGRADE.c.run).where(REGRADE.c.campaign == KEY)
 _GRADED: Final = (State.DONE.value, State.FAILED.value)
 _GOING: Final = (State.WAITING.value, State.LEASED.value)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Candidates:
+    """Which submissions may be graded again. Filters that are None, or empty, leave nothing out."""
+
+    course: str
+    task: str | None = None
+    learner: str | None = None
+    since: float | None = None
+    """Handed in then or later, in seconds since 1970."""
+    until: float | None = None
+    """Handed in before."""
+    below: float | None = None
+    """Grades less than this; what has none, too."""
+    verdicts: tuple[str, ...] = ()
+    ids: tuple[str, ...] = ()
+    """MOST_NAMED at most."""
+
+
+MOST_NAMED: Final = 200
+
+
+def _of_run(name: str) -> ScalarSelect[Any]:
+    return select(_RUN.c[name]).where(_RUN.c.id == bindparam("run")).scalar_subquery()
 
 
 def _is_one_of(states: tuple[str, ...]) -> ColumnElement[bool]:
@@ -90,6 +122,18 @@ class CampaignStatements:
         )
         self.of_run = self._compiled(select(REGRADE).where(REGRADE.c.run == KEY))
         self.items = self._compiled(_items())
+        self.old = self._compiled(
+            select(func.coalesce(FORMER_RESULT.c.result, _NOW.c.result).label("result"))
+            .select_from(
+                REGRADE.outerjoin(
+                    FORMER_RESULT,
+                    (FORMER_RESULT.c.submission == REGRADE.c.submission)
+                    & (FORMER_RESULT.c.revision == REGRADE.c.revision),
+                ).outerjoin(_NOW, _NOW.c.id == REGRADE.c.submission)
+            )
+            .where(REGRADE.c.run == KEY)
+        )
+        self.new = self._compiled(select(_NEW.c.result).where(_NEW.c.id == KEY))
         self.history = self._compiled(
             select(FORMER_RESULT)
             .where(FORMER_RESULT.c.submission == KEY)
@@ -125,10 +169,19 @@ class CampaignStatements:
         self.replace = self._compiled(
             update(SUBMISSION_RESULT).where(SUBMISSION_RESULT.c.id == KEY).values(result=new)
         )
+        self.replace_archive = self._compiled(
+            update(RESULT_ARCHIVE)
+            .where(RESULT_ARCHIVE.c.submission == bindparam("run"))
+            .values(submission=KEY, revision=bindparam("nth", type_=Integer) + 1)
+        )
         self.revise = self._compiled(
             update(SUBMISSION)
             .where(SUBMISSION.c.id == KEY)
-            .values(revision=SUBMISSION.c.revision + 1, state=State.DONE.value)
+            .values(
+                revision=SUBMISSION.c.revision + 1,
+                state=State.DONE.value,
+                **{name: _of_run(name) for name in ("verdict", "grade", "version")},
+            )
         )
         self.waiting_lines = self._compiled(
             select(SUBMISSION.c.priority, SUBMISSION.c.course, func.count().label("count"))
@@ -148,8 +201,12 @@ class CampaignStatements:
         )
 
 
+def _size(table: FromClause) -> ColumnElement[int]:
+    return func.coalesce(func.length(table.c.result), 0)
+
+
 def _items() -> Select[Any]:
-    """Items of a campaign, in order, with both results: the old one as it was when it began."""
+    """Items of a campaign, in order, with the size of both results in bytes."""
     return (
         select(
             REGRADE.c.run,
@@ -161,8 +218,7 @@ def _items() -> Select[Any]:
             _ORIGINAL.c.submitted_at,
             _RUN.c.task_hash,
             _RUN.c.state,
-            func.coalesce(FORMER_RESULT.c.result, _NOW.c.result).label("old"),
-            _NEW.c.result.label("new"),
+            (_size(FORMER_RESULT) + _size(_NOW) + _size(_NEW)).label("size"),
         )
         .select_from(REGRADE)
         .join(_RUN, _RUN.c.id == REGRADE.c.run)
@@ -180,33 +236,39 @@ def _items() -> Select[Any]:
     )
 
 
-def campaigns_asked(course: str | None, before: str | None, most: int) -> Select[Any]:
+def campaigns_asked(courses: Sequence[str] | None, before: str | None, most: int) -> Select[Any]:
     """Campaigns, the newest first."""
     asked = select(CAMPAIGN).order_by(CAMPAIGN.c.id.desc()).limit(most)
-    if course is not None:
-        asked = asked.where(CAMPAIGN.c.course == course)
+    if courses is not None:
+        asked = asked.where(or_(*(CAMPAIGN.c.course == each for each in courses)))
     return asked if before is None else asked.where(CAMPAIGN.c.id < before)
 
 
-def candidates_asked(
-    course: str, task: str | None, learner: str | None, before: str | None, most: int
-) -> Select[Any]:
-    """What was graded, with its result, the newest first."""
+def candidates_asked(wanted: Candidates, after: Submission | None, most: int) -> Select[Any]:
+    """What was graded, by task, learner and time."""
+    order = (_S.task, _S.learner, _S.id)
     asked = (
-        select(SUBMISSION, SUBMISSION_RESULT.c.result)
-        .join(SUBMISSION_RESULT, SUBMISSION_RESULT.c.id == SUBMISSION.c.id)
-        .where(
-            SUBMISSION.c.course == course,
-            SUBMISSION.c.original.is_(None),
-            _is_one_of(_GRADED),
-        )
-        .order_by(SUBMISSION.c.id.desc())
+        select(SUBMISSION)
+        .where(_S.course == wanted.course, _S.original.is_(None), _is_one_of(_GRADED))
+        .order_by(*order)
         .limit(most)
     )
-    for name, value in {"task": task, "learner": learner}.items():
-        if value is not None:
-            asked = asked.where(SUBMISSION.c[name] == value)
-    return asked if before is None else asked.where(SUBMISSION.c.id < before)
+    for name in ("task", "learner"):
+        if (value := getattr(wanted, name)) is not None:
+            asked = asked.where(_S[name] == value)
+    if wanted.since is not None:
+        asked = asked.where(_S.submitted_at >= wanted.since)
+    if wanted.until is not None:
+        asked = asked.where(_S.submitted_at < wanted.until)
+    if wanted.below is not None:
+        asked = asked.where(or_(_S.grade.is_(None), _S.grade < wanted.below))
+    if wanted.verdicts:
+        asked = asked.where(or_(*(_S.verdict == each for each in wanted.verdicts)))
+    if wanted.ids:
+        asked = asked.where(or_(*(_S.id == each for each in wanted.ids)))
+    if after is not None:
+        asked = asked.where(tuple_(*order) > tuple_(after.task, after.learner, after.id))
+    return asked
 
 
 OPEN: Final = CampaignState.OPEN.value

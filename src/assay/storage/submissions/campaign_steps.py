@@ -137,7 +137,8 @@ class CampaignSteps:
         for statement, names in (
             (self.sql.keep_former, ("key", "nth", "of_campaign", "now", "by")),
             (self.sql.replace, ("key", "run")),
-            (self.sql.revise, ("key",)),
+            (self.sql.replace_archive, ("key", "run", "nth")),
+            (self.sql.revise, ("key", "run")),
         ):
             statement.run_all(cursor, [{name: each[name] for name in names} for each in values])
         told = [(row["submission"], campaign.course, State.DONE) for row in rows]

@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
 from sqlalchemy import Select
-from sqlalchemy.engine import Dialect
 
 from assay.domain.campaign import Campaign, Chosen, Former, Item
 from assay.domain.submission import Receipt, State, Submission
-from assay.storage.kind import Cursor
+from assay.storage.kind import Cursor, Kind
 from assay.storage.rows import AnyRow
-from assay.storage.statements import Statement
-from assay.storage.submissions.campaign_statements import campaigns_asked, candidates_asked
+from assay.storage.statements import Statement, Values
+from assay.storage.submissions.campaign_statements import (
+    Candidates,
+    campaigns_asked,
+    candidates_asked,
+)
 from assay.storage.submissions.campaign_steps import (
     Application,
     CampaignSteps,
     Outcome,
     campaign_of,
 )
-from assay.storage.submissions.rows import submission_of
+from assay.storage.submissions.rows import blob_in, fitting, submission_of
 
-ITEMS_AT_ONCE: Final = 20
-"""With two results each, which may be large."""
+ITEMS_AT_ONCE: Final = 200
+ITEM_BYTES: Final = 8 * 2**20
+"""Of both results of items that are read at one time, if more than one: in one of them may be
+megabytes of text."""
+CANDIDATES_AT_ONCE: Final = 1000
 
 T = TypeVar("T")
 
@@ -35,14 +40,6 @@ class Way(Protocol):
 
     def __call__(self, name: str, step: Callable[[Cursor], T], /) -> asyncio.Future[T]:
         """Do it in the storage's thread."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Candidate:
-    """What may be graded again."""
-
-    submission: Submission
-    result: bytes
 
 
 class CampaignStore:
@@ -55,13 +52,13 @@ class CampaignStore:
         write: Way,
         ask: Way,
         clock: Callable[[], float],
-        dialect: Dialect,
+        kind: Kind,
     ) -> None:
         self._steps = steps
         self._sql = steps.sql
         self._write, self._ask = write, ask
         self._clock = clock
-        self._dialect = dialect
+        self._kind = kind
 
     def start(self, campaign: Campaign, chosen: Sequence[Chosen]) -> asyncio.Future[Receipt]:
         """Keep it with all its gradings, or nothing. The future raises InvalidInput for its key."""
@@ -103,24 +100,17 @@ class CampaignStore:
         return self._ask("get_campaign", get)
 
     def page(
-        self, *, course: str | None, before: str | None, most: int
+        self, *, courses: Sequence[str] | None, before: str | None, most: int
     ) -> asyncio.Future[list[Campaign]]:
-        """The newest first; `before` is the last id of the page before."""
-        return self._rows("list_campaigns", campaigns_asked(course, before, most), campaign_of)
+        """The newest first; `before` is the last id of the page before. None: of all courses."""
+        return self._rows("list_campaigns", campaigns_asked(courses, before, most), campaign_of)
 
     def candidates(
-        self,
-        course: str,
-        *,
-        task: str | None,
-        learner: str | None,
-        before: str | None,
-        most: int = ITEMS_AT_ONCE,
-    ) -> asyncio.Future[list[Candidate]]:
-        """What was graded, the newest first."""
-        return self._rows(
-            "list_candidates", candidates_asked(course, task, learner, before, most), _candidate_of
-        )
+        self, wanted: Candidates, *, after: Submission | None = None
+    ) -> asyncio.Future[list[Submission]]:
+        """A page of what was graded, by task, learner and time; `after`: the last one before."""
+        asked = candidates_asked(wanted, after, CANDIDATES_AT_ONCE)
+        return self._rows("list_candidates", asked, submission_of)
 
     def counts(self, name: str) -> asyncio.Future[dict[str, int]]:
         """How many gradings are in each state, by its name."""
@@ -145,11 +135,16 @@ class CampaignStore:
         return self._ask("campaign_of_run", find)
 
     def items(self, name: str, *, after: str = "") -> asyncio.Future[list[Item]]:
-        """Up to 200 of its submissions; `after` is the last one before."""
+        """Some of its submissions, in order; `after` is the last one before."""
         values = {"key": name, "after": after, "most": ITEMS_AT_ONCE}
 
         def read(cursor: Cursor) -> list[Item]:
-            return [_item_of(row) for row in self._sql.items.rows(cursor, values)]
+            found = self._sql.items.rows(cursor, values)
+            rows = found[: fitting([row.pop("size") for row in found], ITEM_BYTES)]
+            asked: list[Values] = [{"key": row["run"]} for row in rows]
+            old = self._sql.old.rows_of_each(self._kind, cursor, asked)
+            new = self._sql.new.rows_of_each(self._kind, cursor, asked)
+            return [_item_of(*each) for each in zip(rows, old, new, strict=True)]
 
         return self._ask("list_items", read)
 
@@ -164,16 +159,12 @@ class CampaignStore:
     def _rows(
         self, name: str, asked: Select[Any], made: Callable[[AnyRow], T]
     ) -> asyncio.Future[list[T]]:
-        statement = Statement(asked, self._dialect)
+        statement = Statement(asked, self._kind.engine.dialect)
         return self._ask(name, lambda cursor: [made(row) for row in statement.rows(cursor)])
 
 
-def _candidate_of(row: AnyRow) -> Candidate:
-    return Candidate(submission=submission_of(row), result=bytes(row["result"]))
-
-
-def _item_of(row: AnyRow) -> Item:
-    results = {name: None if row[name] is None else bytes(row[name]) for name in ("old", "new")}
+def _item_of(row: AnyRow, old: Sequence[AnyRow], new: Sequence[AnyRow]) -> Item:
+    results = {name: blob_in(rows, "result") for name, rows in {"old": old, "new": new}.items()}
     return Item(**{**row, **results, "state": State(row["state"])})
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from assay.domain.line import Admission, Line, LineKey, Newcomer, Share, Timing
-from assay.domain.submission import Submission
+from assay.domain.submission import KeptResult, Submission
 
 
 class Admit(Protocol):
@@ -48,7 +48,7 @@ class Learn(Protocol):
 class Abandon(Protocol):
     """What becomes of a submission whose worker is gone."""
 
-    def __call__(self, submission: Submission, /) -> float | bytes:
+    def __call__(self, submission: Submission, /) -> float | KeptResult:
         """Seconds until it is tried again, or its result: it is over, without a grade.
 
         It was handed out for its `attempts`th time.

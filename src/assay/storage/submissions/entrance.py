@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
-from assay.domain.errors import InvalidInput
+from assay.domain.errors import AssayError, InvalidInput, InvalidSubmission
 from assay.domain.line import Line, LineKey, Newcomer
 from assay.domain.submission import NewSubmission, Receipt, Submission
 from assay.storage.kind import Cursor, Kind
@@ -22,6 +22,8 @@ from assay.storage.submissions.statements import QueueStatements
 
 _MOST_NAMES: Final = 200
 """In one notice, which has 8,000 bytes at most."""
+_Whose = tuple[str, str, str, str]
+"""Of what attempts are counted: owner, course, task, learner."""
 _MOVED: Final = ("waiting", "due", "served", "turn")
 
 
@@ -35,10 +37,16 @@ class Entrance:
 
     def add(
         self, cursor: Cursor, news: Sequence[NewSubmission], now: float
-    ) -> list[Receipt | InvalidInput]:
-        """Keep all of them; of those with a key that is there, the receipt of before."""
+    ) -> list[Receipt | AssayError]:
+        """Keep all of them; of those with a key that is there, the receipt of before.
+
+        Of learners who have had all their attempts, an error.
+        """
         answers = self._known(cursor, news)
         unknown = self._first_of_each_key(news, answers)
+        refused = self._refused(cursor, [(place, news[place]) for place in unknown])
+        answers |= refused
+        unknown = [place for place in unknown if place not in refused]
         ids = {place: new_id(now) for place in unknown}
         self._insert(cursor, [(ids[place], news[place]) for place in unknown], now)
         for place in unknown:
@@ -48,7 +56,7 @@ class Entrance:
 
     def _known(
         self, cursor: Cursor, news: Sequence[NewSubmission]
-    ) -> dict[int, Receipt | InvalidInput]:
+    ) -> dict[int, Receipt | AssayError]:
         places = [place for place, new in enumerate(news) if new.key is not None]
         asked: list[Values] = [{"owner": news[at].owner, "key": news[at].key} for at in places]
         found = self._sql.keyed.rows_of_each(self._kind, cursor, asked)
@@ -57,6 +65,35 @@ class Entrance:
             for place, rows in zip(places, found, strict=True)
             if rows
         }
+
+    def _refused(
+        self, cursor: Cursor, news: Sequence[tuple[int, NewSubmission]]
+    ) -> dict[int, AssayError]:
+        """Those for which no attempt is left; of several in one transaction the later ones.
+
+        Whoever hands in holds the one lock of the queue, so nobody else's comes between.
+        """
+        limited = [(place, new) for place, new in news if new.most_attempts is not None]
+        had = self._attempts(cursor, dict.fromkeys(_whose(new) for _, new in limited))
+        refused: dict[int, AssayError] = {}
+        for place, new in limited:
+            most, whose = new.most_attempts or 0, _whose(new)
+            if had[whose] < most:
+                had[whose] += 1
+            else:
+                refused[place] = InvalidSubmission(
+                    f"this task takes {most} submissions, and has {had[whose]} of yours"
+                )
+        return refused
+
+    def _attempts(self, cursor: Cursor, each: Iterable[_Whose]) -> dict[_Whose, int]:
+        wanted = list(each)
+        asked: list[Values] = [
+            dict(zip(("owner", "course", "task", "learner"), whose, strict=True))
+            for whose in wanted
+        ]
+        found = self._sql.attempts.rows_of_each(self._kind, cursor, asked)
+        return {whose: int(rows[0]["count"]) for whose, rows in zip(wanted, found, strict=True)}
 
     def _first_of_each_key(
         self, news: Sequence[NewSubmission], known: Collection[int]
@@ -68,7 +105,7 @@ class Entrance:
         return list(first.values())
 
     def _answer_repeated(
-        self, news: Sequence[NewSubmission], answers: dict[int, Receipt | InvalidInput]
+        self, news: Sequence[NewSubmission], answers: dict[int, Receipt | AssayError]
     ) -> None:
         """Two of one key may come in one transaction."""
         if len(answers) == len(news):
@@ -78,8 +115,11 @@ class Entrance:
             if place not in answers:
                 of = first[new.owner, new.key]
                 earlier = answers[of]
-                assert isinstance(earlier, Receipt)
-                answers[place] = _again(new, earlier.id, digest_of(news[of]))
+                answers[place] = (
+                    _again(new, earlier.id, digest_of(news[of]))
+                    if isinstance(earlier, Receipt)
+                    else earlier
+                )
 
     def _insert(
         self, cursor: Cursor, news: Sequence[tuple[str, NewSubmission]], now: float
@@ -166,6 +206,10 @@ class Entrance:
 def line_key(submission: Submission) -> LineKey:
     """The line in which it waits."""
     return LineKey(int(submission.priority), submission.course)
+
+
+def _whose(new: NewSubmission) -> _Whose:
+    return new.owner, new.course, new.task, new.learner
 
 
 def _again(new: NewSubmission, name: str, digest: bytes) -> Receipt | InvalidInput:

@@ -50,11 +50,24 @@ class Outbox:
             .order_by(_D.not_before, _D.id)
             .limit(bindparam("most"))
         )
+        self._sending = compiled(
+            select(_D.id)
+            .where(
+                _D.webhook == KEY,
+                _D.not_before > bindparam("now"),
+                _D.state == DeliveryState.SENDING.value,
+            )
+            .limit(1)
+        )
         mine = (_D.id == KEY, _D.attempts == bindparam("nth"), _D.not_before.is_not(None))
         self._take = compiled(
             update(DELIVERY)
             .where(*mine)
-            .values(attempts=_D.attempts + 1, not_before=bindparam("until"))
+            .values(
+                attempts=_D.attempts + 1,
+                not_before=bindparam("until"),
+                state=DeliveryState.SENDING.value,
+            )
         )
         said: dict[str, Any] = {
             "state": bindparam("new_state"),
@@ -110,18 +123,22 @@ class Outbox:
         self._add.run(cursor, values)
 
     def claim(
-        self, cursor: Cursor, room: Mapping[str, int], others: int, now: float, until: float
+        self, cursor: Cursor, busy: Mapping[str, int], most: int, now: float, until: float
     ) -> list[tuple[Webhook, Delivery]]:
         """What is to be sent now, for whoever asks alone, until then.
 
-        `room`: how many of a webhook; `others`: of each that is not in it. Each webhook is asked
-        for by itself: a long queue of one keeps no other's back.
+        `busy`: how many the asker has of a webhook; `most`: how many it may have. Of one that
+        fails, all servers together have one. Each webhook is asked for by itself: a long queue of
+        one keeps no other's back.
         """
         taken = []
         for webhook in [webhook_of(row) for row in self._active.rows(cursor)]:
-            most = room.get(webhook.id, 1 if webhook.failing_since is not None else others)
-            if most > 0:
-                asked = {"key": webhook.id, "now": now, "most": most}
+            room = most - busy.get(webhook.id, 0)
+            if webhook.failing_since is not None:
+                sent = self._sending.rows(cursor, {"key": webhook.id, "now": now})
+                room = min(room, 1 - len(sent))
+            if room > 0:
+                asked = {"key": webhook.id, "now": now, "most": room}
                 rows = self._due.rows(cursor, asked)
                 taken += [(webhook, delivery_of(row)) for row in rows]
         marks: Sequence[Values] = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from typing import Final
 
@@ -60,6 +61,9 @@ def submission_values(new: NewSubmission, name: str, now: float, turn: int) -> V
         "sending_seconds": None if new.received_at is None else max(now - new.received_at, 0.0),
         "graded_at": None,
         "response_seconds": None,
+        "verdict": None,
+        "grade": None,
+        "version": None,
     }
 
 
@@ -68,6 +72,21 @@ def submission_of(row: AnyRow) -> Submission:
     known = {name: row[name] for name in _FIELDS}
     known["priority"], known["state"] = Priority(known["priority"]), State(known["state"])
     return Submission(**known)
+
+
+def blob_in(rows: Sequence[AnyRow], column: str) -> bytes | None:
+    """The bytes of the one row that there is, if any."""
+    return bytes(rows[0][column]) if rows and rows[0][column] is not None else None
+
+
+def fitting(sizes: Sequence[int], most: int) -> int:
+    """How many of the first ones may be in memory together: one at least."""
+    total = 0
+    for count, size in enumerate(sizes):
+        total += size
+        if count and total > most:
+            return count
+    return len(sizes)
 
 
 def line_values(line: Line) -> Values:

@@ -6,6 +6,7 @@ file, or a number of PostgreSQL's (places.py). So none of these needs a lock of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -33,6 +34,7 @@ from assay.storage.tables import (
     FORMER_RESULT,
     LINE,
     REGRADE,
+    RESULT_ARCHIVE,
     SUBMISSION,
     SUBMISSION_CONTENT,
     SUBMISSION_RESULT,
@@ -42,6 +44,11 @@ from assay.storage.tables import (
 CHANNEL: Final = "assay_submissions"
 """PostgreSQL's, where servers tell each other: an id is over, or, without one, something waits."""
 _S: Final = SUBMISSION.c
+_ERROR: Final = "error"
+"""The verdict of what nobody could grade."""
+ASKED_AT_ONCE: Final = 200
+NAMES: Final = tuple(f"name{nth}" for nth in range(ASKED_AT_ONCE))
+"""Of the values of a question about so many, or of fewer, some of them again and again."""
 _IS_LINE: Final = (
     LINE.c.priority == bindparam("priority"),
     LINE.c.course == bindparam("course"),
@@ -96,6 +103,20 @@ class QueueStatements:
     def _of_handing_in(self) -> None:
         self.keyed = self._compiled(
             select(_S.id, _S.digest).where(_S.owner == bindparam("owner"), _S.key == KEY)
+        )
+        # What could not be graded is no attempt. Who cancels what is being graded may have seen its
+        # first parts, and has had it.
+        self.attempts = self._compiled(
+            select(func.count().label("count")).where(
+                _S.owner == bindparam("owner"),
+                _S.course == bindparam("course"),
+                _S.task == bindparam("task"),
+                _S.learner == bindparam("learner"),
+                _S.original.is_(None),
+                _S.state != State.FAILED.value,
+                or_(_S.state != State.CANCELLED.value, _S.attempts > 0),
+                func.coalesce(_S.verdict, "") != _ERROR,
+            )
         )
         self.last_turn = self._compiled(
             select(func.max(_S.turn).label("turn")).where(
@@ -180,7 +201,10 @@ class QueueStatements:
             "graded_at": bindparam("graded"),
             "response_seconds": bindparam("response"),
         }
-        self.finish = self._compiled(self._held().values(over | measured))
+        worth: dict[str, Any] = {
+            name: bindparam(f"new_{name}") for name in ("verdict", "grade", "version")
+        }
+        self.finish = self._compiled(self._held().values(over | measured | worth))
         self.note_sending = self._compiled(
             update(SUBMISSION).where(_S.id == KEY).values(sending_seconds=bindparam("measured"))
         )
@@ -191,6 +215,7 @@ class QueueStatements:
         )
         self.cancel = self._compiled(update(SUBMISSION).where(_S.id == KEY).values(over))
         self.add_result = self._compiled(insert(SUBMISSION_RESULT))
+        self.add_archive = self._compiled(insert(RESULT_ARCHIVE))
         again = {"state": State.WAITING.value, "lease_until": null()}
         self.delay = self._compiled(
             self._held().values(again | {"not_before": bindparam("not_before_new")})
@@ -236,6 +261,7 @@ class QueueStatements:
             for column in (
                 SUBMISSION_CONTENT.c.id,
                 SUBMISSION_RESULT.c.id,
+                RESULT_ARCHIVE.c.submission,
                 FORMER_RESULT.c.submission,
                 REGRADE.c.run,
                 REGRADE.c.submission,
@@ -244,8 +270,19 @@ class QueueStatements:
         ]
 
     def _of_questions(self) -> None:
+        self.going_on = self._compiled(
+            select(_S.id).where(
+                or_(*(_S.id == bindparam(name) for name in NAMES)),
+                or_(_S.state == State.WAITING.value, _S.state == State.LEASED.value),
+            )
+        )
         self.get = self._compiled(select(SUBMISSION).where(_S.id == KEY))
         self.result = self._compiled(select(SUBMISSION_RESULT).where(SUBMISSION_RESULT.c.id == KEY))
+        self.archive = self._compiled(
+            select(RESULT_ARCHIVE.c.content).where(
+                RESULT_ARCHIVE.c.submission == KEY, RESULT_ARCHIVE.c.revision == bindparam("nth")
+            )
+        )
         self.before = self._compiled(
             select(func.count().label("count"))
             .select_from(SUBMISSION)
@@ -268,3 +305,21 @@ class QueueStatements:
                 WORKER.c.seen_at >= bindparam("since")
             )
         )
+
+
+def pages_asked(
+    owner: str | None, or_courses: Sequence[str], course: str | None, task: str | None,
+    learner: str | None, before: str | None, most: int,
+) -> list[Select[Any]]:  # fmt: skip
+    """A page of submissions, the newest first: that of the owner, and of each of the courses.
+
+    Several questions, for each by itself has an index.
+    """
+    asked = select(SUBMISSION).where(_S.original.is_(None)).order_by(_S.id.desc()).limit(most)
+    for name, value in {"course": course, "task": task, "learner": learner}.items():
+        if value is not None:
+            asked = asked.where(_S[name] == value)
+    if before is not None:
+        asked = asked.where(_S.id < before)
+    mine = asked if owner is None else asked.where(_S.owner == owner)
+    return [mine, *(asked.where(_S.course == each) for each in or_courses)]

@@ -8,11 +8,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Final
 
-from assay.domain.errors import InvalidInput
+from assay.domain.errors import AssayError
 from assay.domain.line import LineKey, Timing
-from assay.domain.submission import Measured, NewSubmission, Receipt, State, Submission, Work
+from assay.domain.submission import (
+    KeptResult,
+    Measured,
+    NewSubmission,
+    Receipt,
+    State,
+    Submission,
+    Work,
+)
 from assay.storage.kind import Cursor, Kind
 from assay.storage.rows import AnyRow
 from assay.storage.statements import Values
@@ -23,10 +32,12 @@ from assay.storage.submissions.rows import (
     line_of,
     submission_of,
 )
-from assay.storage.submissions.statements import QueueStatements
+from assay.storage.submissions.statements import ASKED_AT_ONCE, NAMES, QueueStatements
 
 MOST_AT_ONCE: Final = 500
-"""Rows of what is looked after once a second, or removed."""
+"""Rows of what is looked after once a second."""
+PURGED_AT_ONCE: Final = 100
+"""Submissions: each of them may have tens of MiB, and all others wait for it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +58,7 @@ class Ending:
 
     holder: str
     submission: Submission
-    result: bytes
+    result: KeptResult
     seconds: float
     state: State = State.DONE
     graded_at: float | None = None
@@ -77,7 +88,7 @@ class Steps:
 
     def add(
         self, cursor: Cursor, news: Sequence[NewSubmission], now: float
-    ) -> list[Receipt | InvalidInput]:
+    ) -> list[Receipt | AssayError]:
         """Keep all of them; of those with a key that is there, the receipt of before."""
         return self._entrance.add(cursor, news, now)
 
@@ -167,16 +178,16 @@ class Steps:
                     "now": now,
                     "took": each.seconds,
                     "graded": each.graded_at,
+                    "new_verdict": each.result.verdict,
+                    "new_grade": each.result.grade,
+                    "new_version": each.result.version or None,
                     "response": None if each.graded_at is None else max(now - each.graded_at, 0.0),
                 }
                 for each in endings
             ],
         )
         counting = [each for each, count in zip(endings, changed, strict=True) if count]
-        results: list[Values] = [
-            {"id": each.submission.id, "result": each.result} for each in counting
-        ]
-        self._sql.add_result.run_all(cursor, results)
+        self._keep_results(cursor, counting)
         over = [(each.submission, each.state) for each in counting]
         self.outbox.add(cursor, [_told(*each) for each in over if each[0].original is None], now)
         if counting:
@@ -185,6 +196,22 @@ class Steps:
             bool(count) or self._is_known(cursor, each)
             for each, count in zip(endings, changed, strict=True)
         ]
+
+    def _keep_results(self, cursor: Cursor, counting: Sequence[Ending]) -> None:
+        results: list[Values] = [
+            {"id": each.submission.id, "result": each.result.result} for each in counting
+        ]
+        self._sql.add_result.run_all(cursor, results)
+        archives: list[Values] = [
+            {
+                "submission": each.submission.id,
+                "revision": each.submission.revision,
+                "content": each.result.archive,
+            }
+            for each in counting
+            if each.result.archive is not None
+        ]
+        self._sql.add_archive.run_all(cursor, archives)
 
     def note(self, cursor: Cursor, all_measured: Sequence[Measured]) -> None:
         """Keep what was measured after a transaction."""
@@ -266,7 +293,7 @@ class Steps:
 
     def _abandon(self, cursor: Cursor, holder: str, submission: Submission, now: float) -> bool:
         fate = self._decide.abandon(submission)
-        if isinstance(fate, bytes):
+        if isinstance(fate, KeptResult):
             over = Ending(
                 holder=holder, submission=submission, result=fate, seconds=0.0, state=State.FAILED
             )
@@ -279,9 +306,18 @@ class Steps:
         self._sql.clip_leases.run(cursor, {"latest": lease})
         self._sql.clip_delays.run(cursor, {"latest": retry})
 
+    def going_on(self, cursor: Cursor, names: Sequence[str]) -> set[str]:
+        """Which of these are neither over nor gone."""
+        found: set[str] = set()
+        for first in range(0, len(names), ASKED_AT_ONCE):
+            some = names[first : first + ASKED_AT_ONCE]
+            asked = dict(zip_longest(NAMES, some, fillvalue=some[0]))
+            found.update(row["id"] for row in self._sql.going_on.rows(cursor, asked))
+        return found
+
     def purge(self, cursor: Cursor, before: float) -> int:
         """Remove some of what was over before then, with all that belongs to it; how many."""
-        old = self._sql.old.rows(cursor, {"before": before, "most": MOST_AT_ONCE})
+        old = self._sql.old.rows(cursor, {"before": before, "most": PURGED_AT_ONCE})
         for statement in (*self._sql.remove, self.outbox.forget):
             statement.run_all(cursor, [{"key": row["id"]} for row in old])
         return len(old)

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, TypeVar, cast
 
-from sqlalchemy import select
-
-from assay.domain.errors import AssayError, NotFound, StorageError
-from assay.domain.line import Line, LineKey, Timing
+from assay.domain.errors import AssayError, StorageError
+from assay.domain.line import Line, Timing
 from assay.domain.submission import Counts, Measured, NewSubmission, Receipt, Submission, Work
 from assay.storage.connection import Database, Step
-from assay.storage.events import Event
+from assay.storage.events import Event, StorageFailed
 from assay.storage.kind import Cursor
 from assay.storage.statements import Statement
 from assay.storage.submissions.campaign_steps import CampaignSteps
@@ -28,28 +25,17 @@ from assay.storage.submissions.measured import Measurements
 from assay.storage.submissions.notices import Notices
 from assay.storage.submissions.places import Place, place_of
 from assay.storage.submissions.results import Results
-from assay.storage.submissions.rows import line_of, submission_of
+from assay.storage.submissions.rows import submission_of
+from assay.storage.submissions.situations import Situation, Situations
+from assay.storage.submissions.statements import pages_asked
 from assay.storage.submissions.steps import Ending, Steps, Tended
 from assay.storage.submissions.together import Together
 from assay.storage.submissions.webhooks import Webhooks
-from assay.storage.tables import SUBMISSION
 from assay.storage.writer import PATIENCE_SECONDS, Operation, Writer
 
 MOST_LISTED: Final = 1000
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Situation:
-    """What is to be known for one submission's outlook."""
-
-    mine: Line
-    """Its line, which is in `lines`."""
-    before: int
-    """So many are before it in its own line."""
-    lines: Sequence[Line]
-    counts: Counts
 
 
 class SubmissionStore:
@@ -65,20 +51,22 @@ class SubmissionStore:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._place = place
-        self._lease_seconds = decisions.lease_seconds
         self._database, self._reader = Database(place.writing), Database(place.reading)
         self._steps = Steps(place.writing, decisions)
         self._sql = self._steps.sql
+        self._situations = Situations(self._sql, self.clock, decisions.lease_seconds)
         self._writing = Writer(self._database, self._loop, on_event, name="assay-submissions")
-        self._reading = Writer(self._reader, self._loop, None, name="assay-questions")
+        self._reading = Writer(
+            self._reader, self._loop, _failures_to(on_event), name="assay-questions"
+        )
         self._intake = Together(self._add, lambda new: len(new.content))
-        self._endings = Together(self._finish, lambda ending: len(ending.result))
+        self._endings = Together(self._finish, _bytes_of)
         self._measurements = Measurements(self._note)
         self._on_notice = on_notice or (lambda _: None)
         self.campaigns = CampaignStore(
             CampaignSteps(place.writing, self._steps.entrance, self._steps.outbox),
             write=self._write_noticed, ask=self._ask, clock=self.clock,
-            dialect=place.reading.engine.dialect,
+            kind=place.reading,
         )  # fmt: skip
         self._notices: Notices | None = None
         self._closed = False
@@ -86,7 +74,7 @@ class SubmissionStore:
             self._write, self._ask, self._steps.outbox, place.reading, self.clock
         )
         """Who is to be told what became of submissions, and the messages to them."""
-        self.results = Results(self._ask, place.reading.engine.dialect)
+        self.results = Results(self._ask, place.reading)
         """Submissions with what came of them, in the order of tasks and learners."""
 
     @classmethod
@@ -151,7 +139,8 @@ class SubmissionStore:
     def add(self, new: NewSubmission) -> asyncio.Future[Receipt]:
         """Keep what is handed in. Done: it is durable.
 
-        Raises Busy; the future StorageError, or InvalidInput for another one's key.
+        Raises Busy; the future StorageError, InvalidInput for another one's key, or
+        InvalidSubmission: there is no attempt left.
         """
         added = self._intake.add(new)
         if new.received_at is not None:
@@ -189,7 +178,7 @@ class SubmissionStore:
         return self._write("weigh", lambda cursor: self._steps.weigh(cursor, course, weight))
 
     def purge(self, before: float) -> asyncio.Future[int]:
-        """Remove up to 500 of what was over before then; how many."""
+        """Remove some of what was over before then; how many."""
         return self._write("purge", lambda cursor: self._steps.purge(cursor, before))
 
     # --- workers ---
@@ -284,6 +273,14 @@ class SubmissionStore:
         found = await asked
         return None if found is None else self._measurements.of(found)
 
+    def ended(self, names: Collection[str]) -> asyncio.Future[set[str]]:
+        """Which of these are over, or not there any more."""
+
+        def read(cursor: Cursor) -> set[str]:
+            return set(names) - self._steps.going_on(cursor, sorted(names))
+
+        return self._ask("ended", read)
+
     def content(self, name: str) -> asyncio.Future[bytes | None]:
         """What was handed in."""
         return self._blob(self._sql.content, name, "content")
@@ -291,6 +288,15 @@ class SubmissionStore:
     def result(self, name: str) -> asyncio.Future[bytes | None]:
         """What came of it, as JSON; None: nothing yet."""
         return self._blob(self._sql.result, name, "result")
+
+    def archive(self, name: str, revision: int) -> asyncio.Future[bytes | None]:
+        """What its grader has kept with its result, as that was after so many campaigns."""
+
+        def read(cursor: Cursor) -> bytes | None:
+            found = self._sql.archive.rows(cursor, {"key": name, "nth": revision})
+            return bytes(found[0]["content"]) if found else None
+
+        return self._ask("read_archive", read)
 
     def _blob(self, statement: Statement, name: str, column: str) -> asyncio.Future[bytes | None]:
         def read(cursor: Cursor) -> bytes | None:
@@ -303,76 +309,42 @@ class SubmissionStore:
         self,
         *,
         owner: str | None = None,
+        or_courses: Sequence[str] = (),
         course: str | None = None,
         task: str | None = None,
         learner: str | None = None,
         before: str | None = None,
         most: int = 100,
     ) -> asyncio.Future[list[Submission]]:
-        """The newest first; `before` is the last id of the page before."""
-        asked = select(SUBMISSION).order_by(SUBMISSION.c.id.desc()).limit(min(most, MOST_LISTED))
-        asked = asked.where(SUBMISSION.c.original.is_(None))
-        wanted = {"owner": owner, "course": course, "task": task, "learner": learner}
-        for name, value in wanted.items():
-            if value is not None:
-                asked = asked.where(SUBMISSION.c[name] == value)
-        if before is not None:
-            asked = asked.where(SUBMISSION.c.id < before)
-        statement = Statement(asked, self._place.reading.engine.dialect)
+        """The newest first; `before` is the last id of the page before.
+
+        `or_courses`: those of anybody in these courses, besides the owner's own.
+        """
+        most = min(most, MOST_LISTED)
+        asked = pages_asked(owner, or_courses, course, task, learner, before, most)
+        statements = [Statement(one, self._place.reading.engine.dialect) for one in asked]
 
         def read(cursor: Cursor) -> list[Submission]:
-            return [submission_of(row) for row in statement.rows(cursor)]
+            rows = [row for statement in statements for row in statement.rows(cursor)]
+            found = {row["id"]: submission_of(row) for row in rows}
+            return [found[name] for name in sorted(found, reverse=True)][:most]
 
         return self._ask("list_submissions", read)
 
     def counts(self) -> asyncio.Future[Counts]:
         """How full the queue is."""
-        return self._ask("counts", self._counts)
+        return self._ask("counts", self._situations.counts)
 
     def situation(self, name: str) -> asyncio.Future[Situation | None]:
         """For the outlook of one that waits; None: it doesn't, or waits to be tried again.
 
         Raises NotFound.
         """
-        return self._ask("situation", lambda cursor: self._situation(cursor, name))
+        return self._ask("situation", lambda cursor: self._situations.situation(cursor, name))
 
     def lines(self) -> asyncio.Future[list[Line]]:
         """In which something waits."""
-        return self._ask("lines", self._lines)
-
-    def _situation(self, cursor: Cursor, name: str) -> Situation | None:
-        found = self._sql.get.rows(cursor, {"key": name})
-        if not found:
-            raise NotFound(f"there is no submission {name}")
-        (row,) = found
-        lines = {LineKey(line.priority, line.course): line for line in self._lines(cursor)}
-        mine = lines.get(LineKey(row["priority"], row["course"]))
-        if row["turn"] is None or mine is None:
-            return None
-        values = {key: row[key] for key in ("priority", "course", "turn")}
-        (counted,) = self._sql.before.rows(cursor, {"key": name, **values})
-        return Situation(
-            mine=mine,
-            before=counted["count"],
-            lines=list(lines.values()),
-            counts=self._counts(cursor),
-        )
-
-    def _lines(self, cursor: Cursor) -> list[Line]:
-        return [line_of(row) for row in self._sql.waiting_lines.rows(cursor)]
-
-    def _counts(self, cursor: Cursor) -> Counts:
-        since = self.clock() - self._lease_seconds
-
-        def count(statement: Statement, **values: object) -> int:
-            return int(statement.rows(cursor, values)[0]["count"] or 0)
-
-        return Counts(
-            waiting=count(self._sql.count_waiting),
-            delayed=count(self._sql.count_delayed),
-            leased=count(self._sql.count_leased),
-            slots=count(self._sql.count_slots, since=since),
-        )
+        return self._ask("lines", self._situations.lines)
 
     # --- how ---
 
@@ -408,6 +380,24 @@ class SubmissionStore:
             deadline = time.monotonic() + PATIENCE_SECONDS
             writer.submit(Operation(name, cast(Step, step), future, deadline))
         return future
+
+
+def _failures_to(
+    on_event: Callable[[Event], None] | None,
+) -> Callable[[Event], None] | None:
+    """Of questions only failures are told: they are no transactions to be counted."""
+    if on_event is None:
+        return None
+
+    def observe(event: Event) -> None:
+        if isinstance(event, StorageFailed):
+            on_event(event)
+
+    return observe
+
+
+def _bytes_of(ending: Ending) -> int:
+    return len(ending.result.result) + len(ending.result.archive or b"")
 
 
 def _notices_of(tended: Tended) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
-from assay.domain.errors import NotFound
+from assay.domain.errors import InvalidInput, NotFound
 from assay.domain.webhook import TEST, Delivery, Webhook
 from assay.storage.kind import Cursor, Kind
 from assay.storage.statements import KEY, Statement
@@ -18,6 +18,7 @@ from assay.storage.tables import DELIVERY, WEBHOOK
 
 T = TypeVar("T")
 MOST_LISTED: Final = 1000
+PURGED_AT_ONCE: Final = 500
 _CHANGEABLE: Final = (
     "url", "events", "secret", "former_secret", "former_until", "failing_since", "disabled_at",
     "reason",
@@ -58,23 +59,37 @@ class Webhooks:
             .limit(bindparam("most")),
             dialect,
         )
-        self._next = Statement(
-            select(func.min(DELIVERY.c.not_before).label("at"))
-            .select_from(DELIVERY.join(WEBHOOK, WEBHOOK.c.id == DELIVERY.c.webhook))
-            .where(DELIVERY.c.not_before.is_not(None), WEBHOOK.c.disabled_at.is_(None)),
-            dialect,
+        self._count = Statement(
+            select(func.count().label("count")).where(WEBHOOK.c.course == KEY), dialect
         )
-        self._purge = Statement(
-            delete(DELIVERY).where(DELIVERY.c.finished_at < bindparam("before")), dialect
+        # The first of each webhook is found by an index, however many wait behind it.
+        first = (
+            select(DELIVERY.c.not_before)
+            .where(DELIVERY.c.webhook == WEBHOOK.c.id, DELIVERY.c.not_before.is_not(None))
+            .order_by(DELIVERY.c.not_before)
+            .limit(1)
+            .scalar_subquery()
+            .label("at")
         )
+        firsts = select(first).where(WEBHOOK.c.disabled_at.is_(None)).subquery()
+        self._next = Statement(select(func.min(firsts.c.at).label("at")), dialect)
+        old = (
+            select(DELIVERY.c.id)
+            .where(DELIVERY.c.finished_at < bindparam("before"))
+            .order_by(DELIVERY.c.finished_at)
+            .limit(PURGED_AT_ONCE)
+        )
+        self._purge = Statement(delete(DELIVERY).where(DELIVERY.c.id.in_(old)), dialect)
 
     # --- registrations ---
 
-    def add(self, webhook: Webhook) -> asyncio.Future[None]:
-        """Keep a new one."""
+    def add(self, webhook: Webhook, *, most: int) -> asyncio.Future[None]:
+        """Keep a new one. The future raises InvalidInput if its course has so many already."""
         values = _values(webhook)
 
         def add(cursor: Cursor) -> None:
+            if self._count.rows(cursor, {"key": webhook.course})[0]["count"] >= most:
+                raise InvalidInput(f"a course has at most {most} webhooks: remove one")
             self._insert.run(cursor, values)
 
         return self._write("add_webhook", add)
@@ -147,13 +162,13 @@ class Webhooks:
         return self._ask("next_delivery", lambda cursor: self._next.rows(cursor)[0]["at"])
 
     def claim(
-        self, room: Mapping[str, int], others: int, seconds: float
+        self, busy: Mapping[str, int], most: int, seconds: float
     ) -> asyncio.Future[list[tuple[Webhook, Delivery]]]:
         """What is to be sent now; nobody else has it for so long. See `Outbox.claim`."""
 
         def claim(cursor: Cursor) -> list[tuple[Webhook, Delivery]]:
             now = self._clock()
-            taken = self._outbox.claim(cursor, room, others, now, now + seconds)
+            taken = self._outbox.claim(cursor, busy, most, now, now + seconds)
             return [(hook, replace(each, attempts=each.attempts + 1)) for hook, each in taken]
 
         return self._write("claim_deliveries", claim)
@@ -192,7 +207,7 @@ class Webhooks:
         return self._write("give_up_delivery", say)
 
     def purge(self, before: float) -> asyncio.Future[int]:
-        """Forget messages that were over before then; how many."""
+        """Forget some of the messages that were over before then; how many."""
         return self._write(
             "purge_deliveries", lambda cursor: self._purge.run(cursor, {"before": before})
         )

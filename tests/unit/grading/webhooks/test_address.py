@@ -10,7 +10,8 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from assay.domain.errors import InvalidInput
 from assay.grading.webhooks.address import checked, refusal
-from assay.grading.webhooks.post import Names, post
+from assay.grading.webhooks.names import Names
+from assay.grading.webhooks.post import post
 from assay.grading.webhooks.retry import MOST_ATTEMPTS, Again, Never, after_failure
 
 INSIDE = (
@@ -126,10 +127,9 @@ async def test_a_name_is_looked_up_once_for_an_attempt_and_each_address_is_looke
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1", "2130706433", "0x7f000001", "localhost"])
 async def test_no_way_to_write_this_machine_reaches_it(host: str, listener: socket.socket) -> None:
-    names = Names()
+    names = Names().of("algebra")
     url = f"https://{host}:{listener.getsockname()[1]}/"
     answer = await post(url, b"{}", {}, allowed=(), resolver=names)
-    names.shut()
     assert answer.status is None
     assert nobody_came(listener)
 
@@ -151,11 +151,10 @@ async def test_answers_without_end_are_cut_off() -> None:
 
     listening = await asyncio.start_server(go_on, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
-    names = Names()
+    names = Names().of("algebra")
     answer = await post(
         f"http://127.0.0.1:{port}/", b"{}", {}, allowed=("127.0.0.0/8",), resolver=names
     )
-    names.shut()
     listening.close()
     await listening.wait_closed()
     assert answer.status is None

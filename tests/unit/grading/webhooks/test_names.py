@@ -1,0 +1,86 @@
+"""Names that nobody answers for: they cost their own course, and no other."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+from aiohttp.abc import ResolveResult
+
+from assay.grading.webhooks import names
+from assay.grading.webhooks.names import LOOK_UPS, Names
+
+
+class Silent:
+    """A resolver of which some names hang until the end of the test, as the system's does."""
+
+    def __init__(self) -> None:
+        self.over = threading.Event()
+        self.asked: list[str] = []
+
+    def __call__(self, host: str, port: int, family: socket.AddressFamily) -> list[ResolveResult]:
+        self.asked.append(host)
+        if host.startswith("silent"):
+            self.over.wait(30)
+            raise OSError("no answer")
+        return [
+            ResolveResult(
+                hostname=host, host="10.0.0.1", port=port, family=family, proto=0, flags=0
+            )
+        ]
+
+
+@pytest.fixture
+def silent() -> Iterator[Silent]:
+    made = Silent()
+    yield made
+    made.over.set()
+    for thread in threading.enumerate():
+        if thread.name == "assay-names":
+            thread.join(5)
+
+
+async def test_silent_names_of_one_course_hold_no_other_up(
+    silent: Silent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(names, "SECONDS", 0.3)
+    known = Names(silent)
+    bad = known.of("algebra")
+    asking = [asyncio.ensure_future(bad.resolve(f"silent{nth}.example", 443)) for nth in range(40)]
+    await asyncio.sleep(0.1)
+    started = asyncio.get_running_loop().time()
+    (found,) = await known.of("logic").resolve("lms.example", 443)
+    assert (found["host"], found["port"]) == ("10.0.0.1", 443)
+    assert asyncio.get_running_loop().time() - started < 0.2
+    ended = await asyncio.gather(*asking, return_exceptions=True)
+    assert all(isinstance(each, TimeoutError) for each in ended)
+    # Those that wait for the system still are as many as the course may have.
+    assert len(silent.asked) == LOOK_UPS + 1
+    with pytest.raises(TimeoutError):
+        await bad.resolve("lms.example", 443)
+    silent.over.set()
+    await asyncio.sleep(0.1)
+    assert len(await bad.resolve("lms.example", 443)) == 1
+
+
+async def test_who_wants_the_same_name_waits_for_the_same_look_up(silent: Silent) -> None:
+    known = Names(silent).of("algebra")
+    asking = [asyncio.ensure_future(known.resolve("silent.example", 443)) for _ in range(30)]
+    await asyncio.sleep(0.1)
+    assert silent.asked == ["silent.example"]
+    asking[0].cancel()
+    silent.over.set()
+    ended = await asyncio.gather(*asking, return_exceptions=True)
+    assert isinstance(ended[0], asyncio.CancelledError)
+    assert all(isinstance(each, OSError) for each in ended[1:])
+
+
+async def test_the_systems_resolver_is_asked_and_what_is_no_name_is_an_error() -> None:
+    known = Names().of("algebra")
+    found = await known.resolve("localhost", 80, socket.AF_INET)
+    assert {each["host"] for each in found} == {"127.0.0.1"}
+    with pytest.raises(OSError, match=r".+"):
+        await known.resolve("a" * 70, 80)
+    with pytest.raises(OSError, match=r".+"):
+        await known.resolve("a\0b", 80)
