@@ -100,6 +100,8 @@ class Account:
         self.of_task = 0.0
         self.of_learner = 0.0
         """Seconds of the processor."""
+        self.of_running = 0.0
+        """The same of a program of the task's that has not ended yet, as far as that is known."""
 
     @contextlib.asynccontextmanager
     async def sandboxes(self, count: int, memory_bytes: int) -> AsyncIterator[None]:
@@ -120,7 +122,7 @@ class Account:
     def cut(self, limits: ExecutionLimits) -> ExecutionLimits:
         """Limits of a program, as far as there is something left. Raises JointLimitReached."""
         self.require()
-        cpu = self.limits.cpu_seconds - self.of_task - self.of_learner
+        cpu = self.limits.cpu_seconds - self._cpu
         wall = self.limits.wall_seconds - self._wall()
         return replace(
             limits,
@@ -139,14 +141,23 @@ class Account:
 
     def require(self) -> None:
         """Raise JointLimitReached when nothing is left."""
-        limits, cpu = self.limits, self.of_task + self.of_learner
-        if cpu >= limits.cpu_seconds - _LEAST_SECONDS:
+        limits = self.limits
+        if self._cpu >= limits.cpu_seconds - _LEAST_SECONDS:
             what = f"{limits.cpu_seconds:g} s of processor time"
         elif self._wall() >= limits.wall_seconds - _LEAST_SECONDS:
             what = f"{limits.wall_seconds:g} s"
         else:
             return
-        raise JointLimitReached(what, by_learner=self.of_learner > self.of_task)
+        raise JointLimitReached(what, by_learner=self.is_learners)
+
+    @property
+    def is_learners(self) -> bool:
+        """Whether learner's programs have used the larger part."""
+        return self.of_learner > self.of_task + self.of_running
+
+    @property
+    def _cpu(self) -> float:
+        return self.of_task + self.of_running + self.of_learner
 
 
 def _least(own: float | None, left: float) -> float:
