@@ -296,3 +296,47 @@ async def test_a_task_that_changes_is_graded_as_it_was_when_it_was_handed_in(
     rows = sqlite3.connect(grading.state / "server-submissions.db")
     assert rows.execute("select count(*) from submission").fetchone() == (2,)
     rows.close()
+
+
+TESTED = """\
+title = "Add"
+environment = "python"
+files = ["add.py"]
+
+[[parts]]
+kind = "unit_tests"
+id = "tests"
+framework = "unittest"
+tests = ["test_add.py"]
+"""
+TESTS = """\
+import unittest, add
+class T(unittest.TestCase):
+    def test_1(self): self.assertEqual(add.add(1, 2), 3)
+    def test_2(self): self.assertEqual(add.add(2, 2), 4)
+"""
+
+
+@pytest.mark.root
+async def test_gradings_of_several_sandboxes_go_on_where_runners_leave_two(
+    server: Make, course: Path
+) -> None:
+    (course / "add" / "task.toml").write_text(TESTED)
+    (course / "add" / "test_add.py").write_text(TESTS)
+    grading = server(
+        environments=("python=0",),
+        arguments=("--courses", str(course), "--most-sandboxes", "6", "--graders", "2"),
+    )
+    grading.start()
+    async with aiohttp.ClientSession(grading.url) as http:
+        for _ in range(4):
+            body = {"environment": "python", "inactivityTimeout": 300}
+            async with http.post("/api/v1/runners", json=body) as answer:
+                assert answer.status == 200, await answer.text()
+        program = "def add(a, b): return a + b"
+        made = [await hand_in(http, program, learner=f"l{number}") for number in range(4)]
+        started = time.monotonic()
+        for _, each in made:
+            found = await graded(http, each["id"])
+            assert (found["attempts"], found["result"]["grade"]) == (1, 100.0)
+        assert time.monotonic() - started < 45

@@ -45,27 +45,41 @@ class Seats:
     Nobody who has some waits for more, so nobody waits for one another.
     """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, others: Callable[[], int] = lambda: 0) -> None:
+        """`others`: how many are in the hands of who takes no seats; `look` when these are fewer."""
         self.total = total
-        self._free = total
+        self._others = others
+        self._given = 0
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
+    @property
+    def left(self) -> int:
+        """How many nobody has; less than none when others have taken too many."""
+        return self.total - self._given - self._others()
+
     @contextlib.asynccontextmanager
-    async def take(self, count: int = 1) -> AsyncIterator[None]:
-        """Have so many; who wants more than there are has all of them alone."""
+    async def take(self, count: int = 1, *, first: bool = False) -> AsyncIterator[None]:
+        """Have so many; who wants more than there are has all of them alone.
+
+        `first`: before all who wait.
+        """
         count = min(count, self.total)
-        await self._taken(count)
+        await self._taken(count, first)
         try:
             yield
         finally:
             self._give(count)
 
-    async def _taken(self, count: int) -> None:
-        if not self._waiting and self._free >= count:
-            self._free -= count
+    def look(self) -> None:
+        """Others may have fewer now: who waits may fit."""
+        self._give(0)
+
+    async def _taken(self, count: int, first: bool) -> None:
+        if (first or not self._waiting) and self.left >= count:
+            self._given += count
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((count, turn))
+        (self._waiting.appendleft if first else self._waiting.append)((count, turn))
         try:
             await turn
         except asyncio.CancelledError:
@@ -78,11 +92,11 @@ class Seats:
             raise
 
     def _give(self, count: int) -> None:
-        self._free += count
-        while self._waiting and (self._waiting[0][1].done() or self._waiting[0][0] <= self._free):
+        self._given -= count
+        while self._waiting and (self._waiting[0][1].done() or self._waiting[0][0] <= self.left):
             wanted, turn = self._waiting.popleft()
             if not turn.done():
-                self._free -= wanted
+                self._given += wanted
                 turn.set_result(None)
 
 
