@@ -1,4 +1,4 @@
-"""Sandboxes of a server that grades: between runners and gradings, neither of which may block all."""
+"""Sandboxes of a server that grades, between runners and gradings."""
 
 from __future__ import annotations
 

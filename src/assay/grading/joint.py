@@ -46,7 +46,7 @@ class Seats:
     """
 
     def __init__(self, total: int, others: Callable[[], int] = lambda: 0) -> None:
-        """`others`: how many are in the hands of who takes no seats; `look` when these are fewer."""
+        """`others`: how many who takes no seats has; call `look` when these are fewer."""
         self.total = total
         self._others = others
         self._given = 0

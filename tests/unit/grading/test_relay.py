@@ -1,4 +1,4 @@
-"""Whose a process of the learner's is, that has ended: of the test that used it, and of no other."""
+"""Whose the end of a learner's process is: of the test that used it, and of no other."""
 
 from __future__ import annotations
 
