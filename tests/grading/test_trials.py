@@ -200,8 +200,9 @@ async def test_mutants_of_what_is_tested_by_unit_tests_are_tried(try_task: Try) 
 
 
 async def test_mutants_in_javascript_are_found_by_its_tests(try_task: Try) -> None:
-    text = TESTED.format(framework="node:test", test="twice.test.js").replace("python", "javascript")
-    text = text.replace("twice.py", "twice.js").replace("64 MiB", "256 MiB")
+    text = TESTED.format(framework="node:test", test="twice.test.js")
+    text = text.replace("python", "javascript").replace("64 MiB", "256 MiB")
+    text = text.replace("twice.py", "twice.js")
     report = await try_task(text, mutants=3, solution=False, **IN_JAVASCRIPT)
     assert report.passed
     assert report.mutation is not None
