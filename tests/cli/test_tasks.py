@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from pathlib import Path
 from xml.etree import ElementTree
@@ -161,3 +162,20 @@ def test_folders_that_can_not_be_tested_are_refused_in_a_line(
     ended = assay("task", "test", folder)
     assert ended.status == 2
     assert said in ended.complaint
+
+
+def test_a_grading_is_written_as_results_of_a_server_are(assay: Assay) -> None:
+    assert assay("task", "new", "sums").status == 0
+    (assay.folder / "course.toml").write_text('title = "One"\n')
+    (assay.folder / "sums.py").write_text("print(3)\n")
+    ended = assay("grade", "--junit", "a.xml", "--csv", "a.csv", "sums", "sums.py")
+    assert ended.status == 1, ended.stderr
+    suite = ElementTree.parse(assay.folder / "a.xml").getroot().find("testsuite")
+    assert suite is not None
+    assert suite.get("name") == "sums / sums.py"
+    assert int(suite.get("tests", "0")) > int(suite.get("failures", "0")) > 0
+    (row,) = csv.DictReader((assay.folder / "a.csv").read_text().splitlines())
+    assert (row["task"], row["learner"], row["course"]) == ("sums", "sums.py", assay.folder.name)
+    assert 0 < float(row["grade"]) < 100
+    ended = assay("grade", "--csv", "nowhere/a.csv", "sums")
+    assert "nowhere/a.csv can't be written: No such file" in ended.complaint

@@ -445,3 +445,22 @@ async def test_a_reference_solution_is_compiled_once_for_all_gradings_of_its_ver
     assert await inputs(8) == [(f"8 {n}\n".encode(), f"{8 + n}\n".encode()) for n in (1, 2, 3)]
     assert len(references) == 1
     assert compiled[1] < compiled[0]
+
+
+async def test_the_tests_that_a_reference_passes_are_found_once_for_its_version(
+    places: DriverPlaces,
+) -> None:
+    task, bundle = load_task(Path(__file__).parent / "golden/tasks/sums-cpp")
+    submission, references = submission_of(task, task.solution, {}), References()
+    of_task = []
+    for _ in range(2):
+        attempt = Attempt(
+            task=task, bundle=bundle, seed=1, places=places, submission=submission,
+            references=references,
+        )  # fmt: skip
+        result = await grade(attempt)
+        assert result.grade == 100.0
+        of_task.append(attempt.account.of_task)
+    assert len(references) == 1
+    assert of_task[0] > 0
+    assert of_task[1] == 0

@@ -170,3 +170,41 @@ async def test_a_task_without_a_solution_is_not_tried(try_task: Try) -> None:
     report = await try_task(solution=False)
     assert codes(report) == ["no-solution"]
     assert report.tried == ()
+
+
+TESTED = HEAD.replace('kind = "cases"', 'kind = "unit_tests"\nframework = "{framework}"').replace(
+    'id = "cases"\n', 'id = "tests"\ntests = ["tests/{test}"]\n'
+)
+IN_PYTHON = {
+    "solution/twice.py": "def twice(number):\n    return number * 2 if number < 9 else 18\n",
+    "tests/test_twice.py": "import unittest\nimport twice\n\n\nclass Twice(unittest.TestCase):\n"
+    "    def test_six(self):\n        self.assertEqual(twice.twice(3), 6)\n",
+}
+IN_JAVASCRIPT = {
+    "solution/twice.js": "module.exports = { twice: (number) => number * 2 };\n",
+    "tests/twice.test.js": 'const { twice } = require("../twice");\n'
+    'require("node:test").test("six", () => require("node:assert").equal(twice(3), 6));\n',
+}
+
+
+async def test_mutants_of_what_is_tested_by_unit_tests_are_tried(try_task: Try) -> None:
+    text = TESTED.format(framework="unittest", test="test_twice.py")
+    report = await try_task(text, mutants=30, **IN_PYTHON)
+    assert {tried.name for tried in report.tried} >= {"empty files", "a program that never ends"}
+    assert [tried.right for tried in report.tried] == [True] * len(report.tried)
+    assert report.mutation is not None
+    assert report.mutation.score is not None
+    assert 0.3 < report.mutation.score < 1
+    assert all("9" in str(each) or "18" in str(each) for each in report.mutation.survived)
+    assert "survivor" in codes(report)
+
+
+async def test_mutants_in_javascript_are_found_by_its_tests(try_task: Try) -> None:
+    text = TESTED.format(framework="node:test", test="twice.test.js")
+    text = text.replace("python", "javascript").replace("64 MiB", "256 MiB")
+    text = text.replace("twice.py", "twice.js")
+    report = await try_task(text, mutants=3, solution=False, **IN_JAVASCRIPT)
+    assert report.passed
+    assert report.mutation is not None
+    assert (report.mutation.killed, report.mutation.survived) == (report.mutation.counted, ())
+    assert report.mutation.killed >= 2

@@ -326,3 +326,47 @@ async def test_a_server_forgets_what_it_was_told_to_keep_for_so_many_days(
             return [each["id"] for each in await submissions(http)] == names[1:]
 
         await until(forgotten)
+
+
+TESTED = """\
+title = "Add"
+environment = "python"
+files = ["add.py"]
+
+[[parts]]
+kind = "unit_tests"
+id = "tests"
+framework = "unittest"
+tests = ["test_add.py"]
+"""
+TESTS = """\
+import unittest, add
+class T(unittest.TestCase):
+    def test_1(self): self.assertEqual(add.add(1, 2), 3)
+    def test_2(self): self.assertEqual(add.add(2, 2), 4)
+"""
+
+
+@pytest.mark.root
+async def test_gradings_of_several_sandboxes_go_on_where_runners_leave_two(
+    server: Make, course: Path
+) -> None:
+    (course / "add" / "task.toml").write_text(TESTED)
+    (course / "add" / "test_add.py").write_text(TESTS)
+    grading = server(
+        environments=("python=0",),
+        arguments=("--courses", str(course), "--most-sandboxes", "6", "--graders", "2"),
+    )
+    grading.start()
+    async with aiohttp.ClientSession(grading.url) as http:
+        for _ in range(4):
+            body = {"environment": "python", "inactivityTimeout": 300}
+            async with http.post("/api/v1/runners", json=body) as answer:
+                assert answer.status == 200, await answer.text()
+        program = "def add(a, b): return a + b"
+        made = [await hand_in(http, program, learner=f"l{number}") for number in range(4)]
+        started = time.monotonic()
+        for _, each in made:
+            found = await graded(http, each["id"])
+            assert (found["attempts"], found["result"]["grade"]) == (1, 100.0)
+        assert time.monotonic() - started < 45

@@ -83,8 +83,16 @@ class Session:
         """
         if stdin and not command.stdin:
             command = replace(command, stdin=True)
+        return await self.follow(await self.start(command), command, stdin, most=most)
+
+    async def follow(
+        self, execution: Execution, command: Command, stdin: bytes = b"", *, most: int = OUTPUT_MOST
+    ) -> Completed:
+        """The same of a program that was started here and that nobody else follows.
+
+        Who has its execution may end it: then what it used is known all the same.
+        """
         output = _Collected(most)
-        execution = await self.start(command)
         try:
             with _Watchdog(execution, command.limits.wall_seconds):
                 if command.stdin:

@@ -7,11 +7,9 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Final
 
-from assay.bootstrap.places import PoolPlaces
 from assay.bootstrap.process import beside
-from assay.bootstrap.served import ServedEnvironments
+from assay.bootstrap.seats import Division
 from assay.config import ServerSettings
 from assay.grading.courses import Courses
 from assay.grading.desk import Desk
@@ -21,10 +19,6 @@ from assay.grading.webhooks.names import Names
 from assay.grading.webhooks.post import Posting
 from assay.grading.webhooks.sender import Sender
 from assay.grading.worker import Worker
-from assay.pool import Pool
-
-_PLACE_SECONDS: Final = 60.0
-"""How long a grading waits for a sandbox before it is tried another time."""
 
 
 class Grading:
@@ -45,8 +39,7 @@ class Grading:
 @asynccontextmanager
 async def grading(
     settings: ServerSettings,
-    pool: Pool,
-    environments: ServedEnvironments,
+    division: Division,
     *,
     kept: Path,
     on_event: Callable[[object], None],
@@ -69,14 +62,9 @@ async def grading(
             await submissions.store.recover()
         for course in courses.all():
             await submissions.set_weight(course.id, course.share)
-        places = PoolPlaces(pool, environments, seconds=_PLACE_SECONDS)
-        opened.push_async_callback(places.aclose)
+        opened.push_async_callback(division.places.aclose)
         desk = Desk(
-            courses,
-            submissions,
-            places,
-            parallel=processors,
-            most_sandboxes=settings.most_sandboxes,
+            courses, submissions, division.places, parallel=processors, seats=division.seats
         )
         await opened.enter_async_context(beside(courses.follow()))
         if settings.keep_submissions_days is not None:

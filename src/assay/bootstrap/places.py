@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Final
 
@@ -90,6 +90,9 @@ class PoolPlaces:
         self._environments = environments
         self._seconds = seconds
         self._ending: set[asyncio.Task[None]] = set()
+        self.claimed = 0
+        """How many of the pool's used sandboxes gradings have."""
+        self.on_claimed: Callable[[], object] = lambda: None
 
     async def blueprint(self, environment: str, sandbox: Sandbox | None = None) -> Blueprint:
         """What sandboxes of an environment are made of."""
@@ -105,6 +108,8 @@ class PoolPlaces:
         wanted = (await self.blueprint(environment, sandbox)).environment.sandbox
         async with self._environments.varied(base, wanted) as name:
             warm = await self._pool.claim(name, owner=owner, deadline_seconds=self._seconds)
+        self.claimed += 1
+        self.on_claimed()
         try:
             waited = time.perf_counter() - started
             keep_interpreter(warm)  # more than one program may run here
@@ -113,9 +118,13 @@ class PoolPlaces:
             self._discard(warm)
 
     def _discard(self, warm: Warm) -> None:
-        task = asyncio.get_running_loop().create_task(self._pool.discard(warm))
+        task = asyncio.get_running_loop().create_task(self._end(warm))
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
+
+    async def _end(self, warm: Warm) -> None:
+        self.claimed -= 1  # in the same step as the pool's count
+        await self._pool.discard(warm)
 
     async def aclose(self) -> None:
         """Wait until what was used is destroyed."""

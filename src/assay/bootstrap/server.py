@@ -39,6 +39,7 @@ from assay.bootstrap.process import (
     spare_the_collector,
 )
 from assay.bootstrap.recovery import Recovery
+from assay.bootstrap.seats import divided
 from assay.bootstrap.sent_files import sent_files
 from assay.bootstrap.served import ServedEnvironments
 from assay.bootstrap.sharing import Sharing
@@ -163,10 +164,12 @@ async def running_server(
             condemn=storage.condemn_sandbox if among_others else None,
         )  # fmt: skip
         opened.push_async_callback(_close_pool, pool, settings, cluster)
+        division = divided(pool, environments, most_sandboxes=settings.most_sandboxes)
         runners = Runners(
-            pool, storage, guard, epochs=epochs, resolve=pool.blueprint,
-            port_host=settings.port_host, retain_seconds=settings.retain_seconds,
-            detached_seconds=settings.detached_seconds, on_event=observer.on_event,
+            division.stock if settings.courses else pool, storage, guard, epochs=epochs,
+            resolve=pool.blueprint, port_host=settings.port_host,
+            retain_seconds=settings.retain_seconds, detached_seconds=settings.detached_seconds,
+            on_event=observer.on_event,
         )  # fmt: skip
         observer.metrics.describe(version=assay.__version__, driver=driver.name)
         observer.metrics.watch(pool.statistics, runners)
@@ -188,7 +191,7 @@ async def running_server(
             )  # fmt: skip
         kept = kept_folder(settings)
         graded = await opened.enter_async_context(
-            grading(settings, pool, environments, kept=kept, on_event=observer.on_event)
+            grading(settings, division, kept=kept, on_event=observer.on_event)
         )
         files = await opened.enter_async_context(sent_files(settings.database, kept))
         services = _services(

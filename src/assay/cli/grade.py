@@ -21,6 +21,7 @@ from assay.cli.context import Flags
 from assay.cli.exit_status import Status
 from assay.cli.failure import say
 from assay.cli.grade_record import Work, recorded_work, save_record
+from assay.cli.grade_reports import as_csv, as_junit, row_of, write
 from assay.cli.interrupts import run_watched
 from assay.cli.progress import shown_progress
 from assay.cli.server import server_options
@@ -44,6 +45,7 @@ Examples:
   assay grade quiz --answer planet=2 --answer capital=Paris
   assay grade --teacher sum sum.py     what hidden tests say, too
   assay grade --json sum sum.py        the whole result as one line of JSON
+  assay grade --junit sum.xml sum sum.py     for continuous integration; --csv for spreadsheets
   assay grade --save this.json sum sum.py    with all that it needs to be graded again
   assay grade --record this.json       again: the same task, files, seed and limits
   assay grade --record ID --server URL as a server has graded it
@@ -69,6 +71,14 @@ NO_GRADE: Final = 3
 @click.option("--teacher", is_flag=True, help="Show what is hidden from learners.")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
 @click.option(
+    "--junit", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+    help="Write JUnit's XML there, too.",
+)  # fmt: skip
+@click.option(
+    "--csv", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+    help="Write a line of CSV there, too.",
+)  # fmt: skip
+@click.option(
     "--save", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
     help="Write the grading there, with all that it needs, hidden tests too.",
 )  # fmt: skip
@@ -90,6 +100,8 @@ def grade(
     driver: str | None,
     teacher: bool,
     as_json: bool,
+    junit: Path | None,
+    csv: Path | None,
     save: Path | None,
     record: str | None,
     server: str,
@@ -102,7 +114,7 @@ def grade(
     Without files and answers, the reference solution is graded, with the right answers. Deadlines
     and limits of attempts don't hold here.
     """
-    watch = _Watch()
+    watch, began = _Watch(), time.time()
     if record is not None:
         if task is not None or answers or seed is not None:
             raise click.UsageError("--record has its own task, files, answers and seed")
@@ -122,6 +134,10 @@ def grade(
     result = watch.answered(result)
     if save is not None:
         save_record(save, work, result)
+    row = row_of(work, result, files, began=began)
+    for path, written in ((junit, as_junit), (csv, as_csv)):
+        if path is not None:
+            write(path, written(row))
     remarks = work.remarks(result)
     if as_json:
         about = {"task": work.task.id, "digest": work.bundle.digest, "seed": work.seed}

@@ -114,11 +114,12 @@ class Attempt:
             yield place
 
     @contextlib.asynccontextmanager
-    async def together(self, *environments: str) -> AsyncIterator[None]:
+    async def together(self, *environments: str, spare: int = 0) -> AsyncIterator[None]:
         """Seats for a sandbox of each environment, taken at once; then ask for them `beside`.
 
-        So no grading waits for a sandbox while it has another one that somebody waits for. Raises
-        TaskFault when the task's joint limits are too low for that.
+        So no grading waits for a sandbox while it has another one that somebody waits for. So many
+        of the last ones are `spare`: it can go on without them, and they have no seat. Raises
+        TaskFault when the task's joint limits are too low for all.
         """
         memory = 0
         for environment in environments:
@@ -126,7 +127,7 @@ class Attempt:
             blueprint = await self.places.blueprint(name, self._sandbox(name))
             memory += blueprint.environment.sandbox.memory_bytes
         count = len(environments)
-        async with self.account.sandboxes(count, memory), self.seats.take(count):
+        async with self.account.sandboxes(count, memory), self.seats.take(count - spare):
             yield
 
     def _asked(self, environment: str) -> contextlib.AbstractAsyncContextManager[Place]:

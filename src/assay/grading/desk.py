@@ -62,15 +62,15 @@ class Desk:
         places: Places,
         *,
         parallel: int,
-        most_sandboxes: int,
+        seats: Seats,
     ) -> None:
-        """`parallel`: sandboxes that one grading may have at a time; and all of them together."""
+        """`parallel`: sandboxes that one grading may have at a time; `seats`: all of them."""
         self.courses = courses
         self.submissions = submissions
         self.regrades = Regrades(courses, submissions)
         self._places = places
         self._parallel = parallel
-        self._seats = Seats(most_sandboxes)
+        self._seats = seats
         self._references = References()
         self._listening: defaultdict[str, set[Callable[[PartResult], object]]] = defaultdict(set)
 

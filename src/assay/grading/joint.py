@@ -45,27 +45,41 @@ class Seats:
     Nobody who has some waits for more, so nobody waits for one another.
     """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, others: Callable[[], int] = lambda: 0) -> None:
+        """`others`: how many who takes no seats has; call `look` when these are fewer."""
         self.total = total
-        self._free = total
+        self._others = others
+        self._given = 0
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
+    @property
+    def left(self) -> int:
+        """How many nobody has; less than none when others have taken too many."""
+        return self.total - self._given - self._others()
+
     @contextlib.asynccontextmanager
-    async def take(self, count: int = 1) -> AsyncIterator[None]:
-        """Have so many; who wants more than there are has all of them alone."""
+    async def take(self, count: int = 1, *, first: bool = False) -> AsyncIterator[None]:
+        """Have so many; who wants more than there are has all of them alone.
+
+        `first`: before all who wait.
+        """
         count = min(count, self.total)
-        await self._taken(count)
+        await self._taken(count, first)
         try:
             yield
         finally:
             self._give(count)
 
-    async def _taken(self, count: int) -> None:
-        if not self._waiting and self._free >= count:
-            self._free -= count
+    def look(self) -> None:
+        """Others may have fewer now: who waits may fit."""
+        self._give(0)
+
+    async def _taken(self, count: int, first: bool) -> None:
+        if (first or not self._waiting) and self.left >= count:
+            self._given += count
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((count, turn))
+        (self._waiting.appendleft if first else self._waiting.append)((count, turn))
         try:
             await turn
         except asyncio.CancelledError:
@@ -78,11 +92,11 @@ class Seats:
             raise
 
     def _give(self, count: int) -> None:
-        self._free += count
-        while self._waiting and (self._waiting[0][1].done() or self._waiting[0][0] <= self._free):
+        self._given -= count
+        while self._waiting and (self._waiting[0][1].done() or self._waiting[0][0] <= self.left):
             wanted, turn = self._waiting.popleft()
             if not turn.done():
-                self._free -= wanted
+                self._given += wanted
                 turn.set_result(None)
 
 
@@ -100,6 +114,8 @@ class Account:
         self.of_task = 0.0
         self.of_learner = 0.0
         """Seconds of the processor."""
+        self.of_running = 0.0
+        """The same of a program of the task's that has not ended yet, as far as that is known."""
 
     @contextlib.asynccontextmanager
     async def sandboxes(self, count: int, memory_bytes: int) -> AsyncIterator[None]:
@@ -120,7 +136,7 @@ class Account:
     def cut(self, limits: ExecutionLimits) -> ExecutionLimits:
         """Limits of a program, as far as there is something left. Raises JointLimitReached."""
         self.require()
-        cpu = self.limits.cpu_seconds - self.of_task - self.of_learner
+        cpu = self.limits.cpu_seconds - self._cpu
         wall = self.limits.wall_seconds - self._wall()
         return replace(
             limits,
@@ -139,14 +155,23 @@ class Account:
 
     def require(self) -> None:
         """Raise JointLimitReached when nothing is left."""
-        limits, cpu = self.limits, self.of_task + self.of_learner
-        if cpu >= limits.cpu_seconds - _LEAST_SECONDS:
+        limits = self.limits
+        if self._cpu >= limits.cpu_seconds - _LEAST_SECONDS:
             what = f"{limits.cpu_seconds:g} s of processor time"
         elif self._wall() >= limits.wall_seconds - _LEAST_SECONDS:
             what = f"{limits.wall_seconds:g} s"
         else:
             return
-        raise JointLimitReached(what, by_learner=self.of_learner > self.of_task)
+        raise JointLimitReached(what, by_learner=self.is_learners)
+
+    @property
+    def is_learners(self) -> bool:
+        """Whether learner's programs have used the larger part."""
+        return self.of_learner > self.of_task + self.of_running
+
+    @property
+    def _cpu(self) -> float:
+        return self.of_task + self.of_running + self.of_learner
 
 
 def _least(own: float | None, left: float) -> float:

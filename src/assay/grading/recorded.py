@@ -13,7 +13,7 @@ from assay.domain.errors import InvalidSubmission, InvalidTask
 from assay.environments.strict import Mistake, Shape, require
 from assay.grading.results import Result, Verdict
 from assay.grading.tasks.bundle import Bundle
-from assay.grading.tasks.model import Task
+from assay.grading.tasks.model import Task, UnitTests
 from assay.grading.tasks.submission import Answer, Submission, submission_of
 from assay.grading.trials.submissions import answers_of, reference
 
@@ -67,7 +67,18 @@ def recorded_of(task: Task, bundle: Bundle) -> tuple[Recorded, ...]:
     """All that are there, by name. Raises InvalidTask."""
     beneath = bundle.beneath(FOLDER)
     names = sorted({name.partition("/")[0] for name in beneath})
-    return tuple(_one(task, bundle, name) for name in names)
+    return tuple(_one(task, bundle, name) for name in names if not _is_test(task, bundle, name))
+
+
+def _is_test(task: Task, bundle: Bundle, name: str) -> bool:
+    """Whether it is no submission but a unit test of a part, which may lie there as well."""
+    place = f"{FOLDER}/{name}"
+    parts = [part for part in task.parts if isinstance(part, UnitTests)]
+    there = [test for part in parts for test in part.tests if test.startswith(f"{FOLDER}/")]
+    if f"{place}/{FILE}" in bundle.files or not there:
+        return False
+    beside = place in bundle.files  # such as conftest.py
+    return beside or any(test.startswith(f"{place}/") for test in there)
 
 
 def _one(task: Task, bundle: Bundle, name: str) -> Recorded:

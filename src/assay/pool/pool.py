@@ -151,6 +151,11 @@ class Pool:
             name: shelf.statistics(self._used_counts[name]) for name, shelf in self._shelves.items()
         }
 
+    @property
+    def used(self) -> int:
+        """How many are claimed, by whomever."""
+        return len(self._used)
+
     # --- claims --------------------------------------------------------------------------------
 
     async def claim(

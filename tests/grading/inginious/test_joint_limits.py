@@ -11,6 +11,7 @@ import pytest
 from assay.bootstrap import Catalogue
 from assay.bootstrap.places import DriverPlaces
 from assay.config import Settings
+from assay.domain.limits import MIB
 from assay.driver.guard import Guard
 from assay.grading.inginious import Environments, Graded, Submission, load_task
 from assay.grading.inginious.containers import read_files
@@ -55,3 +56,35 @@ async def test_students_that_take_too_much_together_are_the_learners_fault(
     joint = JointLimits(cpu_seconds=1.0)
     graded = await _graded(tmp_path, settings, driver, run, joint=joint)
     assert (graded.result, graded.grade) == ("timeout", 0.0)
+
+
+async def test_a_grader_that_takes_most_of_the_time_itself_is_to_blame_and_not_the_learner(
+    tmp_path: Path, settings: Settings, driver: Guard
+) -> None:
+    slow, burn = (f"import time\nwhile time.process_time() < {each}: pass" for each in (0.8, 0.4))
+    run = f"python3 -c '{slow}'; for i in $(seq 1000); do run_student python3 -c '{burn}'; done"
+    joint = JointLimits(cpu_seconds=1.3)
+    graded = await _graded(tmp_path, settings, driver, run, joint=joint)
+    assert (graded.result, graded.grade) == ("error", None)
+    assert "1.3 s of processor time" in graded.detail
+
+
+async def test_what_a_grader_takes_after_its_last_student_counts_as_well(
+    tmp_path: Path, settings: Settings, driver: Guard
+) -> None:
+    burn = "import time\nwhile time.process_time() < 0.5: pass"
+    run = f"run_student true; python3 -c '{burn}'; python3 -c '{burn}'"
+    joint = JointLimits(cpu_seconds=0.8)
+    graded = await _graded(tmp_path, settings, driver, run, joint=joint)
+    assert (graded.result, graded.grade) == ("error", None)
+    assert "0.8 s of processor time" in graded.detail
+
+
+async def test_more_memory_than_all_may_have_is_the_tasks_fault_and_no_lost_sandbox(
+    tmp_path: Path, settings: Settings, driver: Guard
+) -> None:
+    joint = JointLimits(memory_bytes=32 * MIB)
+    graded = await _graded(tmp_path, settings, driver, "run_student true", joint=joint)
+    assert (graded.result, graded.grade) == ("error", None)
+    assert "MiB of memory, and all programs of a grading together may have 32" in graded.detail
+    assert "lost" not in graded.detail

@@ -133,3 +133,20 @@ def test_a_report_for_continuous_integration_counts_and_quotes() -> None:
     failure = root.find("testsuite/testcase/failure")
     assert failure is not None
     assert (failure.get("message"), failure.text) == ("a & b", "a & b\nc")
+
+
+def test_unit_tests_in_the_same_folder_are_no_submissions(tmp_path: Path) -> None:
+    text = TASK + '[[parts]]\nid = "tests"\nkind = "unit_tests"\nframework = "pytest"\n'
+    written = {
+        "task.toml": text + 'tests = ["tests/test_main.py", "tests/more/test_more.py"]\n',
+        "solution/main.py": "", "tests/test_main.py": "", "tests/conftest.py": "",
+        "tests/more/test_more.py": "", "tests/one/expected.toml": "grade = 50\n",
+    }  # fmt: skip
+    for name, content in written.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    assert [each.name for each in recorded_of(*load_task(tmp_path))] == ["one"]
+    (tmp_path / "tests/two").mkdir()
+    (tmp_path / "tests/two/main.py").write_text("")
+    with pytest.raises(InvalidTask, match=r"tests/two: there is no expected\.toml"):
+        recorded_of(*load_task(tmp_path))

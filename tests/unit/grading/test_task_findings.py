@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 import assay.grading.trials
 from assay.domain.limits import ExecutionLimits, SandboxLimits
 from assay.environments import bundled_folder, load
-from assay.grading.results import PartResult, Result, Verdict
+from assay.grading.results import Delays, PartResult, Result, Verdict
 from assay.grading.results import TestResult as ResultOfTest
 from assay.grading.tasks import Submission, Task, load_task
 from assay.grading.tasks.document import SHAPE
@@ -26,6 +27,7 @@ from assay.grading.trials.report import (
     of_reference,
     of_time,
     of_trial,
+    slowest,
 )  # fmt: skip
 from assay.grading.trials.submissions import Trial, answers_of, reference, wrong_ones
 
@@ -246,3 +248,35 @@ def test_the_documentation_names_every_finding() -> None:
                     said.add(ast.literal_eval(node.args[0]))
     documented = PAGE.partition("| finding | |")[2].partition("The exit status is")[0]
     assert said | {"invalid"} == set(re.findall(r"`([a-z-]+)`", documented))
+
+
+LINKED = """\
+title = "A task"
+environment = "cpp"
+files = ["main.cpp"]
+[[parts]]
+id = "cases"
+kind = "unit_tests"
+framework = "doctest"
+tests = ["test.cpp"]
+same_process = true
+"""
+
+
+def test_a_task_of_unit_tests_needs_a_solution_and_limits_as_others_do(task: MakeTask) -> None:
+    made = task(LINKED, **{"solution/main.cpp": "", "test.cpp": ""})
+    assert codes(made) == ["no-limits"]
+    assert codes(replace(made, solution={})) == ["no-solution", "no-limits"]
+
+
+def test_linked_tests_may_take_as_long_as_the_whole_grading(task: MakeTask) -> None:
+    made = task(LINKED, **{"solution/main.cpp": "", "test.cpp": ""})
+    results = [replace(RIGHT, delays=Delays(grading=seconds)) for seconds in (3.0, 2.0)]
+    assert slowest(made, results) == 2.0
+    assert slowest(task(), results) == 0.1
+
+
+def test_a_mutant_that_can_not_be_linked_is_none(task: MakeTask) -> None:
+    made = task(LINKED, **{"solution/main.cpp": "", "test.cpp": ""})
+    assert not compiled(made, result(Verdict.FAILED, 0.0))
+    assert compiled(made, WRONG)

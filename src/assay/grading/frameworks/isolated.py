@@ -52,8 +52,8 @@ def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
 async def _run(part: UnitTests, attempt: Attempt) -> list[TestResult]:
     blueprint = await attempt.blueprint()
     # The framework's sandbox, and that of a test, and of the next one: see `Attempt.together`.
-    theirs = 2 if part.fresh == "test" else 1
-    seats = attempt.together(part.environment, *("" for _ in range(theirs)))
+    spare = 1 if part.fresh == "test" else 0
+    seats = attempt.together(part.environment, "", *("" for _ in range(spare)), spare=spare)
     async with seats, asyncio.TaskGroup() as group:
         students = _Students(part, attempt, blueprint, group)
         try:

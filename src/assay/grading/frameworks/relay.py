@@ -32,7 +32,10 @@ class Relay:
         self._execution = execution
         self._next = student
         self._student: Student | None = None
+        self._used = False
+        """Whether the test that runs has sent anything to the learner's process."""
         self._ended: Ended | None = None
+        """How that process ended, of this test."""
         self._turn = asyncio.Lock()
 
     async def serve(self) -> None:
@@ -95,13 +98,15 @@ class Relay:
         await self._send(b"x", json.dumps({"words": feedback.words(outcome)}).encode())
 
     async def _on_data(self, content: bytes) -> None:
+        self._used = True
         if self._student is not None:
             await self._student.write(content)
 
     async def _on_end(self, content: bytes) -> None:
         if self._student is not None:
-            self._ended = await self._student.end()
-            self._student = None
+            ended, self._student = await self._student.end(), None
+            # The former file's process is let go of when the next file's first test begins.
+            self._ended = ended if self._used else None
         await self._send(b"e", b"")
 
     # --- what is told ----------------------------------------------------------------------------
@@ -110,9 +115,9 @@ class Relay:
         self.report.collect(msgspec.json.decode(content, type=list[str]))
 
     async def _on_result(self, content: bytes) -> None:
-        current = None if self._student is None else self._student.ended
+        current = self._student.ended if self._student is not None and self._used else None
         self.report.add(msgspec.json.decode(content, type=Told), self._ended or current)
-        self._ended = None
+        self._used, self._ended = False, None
 
     async def _on_fault(self, content: bytes) -> None:
         self.report.fault = msgspec.json.decode(content, type=str)

@@ -16,9 +16,10 @@ from assay.agent.entries import Entry
 from assay.agent.execution import Completed
 from assay.agent.files import put_files, read_file
 from assay.domain.errors import FileError, TaskFault
-from assay.domain.limits import MIB
+from assay.domain.limits import MIB, ExecutionLimits
 from assay.domain.outcome import OutcomeKind
 from assay.environments.plan import command_in
+from assay.environments.served import Blueprint
 from assay.grading import feedback
 from assay.grading.attempt import Attempt
 from assay.grading.frameworks.reports import weights_of
@@ -41,13 +42,31 @@ class _Ran:
 async def run_linked(part: UnitTests, attempt: Attempt) -> list[TestResult] | Uncompiled:
     """A result for each test that the reference solution passes. Raises TaskFault."""
     toolchain = TOOLCHAINS[part.framework]
-    ids = await _expected(part, attempt, toolchain)
+    ids = await _known(part, attempt, toolchain)
     weights = weights_of(part, ids)
     ran = await _ran(part, attempt, toolchain, attempt.submission.files)
     if isinstance(ran, Uncompiled):
         return ran
     verdict, why = _ended(ran, ids)
     return [_result(part, name, weights[name], ran, verdict, why) for name in ids]
+
+
+async def _known(part: UnitTests, attempt: Attempt, toolchain: Toolchain) -> list[str]:
+    """The tests of a version of the task, and of what it is compiled with and may use."""
+    blueprint = await attempt.blueprint()
+    limits = _limits(attempt, blueprint)
+    key = attempt.bundle.digest, blueprint.version, limits, part.id
+
+    async def make() -> list[str]:
+        return await _expected(part, attempt, toolchain)
+
+    ids: list[str] = await attempt.references.once(key, make)
+    return ids
+
+
+def _limits(attempt: Attempt, blueprint: Blueprint) -> ExecutionLimits:
+    execution = replace(blueprint.environment.execution, output_bytes=OUTPUT_MOST)
+    return attempt.limits(execution, of="tests")
 
 
 async def _expected(part: UnitTests, attempt: Attempt, toolchain: Toolchain) -> list[str]:
@@ -110,12 +129,11 @@ async def _ran(
         root, agent = place.blueprint.root, place.session.agent
         await put_files(agent, root.working_folder, made)
         where = f".{secrets.token_hex(16)}"
-        limits = replace(place.blueprint.environment.execution, output_bytes=OUTPUT_MOST)
         command = command_in(
             root,
             toolchain.run(where),
             variables=place.blueprint.variables(),
-            limits=attempt.limits(limits, of="tests"),
+            limits=_limits(attempt, place.blueprint),
         )
         theirs = files is attempt.submission.files
         completed = await attempt.run(

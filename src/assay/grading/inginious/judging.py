@@ -107,6 +107,8 @@ def _trouble(ended: Ended) -> str:
     if ended.reached is not None:
         what = ended.reached.what
         return "" if ended.reached.by_learner else f"The grader and its students took {what}."
+    if ended.faults:
+        return f"The task asks for too much: {ended.faults[0]}. Lower `memory` of `limits`."
     if ended.lost:
         return f"A student's sandbox could not be had, or was lost: {ended.lost[0]}"
     if outcome.kind in _OF_LIMITS:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import gzip
 import io
-import signal
 import tarfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from assay.agent.entries import Entry, EntryKind
@@ -18,9 +17,8 @@ from assay.agent.files import put_files, read_file
 from assay.agent.session import Session
 from assay.domain.command import Command
 from assay.domain.errors import FileError
-from assay.domain.facts import Facts, KilledBy
 from assay.domain.limits import MIB, ExecutionLimits
-from assay.domain.outcome import Outcome, OutcomeKind
+from assay.domain.outcome import Outcome
 from assay.grading.joint import JointLimitReached
 from assay.grading.places import Place
 from assay.grading.script import folders
@@ -41,12 +39,6 @@ ARCHIVE_MOST: Final = 32 * MIB
 _ARCHIVE: Final = "/archive"
 _OUTPUT_MOST: Final = 16 * MIB
 _SHOWN: Final = 64 * 1024
-_ENDED: Final = Completed(
-    stdout=b"",
-    stderr=b"",
-    facts=Facts(signal=signal.SIGKILL, killed_by=KilledBy.CANCEL),
-    outcome=Outcome(kind=OutcomeKind.CANCELLED),
-)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,6 +74,8 @@ class Ended:
     archive: bytes | None
     lost: tuple[str, ...] = ()
     """Students' sandboxes that were lost, or could not be had."""
+    faults: tuple[str, ...] = ()
+    """What students' programs were to have and never can."""
     reached: JointLimitReached | None = None
     """A limit of grader and students together, which ended it."""
     students: int = 0
@@ -118,7 +112,8 @@ async def run_script(rooms: Rooms, script: Script) -> Ended:
             stderr=completed.stderr[:_SHOWN],
             archive=archive,
             lost=tuple(students.lost),
-            reached=students.reached.result() if students.reached.done() else None,
+            faults=tuple(students.faults),
+            reached=students.limit_reached,
             students=max(0, students.count - 1),
             booting_seconds=place.waited_seconds + students.waited_seconds,
             grading_seconds=time.perf_counter() - began - students.waited_seconds,
@@ -128,13 +123,20 @@ async def run_script(rooms: Rooms, script: Script) -> Ended:
 async def _until_over(place: Place, script: Script, students: Students) -> Completed:
     """Run the grader; it is ended when all of its grading together has taken too much."""
     command = _command(place, script)
-    running = asyncio.create_task(place.session.run(command, most=_OUTPUT_MOST))
+    command = replace(command, limits=students.account.cut(command.limits))
+    execution = await place.session.start(command)
+    following = place.session.follow(execution, command, most=_OUTPUT_MOST)
+    running = asyncio.create_task(following)
     try:
         await asyncio.wait((running, students.reached), return_when=asyncio.FIRST_COMPLETED)
-        return await running if running.done() else _ENDED
+        if not running.done():
+            execution.kill()
+        completed = await running
     finally:
         running.cancel()
         await asyncio.wait((running,))
+    students.grader_ended(completed.facts)
+    return completed
 
 
 async def _fill(place: Place, script: Script) -> None:

@@ -20,7 +20,7 @@ from assay.agent.execution import Execution
 from assay.agent.files import put_files
 from assay.agent.session import Session
 from assay.domain.command import Command
-from assay.domain.errors import AssayError, FileError, InvalidInput, ProtocolViolation
+from assay.domain.errors import AssayError, FileError, InvalidInput, ProtocolViolation, TaskFault
 from assay.domain.facts import Facts
 from assay.domain.limits import MIB, ExecutionLimits
 from assay.domain.outcome import Outcome, OutcomeKind
@@ -80,6 +80,8 @@ class Students:
     def __init__(self, grading: Place, rooms: Rooms, rules: Rules) -> None:
         self.lost: list[str] = []
         """Why sandboxes of students were lost, or could not be had: no fault of theirs."""
+        self.faults: list[str] = []
+        """What students' programs are to have and never can: the task's fault."""
         self.count = 0
         self.waited_seconds = 0.0
         self._grading = grading
@@ -108,6 +110,22 @@ class Students:
     def _reach(self, limit: JointLimitReached) -> None:
         if not self.reached.done():
             self.reached.set_result(limit)
+
+    def grader_ended(self, facts: Facts) -> None:
+        """What the grader itself has used is known now, and who used the larger part."""
+        self.account.of_running = 0.0
+        try:
+            self.account.spend(facts.cpu_ns, by_learner=False)
+        except JointLimitReached as limit:
+            self._reach(limit)
+
+    @property
+    def limit_reached(self) -> JointLimitReached | None:
+        """The joint limit that ended the grading; to blame is who has used more in the end."""
+        if not self.reached.done():
+            return None
+        by_learner = self.account.is_learners and self.count <= self._rules.in_all
+        return JointLimitReached(self.reached.result().what, by_learner=by_learner)
 
     def _usual(self, files_bytes: int) -> Room:
         rules = self._rules
@@ -167,14 +185,17 @@ class Students:
             )
         except InvalidInput as error:
             return PROXY, error.message
+        memory = request.memory_mb * MIB or self._rules.memory_bytes
+        memory = min(memory, self._rules.memory_bytes)
         try:
-            memory = request.memory_mb * MIB or self._rules.memory_bytes
-            memory = min(memory, self._rules.memory_bytes)
             async with self.account.sandboxes(1, memory):
                 return await self._run(request, environment, incoming, wire)
         except JointLimitReached as limit:
             self._reach(limit)
             return PROXY, f"all programs of this grading together took {limit.what}"
+        except TaskFault:
+            self.faults.append(self._too_much(memory))
+            return PROXY, self.faults[-1]
         except FileError as error:
             if error.reason in _NO_ROOM:
                 return OUT_OF_MEMORY, f"the files of the student's sandbox: {error.message}"
@@ -182,6 +203,21 @@ class Students:
         except AssayError as error:
             self.lost.append(error.message)
             return PROXY, error.message
+
+    def _too_much(self, memory: int) -> str:
+        most = self._rules.joint.memory_bytes
+        return (
+            f"a student's program is to have {memory // MIB} MiB of memory, and all programs of a"
+            f" grading together may have {most // MIB} MiB"
+        )
+
+    async def _know_the_graders_time(self) -> None:
+        """So much of the processor has the grader had, which still runs."""
+        session = self._grading.session
+        with contextlib.suppress(AssayError):
+            state = await session.driver.examine(session.sandbox.id)
+            if state is not None and state.cpu_ns is not None:
+                self.account.of_running = state.cpu_ns / 1e9
 
     async def _run(
         self,
@@ -206,8 +242,10 @@ class Students:
             await self._fill(session, brought)
             before = await folders.known_of(session.agent, rules.shared)
             command = self._command(place, request)
+            await self._know_the_graders_time()
             command = replace(command, limits=self.account.cut(command.limits))
             facts, outcome = await _carried(session, command, incoming, wire)
+            await self._know_the_graders_time()
             self.account.spend(facts.cpu_ns, by_learner=True)
             if request.teardown and outcome.kind is not OutcomeKind.LOST:
                 await session.run(replace(command, argv=request.teardown, stdin=False), most=MIB)

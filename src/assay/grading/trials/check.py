@@ -250,7 +250,7 @@ class _Checking:
     def _hurried(self, results: Sequence[Result], blueprint: Blueprint) -> Task:
         """The task with less time, for what may hang: each of its cases would take all of it."""
         limits = self.task.limits.over(blueprint.environment.execution)
-        enough = max(_LEAST_SECONDS, _PATIENCE * report.slowest(results))
+        enough = max(_LEAST_SECONDS, _PATIENCE * report.slowest(self.task, results))
         return replace(self.task, limits=_at_most(self.task.limits, limits, enough))
 
     async def _grade(self, task: Task, submission: Submission, seed: int) -> tuple[Result, float]:

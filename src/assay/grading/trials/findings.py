@@ -9,7 +9,10 @@ from enum import StrEnum
 
 from msgspec import UNSET
 
-from assay.grading.tasks.model import Cases, Compiles, Match, Task
+from assay.grading.tasks.model import Cases, Compiles, Match, Task, UnitTests
+
+RUNNING = Cases | Compiles | UnitTests
+"""Parts that run, or compile, what is handed in."""
 
 
 class Severity(StrEnum):
@@ -54,7 +57,7 @@ def read(task: Task, now: datetime) -> list[Finding]:
 
 def runs_programs(task: Task) -> bool:
     """Whether anything of a learner's is run."""
-    return any(isinstance(part, Cases | Compiles) for part in task.parts)
+    return any(isinstance(part, RUNNING) for part in task.parts)
 
 
 def _of_texts(task: Task) -> Iterator[Finding]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from assay.domain.limits import MIB, ExecutionLimits, SandboxLimits
 from assay.grading.results import PartResult, Result, TestResult, Verdict
-from assay.grading.tasks.model import Cases, Compiles, Task
-from assay.grading.trials.findings import Finding, Severity, error, note, warning
+from assay.grading.tasks.model import Task, UnitTests
+from assay.grading.trials.findings import RUNNING, Finding, Severity, error, note, warning
 from assay.grading.trials.mutants import Mutant
 from assay.grading.trials.submissions import Trial
 
@@ -160,7 +160,7 @@ def of_trial(trial: Trial, result: Result, passing_grade: float) -> Iterator[Fin
         yield error(
             "fault",
             f"{trial.name}: the task itself failed: {why(result)}",
-            "whatever a learner hands in, checkers end with 0, 1 or 7: let them expect anything",
+            "whatever a learner hands in, checkers end with 42, 43 or 44: let them expect anything",
         )
     elif full(result):
         yield error("full-marks", f"{trial.name} gets full marks", trial.remedy)
@@ -221,14 +221,20 @@ def _needs(test: TestResult) -> tuple[float, float, float]:
     return test.wall_seconds or 0.0, test.cpu_seconds or 0.0, memory
 
 
-def slowest(results: Sequence[Result]) -> float:
-    """Seconds that the reference solution's slowest test takes."""
-    return max((each[0] for each in _best(results).values()), default=0.0)
+def slowest(task: Task, results: Sequence[Result]) -> float:
+    """Seconds that the reference solution's slowest test takes, at most.
+
+    Of tests that are linked with it nobody knows more than what the whole grading has taken.
+    """
+    known = max((each[0] for each in _best(results).values()), default=0.0)
+    if any(isinstance(part, UnitTests) and part.same_process for part in task.parts):
+        return max(known, min(result.delays.grading for result in results))
+    return known
 
 
 def compiled(task: Task, result: Result) -> bool:
     """Whether there was a program at all: one that isn't compiled fails without any test."""
-    programs = {part.id for part in task.parts if isinstance(part, Cases | Compiles)}
+    programs = {part.id for part in task.parts if isinstance(part, RUNNING)}
     return not any(_uncompiled(part) for part in result.parts if part.id in programs)
 
 
@@ -250,8 +256,8 @@ def of_mutants(mutation: Mutation, threshold: float) -> Iterator[Finding]:
     for mutant in mutation.survived:
         yield note(
             "survivor",
-            f"a mistake that no case finds: {mutant}",
-            "add a case in which it makes a difference, unless there is none",
+            f"a mistake that no case or test finds: {mutant}",
+            "add one in which it makes a difference, unless there is none",
         )
     if 100 * score < threshold:
         yield error(
@@ -259,5 +265,5 @@ def of_mutants(mutation: Mutation, threshold: float) -> Iterator[Finding]:
             f"of {mutation.counted} small mistakes in the reference solution"
             f" {len(mutation.survived)} get full marks: the mutation score is {100 * score:.0f} %,"
             f" less than {threshold:g} %",
-            "add cases for what survived (above), hidden ones best",
+            "add cases or tests for what survived (above), hidden ones best",
         )

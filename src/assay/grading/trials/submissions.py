@@ -9,8 +9,9 @@ from typing import Final
 
 from assay.environments import Trials
 from assay.environments.trials import program
-from assay.grading.tasks.model import Case, Cases, Choice, Compiles, Match, Task
+from assay.grading.tasks.model import Case, Cases, Choice, Match, Task
 from assay.grading.tasks.submission import Answer, Submission, submission_of
+from assay.grading.trials.findings import runs_programs
 
 PRINTED_MOST: Final = 16 * 1024
 """Bytes of an expected output that a program can be written for."""
@@ -51,7 +52,7 @@ def reference(task: Task, answers: Mapping[str, Answer]) -> Submission:
 
 def wrong_ones(task: Task, right: Submission, programs: Trials) -> Iterator[Trial]:
     """All that is handed in besides, for this task."""
-    if any(isinstance(part, Cases | Compiles) for part in task.parts):
+    if runs_programs(task):
         yield from _whole(task, right)
         yield from _by_program(task, right, programs)
     if any(isinstance(part, Choice | Match) and part.weight for part in task.parts):

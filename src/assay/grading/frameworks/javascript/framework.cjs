@@ -4,6 +4,8 @@
 
 const real = require("node:test");
 
+const { plain } = require("./errors.cjs");
+
 const root = newSuite("", {}, null);
 let current = root;
 let failed = null; // of the callbacks of `describe`, what the first one has thrown
@@ -80,6 +82,7 @@ function optionsOf(leaf) {
 
 // Run one, with hooks; `last` says of which suites nothing comes after it.
 async function run(leaf, context, last) {
+    guard(context);
     const suites = suitesOf(leaf);
     for (const suite of suites) {
         suite.begun ??= all(suite.before, context);
@@ -115,6 +118,39 @@ function call(fn, context) {
     return new Promise((resolve, reject) => {
         fn.call(context, context, (error) => (error ? reject(error) : resolve()));
     });
+}
+
+// What subtests and hooks of a context throw is caught by node:test itself, which then looks at it.
+const WITH_FUNCTIONS = ["test", "before", "after", "beforeEach", "afterEach"];
+const guarded = new WeakSet();
+
+function guard(context) {
+    if (guarded.has(context)) return;
+    guarded.add(context);
+    for (const name of WITH_FUNCTIONS) {
+        if (typeof context[name] === "function") Object.defineProperty(context, name, { value: safely(context, context[name]) });
+    }
+}
+
+// The same method, and its variants (`t.test.todo`), given functions that throw errors of ours only.
+function safely(context, method) {
+    const made = (...args) => method.apply(context, args.map((each) => (typeof each === "function" ? safe(each) : each)));
+    for (const [name, variant] of Object.entries(method)) {
+        if (typeof variant === "function") made[name] = safely(context, variant);
+    }
+    return made;
+}
+
+function safe(fn) {
+    const run = async (context) => {
+        if (context !== null && typeof context === "object") guard(context);
+        try {
+            return await call(fn, context);
+        } catch (error) {
+            throw plain(error);
+        }
+    };
+    return Object.defineProperty(run, "name", { value: fn.name });
 }
 
 // Of which suites is this the last test?

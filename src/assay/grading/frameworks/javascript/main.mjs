@@ -11,6 +11,7 @@ const require = createRequire(import.meta.url);
 const { Channel } = require("./channel.cjs");
 const { Learner, stand } = require("./proxies.cjs");
 const framework = require("./framework.cjs");
+const { plain, said } = require("./errors.cjs");
 
 const TEXT_MOST = 8000;
 const WORDS_MOST = 3000;
@@ -24,8 +25,19 @@ const plan = JSON.parse(readFileSync(process.argv[2], "utf8"));
 process.stdout.write = process.stderr.write.bind(process.stderr);
 const channel = new Channel(plan.call_seconds);
 const learner = new Learner(channel, plan.objects);
+const soon = setImmediate; // tests may mock it
 let finished = false;
 
+// What nobody has caught fails the test that runs: node:test can't always tell whose it was. And it looks
+// at what it hears of, so it is to see errors of ours only.
+let uncaught = () => {};
+const emit = process.emit;
+process.emit = function (event, error, ...more) {
+    if (event !== "uncaughtException" && event !== "unhandledRejection") return emit.call(this, event, error, ...more);
+    const told = plain(error);
+    uncaught(told);
+    return emit.call(this, event, told, ...more);
+};
 process.on("exit", () => {
     if (finished) process.exitCode = 0;
     channel.tell("L", null); // the thread that reads would keep us waiting
@@ -112,7 +124,8 @@ globalThis[Symbol.for("assay.events")] = ({ type, data }) => {
     if (data?.nesting === 0 && (type === "test:pass" || type === "test:fail")) waiting.get(data.name)?.({ type, data });
 };
 
-function judged({ type, data }) {
+function judged({ type, data }, trouble) {
+    if (trouble) return ["failed", trouble.message, trouble.stack];
     if (data.skip !== undefined && data.skip !== false) return ["skipped", ""];
     if (data.todo !== undefined && data.todo !== false) return ["skipped", "it is still to be done"];
     if (type === "test:pass") return ["passed", ""];
@@ -121,35 +134,25 @@ function judged({ type, data }) {
     return ["failed", said(() => String(cause instanceof Error ? cause.message : inspect(cause))), said(() => inspect(cause))];
 }
 
-// What node:test may look at: of an error that is the learner's, each look could end their process.
-function plain(error) {
-    const told = new Error(said(() => String(error instanceof Error ? error.message : inspect(error))));
-    Object.defineProperty(told, "stack", { value: said(() => inspect(error)) });
-    return told;
-}
-
-function said(work) {
-    try {
-        return work();
-    } catch {
-        return "an error that can't be told";
-    }
-}
-
 async function runOne(leaf, last) {
     if (plan.fresh === "test" || runOne.file !== leaf.file || channel.broken) channel.close();
     runOne.file = leaf.file;
     const heard = new Promise((resolve) => waiting.set(leaf.id, resolve));
+    const trouble = new Promise((_, reject) => {
+        uncaught = reject;
+        learner.onSilence = () => reject(new Error("a function that the test gave away is not called"));
+    });
+    const known = trouble.catch((error) => error);
     real(leaf.id, framework.collect.optionsOf(leaf), (context) => {
         learner.bind();
-        const silence = new Promise((_, reject) => {
-            learner.onSilence = () => reject(new Error("a function that the test gave away is not called"));
-        });
-        return Promise.race([framework.collect.run(leaf, context, last), silence]).catch((error) => {
+        return Promise.race([framework.collect.run(leaf, context, last), trouble]).catch((error) => {
             throw plain(error);
         });
     });
-    const [outcome, message, detail = ""] = judged(await heard);
+    const event = await heard;
+    // What the test did not wait for may fail yet.
+    await new Promise(soon);
+    const [outcome, message, detail = ""] = judged(event, await Promise.race([known, null]));
     const result = {
         id: leaf.id, outcome, message: message.slice(0, TEXT_MOST), detail: detail.slice(-TEXT_MOST),
         broken: channel.broken, slow: channel.slow,

@@ -4,10 +4,11 @@
 const { inspect } = require("node:util");
 
 const values = require("./values.cjs");
-const { LearnerEnded } = require("./channel.cjs");
+const { LearnerEnded, now } = require("./channel.cjs");
 
 const ERRORS = { Error, TypeError, RangeError, SyntaxError, ReferenceError, EvalError, URIError };
 const BUILT_IN = { ...ERRORS, Array, Object, Map, Set, Date, Promise, Function, Number, String, Boolean, BigInt, Symbol, RegExp };
+const soon = setImmediate; // tests may mock it
 const references = new WeakMap(); // of what stands for something of the learner's
 const inert = new Map(); // of each built-in type, what tests get for it
 const meant = new WeakMap(); // and the other way round
@@ -47,7 +48,7 @@ class Learner {
         if (self !== undefined) request.self = this.encode(self);
         if (names !== undefined) request.names = names;
         if (this._functions.length > before) this._pump();
-        if (what !== "turn") this._pumpUntil = Date.now() + 1000 * this.channel.callSeconds;
+        if (what !== "turn") this._pumpUntil = now() + 1000 * this.channel.callSeconds;
         const answer = this.channel.ask(request, (message) => this._onBack(message));
         try {
             return this._taken(answer, args, made);
@@ -112,13 +113,13 @@ class Learner {
                 if (same) this.onSilence();
                 return;
             }
-            setImmediate(turn);
+            soon(turn);
         };
-        setImmediate(turn);
+        soon(turn);
     }
 
     _turned() {
-        if (Date.now() > this._pumpUntil) return false;
+        if (now() > this._pumpUntil) return false;
         try {
             this.request("turn", { p: [] });
         } catch {

@@ -1,0 +1,57 @@
+"""What `assay grade` writes for other programs, as `assay results` does of a server's."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from assay.cli.grade_record import Work
+from assay.domain.errors import InvalidInput
+from assay.domain.submission import Priority, State, Submission
+from assay.grading.export import csv, junit
+from assay.grading.export.rows import Row
+from assay.grading.results import Result
+from assay.grading.tasks.course import FILE as COURSE_FILE
+
+
+def row_of(work: Work, result: Result, files: Sequence[Path], *, began: float) -> Row:
+    """One grading as a submission that no server has; in a learner's place is what was graded.
+
+    `began`: seconds since 1970.
+    """
+    folder = work.task.folder.resolve().parent
+    submission = Submission(
+        id="", owner="", key=None, priority=Priority.LIVE, state=State.DONE, attempts=1, claim=1,
+        course=folder.name if (folder / COURSE_FILE).is_file() else "", task=work.task.id,
+        learner=" ".join(path.name for path in files) or "solution",
+        submitted_at=began, finished_at=time.time(), environment=work.task.environment,
+        task_hash=work.bundle.digest, seed=work.seed, not_before=None, claimed_at=None,
+        seconds=result.delays.grading,
+    )  # fmt: skip
+    return Row(submission=submission, result=result)
+
+
+def as_junit(row: Row) -> bytes:
+    """A suite of its tests, in the XML that continuous integration reads."""
+    return junit.head(row.submission.task) + junit.suite_of(row) + junit.TAIL
+
+
+def as_csv(row: Row) -> bytes:
+    """The names of the columns, and a line."""
+    return csv.head() + csv.row(row)
+
+
+def write(path: Path, content: bytes) -> None:
+    """A file is there as a whole, or as it was. Raises InvalidInput."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError as error:
+        raise InvalidInput(f"{path} can't be written: {error.strerror}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()

@@ -1,0 +1,7 @@
+module.exports = {
+    add: (a, b) => {
+        while (a === 40);
+        return a + b;
+    },
+    later: async (value) => value,
+};
