@@ -16,19 +16,22 @@ import random
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent / "engine"))
 
 from engine_daemon import PROGRAMS, VARIABLES, Daemon
+from nomad_tls import Certificates, Pair, settings
 
 _SECONDS_TO_START = 60.0
 _SECONDS_TO_STOP = 20.0
@@ -63,9 +66,15 @@ def _free_ports(count: int) -> list[int]:
 class Cluster:
     """One agent, one engine and one registry, in a folder."""
 
-    def __init__(self, folder: Path, engine: str = "docker", *, acl: bool = False) -> None:
+    def __init__(
+        self, folder: Path, engine: str = "docker", *, acl: bool = False, tls: bool = False
+    ) -> None:
         self.folder = folder
         self._acl = acl
+        self.certificates = Certificates(folder / "certificates") if tls else None
+        self.agents_own: Pair | None = self.certificates.agent() if self.certificates else None
+        """What the agent shows; read when it starts."""
+        self.administrator = self.certificates.pair("administrator") if self.certificates else None
         self.token = ""
         """That may do everything, where access is controlled."""
         (folder / "engine").mkdir()
@@ -76,7 +85,7 @@ class Cluster:
 
     @property
     def address(self) -> str:
-        return f"http://127.0.0.1:{self._ports[0]}"
+        return f"{'https' if self.certificates else 'http'}://127.0.0.1:{self._ports[0]}"
 
     @property
     def registry(self) -> str:
@@ -136,8 +145,13 @@ class Cluster:
             "client": {
                 "enabled": True, "options": {"fingerprint.denylist": "env_aws,env_gce,env_azure"},
             },
-            **self._plugin(),
+            **self._plugin(), **self._tls(),
         }  # fmt: skip
+
+    def _tls(self) -> dict[str, object]:
+        if self.certificates is None or self.agents_own is None:
+            return {}
+        return {"tls": settings(self.certificates.authority, self.agents_own)}
 
     def _plugin(self) -> dict[str, object]:
         common = {"volumes": {"enabled": True}, "disable_log_collection": True}
@@ -164,8 +178,14 @@ class Cluster:
     def _exchange(self, path: str, data: bytes | None = None) -> Any:
         headers = {"X-Nomad-Token": self.token} if self.token else {}
         request = urllib.request.Request(f"{self.address}/v1{path}", data=data, headers=headers)
-        with urllib.request.urlopen(request, timeout=5) as answer:
+        with urllib.request.urlopen(request, timeout=5, context=self._context) as answer:
             return json.load(answer)
+
+    @property
+    def _context(self) -> ssl.SSLContext | None:
+        if self.certificates is None or self.administrator is None:
+            return None
+        return self.certificates.context(self.administrator)
 
     def _is_ready(self) -> bool:
         with contextlib.suppress(OSError, urllib.error.URLError, ValueError):
@@ -182,10 +202,23 @@ class Cluster:
             )
         return False
 
+    def _answers(self) -> bool:
+        with contextlib.suppress(OSError, ValueError):
+            self.ask("/status/leader")
+            return True
+        return False
+
+    def wait_until_answers(self) -> None:
+        """Return when its agent listens. Raises RuntimeError."""
+        self._wait(self._answers)
+
     def wait_until_ready(self) -> None:
         """Return when it makes sandboxes. Raises RuntimeError."""
+        self._wait(self._is_ready)
+
+    def _wait(self, holds: Callable[[], bool]) -> None:
         deadline = time.monotonic() + _SECONDS_TO_START
-        while not self._is_ready():
+        while not holds():
             ended = any(each.poll() is not None for each in self._processes)
             if ended or time.monotonic() > deadline:
                 raise RuntimeError(f"Nomad does not start: {self._said()}")
@@ -219,10 +252,12 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def running(engine: str = "docker", *, acl: bool = False) -> Iterator[Cluster]:
+def running(
+    engine: str = "docker", *, acl: bool = False, tls: bool = False
+) -> Iterator[Cluster]:
     """A cluster that is gone at the end, with all that it had."""
     folder = Path(tempfile.mkdtemp(prefix="assay-nomad-"))
-    cluster = Cluster(folder, engine, acl=acl)
+    cluster = Cluster(folder, engine, acl=acl, tls=tls)
     try:
         cluster.start()
         yield cluster

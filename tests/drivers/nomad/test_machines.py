@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import shutil
-import signal
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -19,115 +16,24 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "server"))
 
 from load import Load
-from nomad_machines import Machines, machines
+from nomad_site import Site, running_site
 from server_process import ServerProcess, until
 
 import assay_client
-from assay.cli.node_certificates import make
 from assay_client.http import Patience
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(400)]
 
-JOB = Path(__file__).parents[3] / "deploy/assay-node.nomad.hcl"
-PORT = 7300
 POOL = 12
 LOST_SECONDS = 15.0
 FULL_SECONDS = 60.0
 RATE = 50.0
 
 
-@dataclass(kw_only=True)
-class Site:
-    """A cluster with the job of nodes in it, and what the nodes have on this disk."""
-
-    nomad: Machines
-    folder: Path
-    seen: set[str] = field(default_factory=set)
-
-    @property
-    def certificates(self) -> Path:
-        return self.folder / "certificates"
-
-    @property
-    def addresses(self) -> str:
-        return ",".join(f"{each.address}:{PORT}" for each in self.nomad.clients)
-
-    def state(self, number: int) -> Path:
-        return self.folder / "state" / self.nomad.clients[number].name
-
-    def submit(self) -> None:
-        """Start the job that is published, with this checkout's program."""
-        hosts = [each.address for each in self.nomad.clients]
-        list(make(self.certificates, nodes=hosts, servers=["main"], days=2))
-        for each in self.nomad.clients:
-            (self.certificates / each.name).symlink_to(each.address)
-        state, images = self.folder / "state", self.folder / "images"
-        name = "$${node.unique.name}"
-        flags = [
-            f"ASSAY_CONFIG={os.devnull}", f"ASSAY_IMAGES={images}/{name}",
-            f"ASSAY_NODE_CERTIFICATES={self.certificates}/{name}",
-            sys.executable, "-B", "-m", "assay", "--state", f"{state}/{name}",
-        ]  # fmt: skip
-        quoted = ", ".join(f'"{each}"' for each in flags)
-        self.nomad.nomad(
-            "job", "run", "-detach", "-var", "assay=/usr/bin/env", "-var", f"flags=[{quoted}]",
-            "-var", 'node_flags=["--stock", "4"]', str(JOB),
-        )  # fmt: skip
-        self.nomad.until(lambda: self.running() == 3, "the job of nodes does not run")
-
-    def running(self) -> int:
-        found = self.nomad.ask("/job/assay-node/allocations")
-        return sum(
-            each["ClientStatus"] == "running" and each["DesiredStatus"] == "run" for each in found
-        )
-
-    def sandboxes(self, number: int) -> set[str]:
-        folder = self.state(number) / "lean/sandboxes"
-        found = {item.name for item in folder.iterdir()} if folder.is_dir() else set()
-        self.seen |= found
-        return found
-
-    def kill(self, number: int) -> None:
-        """As a machine ends whose power is gone: all that it ran."""
-        doomed = self.sandboxes(number)
-        self.nomad.clients[number].kill()
-        self.nomad.end_all_in(self.nomad.namespace(number))
-        for pid in _of(doomed):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-
-    def left_over(self) -> list[str]:
-        mounts = Path("/proc/self/mountinfo").read_text().splitlines()
-        found = [f"mount {line}" for line in mounts if f"{self.folder}/" in line]
-        found += [str(path) for path in self.folder.glob("state/*/lean/sandboxes/*")]
-        return found + [f"process {pid}" for pid in _of(self.seen)]
-
-
-def _of(sandboxes: set[str]) -> list[int]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            groups = (path / "cgroup").read_text()
-            if any(f"/{sandbox_id}" in groups for sandbox_id in sandboxes):
-                found.append(int(path.name))
-    return found
-
-
 @pytest.fixture
 def site() -> Iterator[Site]:
-    missing = [each for each in ("nomad", "ip", "nsenter", "openssl") if shutil.which(each) is None]
-    if missing or os.geteuid() != 0:  # no package registry has Nomad, so CI may lack it, too
-        pytest.skip(f"this needs root, and lacks {', '.join(missing) or 'nothing else'}")
-    folder = Path(tempfile.mkdtemp(prefix="assay-site-"))
-    try:
-        with machines(servers=3, clients=3) as nomad:
-            made = Site(nomad=nomad, folder=folder)
-            made.submit()
-            yield made
-            made.nomad.nomad("job", "stop", "-purge", "assay-node")
-        assert made.left_over() == []
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with running_site(servers=3, clients=3) as made:
+        yield made
 
 
 @pytest.fixture
@@ -136,10 +42,7 @@ def server(site: Site) -> Iterator[ServerProcess]:
         state=Path(tempfile.mkdtemp(prefix="assay-server-")),
         environments=(f"bash={POOL}",),
         driver="nodes",
-        variables={
-            "ASSAY_NODES": site.addresses,
-            "ASSAY_NODES_CERTIFICATES": str(site.certificates / "main"),
-        },
+        variables=site.variables,
     )
     try:
         server.start()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +19,7 @@ from assay.domain.errors import (
     RuntimeFailed,
 )
 from assay.drivers.nomad.options import Options
+from assay.drivers.nomad.tls import context, refused
 
 _SECONDS: Final = 30.0
 _SECONDS_TO_CONNECT: Final = 5.0
@@ -31,6 +31,7 @@ _MOST_BYTES: Final = 64 * 1024 * 1024
 _MOST_MESSAGE: Final = 4 * 1024 * 1024
 _NO_LEADER: Final = ("no cluster leader", "rpc error: eof", "not ready to serve")
 _UNKNOWN_TO_IT: Final = "acl token"
+_TLS: Final = "HTTP request to an HTTPS server"
 _REMEDY: Final = "start it, or say where it is in NOMAD_ADDR"
 
 Parameters = Mapping[str, str | int]
@@ -61,25 +62,8 @@ class Nomad:
         headers = {"X-Nomad-Token": self.options.token} if self.options.token else {}
         # A connection for each request: one that is kept may lead to a server that is gone, and
         # beside what a request makes Nomad do it costs nothing.
-        connector = aiohttp.TCPConnector(limit=0, force_close=True, ssl=self._tls)
+        connector = aiohttp.TCPConnector(limit=0, force_close=True, ssl=context(self.options))
         return aiohttp.ClientSession(connector=connector, headers=headers)
-
-    @cached_property
-    def _tls(self) -> ssl.SSLContext | bool:
-        options = self.options
-        if not any(each.startswith("https:") for each in options.addresses):
-            return True
-        try:
-            context = ssl.create_default_context(cafile=options.authority or None)
-            if options.certificate:
-                context.load_cert_chain(options.certificate, options.key or None)
-        except (OSError, ValueError) as error:
-            raise DriverUnavailable(
-                "the certificates for Nomad can't be read; see NOMAD_CACERT, NOMAD_CLIENT_CERT"
-                " and NOMAD_CLIENT_KEY",
-                detail=str(error),
-            ) from error
-        return context
 
     async def aclose(self) -> None:
         """Let go of all connections."""
@@ -120,15 +104,13 @@ class Nomad:
             except aiohttp.ClientConnectorError as error:
                 if turn + 1 < len(addresses):
                     continue
-                raise _unreachable(self.options, error) from error
+                raise self._unreachable(addresses[number], error) from error
             except TimeoutError as error:
                 raise CreateTimeout(
                     f"Nomad at {addresses[number]} did not answer in time", detail=path
                 ) from error
             except (aiohttp.ClientError, OSError) as error:
-                raise DriverUnavailable(
-                    f"Nomad at {addresses[number]} broke off", detail=f"{path}: {error!r}"
-                ) from error
+                raise _broken(addresses[number], path, error) from error
             self._preferred = number
             return found
         raise AssertionError
@@ -225,18 +207,26 @@ class Nomad:
             raise _refusal(error.status, error.message) from error
         except TimeoutError as error:
             raise CreateTimeout("Nomad did not start a program in time") from error
+        except aiohttp.ClientConnectorError as error:
+            raise self._unreachable(address, error) from error
         except (aiohttp.ClientError, OSError) as error:
-            raise _unreachable(self.options, error) from error
+            raise _broken(address, "exec", error) from error
 
-
-def _unreachable(options: Options, error: Exception) -> DriverUnavailable:
-    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):
-        return DriverUnavailable(
-            f"Nomad at {options.address} shows a certificate that is not vouched for; name its"
-            " authority in NOMAD_CACERT",
-            detail=str(error),
+    def _unreachable(self, address: str, error: Exception) -> DriverUnavailable:
+        return refused(address, error) or DriverUnavailable(
+            f"no Nomad listens at {self.options.address}: {_REMEDY}", detail=_plain(error)
         )
-    return DriverUnavailable(f"no Nomad listens at {options.address}: {_REMEDY}", detail=str(error))
+
+
+def _broken(address: str, path: str, error: Exception) -> DriverUnavailable:
+    return refused(address, error) or DriverUnavailable(
+        f"Nomad at {address} broke off", detail=f"{path}: {_plain(error)}"
+    )
+
+
+def _plain(error: Exception) -> str:
+    """Its words. Its `repr` may have all headers of the request, and the token with them."""
+    return f"{type(error).__name__}: {error}"
 
 
 def _refusal(status: int, said: str) -> RuntimeFailed | DriverUnavailable:
@@ -246,6 +236,8 @@ def _refusal(status: int, said: str) -> RuntimeFailed | DriverUnavailable:
             " token create -policy assay`), and say it in NOMAD_TOKEN",
             detail=said[:500],
         )
+    if status == 400 and _TLS in said:
+        return DriverUnavailable("Nomad speaks TLS: say https:// in NOMAD_ADDR", detail=said[:500])
     if status == 403:
         return DriverUnavailable(
             "Nomad does not let this token do it, or does not know it, or was shown none: it needs"

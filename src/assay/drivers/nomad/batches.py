@@ -157,16 +157,22 @@ class Batches:
         sandbox_ids = self._ending.pop(batch).sandbox_ids
         name = job_name(self._mark(), batch)
         found = await self._look(name)
-        others = {each.sandbox_id for each in found if not each.over} | self._begun(batch)
-        if others - sandbox_ids:
+        if self._alive(batch, found) - sandbox_ids:
             doomed = [each for each in found if each.sandbox_id in sandbox_ids]
             await asyncio.gather(*(self._kill(name, each) for each in doomed))
             await self._wait_until(name, lambda each: each.over, sandbox_ids)
-            return
+            # Another server may have ended the others meanwhile, who lived when it looked, as these
+            # did: whoever looks last is to end the job.
+            if self._alive(batch, await self._look(name)):
+                return
         # An order to its clients, which holds for those that are cut off as well.
         await self._nomad.stop(name)
         await self._wait_until(name, lambda each: each.over, sandbox_ids)
         await self._nomad.stop(name, purge=True)  # its ends could not be looked at before
+
+    def _alive(self, batch: str, found: Sequence[Allocation]) -> set[str]:
+        """Those that are there, or that somebody waits for."""
+        return {each.sandbox_id for each in found if not each.over} | self._begun(batch)
 
     def _begun(self, batch: str) -> set[str]:
         """Those that somebody waits for."""

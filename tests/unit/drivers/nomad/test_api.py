@@ -6,8 +6,11 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import pytest
 import trustme
 from aiohttp import web
@@ -16,6 +19,7 @@ from aiohttp.test_utils import TestServer
 from assay.domain.errors import DriverUnavailable, RuntimeFailed
 from assay.drivers.nomad.api import Nomad, NotThere
 from assay.drivers.nomad.options import Options
+from assay.drivers.nomad.tls import refused
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -156,6 +160,86 @@ async def test_both_sides_show_certificates(tmp_path: Path) -> None:
     async with asking(handle, tls=theirs, authority=named["authority"]) as nomad:
         with pytest.raises(DriverUnavailable):
             await nomad.jobs("a")
+        with pytest.raises(DriverUnavailable, match="broke off"):
+            await nomad.run("1", "sandbox", ("true",))
     async with asking(handle, tls=theirs) as nomad:
         with pytest.raises(DriverUnavailable, match="NOMAD_CACERT"):
             await nomad.jobs("a")
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        ({"not_after": datetime(2020, 1, 1, tzinfo=UTC)}, "has expired; whoever runs it"),
+        ({"not_before": datetime(2099, 1, 1, tzinfo=UTC)}, "not valid yet; look at the clocks"),
+        ({}, "is for other names"),
+    ],
+)
+async def test_a_certificate_of_nomads_that_is_wrong_is_said(
+    tmp_path: Path, made: dict[str, Any], words: str
+) -> None:
+    authority = trustme.CA()
+    theirs = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    if "not_before" in made:
+        made = {**made, "not_after": datetime(2100, 1, 1, tzinfo=UTC)}
+    name = "127.0.0.1" if made else "elsewhere.example.org"
+    authority.issue_cert(name, **made).configure_cert(theirs)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+
+    async def handle(request: web.Request) -> web.Response:
+        raise AssertionError("it is not to be spoken to")
+
+    async with asking(handle, tls=theirs, authority=str(tmp_path / "ca.pem")) as nomad:
+        with pytest.raises(DriverUnavailable, match=words):
+            await nomad.jobs("a")
+
+
+@pytest.mark.parametrize(
+    ("alert", "words"),
+    [
+        ("TLSV13_ALERT_CERTIFICATE_REQUIRED", "name one in NOMAD_CLIENT_CERT"),
+        ("SSLV3_ALERT_CERTIFICATE_EXPIRED", "has expired: name a new one"),
+        ("TLSV1_ALERT_UNKNOWN_CA", "does not know the authority"),
+        ("SSLV3_ALERT_BAD_CERTIFICATE", "name another"),
+    ],
+)
+def test_what_an_agent_says_of_a_certificate_has_a_remedy(alert: str, words: str) -> None:
+    """As aiohttp wraps what a real agent's alerts become."""
+    found = refused("https://a", aiohttp.ClientOSError(1, f"[SSL: {alert}] alert (_ssl.c:2546)"))
+    assert found is not None
+    assert words in found.message
+    assert refused("https://a", aiohttp.ClientOSError(104, "Connection reset by peer")) is None
+
+
+async def test_an_address_of_the_wrong_scheme_is_said() -> None:
+    async def handle(request: web.Request) -> web.Response:
+        said = "Client sent an HTTP request to an HTTPS server."
+        return web.Response(status=400, text=said)
+
+    async with asking(handle) as nomad:
+        with pytest.raises(DriverUnavailable, match="say https://"):
+            await nomad.jobs("a")
+        secure = Nomad(Options(address=nomad.options.address.replace("http:", "https:")))
+        try:
+            with pytest.raises(DriverUnavailable, match="does not speak TLS: say http://"):
+                await secure.jobs("a")
+        finally:
+            await secure.aclose()
+
+
+async def test_an_answer_that_is_no_http_tells_nobody_the_token() -> None:
+    async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 what ever\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(babble, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    nomad = Nomad(Options(address=f"http://127.0.0.1:{port}", token="hush-hush"))
+    try:
+        with pytest.raises(DriverUnavailable, match="broke off") as caught:
+            await nomad.jobs("a")
+        assert "hush" not in f"{caught.value} {caught.value.detail}"
+    finally:
+        await nomad.aclose()
+        server.close()

@@ -100,6 +100,18 @@ async def test_one_ends_without_the_others_and_the_job_with_the_last(
     await batches.end(ids[2])  # which is no error
 
 
+async def test_two_servers_that_end_one_each_at_the_same_time_leave_no_job(
+    model: Model, batches: Batches
+) -> None:
+    other = Batches(model, lambda: "mark")  # type: ignore[arg-type]
+    ids = []
+    for sandbox_id, promise in [batches.ask("image", SPEC, []) for _ in range(2)]:
+        await promise
+        ids.append(sandbox_id)
+    await asyncio.gather(batches.end(ids[0]), other.end(ids[1]))
+    assert model.jobs == {}
+
+
 async def test_who_gives_up_before_nomad_knows_leaves_nothing(
     model: Model, batches: Batches
 ) -> None:
