@@ -12,9 +12,8 @@ from aiohttp import web
 from assay.api.courses import desk_of
 from assay.api.route import Call, Parameter, Route
 from assay.api.streamed import send_pieces
-from assay.api.submissions import found_submission, teaches
-from assay.domain.errors import InvalidInput
-from assay.grading.desk import for_learner
+from assay.api.submissions import found_submission, seen_by_learner, teaches
+from assay.domain.errors import InvalidInput, NotFound
 from assay.grading.export.json import ExportedResults
 from assay.grading.export.rows import Policy, Row, chosen, row_of
 from assay.grading.export.written import ENDINGS, TYPES, Format, written
@@ -49,12 +48,26 @@ async def _of_submission(call: Call) -> web.StreamResponse:
     result = await desk_of(call).submissions.result(found.id) if found.state.is_over else None
     row = row_of(Known(submission=found, result=result))
     if row.result is not None and not teaches(call):
-        row = replace(row, result=for_learner(row.result))
+        row = replace(row, result=seen_by_learner(call, found, row.result))
 
     async def alone() -> AsyncIterator[Row]:
         yield row
 
     return await _sent(call, alone(), form, found.id)
+
+
+async def _archive(call: Call) -> web.StreamResponse:
+    found = await found_submission(call)
+    result = await desk_of(call).result(found.id)
+    if result is None or result.archive is None:
+        raise NotFound(f"the grader of {found.id} has kept no files")
+    headers = {
+        "Content-Type": "application/gzip",
+        "Content-Disposition": f'attachment; filename="{found.id}.tar.gz"',
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return web.Response(body=result.archive, headers=headers)
 
 
 def _word(call: Call, name: str, default: Word) -> Word:
@@ -120,6 +133,15 @@ ROUTES: Final = (
         scope="submit",
         parameters=(_FORMAT,),
         responses={200: ExportedResults},
+        problems=(404, 503),
+    ),
+    Route(
+        method="GET",
+        path="/submissions/{submission_id}/archive",
+        handler=_archive,
+        summary="What a grader of INGInious' has kept, a tar compressed with gzip",
+        scope="teach",
+        responses={200: bytes},
         problems=(404, 503),
     ),
 )  # fmt: skip

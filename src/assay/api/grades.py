@@ -97,6 +97,8 @@ class RecordAnswer(msgspec.Struct, rename="camel", kw_only=True):
     limits: dict[str, RunLimitsAnswer]
     """Of the learner's "program", and of what "tests" call."""
     used: list[UsedAnswer]
+    inputs: dict[str, str]
+    """What a grader of INGInious' was told of earlier submissions, and when it was handed in."""
 
 
 class ResultAnswer(msgspec.Struct, rename="camel", kw_only=True):
@@ -109,7 +111,14 @@ class ResultAnswer(msgspec.Struct, rename="camel", kw_only=True):
     detail: str
     parts: list[PartResultAnswer]
     custom: dict[str, Any]
-    """What a grader of the teacher's own has to say besides."""
+    """What a grader of the teacher's own has to say besides; for teachers."""
+    tags: dict[str, bool | str]
+    """Of a task of INGInious, with whether they hold; for learners those that are visible."""
+    stdout: str
+    """Of a grader of the teacher's own; for teachers."""
+    stderr: str
+    archive_bytes: int | None
+    """What it has kept, at /submissions/ID/archive for teachers; null: nothing."""
     delays: DelaysAnswer
     record: RecordAnswer | None
     """What the grade depends on; null for learners, and where that was not noted."""
@@ -124,6 +133,10 @@ def to_result(result: Result) -> ResultAnswer:
         detail=result.detail,
         parts=[to_part(part) for part in result.parts],
         custom=dict(result.custom),
+        tags=dict(result.tags),
+        stdout=result.stdout,
+        stderr=result.stderr,
+        archive_bytes=None if result.archive is None else len(result.archive),
         delays=_delays(result.delays),
         record=None if result.record is None else to_record(result.record),
     )
@@ -150,6 +163,7 @@ def to_record(record: Record) -> RecordAnswer:
         factor=record.factor,
         limits={name: _run_limits(limits) for name, limits in record.limits.items()},
         used=[_used(each) for each in record.used],
+        inputs=dict(record.inputs),
     )
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from assay.domain.outcome import Outcome, OutcomeKind
 from assay.domain.submission import Priority, State, Submission
-from assay.grading.desk import for_learner, is_attempt
+from assay.grading.desk import for_learner
+from assay.grading.earlier import is_attempt
 from assay.grading.results import PartResult, Result, Verdict
 from assay.grading.results import TestResult as Tried
 
