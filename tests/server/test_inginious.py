@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
+import os
 import shutil
+import signal
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +34,8 @@ ANSWERS: dict[str, Any] = {
         }
     },
 }
+
+TEACHES = ["submit", "teach", "read"]
 
 
 @pytest.fixture
@@ -107,12 +112,14 @@ NONSENSE: list[tuple[str, dict[str, Any], int, str]] = [
 async def test_a_course_is_offered_handed_in_for_and_graded(serving: ServerProcess) -> None:
     serving.start()
     async with aiohttp.ClientSession(serving.url) as http:
-        teacher = Client(http, await made_token(serving, "teacher", ["submit", "teach"]))
+        teacher = Client(http, await made_token(serving, "teacher", TEACHES))
         learner = Client(http, await made_token(serving, "learner", ["submit"]))
         await _is_offered(teacher, learner)
         await _is_graded(teacher, learner)
         await _looks_back(learner, teacher)
         await _has_rules(learner)
+        await _is_in_stock(teacher)
+        await _loses_a_sandbox(teacher, serving)
         for task, given, status, words in NONSENSE:
             refused = await learner.hand_in(task, status=status, learner="eve", **given)
             assert words in refused["detail"], refused
@@ -212,13 +219,55 @@ async def _has_rules(learner: Client) -> None:
     assert "2 submissions in 24 hours" in made["detail"]
 
 
+async def _is_in_stock(teacher: Client) -> None:
+    """Rooms that were wanted are there before they are wanted again."""
+    pools = (await teacher.get("/pool"))["environments"]
+    rooms = {name: each for name, each in pools.items() if name.startswith("python~")}
+    assert 2 <= len(rooms) <= 8, "tasks that are nearly alike share them"
+    await until(lambda: _is_full(teacher), 20)
+    waits = []
+    for _ in range(3):
+        found = (await teacher.graded("hostile", **script("feedback-result success")))["result"]
+        waits.append(found["delays"]["bootingMs"])
+    assert min(waits) < 30, "nothing was in stock"
+
+
+async def _is_full(teacher: Client) -> bool:
+    pools = (await teacher.get("/pool"))["environments"]
+    return all(each["idle"] >= each["target"] for each in pools.values())
+
+
+async def _loses_a_sandbox(teacher: Client, serving: ServerProcess) -> None:
+    """That is nobody's fault: it is graded again, and counts as one attempt."""
+    says = 'sleep 1.7321; feedback-result success; feedback-msg -m "$(getinput @attempts)"'
+    made = await teacher.hand_in("hostile", **script(says), learner="hana")
+    await until(lambda: _was_killed("1.7321", serving), 10)
+    found = await teacher.get(f"/submissions/{made['id']}?waitSeconds=40")
+    assert (found["result"]["grade"], found["result"]["message"]) == (100, "1")
+    assert found["attempts"] == 2
+
+
+async def _was_killed(word: str, serving: ServerProcess) -> bool:
+    """The sandbox in which a program with this argument runs, with all of its processes."""
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if word.encode() in (path / "cmdline").read_bytes().split(b"\0"):
+                group = (path / "cgroup").read_text()
+                ids = {each for each in serving.sandboxes() if f"/{each}/" in group}
+                for pid in serving.processes(ids):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                return bool(ids)
+    return False
+
+
 @pytest.mark.root
 async def test_grading_again_is_with_the_same_files_inputs_and_state(
     serving: ServerProcess, course: Path
 ) -> None:
     serving.start()
     async with aiohttp.ClientSession(serving.url) as http:
-        teacher = Client(http, await made_token(serving, "teacher", ["submit", "teach"]))
+        teacher = Client(http, await made_token(serving, "teacher", TEACHES))
         says = (
             "feedback-result success; feedback-grade $((40 + 10 * $(getinput @attempts)));"
             ' feedback-msg -m "$(getinput @state)";'

@@ -10,7 +10,6 @@ from typing import Any, Final
 from assay.domain.errors import InvalidTask
 from assay.grading.tasks import LateFactor, Rules
 
-_FORMS: Final = ("%d/%m/%Y %H:%M:%S", "%d/%m/%Y %H:%M", "%d/%m/%Y %H", "%d/%m/%Y")
 _NEVER: Final = datetime(9999, 12, 30, tzinfo=UTC)
 
 
@@ -64,16 +63,10 @@ def _time(text: str, where: str) -> datetime | None:
         return None
     try:
         return datetime.fromisoformat(text).astimezone()
-    except (ValueError, OverflowError):
-        pass
-    for form in _FORMS:
-        try:
-            return datetime.strptime(text, form).astimezone()
-        except (ValueError, OverflowError):
-            continue
-    raise InvalidTask(
-        f"{where}: accessible: {text[:80]!r} is no time; write it as 2027-01-31 23:59:00"
-    )
+    except (ValueError, OverflowError) as error:
+        raise InvalidTask(
+            f"{where}: accessible: {text[:80]!r} is no time; write it as 2027-01-31 23:59:00"
+        ) from error
 
 
 def _limit(said: object, where: str) -> tuple[int | None, float | None]:
