@@ -209,3 +209,22 @@ def test_the_five_delays_of_a_server_are_printed_with_their_percentiles(state: P
     whole = figures["the whole, as a learner sees it"]["samples"]
     for number, seconds in enumerate(whole):
         assert sum(each["samples"][number] for each in five) <= seconds
+
+
+@pytest.mark.root
+def test_a_server_grades_small_tasks_of_inginious_within_ten_times_what_is_promised(
+    state: Path,
+) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "assay", "--state", state, "bench", "grading", "--served",
+         "--repeats", "3", "--json"],
+        capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    document = json.loads(ended.stdout)
+    assert ended.returncode == (0 if document["kept"] else 1), ended.stderr
+    figures = document["reports"][0]["figures"]
+    wholes = {each["name"]: each for each in figures if each["checks"]}
+    assert len(wholes) == 2
+    for each in wholes.values():
+        assert len(each["samples"]) == 3
+        assert each["median"] < 10 * each["checks"][0]["limit"], each

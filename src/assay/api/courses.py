@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
@@ -10,13 +10,11 @@ import msgspec
 from aiohttp import web
 
 from assay.api.answers import json
-from assay.api.route import Call, Route
+from assay.api.route import Call, Parameter, Route
 from assay.domain.errors import NotFound
 from assay.grading.desk import Desk
-from assay.grading.tasks import Bundle, Cases, Choice, Course, Part, Task
-
-_CAPITAL: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
-"""Where a word begins in the name of a class."""
+from assay.grading.earlier import Whose
+from assay.grading.offered import Offered, OfferedCourse, Shown, ShownPart
 
 
 class TaskSummary(msgspec.Struct, rename="camel", kw_only=True):
@@ -24,8 +22,14 @@ class TaskSummary(msgspec.Struct, rename="camel", kw_only=True):
 
     id: str
     title: str
+    kind: str
+    """Of its folder: "assay" or "inginious"."""
     environment: str
+    weight: float
+    """Its share of the course's grade."""
     deadline: datetime | None
+    closed: bool
+    """Nothing is taken at any time."""
 
 
 class CourseAnswer(msgspec.Struct, rename="camel", kw_only=True):
@@ -36,6 +40,8 @@ class CourseAnswer(msgspec.Struct, rename="camel", kw_only=True):
     tasks: list[TaskSummary]
     broken: list[str]
     """For teachers: what is wrong with tasks that are not in the list."""
+    remarks: list[str]
+    """For teachers: what of the course is not known, or not done."""
 
 
 class CourseList(msgspec.Struct, kw_only=True):
@@ -51,11 +57,22 @@ class PartAnswer(msgspec.Struct, rename="camel", kw_only=True):
     title: str
     kind: str
     weight: float
+    description: str
+    """Markdown."""
     choices: list[str]
     """Of a choice: texts; their numbers, from 0, are the answer."""
+    order: list[int]
+    """Numbers of the choices to show to this learner, in this order."""
     several: bool
     cases: list[str]
     """Names of those that are not hidden."""
+    language: str
+    template: str
+    """Of a text: what to begin with."""
+    optional: bool
+    extensions: list[str]
+    """Of a file: how its name may end."""
+    most_bytes: int | None
 
 
 class TaskAnswer(msgspec.Struct, rename="camel", kw_only=True):
@@ -63,6 +80,7 @@ class TaskAnswer(msgspec.Struct, rename="camel", kw_only=True):
 
     id: str
     title: str
+    kind: str
     description: str
     """Markdown."""
     environment: str
@@ -72,11 +90,21 @@ class TaskAnswer(msgspec.Struct, rename="camel", kw_only=True):
     """What to begin with; files that are no text are left out."""
     parts: list[PartAnswer]
     attempts: int | None
+    attempts_hours: float | None
+    """In so many hours; null: in all."""
     opens: datetime | None
     deadline: datetime | None
+    closed: bool
     passing_grade: float
+    weight: float
+    evaluate: str
+    """Which submission of a learner's counts: "best" or "last"."""
+    randoms: list[float]
+    """Of a task of INGInious that has some: this learner's own, with `learner` only."""
     digest: str
     """Of all its files: another one is another version."""
+    remarks: list[str]
+    """For teachers: what of its files is not known, or not done."""
 
 
 def desk_of(call: Call) -> Desk:
@@ -96,46 +124,69 @@ async def _one(call: Call) -> web.StreamResponse:
 
 
 async def _task(call: Call) -> web.StreamResponse:
-    names = call.request.match_info
-    return json(_shown(*desk_of(call).courses.task(names["course"], names["task"])))
+    names, desk = call.request.match_info, desk_of(call)
+    task = desk.courses.task(names["course"], names["task"])
+    learner = call.request.query.get("learner")
+    seed = None
+    if learner is not None:
+        whose = Whose(
+            owner=call.caller.token_id, course=names["course"], task=task.id, learner=learner
+        )
+        seed = await desk.seed(task, whose)
+    return json(_shown(call, names["course"], task, task.shown(seed)))
 
 
-def _course(call: Call, course: Course) -> CourseAnswer:
+def _course(call: Call, course: OfferedCourse) -> CourseAnswer:
+    teaches = call.caller.teaches(course.id)
     return CourseAnswer(
         id=course.id,
         title=course.title,
-        tasks=[
-            TaskSummary(
-                id=task.id, title=task.title, environment=task.environment,
-                deadline=task.rules.deadline,
-            )
-            for task, _ in course.tasks
-        ],
-        broken=[each.message for each in course.broken] if call.caller.teaches(course.id) else [],
-    )  # fmt: skip
-
-
-def _shown(task: Task, bundle: Bundle) -> TaskAnswer:
-    return TaskAnswer(
-        id=task.id,
-        title=task.title,
-        description=task.description,
-        environment=task.environment,
-        files=list(task.files),
-        optional=list(task.optional),
-        template=_texts(task),
-        parts=[_part(part) for part in task.parts],
-        attempts=task.rules.attempts,
-        opens=task.rules.opens,
-        deadline=task.rules.deadline,
-        passing_grade=task.passing_grade,
-        digest=bundle.digest,
+        tasks=[_summary(task) for task in course.tasks],
+        broken=[each.message for each in course.broken] if teaches else [],
+        remarks=list(course.remarks) if teaches else [],
     )
 
 
-def _texts(task: Task) -> dict[str, str]:
+def _summary(task: Offered) -> TaskSummary:
+    return TaskSummary(
+        id=task.id,
+        title=task.title,
+        kind=task.kind,
+        environment=task.environment,
+        weight=task.weight,
+        deadline=task.rules.deadline,
+        closed=task.rules.closed,
+    )
+
+
+def _shown(call: Call, course: str, task: Offered, shown: Shown) -> TaskAnswer:
+    return TaskAnswer(
+        id=task.id,
+        title=task.title,
+        kind=task.kind,
+        description=shown.description,
+        environment=task.environment,
+        files=list(shown.files),
+        optional=list(shown.optional),
+        template=_texts(shown.template),
+        parts=[_part(part) for part in shown.parts],
+        attempts=task.rules.attempts,
+        attempts_hours=task.rules.per_hours,
+        opens=task.rules.opens,
+        deadline=task.rules.deadline,
+        closed=task.rules.closed,
+        passing_grade=shown.passing_grade,
+        weight=task.weight,
+        evaluate=shown.evaluate,
+        randoms=list(shown.randoms),
+        digest=task.bundles[0].digest,
+        remarks=list(task.remarks) if call.caller.teaches(course) else [],
+    )
+
+
+def _texts(template: Mapping[str, bytes]) -> dict[str, str]:
     found = {}
-    for name, content in task.template.items():
+    for name, content in template.items():
         try:
             found[name] = content.decode()
         except UnicodeDecodeError:
@@ -143,17 +194,22 @@ def _texts(task: Task) -> dict[str, str]:
     return found
 
 
-def _part(part: Part) -> PartAnswer:
+def _part(part: ShownPart) -> PartAnswer:
     return PartAnswer(
         id=part.id,
         title=part.title,
-        kind=_CAPITAL.sub("_", type(part).__name__).lower(),
+        kind=part.kind,
         weight=part.weight,
-        choices=[each.text for each in part.choices] if isinstance(part, Choice) else [],
-        several=isinstance(part, Choice) and part.several,
-        cases=[case.name for case in part.cases if not case.hidden]
-        if isinstance(part, Cases)
-        else [],
+        description=part.description,
+        choices=list(part.choices),
+        order=list(part.order),
+        several=part.several,
+        cases=list(part.cases),
+        language=part.language,
+        template=part.template,
+        optional=part.optional,
+        extensions=list(part.extensions),
+        most_bytes=part.most_bytes,
     )
 
 
@@ -181,6 +237,9 @@ ROUTES: Final = (
         handler=_task,
         summary="A task, as a learner may see it",
         scope="submit",
+        parameters=(
+            Parameter(name="learner", summary="With this learner's own random inputs and choices"),
+        ),
         responses={200: TaskAnswer},
         problems=(404,),
     ),

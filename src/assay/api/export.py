@@ -11,12 +11,12 @@ from aiohttp import web
 from assay.api.courses import desk_of
 from assay.api.route import Call, Parameter, Route
 from assay.api.streamed import send_pieces
-from assay.api.submissions import found_submission, teaches
+from assay.api.submissions import found_submission, seen_by_learner, teaches
 from assay.domain.errors import InvalidInput
-from assay.grading.desk import for_learner
 from assay.grading.export.json import ExportedResults
 from assay.grading.export.rows import Policy, chosen
 from assay.grading.export.written import ENDINGS, TYPES, Format, written
+from assay.grading.results import Result
 from assay.storage.submissions.results import Known
 
 Word = TypeVar("Word", bound=StrEnum)
@@ -51,7 +51,9 @@ async def _of_submission(call: Call) -> web.StreamResponse:
     async def alone() -> AsyncIterator[Known]:
         yield Known(submission=found, result=result)
 
-    seen = (lambda whole: whole) if teaches(call, found.course) else for_learner
+    def seen(whole: Result) -> Result:
+        return whole if teaches(call, found.course) else seen_by_learner(call, found, whole)
+
     return await _sent(call, written(alone(), form, name=found.id, seen=seen), form, found.id)
 
 

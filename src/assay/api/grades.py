@@ -99,6 +99,8 @@ class RecordAnswer(msgspec.Struct, rename="camel", kw_only=True):
     limits: dict[str, RunLimitsAnswer]
     """Of the learner's "program", and of what "tests" call."""
     used: list[UsedAnswer]
+    inputs: dict[str, str]
+    """What a grader of INGInious' was told of earlier submissions, and when it was handed in."""
 
 
 class ArchiveAnswer(msgspec.Struct, rename="camel", kw_only=True):
@@ -121,7 +123,12 @@ class ResultAnswer(msgspec.Struct, rename="camel", kw_only=True):
     detail: str
     parts: list[PartResultAnswer]
     custom: dict[str, Any]
-    """What a grader of the teacher's own has to say besides."""
+    """What a grader of the teacher's own has to say besides; for teachers."""
+    tags: dict[str, bool | str]
+    """Of a task of INGInious, with whether they hold; for learners those that are visible."""
+    stdout: str
+    """Of a grader of the teacher's own; for teachers."""
+    stderr: str
     delays: DelaysAnswer
     record: RecordAnswer | None
     """What the grade depends on; null for learners, and where that was not noted."""
@@ -138,6 +145,9 @@ def to_result(result: Result) -> ResultAnswer:
         detail=result.detail,
         parts=[to_part(part) for part in result.parts],
         custom=dict(result.custom),
+        tags=dict(result.tags),
+        stdout=result.stdout,
+        stderr=result.stderr,
         delays=_delays(result.delays),
         record=None if result.record is None else to_record(result.record),
         archive=None if result.archive is None else _archive(result.archive),
@@ -169,6 +179,7 @@ def to_record(record: Record) -> RecordAnswer:
         factor=record.factor,
         limits={name: _run_limits(limits) for name, limits in record.limits.items()},
         used=[_used(each) for each in record.used],
+        inputs=dict(record.inputs),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import binascii
+import contextlib
 import math
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -22,7 +23,8 @@ from assay.domain.errors import InvalidInput, NotFound
 from assay.domain.submission import Measured, Submission
 from assay.domain.token import Scope
 from assay.grading.desk import HandedIn, for_learner, part_for_learner
-from assay.grading.results import PartResult
+from assay.grading.offered import File
+from assay.grading.results import PartResult, Result
 
 _WAIT_MOST: Final = 60.0
 
@@ -33,6 +35,8 @@ class FileIn(msgspec.Struct, kw_only=True):
     content: str
     encoding: str = "utf-8"
     """Or "base64"."""
+    name: str = ""
+    """Its own, for a task of INGInious: there it is handed in for a problem."""
 
 
 class SubmissionIn(msgspec.Struct, rename="camel", kw_only=True):
@@ -41,7 +45,10 @@ class SubmissionIn(msgspec.Struct, rename="camel", kw_only=True):
     learner: str
     """The platform's own name for whoever it is; attempts and turns are counted by it."""
     files: dict[str, FileIn | str] = {}
-    answers: dict[str, str | int | list[int]] = {}
+    """By the names that the task asks for; of a task of INGInious by its problems."""
+    answers: dict[str, str | int | list[int | str]] = {}
+    inputs: dict[str, str] = {}
+    """What a grader of INGInious may know of the learner: "@lang", "@email", "@username"."""
     key: str | None = None
     """The platform's own name for this submission: the same one twice is one submission."""
 
@@ -97,8 +104,9 @@ async def _hand_in(call: Call) -> web.StreamResponse:
             course=names["course"],
             task=names["task"],
             learner=asked.learner,
-            files={name: _bytes(name, file) for name, file in asked.files.items()},
+            files={name: _file(name, file) for name, file in asked.files.items()},
             answers=asked.answers,
+            inputs=asked.inputs,
             owner=call.caller.token_id,
             key=asked.key,
             received_at=now - call.seconds,
@@ -110,9 +118,13 @@ async def _hand_in(call: Call) -> web.StreamResponse:
     return json(answer, status=202)
 
 
-def _bytes(name: str, file: FileIn | str) -> bytes:
+def _file(name: str, file: FileIn | str) -> File:
     if isinstance(file, str):
-        return file.encode()
+        return File(content=file.encode())
+    return File(content=_bytes(name, file), name=file.name)
+
+
+def _bytes(name: str, file: FileIn) -> bytes:
     if file.encoding == "utf-8":
         return file.content.encode()
     if file.encoding != "base64":
@@ -145,12 +157,21 @@ async def taught_submission(call: Call) -> Submission:
     return found
 
 
+def seen_by_learner(call: Call, found: Submission, result: Result) -> Result:
+    """A result without what is for teachers; tags as the course shows them now."""
+    visible: frozenset[str] = frozenset()
+    with contextlib.suppress(NotFound):
+        visible = desk_of(call).courses.task(found.course, found.task).visible_tags
+    return for_learner(result, visible_tags=visible)
+
+
 async def _answer(call: Call, found: Submission, *, whole: bool = True) -> SubmissionAnswer:
     desk = desk_of(call)
     result = outlook = None
     if whole and found.state.is_over:
         result = await desk.result_of(found)
-        result = result if result is None or teaches(call, found.course) else for_learner(result)
+        if result is not None and not teaches(call, found.course):
+            result = seen_by_learner(call, found, result)
     elif whole and (expected := await desk.submissions.outlook(found.id)) is not None:
         outlook = Outlook(
             ahead=expected.ahead,
@@ -302,7 +323,7 @@ ROUTES: Final = (
         scope="submit",
         request=SubmissionIn,
         responses={202: SubmissionAnswer},
-        problems=(404, 503),
+        problems=(404, 409, 503),
     ),
     Route(
         method="GET",

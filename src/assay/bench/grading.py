@@ -33,11 +33,13 @@ from assay.grading.tasks import Cases, submission_of
 from assay.grading.tasks import load_task as load_native
 
 TUTORIAL: Final = Path(__file__).parent / "tutorial"
-_ANSWERS: Final = {
+ANSWERS: Final = {
     "01_getting_started": 'print("Hello, world!")',
     "04_run_student": "print(a + b)",
 }
-_MOST_SECONDS: Final = {"01_getting_started": 0.1, "04_run_student": 0.2}
+"""Right ones, by task."""
+MOST_SECONDS: Final = {"01_getting_started": 0.1, "04_run_student": 0.2}
+"""That are promised, at the median."""
 _ROUNDS_OF_COMMANDS: Final = 3
 _COMMANDS: Final = ("feedback-grade", "feedback-msg", "getinput")
 _COMMAND_SECONDS: Final = 0.003
@@ -50,12 +52,12 @@ class Sandboxes(Rooms, Places, Protocol):
 
 async def measure(driver: str, rooms: Sandboxes, *, repeats: int, progress: Progress) -> Report:
     """Grade each of the tasks `repeats` times, in turns."""
-    tasks = {name: load_task(TUTORIAL / name) for name in _ANSWERS}
+    tasks = {name: load_task(TUTORIAL / name) for name in ANSWERS}
     times: dict[str, list[float]] = {name: [] for name in tasks}
     for done in range(repeats + 1):
         for name, task in tasks.items():
             began = time.perf_counter()
-            await _graded(rooms, task, _ANSWERS[name])
+            await _graded(rooms, task, ANSWERS[name])
             if done:  # the first of each reads from the disk
                 times[name].append(time.perf_counter() - began)
         progress("submissions", done + 1, repeats + 1)
@@ -121,7 +123,7 @@ async def _graded(rooms: Rooms, task: InginiousTask, answer: str) -> Graded:
 
 
 def _of_task(driver: str, name: str, samples: Sequence[float]) -> Figure:
-    measured, most = Distribution.of(samples), _MOST_SECONDS[name]
+    measured, most = Distribution.of(samples), MOST_SECONDS[name]
     check = Check(
         promise=f"p50 ≤ {most * 1000:g} ms", value=measured.median, limit=most, unit=Unit.SECONDS
     )

@@ -13,6 +13,8 @@ from assay.bootstrap.seats import Division
 from assay.config import ServerSettings
 from assay.grading.courses import Courses
 from assay.grading.desk import Desk
+from assay.grading.inginious import Environments
+from assay.grading.kinds import Kinds
 from assay.grading.submissions import Submissions
 from assay.grading.versions import Versions
 from assay.grading.webhooks.names import Names
@@ -53,7 +55,8 @@ async def grading(
         yield Grading()
         return
     processors = len(os.sched_getaffinity(0))
-    courses = Courses(settings.courses, Versions(kept / "tasks"))
+    kinds = Kinds(environments=Environments(table=settings.base.inginious))
+    courses = Courses(settings.courses, Versions(kept / "tasks"), kinds)
     await courses.load()
     async with AsyncExitStack() as opened:
         submissions = await Submissions.open(settings.database, on_event=on_event)

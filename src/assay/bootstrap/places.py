@@ -15,7 +15,7 @@ from assay.bootstrap.catalogue import Catalogue
 from assay.bootstrap.served import ServedEnvironments, configured
 from assay.config import ConfiguredEnvironment
 from assay.domain.errors import InvalidTask
-from assay.domain.limits import SandboxLimits, require_within
+from assay.domain.limits import MIB, SandboxLimits, require_within
 from assay.driver.port import Driver, Secret
 from assay.environments import Blueprint
 from assay.environments.document import Sandbox
@@ -25,6 +25,7 @@ from assay.images import OnProgress, ignore
 from assay.pool import Pool, Warm
 from assay.runners.backing import keep_interpreter
 
+_STEP: Final = 16 * MIB
 _UNCLAIMED_SECONDS: Final = 10
 """If we are killed, a sandbox ends so much later."""
 
@@ -117,6 +118,19 @@ class PoolPlaces:
         finally:
             self._discard(warm)
 
+    @contextlib.asynccontextmanager
+    async def room(self, room: Room) -> AsyncIterator[Place]:
+        """Claim a room, of which some are kept warm once one was wanted."""
+        started = time.perf_counter()
+        wanted = furnished(await self._pool.blueprint(room.environment), room).environment
+        async with self._environments.roomy(wanted) as name:
+            warm = await self._pool.claim(name, owner=room.owner, deadline_seconds=self._seconds)
+        try:
+            waited = time.perf_counter() - started
+            yield Place(session=warm.session, blueprint=warm.blueprint, waited_seconds=waited)
+        finally:
+            self._discard(warm)
+
     def _discard(self, warm: Warm) -> None:
         task = asyncio.get_running_loop().create_task(self._end(warm))
         self._ending.add(task)
@@ -150,8 +164,8 @@ def furnished(blueprint: Blueprint, room: Room) -> Blueprint:
     served = blueprint.environment
     _require_given(blueprint, room)
     most = served.sandbox if blueprint.folder is None else blueprint.folder.ceilings.sandbox
-    disk = min(room.disk_bytes, most.disk_bytes)
-    memory = min(room.memory_bytes + min(room.files_bytes, disk), most.memory_bytes)
+    disk = min(_rounded(room.disk_bytes), most.disk_bytes)
+    memory = min(_rounded(room.memory_bytes + min(room.files_bytes, disk)), most.memory_bytes)
     limits = SandboxLimits(
         memory_bytes=memory,
         processes=min(room.processes, most.processes),
@@ -159,8 +173,15 @@ def furnished(blueprint: Blueprint, room: Room) -> Blueprint:
         disk_bytes=min(disk, memory // 2) if room.files_bytes < memory // 2 else disk,
         inodes=min(max(served.sandbox.inodes, 32768), most.inodes),
     )
-    root = replace(blueprint.root, working_folder=room.working_folder, folders=room.folders)
-    return replace(blueprint, environment=replace(served, sandbox=limits), root=root)
+    wanted = replace(
+        served, sandbox=limits, working_folder=room.working_folder, folders=room.folders
+    )
+    return replace(blueprint, environment=wanted, root=wanted.within(blueprint.root))
+
+
+def _rounded(size: int) -> int:
+    """Up, so that sandboxes of tasks that are nearly alike are the same."""
+    return -(-size // _STEP) * _STEP
 
 
 def _require_given(blueprint: Blueprint, room: Room) -> None:

@@ -17,7 +17,7 @@ from typing import Final, Protocol
 from assay.bootstrap.catalogue import Catalogue, find_image
 from assay.bootstrap.devices import with_variables
 from assay.bootstrap.images import holding
-from assay.bootstrap.variants import Variants
+from assay.bootstrap.variants import ROOMS, Variants, room_of
 from assay.config import ConfiguredEnvironment, ServerSettings
 from assay.domain.devices import Device, devices_of
 from assay.domain.errors import AssayError, Forbidden, InvalidInput, UnknownEnvironment
@@ -68,6 +68,7 @@ class ServedEnvironments:
         self._driver = driver
         self._stock: Stock | None = None
         self._variants: Variants | None = None
+        self._rooms: Variants | None = None
         self._offered: dict[str, ServedEnvironment] = {}
         self._made: dict[tuple[str, str], asyncio.Task[_Made]] = {}
         self._changing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -106,19 +107,33 @@ class ServedEnvironments:
         for name, record in found.items():
             if self._kept.get(name) != record.definition:
                 self._take_up(record)
-                if self._stock is not None and name in self._offered:
-                    self._stock.set_environment(self._offered[name])
+                if name in self._offered:
+                    self._stock_up(self._offered[name])
                 self._forget_unused()
 
     def _withdraw(self, name: str) -> None:
         if self._offered.pop(name, None) is not None and self._stock is not None:
             self._stock.remove_environment(name)
+            self._forget_derived(name)
         self._forget_unused()
+
+    def _stock_up(self, environment: ServedEnvironment) -> None:
+        """Tell the pool of one that has changed, or is new."""
+        if self._stock is not None:
+            self._stock.set_environment(environment)
+            self._forget_derived(environment.name)
+
+    def _forget_derived(self, name: str) -> None:
+        """What was derived from it is of another image, or of one that goes."""
+        for variants in (self._variants, self._rooms):
+            if variants is not None:
+                variants.forget(name)
 
     def supply(self, stock: Stock) -> None:
         """Tell the pool of all, now and whenever they change."""
         self._stock = stock
         self._variants = Variants(stock)
+        self._rooms = Variants(stock, most=ROOMS)
         for environment in self._offered.values():
             stock.set_environment(environment)
 
@@ -153,6 +168,18 @@ class ServedEnvironments:
         with self._variants.using(environment, sandbox) as name:
             yield name
 
+    @contextlib.asynccontextmanager
+    async def roomy(self, wanted: ServedEnvironment) -> AsyncIterator[str]:
+        """The name, for the block, of what is derived from one of these for a grader.
+
+        Some of its sandboxes are kept warm from now on, for as long as it is among those that were
+        wanted last. Raises what `resolve` does.
+        """
+        await self.resolve(wanted)
+        assert self._rooms is not None  # somebody claims: there is a pool
+        with self._rooms.known(room_of(wanted)) as name:
+            yield name
+
     async def put(self, environment: ServedEnvironment) -> bool:
         """Offer an environment from now on; returns when its image is here: whether it is new.
 
@@ -172,8 +199,7 @@ class ServedEnvironments:
             self._changes += 1
             self._kept[environment.name] = definition
             self._offered[environment.name] = environment
-            if self._stock is not None:
-                self._stock.set_environment(environment)
+            self._stock_up(environment)
             self._forget_unused()
             return before is None
 
@@ -225,9 +251,10 @@ class ServedEnvironments:
         except AssayError:
             self._made.pop(key, None)  # next time it may be there
             raise
-        blueprint = Blueprint(environment=environment, root=made.root, folder=made.folder)
+        root = environment.within(made.root)
+        blueprint = Blueprint(environment=environment, root=root, folder=made.folder)
         self._require_devices(blueprint.devices)
-        return replace(blueprint, root=with_variables(made.root, blueprint.devices))
+        return replace(blueprint, root=with_variables(root, blueprint.devices))
 
     def _require_devices(self, devices: tuple[Device, ...]) -> None:
         self._settings.base.devices.require(devices)

@@ -22,19 +22,18 @@ from assay.cli.exit_status import Status
 from assay.cli.failure import say
 from assay.cli.grade_record import Work, recorded_work, save_record
 from assay.cli.grade_reports import as_csv, as_junit, row_of, write
+from assay.cli.handed_in import content_in
 from assay.cli.interrupts import run_watched
 from assay.cli.progress import shown_progress
 from assay.cli.server import server_options
 from assay.cli.show import bad, console, good, print_json, table
+from assay.cli.task_environments import environment_option, environments
 from assay.config import Settings
 from assay.domain.errors import InvalidInput
-from assay.grading.attempt import Attempt
-from assay.grading.grade import grade as grade_attempt
 from assay.grading.joint import Seats
-from assay.grading.recorded import recorded_of, right_answers
+from assay.grading.kinds import Kinds, holds_course
+from assay.grading.offered import Before, Grading, Offered
 from assay.grading.results import PartResult, Result, TestResult, Verdict
-from assay.grading.tasks import Bundle, Submission, Task, load_task, submission_of
-from assay.grading.trials.submissions import reference
 from assay.images import OnProgress
 
 EPILOG: Final = """\b
@@ -44,6 +43,7 @@ Examples:
   assay grade sum                      the task's own reference solution
   assay grade quiz --answer planet=2 --answer capital=Paris
   assay grade --teacher sum sum.py     what hidden tests say, too
+  assay grade c-course/strcpy strcpy.c a task of INGInious, whose course is the folder around it
   assay grade --json sum sum.py        the whole result as one line of JSON
   assay grade --junit sum.xml sum sum.py     for continuous integration; --csv for spreadsheets
   assay grade --save this.json sum sum.py    with all that it needs to be graded again
@@ -66,6 +66,12 @@ NO_GRADE: Final = 3
     metavar="PART=ANSWER",
     help="To a question; numbers from 0 for choices, such as 0,2; may be repeated.",
 )
+@click.option(
+    "--input", "inputs", multiple=True, metavar="NAME=VALUE",
+    help="Of a task of INGInious: @lang, @email, @username or @lti_…; may be repeated.",
+)  # fmt: skip
+@click.option("--learner", default="student", show_default=True, help="Whose it is.")
+@environment_option
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Of what is random. [random]")
 @click.option("--driver", metavar="NAME", help="Of `assay driver list`. [the fastest that works]")
 @click.option("--teacher", is_flag=True, help="Show what is hidden from learners.")
@@ -83,6 +89,10 @@ NO_GRADE: Final = 3
     help="Write the grading there, with all that it needs, hidden tests too.",
 )  # fmt: skip
 @click.option(
+    "--archive", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+    help="Write there what a grader of INGInious' has kept, a tar compressed with gzip.",
+)  # fmt: skip
+@click.option(
     "--record", metavar="FILE-OR-ID",
     help="Do again what --save has written, or a server has graded.",
 )  # fmt: skip
@@ -96,6 +106,9 @@ def grade(
     flags: Flags,
     *,
     answers: tuple[str, ...],
+    inputs: tuple[str, ...],
+    learner: str,
+    named: tuple[str, ...],
     seed: int | None,
     driver: str | None,
     teacher: bool,
@@ -103,6 +116,7 @@ def grade(
     junit: Path | None,
     csv: Path | None,
     save: Path | None,
+    archive: Path | None,
     record: str | None,
     server: str,
     token: str | None,
@@ -114,33 +128,35 @@ def grade(
     Without files and answers, the reference solution is graded, with the right answers. Deadlines
     and limits of attempts don't hold here.
     """
-    watch, began = _Watch(), time.time()
+    watch = _Watch()
+    settings = flags.settings_for_sandboxes(driver=driver)
+    kinds = Kinds(environments=environments(settings, named))
     if record is not None:
-        if task is not None or answers or seed is not None:
+        if task is not None or answers or inputs or seed is not None:
             raise click.UsageError("--record has its own task, files, answers and seed")
-        work = recorded_work(record, server, token)
+        work = recorded_work(record, server, token, kinds)
     elif task is None:
         raise click.UsageError("Missing argument 'TASK'")
     else:
-        loaded, bundle = load_task(task)
+        loaded = kinds.task(task)
         work = Work(
-            task=loaded, bundle=bundle, submission=_submission(loaded, bundle, files, answers),
-            seed=secrets.randbits(32) if seed is None else seed,
+            task=loaded, content=content_in(loaded, files, answers, inputs), learner=learner,
+            seed=_seed(loaded, task, learner) if seed is None else seed, submitted_at=time.time(),
         )  # fmt: skip
-    settings = flags.settings_for_sandboxes(driver=driver)
     watch.sent()
     with shown_progress(quiet=as_json) as on_progress:
         result = run_watched(lambda: _grade(settings, work, on_progress, watch))
     result = watch.answered(result)
+    _keep_archive(archive, result)
     if save is not None:
         save_record(save, work, result)
-    row = row_of(work, result, files, began=began)
+    row = row_of(work, result, course=_course(task), files=files)
     for path, written in ((junit, as_junit), (csv, as_csv)):
         if path is not None:
             write(path, written(row))
     remarks = work.remarks(result)
     if as_json:
-        about = {"task": work.task.id, "digest": work.bundle.digest, "seed": work.seed}
+        about = {"task": work.task.id, "digest": work.digest, "seed": work.seed}
         print_json({**about, **as_data(result), **({"remarks": remarks} if record else {})})
     else:
         show(work.task, result, teacher=teacher)
@@ -149,17 +165,44 @@ def grade(
     return status(result)
 
 
+def _seed(task: Offered, folder: Path, learner: str) -> int:
+    """The learner's own, as a server has it that calls the course as its folder is called."""
+    folder = folder.absolute()
+    found = task.seed(f"{folder.parent.name}/{folder.name}/{learner}", Before())
+    return secrets.randbits(32) if found is None else found
+
+
+def _course(task: Path | None) -> str:
+    """What the course is called in which a task's folder is; "": it is in none."""
+    around = None if task is None else task.absolute().parent
+    return around.name if around is not None and holds_course(around) else ""
+
+
+def _keep_archive(path: Path | None, result: Result) -> None:
+    if path is None:
+        return
+    if result.archive is None:
+        say("the grader has kept nothing: there is no archive to write")
+        return
+    try:
+        path.write_bytes(result.archive.content or b"")
+    except OSError as error:
+        raise InvalidInput(f"{path}: {error.strerror}") from error
+
+
 async def _grade(settings: Settings, work: Work, on_progress: OnProgress, watch: _Watch) -> Result:
     name = await choose_driver(settings)
     async with open_driver(settings, name) as driver:
         places = DriverPlaces(driver, Catalogue(settings), on_progress=on_progress)
         again = None if work.complete is None else work.complete.record
-        attempt = Attempt(
-            task=work.task, bundle=work.bundle, submission=work.submission, places=places,
-            seed=work.seed, seats=Seats(len(os.sched_getaffinity(0))), again=again,
+        grading = Grading(
+            course="", learner=work.learner, content=work.content, seed=work.seed,
+            submitted_at=work.submitted_at, sandboxes=places, again=again,
+            factor=1.0 if again is None else again.factor,
+            seats=Seats(len(os.sched_getaffinity(0))),
         )  # fmt: skip
         watch.ready()
-        result = await grade_attempt(attempt, factor=1.0 if again is None else again.factor)
+        result = await work.task.grade(grading)
         watch.graded()
         return result
 
@@ -187,41 +230,6 @@ class _Watch:
         return replace(result, delays=delays)
 
 
-def _submission(
-    task: Task, bundle: Bundle, files: tuple[Path, ...], answers: tuple[str, ...]
-) -> Submission:
-    if not files and not answers:
-        return reference(task, right_answers(task, recorded_of(task, bundle)))
-    contents: dict[str, bytes] = {}
-    for path in files:
-        if path.is_dir():
-            beneath = {*task.files, *task.optional}
-            found = {name: path / name for name in beneath if (path / name).is_file()}
-        else:
-            found = {_wanted(task, path): path}
-        contents |= {name: file.read_bytes() for name, file in found.items()}
-    return submission_of(task, contents, dict(_answer(text) for text in answers))
-
-
-def _wanted(task: Task, path: Path) -> str:
-    """As which of the task's files: of this name, or the only one that there is."""
-    wanted = (*task.files, *task.optional)
-    named = [name for name in wanted if Path(name).name == path.name]
-    if len(named) == 1:
-        return named[0]
-    return wanted[0] if len(wanted) == 1 else path.name
-
-
-def _answer(text: str) -> tuple[str, object]:
-    part, separator, answer = text.partition("=")
-    if not separator:
-        raise InvalidInput(f"--answer {text}: write PART=ANSWER")
-    pieces = answer.split(",")
-    if all(piece.strip().isdigit() for piece in pieces):
-        return part, [int(piece) for piece in pieces]
-    return part, answer
-
-
 def as_data(result: Result) -> dict[str, Any]:
     """A result as JSON has it."""
     data: dict[str, Any] = json.loads(msgspec.json.encode(result))
@@ -235,7 +243,7 @@ def status(result: Result) -> int:
     return 0 if result.verdict is Verdict.PASSED else Status.FAILED
 
 
-def show(task: Task, result: Result, *, teacher: bool) -> None:
+def show(task: Offered, result: Result, *, teacher: bool) -> None:
     """A table, and beneath it what there is to say."""
     out = console()
     shown = table("part", "test", "verdict", "score", "time", right=("score", "time"))
@@ -249,11 +257,17 @@ def show(task: Task, result: Result, *, teacher: bool) -> None:
             if teacher:
                 _say(out, f"{part.id} / {test.name} (hidden)", test.detail)
     _say(out, task.id, result.message)
+    if result.tags:
+        out.print(", ".join(_tag(name, value) for name, value in result.tags.items()))
     if result.detail:
         out.print(bad(result.detail))
     grade = "no grade" if result.grade is None else f"{result.grade:g} of 100"
     line = f"{task.title}: {grade}, {result.verdict.replace('_', ' ')}"
     out.print((good if result.verdict is Verdict.PASSED else bad)(line))
+
+
+def _tag(name: str, value: bool | str) -> str:
+    return value if isinstance(value, str) else name if value else f"not {name}"
 
 
 def _add(shown: Any, part: PartResult, *, teacher: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -13,9 +13,9 @@ from assay.cli.server import with_server
 from assay.domain.errors import InvalidInput
 from assay.grading import record
 from assay.grading.complete import Complete, complete, read
+from assay.grading.kinds import Kinds
+from assay.grading.offered import Content, Offered
 from assay.grading.results import Result
-from assay.grading.tasks import Bundle, Submission, Task, submission_of
-from assay.grading.tasks.loader import task_in
 
 if TYPE_CHECKING:
     from assay_client.http import Http
@@ -27,12 +27,18 @@ _MOST_BYTES: Final = 256 * 1024 * 1024
 class Work:
     """One grading."""
 
-    task: Task
-    bundle: Bundle = field(repr=False)
-    submission: Submission
+    task: Offered
+    content: Content
     seed: int
+    learner: str
+    submitted_at: float
     complete: Complete | None = None
     """What was done before, and is done again."""
+
+    @property
+    def digest(self) -> str:
+        """Of the task's files."""
+        return self.task.bundles[0].digest
 
     def remarks(self, result: Result) -> list[str]:
         """In what it differs from what was done before."""
@@ -55,17 +61,16 @@ def _shown(grade: float | None) -> str:
     return "none" if grade is None else f"{grade:g}"
 
 
-def recorded_work(named: str, server: str, token: str | None) -> Work:
+def recorded_work(named: str, server: str, token: str | None, kinds: Kinds) -> Work:
     """What a file holds, or a server has graded. Raises InvalidInput, and what servers say."""
     path = Path(named)
     found = read(_content(path) if path.is_file() else _fetched(named, server, token))
-    bundle = found.bundle
-    task = task_in(bundle, Path(found.task))
     return Work(
-        task=task,
-        bundle=bundle,
-        submission=submission_of(task, found.files, found.answers),
+        task=found.offered(kinds),
+        content=found.content,
         seed=found.record.seed,
+        learner=found.learner,
+        submitted_at=found.submitted_at,
         complete=found,
     )
 
@@ -94,8 +99,8 @@ def save_record(path: Path, work: Work, result: Result) -> None:
     """Write what `--record` reads. Raises InvalidInput."""
     assert result.record is not None  # it was graded here
     made = complete(
-        work.task.id, work.bundle, work.submission, result.record,
-        grade=result.grade, verdict=result.verdict,
+        work.task, work.content, result.record, learner=work.learner,
+        submitted_at=work.submitted_at, grade=result.grade, verdict=result.verdict,
     )  # fmt: skip
     try:
         path.write_bytes(msgspec.json.encode(made))

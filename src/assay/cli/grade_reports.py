@@ -8,27 +8,25 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+
 from assay.cli.grade_record import Work
 from assay.domain.errors import InvalidInput
 from assay.domain.submission import Priority, State, Submission
+from assay.grading.brief import brief_of
 from assay.grading.export import csv, junit
 from assay.grading.export.rows import Row
 from assay.grading.results import Result
-from assay.grading.tasks.course import FILE as COURSE_FILE
 
 
-def row_of(work: Work, result: Result, files: Sequence[Path], *, began: float) -> Row:
-    """One grading as a submission that no server has; in a learner's place is what was graded.
-
-    `began`: seconds since 1970.
-    """
-    folder = work.task.folder.resolve().parent
+def row_of(work: Work, result: Result, *, course: str, files: Sequence[Path]) -> Row:
+    """One grading as a submission that no server has; in a learner's place is what was graded."""
     submission = Submission(
         id="", owner="", key=None, priority=Priority.LIVE, state=State.DONE, attempts=1, claim=1,
-        course=folder.name if (folder / COURSE_FILE).is_file() else "", task=work.task.id,
+        course=course, task=work.task.id,
         learner=" ".join(path.name for path in files) or "solution",
-        submitted_at=began, finished_at=time.time(), environment=work.task.environment,
-        task_hash=work.bundle.digest, seed=work.seed, not_before=None, claimed_at=None,
+        submitted_at=work.submitted_at, finished_at=time.time(), environment=work.task.environment,
+        task_hash=work.digest, seed=work.seed, not_before=None, claimed_at=None,
         seconds=result.delays.grading,
     )  # fmt: skip
     return Row(submission=submission, result=result)
@@ -41,7 +39,8 @@ def as_junit(row: Row) -> bytes:
 
 def as_csv(row: Row) -> bytes:
     """The names of the columns, and a line."""
-    return csv.head() + csv.row(row)
+    brief = brief_of(msgspec.json.encode(row.result))
+    return csv.head() + csv.row(row.submission, brief)
 
 
 def write(path: Path, content: bytes) -> None:

@@ -14,15 +14,16 @@ from assay.cli.exit_status import Status
 from assay.cli.interrupts import run_watched
 from assay.cli.progress import shown_progress
 from assay.cli.show import bad, console, good, print_json
+from assay.cli.task_environments import environment_option, environments
 from assay.cli.task_inginious import Wanted, test_inginious
 from assay.cli.task_junit import junit
 from assay.cli.task_places import Bench, open_bench
 from assay.cli.tested import OnTested, Tested, as_data
 from assay.config import Settings
-from assay.domain.errors import InvalidInput, InvalidTask
+from assay.domain.errors import InvalidTask
 from assay.grading.attempt import Attempt
 from assay.grading.grade import grade
-from assay.grading.inginious import Environments, tasks_in
+from assay.grading.inginious import tasks_in
 from assay.grading.recorded import Recorded, differences, recorded_of
 from assay.grading.tasks import FILE, load_task
 from assay.grading.tasks.course import FILE as COURSE_FILE
@@ -44,10 +45,7 @@ The exit status is 0 where every recorded submission is worth what was recorded.
 
 @click.command(epilog=EPILOG)
 @click.option("--driver", metavar="NAME", help="Of `assay driver list`. [the fastest that works]")
-@click.option(
-    "--environment", "named", multiple=True, metavar="CONTAINER=ENV",
-    help="What stands for a container of INGInious; * for all others. May be repeated.",
-)  # fmt: skip
+@environment_option
 @click.option("--texts", is_flag=True, help="The words of INGInious' tasks must be the same, too.")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
 @click.option(
@@ -69,8 +67,7 @@ def test(
     TASK/test (docs/inginious.md).
     """
     settings = flags.settings_for_sandboxes(driver=driver)
-    environments = Environments(table={**settings.inginious, **_table(named)})
-    wanted = Wanted(environments=environments, texts=texts)
+    wanted = Wanted(environments=environments(settings, named), texts=texts)
     out = console()
     tell: OnTested = (lambda tested: None) if as_json else (lambda tested: _show(out, tested))
     with shown_progress(quiet=as_json) as on_progress:
@@ -85,14 +82,6 @@ def test(
     else:
         out.print(good(f"{len(tested)} recorded: all are worth what was recorded"))
     return Status.FAILED if failed else 0
-
-
-def _table(named: tuple[str, ...]) -> dict[str, str]:
-    pairs = [each.partition("=") for each in named]
-    for container, _, environment in pairs:
-        if not container or not environment:
-            raise InvalidInput(f"--environment {container}: this must be CONTAINER=ENV")
-    return {container: environment for container, _, environment in pairs}
 
 
 def _tasks(folder: Path) -> list[Path]:

@@ -63,6 +63,8 @@ class NewSubmission:
     """When its request began to arrive, on the database's clock; None: nobody has looked."""
     most_attempts: int | None = None
     """It is refused when its learner has had so many for its task; None: any number."""
+    attempts_hours: float | None = None
+    """So many in so many hours; None: in all."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
@@ -68,6 +68,10 @@ class ServedEnvironment:
     """Environment variables of every command, on top of the image's."""
     cpu_shares: int = 0
     """Poseidon's `cpuLimit`: a share, kept and given back; `sandbox.cpus` is what limits."""
+    working_folder: str = ""
+    """Where programs start; "": where the image says. Of what is derived for graders."""
+    folders: tuple[str, ...] = ()
+    """More that sandboxes may write: see `RootFilesystem.folders`."""
     origin: Origin = Origin.API
 
     def __post_init__(self) -> None:
@@ -91,6 +95,18 @@ class ServedEnvironment:
         require_within(self.execution, self.ceiling)
 
     @property
+    def is_room(self) -> bool:
+        """Whether its sandboxes have folders that the image's do not."""
+        return bool(self.working_folder or self.folders)
+
+    def within(self, root: RootFilesystem) -> RootFilesystem:
+        """The root of its image as its sandboxes have it."""
+        if not self.is_room:
+            return root
+        folder = self.working_folder or root.working_folder
+        return replace(root, working_folder=folder, folders=self.folders)
+
+    @property
     def version(self) -> str:
         """A hash of what its sandboxes are made of.
 
@@ -98,7 +114,9 @@ class ServedEnvironment:
         sandboxes that are there already.
         """
         image = self.image or f"language {self.language}"
-        made_of = (image, self.sandbox, self.network, self.devices)
+        made_of: tuple[object, ...] = (image, self.sandbox, self.network, self.devices)
+        if self.is_room:
+            made_of = (*made_of, self.working_folder, self.folders)
         return hashlib.sha256(msgspec.json.encode(made_of)).hexdigest()[:16]
 
 
@@ -144,8 +162,11 @@ class Blueprint:
         return self.environment.devices or of_language
 
     def interpreter(self) -> Interpreter | None:
-        """The Python that is to wait for programs in each of its sandboxes, if one is."""
-        if self.folder is None:
+        """The Python that is to wait for programs in each of its sandboxes, if one is.
+
+        None for graders: what they start says itself which interpreter it wants.
+        """
+        if self.folder is None or self.environment.is_room:
             return None
         open_files = self.environment.execution.open_files
         return interpreter_of(

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from assay.domain.errors import InvalidTask, NotFound
-from assay.grading.tasks import Bundle, Course, Task, load_course
-from assay.grading.tasks.loader import task_in
+from assay.grading.kinds import Kinds
+from assay.grading.offered import Offered, OfferedCourse
 from assay.grading.versions import Versions
 
 SECONDS_BETWEEN_LOOKS: Final = 2.0
@@ -22,14 +22,17 @@ _Seen = tuple[tuple[str, int, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    course: Course
+    course: OfferedCourse
     seen: _Seen
 
 
 class Courses:
     """Read at the start, and again when anything in their folders has changed."""
 
-    def __init__(self, folders: Sequence[Path], versions: Versions) -> None:
+    def __init__(
+        self, folders: Sequence[Path], versions: Versions, kinds: Kinds | None = None
+    ) -> None:
+        self.kinds = kinds or Kinds()
         self._folders = folders
         self._versions = versions
         self._known: dict[Path, _Known] = {}
@@ -41,7 +44,8 @@ class Courses:
             seen = await asyncio.to_thread(_look, folder)
             known = self._known.get(folder)
             if known is None or known.seen != seen:
-                self._known[folder] = _Known(await asyncio.to_thread(load_course, folder), seen)
+                read = await asyncio.to_thread(self.kinds.course, folder)
+                self._known[folder] = _Known(read, seen)
         self._require_different()
 
     def _require_different(self) -> None:
@@ -59,39 +63,39 @@ class Courses:
             except InvalidTask as error:
                 _log.error("a course cannot be read any more: %s", error.message)
 
-    def all(self) -> list[Course]:
+    def all(self) -> list[OfferedCourse]:
         """All of them, by their ids."""
         return sorted((known.course for known in self._known.values()), key=lambda each: each.id)
 
-    def get(self, course: str) -> Course:
+    def get(self, course: str) -> OfferedCourse:
         """One of them. Raises NotFound."""
         for each in self.all():
             if each.id == course:
                 return each
         raise NotFound(f"there is no course {course[:80]!r}")
 
-    def task(self, course: str, task: str) -> tuple[Task, Bundle]:
+    def task(self, course: str, task: str) -> Offered:
         """A task as it is now. Raises NotFound, and InvalidTask where it can't be read."""
-        found = self.get(course)
-        for each, bundle in found.tasks:
+        for each in self.get(course).tasks:
             if each.id == task:
-                return each, bundle
+                return each
         raise NotFound(f"the course {course} has no task {task[:80]!r}")
 
-    def keep(self, bundle: Bundle) -> None:
+    def keep(self, task: Offered) -> None:
         """Have this version from now on, whatever becomes of the folder."""
-        self._versions.keep(bundle)
+        for bundle in reversed(task.bundles):  # the one that names the others is the last
+            self._versions.keep(bundle)
 
-    def version(self, course: str, task: str, digest: str) -> tuple[Task, Bundle]:
+    def version(self, course: str, task: str, digest: str) -> Offered:
         """A task as it was when it had this digest. Raises GradingLost, InvalidTask."""
         try:
-            now, bundle = self.task(course, task)
-            if bundle.digest == digest:
-                return now, bundle
+            now = self.task(course, task)
+            if now.bundles[0].digest == digest:
+                return now
         except NotFound:
             pass
         bundle = self._versions.get(digest)
-        return task_in(bundle, Path(course) / task), bundle
+        return self.kinds.version(bundle, self._versions.get, Path(course) / task)
 
 
 def _look(folder: Path) -> _Seen:

@@ -5,35 +5,30 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import defaultdict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Final
 
 import msgspec
 
-from assay.domain.errors import InvalidSubmission, NotFound
-from assay.domain.submission import KeptResult, NewSubmission, Receipt, Work
-from assay.domain.submission import Submission as Queued
-from assay.grading.attempt import Attempt, Stopwatch
+from assay.domain.errors import Conflict, InvalidSubmission, NotFound
+from assay.domain.submission import KeptResult, NewSubmission, Receipt, Submission, Work
+from assay.grading.attempt import Stopwatch
 from assay.grading.complete import Complete, complete
 from assay.grading.courses import Courses
 from assay.grading.delays import of_the_way
-from assay.grading.grade import grade
+from assay.grading.earlier import Whose, before
 from assay.grading.joint import Seats
 from assay.grading.marks import late_factor
-from assay.grading.places import Places
+from assay.grading.offered import Before, Content, File, Given, Grading, Offered, Sandboxes
 from assay.grading.references import References
 from assay.grading.regrading.regrades import Regrades
 from assay.grading.results import PartResult, Result, TestResult, kept
 from assay.grading.submissions import Submissions
-from assay.grading.tasks import Task, submission_of
+from assay.grading.tasks import Rules
 
-
-class Content(msgspec.Struct, frozen=True):
-    """What is kept of what was handed in."""
-
-    files: dict[str, bytes]
-    answers: dict[str, str | list[int]]
+_LOCKS: Final = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,13 +38,20 @@ class HandedIn:
     course: str
     task: str
     learner: str
-    files: Mapping[str, bytes]
-    answers: Mapping[str, object]
+    files: Mapping[str, File] = field(default_factory=dict)
+    answers: Mapping[str, object] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """What a grader may know of the learner, such as `@lang`."""
     owner: str = ""
     key: str | None = None
     """The platform's own name for it: the same one twice is one submission."""
     received_at: float | None = None
     """When its request began to arrive, on the queue's clock."""
+
+    @property
+    def whose(self) -> Whose:
+        """Among which submissions it is one."""
+        return Whose(owner=self.owner, course=self.course, task=self.task, learner=self.learner)
 
 
 class Desk:
@@ -59,7 +61,7 @@ class Desk:
         self,
         courses: Courses,
         submissions: Submissions,
-        places: Places,
+        places: Sandboxes,
         *,
         parallel: int,
         seats: Seats,
@@ -72,52 +74,81 @@ class Desk:
         self._parallel = parallel
         self._seats = seats
         self._references = References()
+        # Where one submission counts for the next, two of one learner come one after the other.
+        self._handing_in = [asyncio.Lock() for _ in range(_LOCKS)]
         self._listening: defaultdict[str, set[Callable[[PartResult], object]]] = defaultdict(set)
 
     async def hand_in(self, new: HandedIn, *, now: float) -> Receipt:
-        """Keep a submission, durably. Raises NotFound, InvalidSubmission, Busy, StorageError."""
-        task, bundle = self.courses.task(new.course, new.task)
-        made = submission_of(task, new.files, new.answers)
-        _require_time(task, now)
-        content = Content(
-            files=dict(made.files),
-            answers={
-                name: answer if isinstance(answer, str) else list(answer)
-                for name, answer in made.answers.items()
-            },
+        """Keep a submission, durably.
+
+        Raises NotFound, InvalidSubmission, Conflict (another one is not over), Busy, StorageError.
+        """
+        task = self.courses.task(new.course, new.task)
+        content = task.accept(Given(files=new.files, answers=new.answers, inputs=new.inputs))
+        _require_time(task.rules, now)
+        await asyncio.to_thread(self.courses.keep, task)
+        async with self._handing_in[hash(new.whose) % _LOCKS]:
+            seed = await self._seed(task, new)
+            return await self.submissions.submit(
+                NewSubmission(
+                    course=new.course, task=new.task, learner=new.learner, owner=new.owner,
+                    content=msgspec.msgpack.encode(content), environment=task.environment,
+                    task_hash=task.bundles[0].digest, seed=seed, key=new.key,
+                    received_at=new.received_at, most_attempts=task.rules.attempts,
+                    attempts_hours=task.rules.per_hours,
+                )
+            )  # fmt: skip
+
+    async def _seed(self, task: Offered, new: HandedIn) -> int:
+        """Raises Conflict where another one has to be over first."""
+        alone = task.remembers and not await self._is_known(new)
+        seed = await self.seed(task, new.whose, one_at_a_time=alone)
+        return secrets.randbits(62) if seed is None else seed
+
+    async def _is_known(self, new: HandedIn) -> bool:
+        if new.key is None:
+            return False
+        page = await self.submissions.page(
+            owner=new.owner, course=new.course, task=new.task, learner=new.learner, most=1000
         )
-        await asyncio.to_thread(self.courses.keep, bundle)
-        return await self.submissions.submit(
-            NewSubmission(
-                course=new.course, task=new.task, learner=new.learner, owner=new.owner,
-                content=msgspec.msgpack.encode(content), environment=task.environment,
-                task_hash=bundle.digest, seed=secrets.randbits(62), key=new.key,
-                received_at=new.received_at, most_attempts=task.rules.attempts,
+        return any(each.key == new.key for each in page)
+
+    async def seed(self, task: Offered, whose: Whose, *, one_at_a_time: bool = False) -> int | None:
+        """From which everything random of somebody's next submission is made; None: any.
+
+        Raises Conflict with `one_at_a_time`, where the task wants that and one is not over.
+        """
+        if not task.looks_back:
+            return task.seed("", Before())
+        earlier = await before(self.submissions, whose)
+        if one_at_a_time and earlier.pending:
+            raise Conflict(
+                "another submission of yours for this task is being graded, and what it leaves"
+                " counts for the next one: hand in when it is over"
             )
-        )  # fmt: skip
+        return task.seed(f"{whose.course}/{whose.task}/{whose.learner}", earlier)
 
     async def result(self, name: str) -> Result | None:
         """What a submission is worth, when that is known."""
         found = await self.submissions.result(name)
         return None if found is None else msgspec.json.decode(found, type=Result)
 
-    async def complete(self, queued: Queued) -> Complete:
+    async def complete(self, queued: Submission) -> Complete:
         """A graded submission with all that its grading needs. Raises NotFound, GradingLost."""
         result = await self.result(queued.id)
         if result is None or result.record is None:
             raise NotFound(f"there is no record of how {queued.id} was graded: grade it again")
-        task, bundle = await asyncio.to_thread(
+        task = await asyncio.to_thread(
             self.courses.version, queued.course, queued.task, result.record.digest
         )
-        content = msgspec.msgpack.decode(
-            await self.submissions.content(queued.original or queued.id), type=Content
-        )
+        content = await self.submissions.content(queued.original or queued.id)
         return complete(
-            task.id, bundle, submission_of(task, content.files, content.answers), result.record,
+            task, msgspec.msgpack.decode(content, type=Content), result.record,
+            learner=queued.learner, submitted_at=queued.submitted_at,
             grade=result.grade, verdict=result.verdict,
         )  # fmt: skip
 
-    async def result_of(self, submission: Queued) -> Result | None:
+    async def result_of(self, submission: Submission) -> Result | None:
         """The same, with all delays of its way."""
         result = await self.result(submission.id)
         if result is None:
@@ -128,37 +159,43 @@ class Desk:
         """Grade one for a worker. Raises what may be otherwise next time."""
         queued, watch = work.submission, Stopwatch()
         waiting = max(0.0, self.submissions.store.clock() - queued.submitted_at)
-        task, bundle = await asyncio.to_thread(
+        task = await asyncio.to_thread(
             self.courses.version, queued.course, queued.task, queued.task_hash
         )
-        content = msgspec.msgpack.decode(work.content, type=Content)
-        submitted_at, again = queued.submitted_at, None
+        original, again = queued, None
         if queued.original is not None:
-            submitted_at = (await self.submissions.get(queued.original)).submitted_at
+            original = await self.submissions.get(queued.original)
             again = await self.regrades.again(queued)
-        attempt = Attempt(
-            task=task,
-            bundle=bundle,
-            submission=submission_of(task, content.files, content.answers),
-            places=self._places,
+        moment = datetime.fromtimestamp(original.submitted_at, UTC)
+        factor = late_factor(task.rules, moment) if again is None else again.factor
+        grading = Grading(
+            course=queued.course,
+            learner=queued.learner,
+            content=msgspec.msgpack.decode(work.content, type=Content),
             seed=queued.seed or 0,
-            owner=f"{queued.course}/{queued.learner}",
+            submitted_at=original.submitted_at,
+            sandboxes=self._places,
+            factor=1.0 if factor is None else factor,
+            before=await self._before(task, original),
             seats=self._seats,
             at_once=self._parallel,
             references=self._references,
             again=again,
             watch=watch,
-        )
-        factor = late_factor(task.rules, datetime.fromtimestamp(submitted_at, UTC))
-        if again is not None:
-            factor = again.factor
-        result = await grade(
-            attempt,
-            factor=1.0 if factor is None else factor,
             on_part=lambda part: self._tell(queued.id, part),
         )
+        result = await task.grade(grading)
         result = replace(result, delays=replace(result.delays, waiting=waiting))
         return await asyncio.to_thread(kept, result)
+
+    async def _before(self, task: Offered, submission: Submission) -> Before:
+        if not task.looks_back:
+            return Before()
+        whose = Whose(
+            owner=submission.owner, course=submission.course, task=submission.task,
+            learner=submission.learner,
+        )  # fmt: skip
+        return await before(self.submissions, whose, until=submission.id)
 
     # --- who follows ---
 
@@ -179,22 +216,29 @@ class Desk:
             told(part)
 
 
-def _require_time(task: Task, now: float) -> None:
+def _require_time(rules: Rules, now: float) -> None:
     moment = datetime.fromtimestamp(now, UTC)
-    if late_factor(task.rules, moment) is not None:
+    if late_factor(rules, moment) is not None:
         return
-    if task.rules.opens is not None and moment < task.rules.opens:
-        raise InvalidSubmission(f"this task opens at {task.rules.opens.isoformat()}")
-    last = task.rules.late[-1].until if task.rules.late else task.rules.deadline
+    if rules.closed:
+        raise InvalidSubmission("this task is closed: its course does not let anybody hand in")
+    if rules.opens is not None and moment < rules.opens:
+        raise InvalidSubmission(f"this task opens at {rules.opens.isoformat()}")
+    last = rules.late[-1].until if rules.late else rules.deadline
     raise InvalidSubmission(f"this task was open until {last.isoformat() if last else 'now'}")
 
 
-def for_learner(result: Result) -> Result:
+def for_learner(result: Result, *, visible_tags: Collection[str] = ()) -> Result:
     """The same without what is for teachers."""
     return replace(
         result,
         detail="",
         record=None,
+        custom={},
+        tags={name: value for name, value in result.tags.items() if name in visible_tags},
+        stdout="",
+        stderr="",
+        state="",
         archive=None,
         parts=tuple(part_for_learner(part) for part in result.parts),
     )

@@ -72,8 +72,23 @@ NO_GRADE = "This could not be graded, and that is not your fault. It costs you n
 
 def late_factor(rules: Rules, submitted: datetime) -> float | None:
     """What a submission of that time counts; None: it comes too early or too late."""
-    if rules.opens is not None and submitted < rules.opens:
+    if rules.closed or (rules.opens is not None and submitted < rules.opens):
         return None
     if rules.deadline is None or submitted <= rules.deadline:
         return 1.0
     return next((late.factor for late in rules.late if submitted <= late.until), None)
+
+
+def counted(times: Sequence[float], hours: float | None, now: float) -> int:
+    """How many of the submissions of these times, in seconds, use up what a task allows now.
+
+    `hours`: of a period, which begins with the first one after the period before; None: in all.
+    """
+    if hours is None:
+        return len(times)
+    began, count = now, 0
+    for time in sorted(times):
+        if not count or time - began >= 3600 * hours:
+            began, count = time, 0
+        count += 1
+    return 0 if now - began >= 3600 * hours else count

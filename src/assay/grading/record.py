@@ -40,6 +40,8 @@ class Record:
     """Of the learner's "program" by itself, and of what "tests" call; those that were run."""
     used: tuple[Used, ...] = ()
     """By the names of environments; empty where nothing was run."""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """What a grader of INGInious' was told besides: "@attempts", "@state", "@time"."""
 
     def sandbox_of(self, environment: str) -> Sandbox | None:
         """The limits of that environment's sandboxes, as a task would ask for them."""
@@ -61,12 +63,15 @@ class Ledger:
     """Notes what a grading uses."""
 
     limits: dict[str, ExecutionLimits] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
     _used: dict[str, Used] = field(default_factory=dict)
 
-    def uses(self, blueprint: Blueprint) -> None:
-        """A sandbox was taken."""
+    def uses(self, blueprint: Blueprint, *, first: bool = False) -> None:
+        """A sandbox was taken; with `first` only the first of an environment counts."""
         served = blueprint.environment
         name = served.name.partition("~")[0]  # what was derived for other limits is called a~b
+        if first and name in self._used:
+            return
         self._used[name] = Used(
             environment=name,
             image=served.image,
@@ -84,6 +89,7 @@ class Ledger:
             factor=factor,
             limits=dict(self.limits),
             used=tuple(self._used[name] for name in sorted(self._used)),
+            inputs=self.inputs,
         )
 
 
@@ -100,6 +106,8 @@ def differences(old: Record | None, new: Record | None) -> Iterator[str]:
         yield "another seed"
     if old.factor != new.factor:
         yield f"it counts {100 * new.factor:g} % instead of {100 * old.factor:g} %"
+    if old.inputs != new.inputs:
+        yield "the grader was told something else of the learner's earlier submissions"
     if any(old.limits[name] != new.limits[name] for name in old.limits.keys() & new.limits.keys()):
         yield "other limits of the learner's program"
     before = {each.environment: each for each in old.used}

@@ -118,6 +118,11 @@ class Result:
     parts: tuple[PartResult, ...] = ()
     custom: Mapping[str, object] = field(default_factory=dict)
     """What a grader of the teacher's own has to say besides."""
+    tags: Mapping[str, bool | str] = field(default_factory=dict)
+    """Names with whether they hold; of those that a grader made up (`*auto-tag-…`), their texts."""
+    stdout: str = ""
+    """Of a grader of the teacher's own, for teachers: its first 64 KiB."""
+    stderr: str = ""
     state: str = ""
     """What the task keeps about this learner until the next submission."""
     archive: Archive | None = None

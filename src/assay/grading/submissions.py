@@ -24,6 +24,7 @@ from assay.domain.submission import (
 )
 from assay.grading.events import Forgotten
 from assay.grading.followers import Followers
+from assay.grading.marks import counted
 from assay.grading.queue import lease, order, retry
 from assay.grading.queue.outlook import Outlook, outlook
 from assay.grading.results import Result, Verdict, kept
@@ -236,6 +237,7 @@ def decisions() -> Decisions:
         choose=order.choose,
         join=order.joined,
         learn=order.learn,
+        used=counted,
         abandon=_abandon,
         watch=watch,
         lease_seconds=lease.LEASE_SECONDS,

@@ -10,7 +10,7 @@ from typing import Final
 
 from assay.agent.session import Session
 from assay.domain.errors import AssayError, CapacityExceeded
-from assay.environments.served import Blueprint, ServedEnvironment
+from assay.environments.served import Blueprint, Origin, ServedEnvironment
 from assay.pool.events import PoolStatistics
 from assay.pool.plan import ALONE, IdleSandbox, Position, Stand, backoff, share
 from assay.pool.queue import FairQueue, RecentClaims, greedy, kept_back
@@ -149,7 +149,9 @@ class Shelf:
 
     @property
     def target(self) -> int:
-        """Idle sandboxes that are wanted here."""
+        """Idle sandboxes that are wanted here; of what is derived each server has its own."""
+        if self.environment.origin is Origin.REQUEST:
+            return self.environment.pool_size
         return share(self.environment.pool_size, self.position)
 
     @property

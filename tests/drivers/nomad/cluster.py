@@ -252,9 +252,7 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def running(
-    engine: str = "docker", *, acl: bool = False, tls: bool = False
-) -> Iterator[Cluster]:
+def running(engine: str = "docker", *, acl: bool = False, tls: bool = False) -> Iterator[Cluster]:
     """A cluster that is gone at the end, with all that it had."""
     folder = Path(tempfile.mkdtemp(prefix="assay-nomad-"))
     cluster = Cluster(folder, engine, acl=acl, tls=tls)

@@ -109,7 +109,7 @@ def _of(sandboxes: set[str]) -> list[int]:
 
 @contextlib.contextmanager
 def running_site(*, servers: int, clients: int) -> Iterator[Site]:
-    """A site that is gone at the end, with all that it had; skips the test where there is no Nomad."""
+    """A site that is gone at the end with all it had; skips the test where there is no Nomad."""
     missing = [each for each in _NEEDED if shutil.which(each) is None]
     if missing or os.geteuid() != 0:  # no package registry has Nomad, so CI may lack it, too
         pytest.skip(f"this needs root, and lacks {', '.join(missing) or 'nothing else'}")

@@ -53,6 +53,7 @@ async def test_values_of_a_graders_own_are_numbers_texts_or_json(grade: Grade) -
     assert (custom["colon"], custom["json"]) == ("a:b", {"k": [True]})
     assert custom["ipython"] == ["a b c", 2]
     assert custom["folder"] == "/task/student"
+    assert custom["attempts"] == 3
     printed = custom["printed"]
     assert isinstance(printed, dict)
     assert printed["grade"] == 87.5

@@ -1,8 +1,10 @@
 """What a campaign means and would change, as functions of data."""
 
+import base64
 import csv
 import io
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -14,17 +16,26 @@ from assay.domain.limits import ExecutionLimits, SandboxLimits
 from assay.domain.submission import State
 from assay.grading import record
 from assay.grading.complete import Complete, complete, read
+from assay.grading.kinds import Kinds
+from assay.grading.native import NativeTask
+from assay.grading.offered import Content, Offered
 from assay.grading.record import Record, Used
 from assay.grading.regrading.report import Change, Counted, difference, to_apply
 from assay.grading.regrading.table import COLUMNS, csv_row, markdown_row
 from assay.grading.results import PartResult, Result, Verdict
-from assay.grading.tasks import Bundle, Submission
+from assay.grading.tasks import Bundle
 from assay.grading.tasks.bundle import digest_of
 
 USED = Used(
     environment="python", image="", digest="old", sandbox=SandboxLimits(),
     execution=ExecutionLimits(),
 )  # fmt: skip
+TASK = b"""\
+title = "Sum"
+environment = "python"
+files = ["a.py"]
+parts = [{ id = "q", kind = "cases", cases = [{ name = "c", expected = "1" }] }]
+"""
 RECORD = Record(
     grader="1", digest="sha256:a", seed=3, used=(USED,), limits={"program": ExecutionLimits()}
 )
@@ -130,21 +141,42 @@ def test_a_name_is_neither_a_formula_nor_markup() -> None:
     assert line.replace(r"\|", "").count("|") == len(COLUMNS) + 1
 
 
-def made() -> Complete:
-    files = {"task.toml": b"\xff"}
-    bundle = Bundle(files=files, digest=digest_of(files, ()))
+def made(task: Offered, content: Content) -> Complete:
     return complete(
-        "sum", bundle, Submission(files={"a.py": b"1"}, answers={"q": (1,)}),
-        replace(RECORD, digest=bundle.digest), grade=1.0, verdict="partial",
+        task, content, replace(RECORD, digest=task.bundles[0].digest), learner="ada",
+        submitted_at=1.0, grade=1.0, verdict="partial",
     )  # fmt: skip
 
 
-def test_a_record_is_whole_or_is_refused() -> None:
-    content = msgspec.json.encode(made())
-    assert read(content).bundle.files == {"task.toml": b"\xff"}
-    damaged = content.replace(b'"/w=="', b'"AA=="')
+def native() -> Complete:
+    files = {"task.toml": TASK}
+    bundle = Bundle(files=files, digest=digest_of(files, ()))
+    task = NativeTask.of(bundle, Path("sum"))
+    return made(task, Content(files={"a.py": b"1"}, answers={"q": [1]}))
+
+
+def of_inginious(folder: Path) -> Complete:
+    (folder / "$common").mkdir()
+    (folder / "$common/words.txt").write_text("words")
+    (folder / "sum").mkdir()
+    (folder / "sum/task.yaml").write_text("problems: {q: {type: code}}")
+    task = Kinds().task(folder / "sum")
+    return made(task, Content(files={}, answers={"q": "text"}, inputs={"@lang": "fr"}))
+
+
+def test_a_record_is_whole_or_is_refused(tmp_path: Path) -> None:
+    content = msgspec.json.encode(native())
+    task = read(content).offered(Kinds())
+    assert (task.id, task.bundles[0].files) == ("sum", {"task.toml": TASK})
+    damaged = content.replace(base64.b64encode(TASK)[:8], base64.b64encode(b"Title ")[:8])
     with pytest.raises(InvalidInput, match="damaged"):
-        _ = read(damaged).bundle
+        read(damaged).offered(Kinds())
+    shared = msgspec.json.encode(of_inginious(tmp_path))
+    found = read(shared)
+    assert found.offered(Kinds()).kind == "inginious"
+    assert (found.content.inputs, found.learner) == ({"@lang": "fr"}, "ada")
+    with pytest.raises(InvalidInput, match="damaged"):
+        read(shared.replace(base64.b64encode(b"words"), b"AAAA")).offered(Kinds())
     for wrong in (
         b"{}", b"\xff", content.replace(b'"a.py"', b'"../a"'), content[:-5],
         content.replace(b'"format":1', b'"format":2'), content.replace(b'"sum"', b'"../sum"'),

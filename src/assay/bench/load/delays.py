@@ -92,8 +92,13 @@ async def _hand_in(setting: Setting, target: Target, plan: Plan) -> list[Way]:
 
 async def _one(http: Http, learner: str) -> Way:
     body = msgspec.json.encode({"learner": learner, "files": {"sum.py": _PROGRAM}})
+    return await handed_in(http, _PATH, body)
+
+
+async def handed_in(http: Http, path: str, body: bytes) -> Way:
+    """One submission, which is right, from the request to its result. Raises LoadFailed."""
     began = time.perf_counter()
-    made = await _asked(http, "POST", _PATH, body)
+    made = await _asked(http, "POST", path, body)
     found = made
     while found.get("result") is None:
         where = f"/submissions/{made['id']}?waitSeconds={_SECONDS}"
@@ -101,7 +106,8 @@ async def _one(http: Http, learner: str) -> Way:
     whole = time.perf_counter() - began
     result = found["result"]
     if result["grade"] != 100:
-        raise LoadFailed(f"a right program has the grade {result['grade']}: {result['detail']}")
+        said = f"{result['detail']} {result['stderr']}".strip()
+        raise LoadFailed(f"a right program has the grade {result['grade']}: {said}")
     delays = {name: result["delays"][f"{name}Ms"] / 1000 for name in FIVE}
     return Way(delays=delays, whole=whole)
 

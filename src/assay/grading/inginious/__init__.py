@@ -8,11 +8,15 @@ environments.py   names of containers -> environments of Assay
 containers.py     the task's folder, its grader, the modules for its Python
 judging.py    what a grader said -> a result; nothing that is unknown passes
 grading.py    one submission
+inputs.py     what is handed in, and what a grader is told of who did
+rules.py      when and how often
+versions.py   a task's folder and its course's as bundles
+offered.py    a task as a server offers it
 recorded.py   files of recorded submissions: what they had, and whether it is so again
 container/    the modules and scripts that go into the grading sandbox
 """
 
-from assay.grading.inginious.courses import Course, load_course
+from assay.grading.inginious.courses import Course, is_course, load_course
 from assay.grading.inginious.environments import Environments
 from assay.grading.inginious.grading import Submission, grade_submission
 from assay.grading.inginious.judging import Graded, to_result
@@ -35,6 +39,7 @@ __all__ = [
     "Submission",
     "compare",
     "grade_submission",
+    "is_course",
     "is_task",
     "load_course",
     "load_task",

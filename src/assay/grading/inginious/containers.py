@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -32,8 +32,8 @@ _TEMPLATE_ENGINE: Final = ("jinja2", "markupsafe")
 class Files:
     """What a grader finds."""
 
-    in_task: tuple[Entry, ...]
-    in_course: tuple[Entry, ...]
+    in_task: tuple[Entry, ...] = field(repr=False)
+    in_course: tuple[Entry, ...] = field(repr=False)
 
 
 def read_files(task: InginiousTask) -> Files:

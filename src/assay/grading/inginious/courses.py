@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from assay.domain.errors import InvalidTask
 from assay.grading.inginious.documents import read_document
-from assay.grading.inginious.tasks import document_in, is_task
+from assay.grading.inginious.tasks import InginiousTask, document_in, is_task
 
 FILES: Final = ("course.yaml", "course.json")
 _KNOWN: Final = frozenset(
@@ -56,6 +56,17 @@ class Course:
     settings: Mapping[str, Any]
     """All the rest, as it is written: registration, LTI, tags."""
     remarks: tuple[str, ...] = ()
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """Tasks in the order of the sections."""
+        return tuple(dict.fromkeys(name for _, names in self.sections for name in names))
+
+    def settings_of(self, task: InginiousTask) -> Mapping[str, Any]:
+        """Of a task: since 0.8 the course says them, before its own file did."""
+        said = self.of_tasks.get(task.id, {})
+        closed = {"accessible": said.get("accessible", False)} if self.closed_unless_said else {}
+        return {**task.settings, **said, **closed}
 
 
 def is_course(folder: Path) -> bool:

@@ -30,9 +30,14 @@ def read_document(path: Path) -> dict[str, Any]:
         raise InvalidTask(f"cannot read {path}: {error.strerror}") from error
     if len(content) > BYTES_MOST:
         raise InvalidTask(f"{path} has more than {BYTES_MOST // MIB} MiB")
-    document = parse(content, str(path))
+    return to_document(content, str(path))
+
+
+def to_document(content: bytes, where: str) -> dict[str, Any]:
+    """What such a file says. Raises InvalidTask, and Unavailable without the library."""
+    document = parse(content, where)
     if not isinstance(document, dict):
-        raise InvalidTask(f"{path}: this must be a mapping of names to values")
+        raise InvalidTask(f"{where}: this must be a mapping of names to values")
     return {str(name): value for name, value in document.items()}
 
 

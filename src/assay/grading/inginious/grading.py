@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -20,6 +19,7 @@ from assay.grading.inginious.containers import (
     run_command,
 )
 from assay.grading.inginious.environments import Environments
+from assay.grading.inginious.inputs import randoms_of
 from assay.grading.inginious.judging import Graded, judge, judge_answers
 from assay.grading.inginious.problems import require_answers
 from assay.grading.inginious.tasks import InginiousTask
@@ -56,10 +56,9 @@ def inputs_of(task: InginiousTask, submission: Submission) -> dict[str, Answer]:
     for name in submission.answers:
         if name.startswith("@"):
             raise InvalidInput(f"{name[:80]!r} is no problem of the task")
-    given = random.Random(submission.seed)
     randoms = submission.randoms
     if randoms is None:
-        randoms = tuple(given.random() for _ in range(task.randoms))
+        randoms = randoms_of(submission.seed, task.randoms)
     return {
         **{each.id: "" for each in task.problems if each.optional},
         **submission.answers,

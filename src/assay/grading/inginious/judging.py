@@ -9,6 +9,7 @@ from typing import Final
 from assay.domain.outcome import Outcome, OutcomeKind
 from assay.grading.inginious.problems import Problem, check
 from assay.grading.inginious.text import to_markdown
+from assay.grading.marks import NO_GRADE
 from assay.grading.results import Delays, PartResult, Result, Verdict, archive_of
 from assay.grading.script.grader import Ended
 from assay.grading.script.kit import Answer
@@ -195,14 +196,19 @@ def to_result(graded: Graded) -> Result:
     verdict = _VERDICTS[graded.result]
     if verdict is Verdict.FAILED and graded.grade:
         verdict = Verdict.PARTIAL
-    custom = {**graded.custom, **({"tags": dict(graded.tags)} if graded.tags else {})}
+    message, detail = to_markdown(graded.message), [graded.detail, *graded.remarks]
+    if verdict is Verdict.ERROR and message:
+        detail.insert(1, f"What the grader said to the learner before: {message}")
     return Result(
         verdict=verdict,
         grade=graded.grade,
-        message=to_markdown(graded.message),
-        detail="\n\n".join((*filter(None, (graded.detail,)), *graded.remarks)),
+        message=NO_GRADE if verdict is Verdict.ERROR else message,
+        detail="\n\n".join(filter(None, detail)),
         parts=tuple(_part(name, part) for name, part in graded.problems.items()),
-        custom=custom,
+        custom=graded.custom,
+        tags=graded.tags,
+        stdout=graded.stdout,
+        stderr=graded.stderr,
         state=graded.state,
         archive=None if graded.archive is None else archive_of(graded.archive),
         delays=graded.delays,

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from assay.domain.errors import InvalidTask
 from assay.domain.limits import MIB
-from assay.grading.inginious.documents import read_document
+from assay.grading.inginious.documents import read_document, to_document
 from assay.grading.inginious.problems import NAMES, Problem, to_problem
 
 FILES: Final = ("task.yaml", "task.json")
@@ -106,6 +106,13 @@ def load_task(folder: Path, *, course: Path | None = None) -> InginiousTask:
         where=str(file),
         system_files=(folder / "systemfiles").is_dir(),
     )
+
+
+def task_of(content: bytes, *, folder: Path, name: str) -> InginiousTask:
+    """A task of the content of its file, which may be gone by now. Raises as `load_task`."""
+    where = str(folder / name)
+    written = to_document(content, where)
+    return to_task(written, folder=folder, course=folder.parent, where=where, system_files=False)
 
 
 def to_task(

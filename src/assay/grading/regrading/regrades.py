@@ -20,6 +20,7 @@ from assay.domain.campaign import (
 from assay.domain.errors import Conflict, GradingLost, InvalidInput, InvalidTask, NotFound
 from assay.domain.submission import MOST_LETTERS, Receipt, State, Submission
 from assay.grading.courses import Courses
+from assay.grading.offered import Offered
 from assay.grading.recent import Recent
 from assay.grading.record import Record
 from assay.grading.regrading.report import Counted, Difference, difference, to_apply
@@ -34,7 +35,6 @@ from assay.grading.regrading.wish import (
 )
 from assay.grading.results import Verdict
 from assay.grading.submissions import Submissions
-from assay.grading.tasks import Bundle
 from assay.storage.submissions.campaign_statements import MOST_NAMED, Candidates
 from assay.storage.submissions.campaign_steps import Application
 from assay.storage.submissions.rows import new_id
@@ -176,17 +176,17 @@ class Regrades:
             return ""
         if wish.version == NEWEST:
             try:
-                _, bundle = self.courses.task(wish.course, task)
+                meant = self.courses.task(wish.course, task)
             except NotFound:
                 return ""  # of the whole course those that are still there
         else:
-            bundle = self._named(wish, task)
-        self.courses.keep(bundle)
-        return bundle.digest
+            meant = self._named(wish, task)
+        self.courses.keep(meant)
+        return meant.bundles[0].digest
 
-    def _named(self, wish: Wish, task: str) -> Bundle:
+    def _named(self, wish: Wish, task: str) -> Offered:
         try:
-            return self.courses.version(wish.course, task, wish.version)[1]
+            return self.courses.version(wish.course, task, wish.version)
         except (GradingLost, InvalidTask) as error:
             raise InvalidInput(
                 f"the version {wish.version[:80]} of the task {task} is not here: {error.message}"

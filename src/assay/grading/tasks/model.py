@@ -233,6 +233,10 @@ class Rules:
 
     attempts: int | None = None
     """Submissions that count; None: as many as one likes."""
+    per_hours: float | None = None
+    """In so many hours from the first of them on, and then anew; None: in all."""
+    closed: bool = False
+    """Nothing is taken at any time."""
     opens: datetime | None = None
     deadline: datetime | None = None
     late: tuple[LateFactor, ...] = ()

@@ -24,6 +24,13 @@ class Admit(Protocol):
         """`served`: of each priority, the latest of its lines."""
 
 
+class Used(Protocol):
+    """How many of earlier attempts use up what a task allows now."""
+
+    def __call__(self, times: Sequence[float], hours: float | None, now: float, /) -> int:
+        """`times`: when each was handed in, the first first; `hours`: of a period."""
+
+
 class Choose(Protocol):
     """Say how many of each line are next."""
 
@@ -70,6 +77,7 @@ class Decisions:
     choose: Choose
     join: Join
     learn: Learn
+    used: Used
     abandon: Abandon
     watch: Watch
     lease_seconds: float

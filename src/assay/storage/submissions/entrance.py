@@ -44,7 +44,7 @@ class Entrance:
         """
         answers = self._known(cursor, news)
         unknown = self._first_of_each_key(news, answers)
-        refused = self._refused(cursor, [(place, news[place]) for place in unknown])
+        refused = self._refused(cursor, [(place, news[place]) for place in unknown], now)
         answers |= refused
         unknown = [place for place in unknown if place not in refused]
         ids = {place: new_id(now) for place in unknown}
@@ -67,7 +67,7 @@ class Entrance:
         }
 
     def _refused(
-        self, cursor: Cursor, news: Sequence[tuple[int, NewSubmission]]
+        self, cursor: Cursor, news: Sequence[tuple[int, NewSubmission]], now: float
     ) -> dict[int, AssayError]:
         """Those for which no attempt is left; of several in one transaction the later ones.
 
@@ -77,23 +77,29 @@ class Entrance:
         had = self._attempts(cursor, dict.fromkeys(_whose(new) for _, new in limited))
         refused: dict[int, AssayError] = {}
         for place, new in limited:
-            most, whose = new.most_attempts or 0, _whose(new)
-            if had[whose] < most:
-                had[whose] += 1
-            else:
-                refused[place] = InvalidSubmission(
-                    f"this task takes {most} submissions, and has {had[whose]} of yours"
-                )
+            most, hours, times = new.most_attempts or 0, new.attempts_hours, had[_whose(new)]
+            used = self._decide.used(times, hours, now)
+            if used < most:
+                times.append(now)
+                continue
+            per = "" if hours is None else f" in {hours:g} hours"
+            refused[place] = InvalidSubmission(
+                f"this task takes {most} submissions{per}, and has {used} of yours"
+            )
         return refused
 
-    def _attempts(self, cursor: Cursor, each: Iterable[_Whose]) -> dict[_Whose, int]:
+    def _attempts(self, cursor: Cursor, each: Iterable[_Whose]) -> dict[_Whose, list[float]]:
+        """When they were handed in."""
         wanted = list(each)
         asked: list[Values] = [
             dict(zip(("owner", "course", "task", "learner"), whose, strict=True))
             for whose in wanted
         ]
         found = self._sql.attempts.rows_of_each(self._kind, cursor, asked)
-        return {whose: int(rows[0]["count"]) for whose, rows in zip(wanted, found, strict=True)}
+        return {
+            whose: [float(row["submitted_at"]) for row in rows]
+            for whose, rows in zip(wanted, found, strict=True)
+        }
 
     def _first_of_each_key(
         self, news: Sequence[NewSubmission], known: Collection[int]

@@ -107,7 +107,8 @@ class QueueStatements:
         # What could not be graded is no attempt. Who cancels what is being graded may have seen its
         # first parts, and has had it.
         self.attempts = self._compiled(
-            select(func.count().label("count")).where(
+            select(_S.submitted_at)
+            .where(
                 _S.owner == bindparam("owner"),
                 _S.course == bindparam("course"),
                 _S.task == bindparam("task"),
@@ -117,6 +118,7 @@ class QueueStatements:
                 or_(_S.state != State.CANCELLED.value, _S.attempts > 0),
                 func.coalesce(_S.verdict, "") != _ERROR,
             )
+            .order_by(_S.submitted_at)
         )
         self.last_turn = self._compiled(
             select(func.max(_S.turn).label("turn")).where(

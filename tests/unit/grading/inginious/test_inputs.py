@@ -1,0 +1,121 @@
+"""What is handed in for problems, what is a learner's own, and what a version holds."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from assay.domain.errors import GradingLost, InvalidTask
+from assay.grading.inginious.inputs import accepted, answers_of, seed_of, shown_choices
+from assay.grading.inginious.problems import Choice, Problem
+from assay.grading.kinds import Kinds
+from assay.grading.offered import Before, File, Given, Offered
+from assay.grading.tasks import Bundle
+from assay.grading.versions import Versions
+
+COURSE = Path(__file__).parents[3] / "grading/inginious/course"
+CHOICES = tuple(Choice(index=at, text=str(at), valid=at < 2) for at in range(8))
+ONE = Problem(id="one", kind="multiple_choice", choices=CHOICES, limit=4)
+SEVERAL = Problem(id="several", kind="multiple_choice", choices=CHOICES, limit=4, multiple=True)
+
+
+def test_a_learner_sees_as_many_choices_as_the_limit_says_and_always_the_same() -> None:
+    for seed in range(50):
+        one, several = shown_choices(ONE, seed), shown_choices(SEVERAL, seed)
+        assert (len(one), len(several)) == (4, 4)
+        assert sum(CHOICES[at].valid for at in one) == 1
+        assert {0, 1} <= set(several)
+        assert one == shown_choices(ONE, seed)
+    assert len({shown_choices(SEVERAL, seed) for seed in range(50)}) > 10
+
+
+def test_choices_keep_their_order_where_that_is_wished_for_and_for_nobody() -> None:
+    still = Problem(id="one", kind="multiple_choice", choices=CHOICES, unshuffle=True)
+    assert shown_choices(still, 3) == tuple(range(8))
+    assert shown_choices(ONE, None) == tuple(range(8))
+
+
+def test_answers_are_as_graders_of_inginious_find_them() -> None:
+    problems = (
+        ONE, SEVERAL, Problem(id="text", kind="code"), Problem(id="word", kind="match"),
+        Problem(id="file", kind="file", allowed_extensions=(".c",)),
+        Problem(id="other", kind="a_plugins_own"),
+    )  # fmt: skip
+    content = accepted(
+        problems,
+        Given(
+            files={
+                "file": File(content=b"\xff", name="main.c"),
+                "text": File(content="é".encode()),
+            },
+            answers={"one": [3], "word": 42, "other": "x"},
+        ),
+    )
+    assert answers_of(content) == {
+        "one": "3", "several": [], "text": "é", "word": "42", "other": "x",
+        "file": ("main.c", b"\xff"),
+    }  # fmt: skip
+
+
+def test_a_seed_is_the_learners_and_another_one_for_each_where_the_task_says_so() -> None:
+    task, fresh = (Kinds().task(COURSE / name) for name in ("commands", "legacy"))
+    first, later = Before(), Before(attempts=1)
+    assert task.seed("c/t/ada", first) == task.seed("c/t/ada", later) != task.seed("c/t/bob", first)
+    assert fresh.seed("c/t/ada", first) != fresh.seed("c/t/ada", later)
+    assert 0 <= seed_of("x") < 2**62
+
+
+def kept(versions: Versions, task: Offered) -> str:
+    for bundle in task.bundles:
+        versions.keep(bundle)
+    return task.bundles[0].digest
+
+
+def test_a_version_has_all_of_the_task_and_what_its_course_shares(tmp_path: Path) -> None:
+    course, versions = tmp_path / "course", Versions(tmp_path / "kept")
+    shutil.copytree(COURSE, course)
+    (course / "commands/empty").mkdir()
+    before = Kinds().task(course / "commands")
+    digest = kept(versions, before)
+    (course / "$common/words.txt").write_text("others")
+    changed = Kinds().task(course / "commands")
+    assert changed.bundles[0].digest != digest
+    shutil.rmtree(course)
+    then = Kinds().version(versions.get(digest), versions.get, Path("course/commands"))
+    assert (then.id, then.title) == ("commands", "Every command")
+    assert then.bundles == before.bundles
+    names = set(then.bundles[0].files)
+    assert {"task/run", "task/empty/", "task/student/", "task/lang/fr/hello.tpl"} <= names
+    assert not any("course.yaml" in name for bundle in then.bundles for name in bundle.files)
+
+
+def test_what_tasks_share_is_kept_once_and_missed_when_it_is_gone(tmp_path: Path) -> None:
+    versions = Versions(tmp_path)
+    digests = [kept(versions, Kinds().task(COURSE / name)) for name in ("commands", "python")]
+    assert len(list(tmp_path.iterdir())) == 3
+    common = Kinds().task(COURSE / "python").bundles[1].digest
+    (tmp_path / common.removeprefix("sha256:")).unlink()
+    with pytest.raises(GradingLost):
+        Kinds().version(versions.get(digests[0]), versions.get, Path("course/commands"))
+
+
+def test_a_task_of_assays_own_may_have_files_that_look_like_inginious() -> None:
+    files = {"task.toml": b"", "common": b"x", "task/task.yaml": b""}
+    with pytest.raises(InvalidTask, match=r"task\.toml"):
+        Kinds().version(Bundle(files=files), Versions(Path("/none")).get, Path("c/t"))
+
+
+def test_one_task_that_is_wrong_hides_no_other(tmp_path: Path) -> None:
+    shutil.copytree(COURSE, tmp_path / "course")
+    (tmp_path / "course/commands/task.yaml").write_text("problems: [")
+    (tmp_path / "course/shared/systemfiles").mkdir()
+    course = Kinds().course(tmp_path / "course")
+    assert len(course.broken) == 2
+    assert "python" in {task.id for task in course.tasks}
+
+
+def test_only_a_task_that_mentions_a_state_is_graded_one_at_a_time() -> None:
+    found = {name: Kinds().task(COURSE / name).remembers for name in ("commands", "shared")}
+    assert found == {"commands": True, "shared": False}
