@@ -15,6 +15,7 @@ from assay.api.auth import Authenticator
 from assay.api.route import PREFIX
 from assay.grading.courses import Courses
 from assay.grading.desk import Desk
+from assay.grading.joint import Seats
 from assay.grading.results import Result, Verdict, kept
 from assay.grading.submissions import Submissions
 from assay.grading.versions import Versions
@@ -89,7 +90,7 @@ async def graded_server(folder: Path, database: str) -> AsyncIterator[GradedServ
     storage = await Storage.open(database)
     submissions = await Submissions.open(database)
     places: Any = None
-    desk = Desk(courses, submissions, places, parallel=1, most_sandboxes=1)
+    desk = Desk(courses, submissions, places, parallel=1, seats=Seats(1))
     given = services(authenticator=Authenticator(storage), tokens=storage, desk=desk)
     try:
         async with served(given) as url, aiohttp.ClientSession() as http:
