@@ -15,6 +15,7 @@ from assay.domain.errors import InvalidSubmission, NotFound
 from assay.domain.submission import KeptResult, NewSubmission, Receipt, Work
 from assay.domain.submission import Submission as Queued
 from assay.grading.attempt import Attempt, Stopwatch
+from assay.grading.brief import brief_of
 from assay.grading.complete import Complete, complete
 from assay.grading.courses import Courses
 from assay.grading.delays import of_the_way
@@ -103,7 +104,7 @@ class Desk:
 
     async def complete(self, queued: Queued) -> Complete:
         """A graded submission with all that its grading needs. Raises NotFound, GradingLost."""
-        result = await self.result(queued.id)
+        result = brief_of(await self.submissions.result(queued.id))
         if result is None or result.record is None:
             raise NotFound(f"there is no record of how {queued.id} was graded: grade it again")
         task, bundle = await asyncio.to_thread(
