@@ -163,7 +163,7 @@ async def _is_graded(teacher: Client, learner: Client) -> None:
         given = {**ANSWERS, "inputs": INPUTS} if path == "commands" else script("exit 3")
         seen = (await who.graded(path, **given, learner="carol"))["result"]
         assert not any(seen[name] for name in ("detail", "custom", "stdout", "stderr", "record"))
-        assert seen["archiveBytes"] is None
+        assert seen["archive"] is None
         assert seen["tags"] == ({"loops": True} if path == "commands" else {})
     assert (seen["verdict"], seen["grade"]) == ("error", None)
     assert "not your fault" in seen["message"]

@@ -18,6 +18,7 @@ from assay.domain.errors import StorageError
 from assay.storage.database import Storage
 from assay.storage.schema import HEAD, MIGRATIONS, configuration, revision_of
 from assay.storage.tables import METADATA
+from assay.storage.tokens import issue_token
 from assay.storage.urls import kind_of
 
 Open = Callable[[str], Awaitable[Storage]]
@@ -131,6 +132,25 @@ def test_a_new_migration_is_written_from_the_difference(tmp_path: Path) -> None:
     assert (namespace["revision"], namespace["down_revision"]) == (f"{int(HEAD) + 1:04}", HEAD)
     assert "create_table('grade'" in written.read_text()
     assert "drop_table('grade'" in written.read_text()
+
+
+async def test_tokens_of_before_teach_all_courses_and_none_teaches_more_than_it_did(
+    url: str, storage: Storage, open_storage: Open
+) -> None:
+    for name, courses in (("all", ()), ("some", ("algebra",))):
+        _, record = issue_token(name=name, scopes=("teach",), now=1.0, courses=courses)
+        await storage.add_token(record)
+    await storage.aclose()
+    engine = kind_of(url).engine
+    with engine.begin() as connection:
+        command.downgrade(configuration(connection), "0010")
+        asked = "SELECT name, revoked_at FROM token ORDER BY name"
+        before = {row.name: row.revoked_at for row in connection.execute(text(asked))}
+    engine.dispose()
+    assert before == {"all": None, "some": 1.0}
+    found = {each.name: each for each in await (await open_storage(url)).tokens()}
+    assert (found["all"].courses, found["all"].revoked_at) == (frozenset(), None)
+    assert found["some"].revoked_at == 1.0
 
 
 async def test_submissions_of_before_there_were_campaigns_are_learners_own(

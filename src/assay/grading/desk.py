@@ -15,6 +15,7 @@ import msgspec
 from assay.domain.errors import Conflict, InvalidSubmission, NotFound
 from assay.domain.submission import KeptResult, NewSubmission, Receipt, Submission, Work
 from assay.grading.attempt import Stopwatch
+from assay.grading.brief import brief_of
 from assay.grading.complete import Complete, complete
 from assay.grading.courses import Courses
 from assay.grading.delays import of_the_way
@@ -135,7 +136,7 @@ class Desk:
 
     async def complete(self, queued: Submission) -> Complete:
         """A graded submission with all that its grading needs. Raises NotFound, GradingLost."""
-        result = await self.result(queued.id)
+        result = brief_of(await self.submissions.result(queued.id))
         if result is None or result.record is None:
             raise NotFound(f"there is no record of how {queued.id} was graded: grade it again")
         task = await asyncio.to_thread(

@@ -86,7 +86,8 @@ async def test_blocks_are_restructured_text(grade: Grade) -> None:
 async def test_what_is_archived_comes_along(grade: Grade) -> None:
     archive = (await commands(grade)).archive
     assert archive is not None
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+    assert archive.content is not None
+    with tarfile.open(fileobj=io.BytesIO(archive.content)) as tar:
         assert sorted(tar.getnames()) == [
             "some",
             "some/where",

@@ -85,10 +85,11 @@ async def test_an_archive_takes_no_links_along(grade: Grade) -> None:
     graded = await grade("hostile", answers={"q1": script})
     assert graded.result == "success"
     assert graded.archive is not None
+    assert graded.archive.content is not None
     import io
     import tarfile
 
-    with tarfile.open(fileobj=io.BytesIO(graded.archive)) as tar:
+    with tarfile.open(fileobj=io.BytesIO(graded.archive.content)) as tar:
         assert tar.getnames() == ["file"]
 
 

@@ -10,7 +10,7 @@ from assay.domain.outcome import Outcome, OutcomeKind
 from assay.grading.inginious.problems import Problem, check
 from assay.grading.inginious.text import to_markdown
 from assay.grading.marks import NO_GRADE
-from assay.grading.results import Delays, PartResult, Result, Verdict, archive_of
+from assay.grading.results import Archive, Delays, PartResult, Result, Verdict
 from assay.grading.script.grader import Ended
 from assay.grading.script.kit import Answer
 
@@ -53,7 +53,7 @@ class Graded:
     tags: Mapping[str, bool | str] = field(default_factory=dict)
     custom: Mapping[str, object] = field(default_factory=dict)
     state: str = ""
-    archive: bytes | None = field(default=None, repr=False)
+    archive: Archive | None = None
     stdout: str = field(default="", repr=False)
     stderr: str = field(default="", repr=False)
     remarks: tuple[str, ...] = ()
@@ -210,7 +210,7 @@ def to_result(graded: Graded) -> Result:
         stdout=graded.stdout,
         stderr=graded.stderr,
         state=graded.state,
-        archive=None if graded.archive is None else archive_of(graded.archive),
+        archive=graded.archive,
         delays=graded.delays,
     )
 

@@ -21,6 +21,7 @@ from assay.domain.limits import MIB, ExecutionLimits
 from assay.domain.outcome import Outcome
 from assay.grading.joint import JointLimitReached
 from assay.grading.places import Place
+from assay.grading.results import Archive, archive_of
 from assay.grading.script import folders
 from assay.grading.script.journal import JOURNAL_MOST, Said, read_journal
 from assay.grading.script.kit import (
@@ -71,7 +72,7 @@ class Ended:
     outcome: Outcome
     stdout: bytes
     stderr: bytes
-    archive: bytes | None
+    archive: Archive | None
     lost: tuple[str, ...] = ()
     """Students' sandboxes that were lost, or could not be had."""
     faults: tuple[str, ...] = ()
@@ -178,13 +179,13 @@ async def _said(session: Session) -> Said:
         return Said(faults=[f"the grader's feedback can't be read: {error.message}"])
 
 
-async def _archive(session: Session, said: Said) -> bytes | None:
+async def _archive(session: Session, said: Said) -> Archive | None:
     try:
         kept = await folders.take(session.agent, _ARCHIVE, most=ARCHIVE_MOST)
     except FileError as error:
         said.faults.append(f"the archive can't be kept: {error.message}")
         return None
-    return await asyncio.to_thread(packed, kept) if kept else None
+    return await asyncio.to_thread(lambda: archive_of(packed(kept))) if kept else None
 
 
 def packed(entries: list[Entry]) -> bytes:
