@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -27,8 +28,9 @@ GradeIn = Callable[..., Awaitable[Result]]
 collect_ignore = ["golden"]
 
 
-@pytest.fixture
-def state() -> Iterator[Path]:
+@contextlib.contextmanager
+def state_folder() -> Iterator[Path]:
+    """A folder in which nothing may be left."""
     if os.geteuid() != 0:
         if os.environ.get("CI") == "true":
             pytest.fail("this needs root")
@@ -44,11 +46,24 @@ def state() -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
-@pytest.fixture
-async def places(state: Path) -> AsyncIterator[DriverPlaces]:
+@contextlib.asynccontextmanager
+async def driver_places(state: Path) -> AsyncIterator[DriverPlaces]:
+    """Sandboxes of lean."""
     settings = read_settings(state=str(state), variables={}, configuration=Path("/nonexistent"))
     async with open_driver(settings, "lean") as driver:
         yield DriverPlaces(driver, Catalogue(settings))
+
+
+@pytest.fixture
+def state() -> Iterator[Path]:
+    with state_folder() as folder:
+        yield folder
+
+
+@pytest.fixture
+async def places(state: Path) -> AsyncIterator[DriverPlaces]:
+    async with driver_places(state) as places:
+        yield places
 
 
 @pytest.fixture

@@ -46,7 +46,12 @@ SOLUTION = "print(int(input()) * 2)\n"
 @pytest.fixture
 def try_task(places: DriverPlaces, tmp_path: Path) -> Try:
     async def tried(
-        text: str = HEAD + CASES, *, mutants: int = 0, solution: bool = True, **files: str
+        text: str = HEAD + CASES,
+        *,
+        mutants: int = 0,
+        solution: bool = True,
+        at_once: int = 2,
+        **files: str,
     ) -> Report:
         folder = tmp_path / "twice"
         written = {"task.toml": text, "description.md": "Twice."}
@@ -57,7 +62,9 @@ def try_task(places: DriverPlaces, tmp_path: Path) -> Try:
             (folder / name).write_text(content)
         task, bundle = load_task(folder)
         options = Options(mutants=mutants)
-        return await check(task, bundle, places, seats=Seats(2), options=options)
+        return await check(
+            task, bundle, places, seats=Seats(at_once), workers=at_once, options=options
+        )
 
     return tried
 
@@ -130,7 +137,7 @@ async def test_cases_that_take_any_number_let_most_mutants_live(try_task: Try) -
     assert any(mutant.line == 1 for mutant in report.mutation.survived)
 
 
-RANDOM = CASES + '[parts.random]\nargv = ["python3", "generate.py"]\ncount = 1\n'
+RANDOM = '[parts.random]\nargv = ["python3", "generate.py"]\ncount = 1\n'
 
 
 @pytest.mark.parametrize(
@@ -150,7 +157,7 @@ async def test_a_generator_makes_its_cases_from_the_seed(
 
 async def test_a_solution_that_needs_most_of_its_time_is_named(try_task: Try) -> None:
     slow = "import time\ntime.sleep(1.7)\n" + SOLUTION
-    report = await try_task(**{"solution/twice.py": slow})
+    report = await try_task(at_once=8, **{"solution/twice.py": slow})  # all of them sleep
     assert report.passed
     assert codes(report) == ["near-limit"]
 

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.slow
 def short_leases(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of this process: who looks after others' leases, and how long it gives its own."""
     monkeypatch.setattr(lease, "LEASE_SECONDS", 1.5)
+    monkeypatch.setattr("assay.grading.worker._TEND_SECONDS", 0.2)
 
 
 async def hand_in(submissions: Submissions, count: int) -> dict[str, int]:
@@ -70,7 +71,7 @@ async def test_two_workers_never_have_the_same(
     submissions: Submissions, spawn_worker: Spawn
 ) -> None:
     workers = [await spawn_worker(seconds=0.005) for _ in range(2)]
-    expected = await hand_in(submissions, 300)
+    expected = await hand_in(submissions, 120)
     await require_graded(submissions, expected, within=40)
     printed = []
     for worker in workers:
@@ -89,7 +90,7 @@ async def test_what_a_killed_worker_had_is_graded_by_another(
 ) -> None:
     expected = await hand_in(submissions, 60)
     victim = await spawn_worker(seconds=0.3, slots=8)
-    await asyncio.sleep(0.8)
+    await asyncio.sleep(0.5)
     victim.kill()
     finished = graded((await victim.communicate())[0])
     leased = (await submissions.counts()).leased
@@ -154,13 +155,13 @@ async def test_a_clock_that_jumps_takes_nothing_from_the_living(
 
     async def slowly(work: Work) -> KeptResult:
         runs.append(work.submission.id)
-        await asyncio.sleep(4)
+        await asyncio.sleep(2.5)
         return await grade(work)
 
     worker = Worker(submissions, slowly, slots=4)
     running = asyncio.create_task(worker.run())
     expected = await hand_in(submissions, 4)
-    await asyncio.sleep(1)
+    await asyncio.sleep(0.5)
     monkeypatch.setattr(kind, "clock", lambda cursor: honest(cursor) + jump)
     submissions.store._database._sampled_at = 0.0
     await require_graded(submissions, expected, within=15)
@@ -198,7 +199,7 @@ async def test_postgresql_is_killed_in_the_middle(
     expected: dict[str, int] = {}
 
     async def keep_handing_in(column: int) -> None:
-        for number in range(40):
+        for number in range(20):
             new = made(f"l{column}", content=bytes(number + 1), key=f"{column}-{number}")
             expected[await insist(submissions, new)] = number + 1
             await asyncio.sleep(0.02)
@@ -214,7 +215,7 @@ async def test_postgresql_is_killed_in_the_middle(
         if postgres._process is None:
             postgres.start()
     await handing_in
-    assert len(expected) == 320
+    assert len(expected) == 160
     await require_graded(submissions, expected, within=60)
     assert await attempts(submissions, expected) == {1}
     worker.stop()

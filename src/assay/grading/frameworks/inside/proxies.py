@@ -27,6 +27,8 @@ class Learner:
         self.objects: frozenset[str] = frozenset(objects)
         """Classes whose instances tests may work with by operators: "module.Class"."""
         self.collecting = True
+        self.failure: AssertionError | None = None
+        """What a function of the test's asserted in vain, which its caller may have caught."""
         self._functions: list[Any] = []
         self._errors: dict[int, type] = {}
         self._errors_of = 0
@@ -59,6 +61,11 @@ class Learner:
         answer = self.channel.ask(request, self._on_back)
         try:
             return self._taken(answer, args, stdin, at, made)
+        except StopIteration as stop:
+            if do == "next":
+                raise
+            # From a function, it would end map() and the like as if there was nothing left.
+            raise RuntimeError("the learner's code raised StopIteration") from stop
         except values.Unfit as unfit:
             return self.channel.fail(f"its answer is no value: {unfit}")
 
@@ -105,6 +112,8 @@ class Learner:
         except LearnerEnded:
             raise
         except Exception as error:
+            if isinstance(error, AssertionError):
+                self.failure = error
             kind = type(error)
             name = (
                 kind.__name__ if getattr(builtins, kind.__name__, None) is kind else "RuntimeError"
@@ -294,8 +303,13 @@ class Remote:
     def __enter__(self) -> Any:
         return self._assay_learner.request("enter", self._assay_reference)
 
-    def __exit__(self, *what: Any) -> Any:
-        return self._assay_learner.request("exit", self._assay_reference, None, None, None)
+    def __exit__(self, kind: Any, *what: Any) -> Any:
+        found = self._assay_learner.request("exit", self._assay_reference, None, None, None)
+        # What fails a test is no error that a learner's block may swallow.
+        own = kind is not None and (
+            issubclass(kind, AssertionError) or not issubclass(kind, Exception)
+        )
+        return False if own else found
 
 
 class _Iterator:

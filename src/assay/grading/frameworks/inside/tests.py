@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +42,16 @@ class Course:
         if self._each or self._file != file or self.channel.broken:
             self.channel.close()
         self._file = file
+        self.learner.failure = None
         self._names.bind()
 
     def end(self, identity: str, outcome: str, *, message: str = "", detail: str = "") -> None:
         """It has ended: passed, failed, or skipped."""
         self._names.release()
+        failure = self.learner.failure
+        if failure is not None and outcome != "failed":
+            outcome, message = "failed", f"in a function of the test's: {failure}"
+            detail = "".join(traceback.format_exception(failure))
         result = {
             "id": identity, "outcome": outcome, "message": message[:TEXT_MOST],
             "detail": detail[-TEXT_MOST:], "broken": self.channel.broken, "slow": self.channel.slow,

@@ -139,13 +139,16 @@ async function runOne(leaf, last) {
     runOne.file = leaf.file;
     const heard = new Promise((resolve) => waiting.set(leaf.id, resolve));
     const trouble = new Promise((_, reject) => {
-        uncaught = reject;
+        uncaught = learner.onFailure = reject;
+    });
+    const silence = new Promise((_, reject) => {
         learner.onSilence = () => reject(new Error("a function that the test gave away is not called"));
     });
+    silence.catch(() => {}); // who does not wait for that function does not mind
     const known = trouble.catch((error) => error);
     real(leaf.id, framework.collect.optionsOf(leaf), (context) => {
         learner.bind();
-        return Promise.race([framework.collect.run(leaf, context, last), trouble]).catch((error) => {
+        return Promise.race([framework.collect.run(leaf, context, last), trouble, silence]).catch((error) => {
             throw plain(error);
         });
     });

@@ -1,6 +1,7 @@
 // What stands for a learner's modules in tests: each use of it is a request to their process.
 "use strict";
 
+const { AssertionError } = require("node:assert");
 const { inspect } = require("node:util");
 
 const values = require("./values.cjs");
@@ -9,6 +10,7 @@ const { LearnerEnded, now } = require("./channel.cjs");
 const ERRORS = { Error, TypeError, RangeError, SyntaxError, ReferenceError, EvalError, URIError };
 const BUILT_IN = { ...ERRORS, Array, Object, Map, Set, Date, Promise, Function, Number, String, Boolean, BigInt, Symbol, RegExp };
 const soon = setImmediate; // tests may mock it
+const OUTPUT_MOST = 64 * 1024;
 const references = new WeakMap(); // of what stands for something of the learner's
 const inert = new Map(); // of each built-in type, what tests get for it
 const meant = new WeakMap(); // and the other way round
@@ -29,6 +31,7 @@ class Learner {
         this._errorsOf = 0;
         this._pumpUntil = 0;
         this._pumping = 0; // for which process
+        this.onFailure = () => {}; // told what a function of the test's asserts in vain: its caller may catch it
         this.onSilence = () => {}; // told when a function of the test's is not called any more
     }
 
@@ -59,7 +62,7 @@ class Learner {
     }
 
     _taken(answer, args, made) {
-        if (typeof answer.out === "string" && answer.out) process.stdout.write(answer.out);
+        if (typeof answer.out === "string" && answer.out) process.stdout.write(answer.out.slice(0, OUTPUT_MOST));
         if (Object.hasOwn(answer, "raised")) throw this._raised(answer.raised);
         if (!Object.hasOwn(answer, "value")) {
             throw new TypeError(`what the learner's code gave can't be carried: ${inspect(answer.unfit)}`);
@@ -96,6 +99,7 @@ class Learner {
             return { do: "return", value: this.encode(called(...args)) };
         } catch (error) {
             if (error instanceof LearnerEnded) throw error;
+            if (error instanceof AssertionError) this.onFailure(error);
             const name = Object.hasOwn(ERRORS, error?.name) ? error.name : "Error";
             return { do: "raise", name, text: String(error?.message ?? error).slice(0, 1000) };
         }
