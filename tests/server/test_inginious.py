@@ -266,7 +266,8 @@ async def test_grading_again_is_with_the_same_files_inputs_and_state(
     serving: ServerProcess, course: Path
 ) -> None:
     serving.start()
-    async with aiohttp.ClientSession(serving.url) as http:
+    connections = aiohttp.TCPConnector(force_close=True)  # the server is another one later
+    async with aiohttp.ClientSession(serving.url, connector=connections) as http:
         teacher = Client(http, await made_token(serving, "teacher", TEACHES))
         says = (
             "feedback-result success; feedback-grade $((40 + 10 * $(getinput @attempts)));"
@@ -289,6 +290,8 @@ async def test_grading_again_is_with_the_same_files_inputs_and_state(
             assert [each["change"] for each in found] == changes, found
             remarks = ["another version of the task"] if version == "newest" else []
             assert [each["remarks"] for each in found] == [remarks, remarks]
+        serving.kill()  # what it has kept is there for the next one, and nothing else is left
+        serving.start()
         applied = await teacher.post(f"/regrades/{started['id']}/apply", {}, 200)
         assert applied["applied"]["applied"] == 2
         await _is_exported(teacher, made[0]["id"])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from assay.grading.webhooks.sender import Sender
 from assay.grading.worker import Worker
 from assay.pool import Pool
 
+_log: Final = logging.getLogger("assay")
 _PLACE_SECONDS: Final = 60.0
 """How long a grading waits for a sandbox before it is tried another time."""
 
@@ -65,6 +67,7 @@ async def grading(
     kinds = Kinds(environments=Environments(table=settings.base.inginious))
     courses = Courses(settings.courses, Versions(kept / "tasks"), kinds)
     await courses.load()
+    _warn(courses, {each.name for each in environments.all()})
     async with AsyncExitStack() as opened:
         submissions = await Submissions.open(settings.database, on_event=on_event)
         opened.push_async_callback(submissions.aclose)
@@ -96,3 +99,17 @@ async def grading(
         made = Grading(desk, worker if slots else None)
         opened.push_async_callback(made.drain)
         yield made
+
+
+def _warn(courses: Courses, offered: Collection[str]) -> None:
+    """What an operator would otherwise hear of when somebody has handed in."""
+    for course in courses.all():
+        for problem in course.broken:
+            _log.warning("a task of the course %s is left out: %s", course.id, problem.message)
+        lacking = {task.environment: task.id for task in course.tasks if task.environment}
+        for environment in sorted(lacking.keys() - offered):
+            _log.warning(
+                "the course %s wants the environment %r, such as for its task %s, and this server"
+                " does not offer it: add --environment %s=1",
+                course.id, environment, lacking[environment], environment,
+            )  # fmt: skip

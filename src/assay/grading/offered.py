@@ -152,7 +152,7 @@ class Offered(Protocol):
 
     @property
     def environment(self) -> str:
-        """In which it is graded."""
+        """In which it is graded; "" where nothing is run."""
         ...
 
     @property

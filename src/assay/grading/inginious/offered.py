@@ -95,7 +95,9 @@ class ServedTask:
 
     @property
     def environment(self) -> str:
-        """Of Assay's, which stands for the task's container."""
+        """Of Assay's, which stands for the task's container; "" where nothing is run."""
+        if self.task.is_answered_here:
+            return ""
         return self.environments(self.task.environment)
 
     @property

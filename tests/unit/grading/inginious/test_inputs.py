@@ -119,3 +119,12 @@ def test_one_task_that_is_wrong_hides_no_other(tmp_path: Path) -> None:
 def test_only_a_task_that_mentions_a_state_is_graded_one_at_a_time() -> None:
     found = {name: Kinds().task(COURSE / name).remembers for name in ("commands", "shared")}
     assert found == {"commands": True, "shared": False}
+
+
+def test_a_folder_of_courses_is_no_course_and_says_which_are_in_it() -> None:
+    with pytest.raises(InvalidTask, match="give those in it: course"):
+        Kinds().course(COURSE.parent)
+    with pytest.raises(InvalidTask, match=r"course\.toml, or of INGInious with course\.yaml$"):
+        Kinds().course(COURSE / "commands")
+    with pytest.raises(InvalidTask, match="No such file"):
+        Kinds().course(COURSE / "none")
