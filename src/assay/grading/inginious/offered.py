@@ -63,6 +63,8 @@ class ServedTask:
     evaluate: str = "best"
     visible_tags: frozenset[str] = frozenset()
     remembers: bool = False
+    asks_for_students: bool = False
+    """Whether its grader mentions run_student."""
     looks_back: bool = field(default=True, init=False)
     kind: str = field(default="inginious", init=False)
 
@@ -128,8 +130,7 @@ class ServedTask:
         """By its own grader; or, where it has none, by the right answers."""
         submission = self._submission(grading)
         ledger = Ledger(inputs=_told(submission))
-        sandboxes = 1 + mention((*self.files.in_task, *self.files.in_course), _STUDENTS)
-        async with grading.seats.take(sandboxes):
+        async with grading.seats.take(1 + self.asks_for_students):
             graded = await grade_submission(
                 _Noted(grading.sandboxes, ledger), self.task, submission, self.environments,
                 files=self.files, owner=grading.owner,
@@ -194,6 +195,7 @@ def _served(
         bundles=bundles,
         environments=environments,
         remembers=not task.is_answered_here and mention(everything, *_STATES),
+        asks_for_students=mention(everything, _STUDENTS),
     )
 
 
@@ -214,7 +216,7 @@ def served_course(folder: Path, environments: Environments) -> OfferedCourse:
     places = {name: at for at, name in enumerate(course.order)}
     tasks.sort(key=lambda each: (places.get(each.id, len(places)), _order(each.task), each.id))
     return OfferedCourse(
-        id=course.id,
+        id=folder.absolute().name,  # as it is called here, wherever a link leads
         title=course.name,
         tasks=tuple(tasks),
         broken=tuple(broken),
