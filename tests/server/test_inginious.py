@@ -224,6 +224,7 @@ async def _is_in_stock(teacher: Client) -> None:
     pools = (await teacher.get("/pool"))["environments"]
     rooms = {name: each for name, each in pools.items() if name.startswith("python~")}
     assert 2 <= len(rooms) <= 8, "tasks that are nearly alike share them"
+    assert all(each["target"] >= 2 for each in rooms.values())
     await until(lambda: _is_full(teacher), 20)
     waits = []
     for _ in range(3):

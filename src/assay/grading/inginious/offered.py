@@ -31,6 +31,7 @@ from assay.grading.inginious.problems import Problem
 from assay.grading.inginious.rules import rules_of
 from assay.grading.inginious.tasks import InginiousTask, load_task, task_of
 from assay.grading.inginious.text import to_markdown
+from assay.grading.inginious.translations import translation
 from assay.grading.inginious.versions import (
     bundles_of,
     common_bundle,
@@ -112,12 +113,13 @@ class ServedTask:
         nth = str(before.attempts) if self.task.fresh_randoms else ""
         return seed_of(who, nth)
 
-    def shown(self, seed: int | None) -> Shown:
+    def shown(self, seed: int | None, language: str = "") -> Shown:
         """Headers and choices, and nothing that is right."""
-        task = self.task
+        task, say = self.task, translation(self.files, language)
         return Shown(
-            description=to_markdown(task.context),
-            parts=tuple(_part(each, seed) for each in task.problems),
+            title=say(task.name),
+            description=to_markdown(say(task.context)),
+            parts=tuple(_part(each, seed, say) for each in task.problems),
             randoms=() if seed is None else randoms_of(seed, task.randoms),
             evaluate=self.evaluate,
         )
@@ -259,16 +261,16 @@ def _visible(tags: object) -> frozenset[str]:
     )
 
 
-def _part(problem: Problem, seed: int | None) -> ShownPart:
+def _part(problem: Problem, seed: int | None, say: Callable[[str], str]) -> ShownPart:
     is_choice = problem.kind == "multiple_choice"
     is_file = problem.kind in ("file", "code_file")
     order = shown_choices(problem, seed) if is_choice else ()
     return ShownPart(
         id=problem.id,
-        title=problem.name,
+        title=say(problem.name),
         kind=problem.kind,
-        description=to_markdown(problem.header),
-        choices=tuple(to_markdown(each.text) for each in problem.choices),
+        description=to_markdown(say(problem.header)),
+        choices=tuple(to_markdown(say(each.text)) for each in problem.choices),
         order=order,
         several=problem.multiple,
         language=problem.language if problem.kind.startswith("code") else "",
