@@ -224,6 +224,7 @@ async def _is_in_stock(teacher: Client) -> None:
     pools = (await teacher.get("/pool"))["environments"]
     rooms = {name: each for name, each in pools.items() if name.startswith("python~")}
     assert 2 <= len(rooms) <= 8, "tasks that are nearly alike share them"
+    assert all(each["target"] >= 2 for each in rooms.values())
     await until(lambda: _is_full(teacher), 20)
     waits = []
     for _ in range(3):
@@ -266,7 +267,8 @@ async def test_grading_again_is_with_the_same_files_inputs_and_state(
     serving: ServerProcess, course: Path
 ) -> None:
     serving.start()
-    async with aiohttp.ClientSession(serving.url) as http:
+    connections = aiohttp.TCPConnector(force_close=True)  # the server is another one later
+    async with aiohttp.ClientSession(serving.url, connector=connections) as http:
         teacher = Client(http, await made_token(serving, "teacher", TEACHES))
         says = (
             "feedback-result success; feedback-grade $((40 + 10 * $(getinput @attempts)));"
@@ -289,6 +291,8 @@ async def test_grading_again_is_with_the_same_files_inputs_and_state(
             assert [each["change"] for each in found] == changes, found
             remarks = ["another version of the task"] if version == "newest" else []
             assert [each["remarks"] for each in found] == [remarks, remarks]
+        serving.kill()  # what it has kept is there for the next one, and nothing else is left
+        serving.start()
         applied = await teacher.post(f"/regrades/{started['id']}/apply", {}, 200)
         assert applied["applied"]["applied"] == 2
         await _is_exported(teacher, made[0]["id"])

@@ -133,7 +133,8 @@ async def _task(call: Call) -> web.StreamResponse:
             owner=call.caller.token_id, course=names["course"], task=task.id, learner=learner
         )
         seed = await desk.seed(task, whose)
-    return json(_shown(call, names["course"], task, task.shown(seed)))
+    language = call.request.query.get("language", "")
+    return json(_shown(call, names["course"], task, task.shown(seed, language)))
 
 
 def _course(call: Call, course: OfferedCourse) -> CourseAnswer:
@@ -162,7 +163,7 @@ def _summary(task: Offered) -> TaskSummary:
 def _shown(call: Call, course: str, task: Offered, shown: Shown) -> TaskAnswer:
     return TaskAnswer(
         id=task.id,
-        title=task.title,
+        title=shown.title,
         kind=task.kind,
         description=shown.description,
         environment=task.environment,
@@ -239,6 +240,9 @@ ROUTES: Final = (
         scope="submit",
         parameters=(
             Parameter(name="learner", summary="With this learner's own random inputs and choices"),
+            Parameter(
+                name="language", summary="In this language, such as fr, where the task has it"
+            ),
         ),
         responses={200: TaskAnswer},
         problems=(404,),

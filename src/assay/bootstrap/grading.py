@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Final
 
 from assay.bootstrap.process import beside
 from assay.bootstrap.seats import Division
@@ -21,6 +23,8 @@ from assay.grading.webhooks.names import Names
 from assay.grading.webhooks.post import Posting
 from assay.grading.webhooks.sender import Sender
 from assay.grading.worker import Worker
+
+_log: Final = logging.getLogger("assay")
 
 
 class Grading:
@@ -43,12 +47,13 @@ async def grading(
     settings: ServerSettings,
     division: Division,
     *,
+    offered: Collection[str],
     kept: Path,
     on_event: Callable[[object], None],
 ) -> AsyncIterator[Grading]:
     """Grade during the block what is handed in; nothing where there are no courses.
 
-    In the folder `kept` are the versions of tasks that anything was handed in for. Call `drain`
+    `offered`: names of environments. In the folder `kept` are the versions of tasks that anything was handed in for. Call `drain`
     while there are still sandboxes to be had.
     """
     if not settings.courses:
@@ -58,6 +63,7 @@ async def grading(
     kinds = Kinds(environments=Environments(table=settings.base.inginious))
     courses = Courses(settings.courses, Versions(kept / "tasks"), kinds)
     await courses.load()
+    _warn(courses, set(offered))
     async with AsyncExitStack() as opened:
         submissions = await Submissions.open(settings.database, on_event=on_event)
         opened.push_async_callback(submissions.aclose)
@@ -83,3 +89,17 @@ async def grading(
         made = Grading(desk, worker if slots else None)
         opened.push_async_callback(made.drain)
         yield made
+
+
+def _warn(courses: Courses, offered: set[str]) -> None:
+    """What an operator would otherwise hear of when somebody has handed in."""
+    for course in courses.all():
+        for problem in course.broken:
+            _log.warning("a task of the course %s is left out: %s", course.id, problem.message)
+        lacking = {task.environment: task.id for task in course.tasks if task.environment}
+        for environment in sorted(lacking.keys() - offered):
+            _log.warning(
+                "the course %s wants the environment %r, such as for its task %s, and this server"
+                " does not offer it: add --environment %s=1",
+                course.id, environment, lacking[environment], environment,
+            )  # fmt: skip

@@ -7,6 +7,7 @@ import contextlib
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Final
 
@@ -107,10 +108,7 @@ class PoolPlaces:
         started = time.perf_counter()
         base = (await self._pool.blueprint(environment)).environment
         wanted = (await self.blueprint(environment, sandbox)).environment.sandbox
-        async with self._environments.varied(base, wanted) as name:
-            warm = await self._pool.claim(name, owner=owner, deadline_seconds=self._seconds)
-        self.claimed += 1
-        self.on_claimed()
+        warm = await self._claim(self._environments.varied(base, wanted), owner)
         try:
             waited = time.perf_counter() - started
             keep_interpreter(warm)  # more than one program may run here
@@ -123,13 +121,19 @@ class PoolPlaces:
         """Claim a room, of which some are kept warm once one was wanted."""
         started = time.perf_counter()
         wanted = furnished(await self._pool.blueprint(room.environment), room).environment
-        async with self._environments.roomy(wanted) as name:
-            warm = await self._pool.claim(name, owner=room.owner, deadline_seconds=self._seconds)
+        warm = await self._claim(self._environments.roomy(wanted), room.owner)
         try:
             waited = time.perf_counter() - started
             yield Place(session=warm.session, blueprint=warm.blueprint, waited_seconds=waited)
         finally:
             self._discard(warm)
+
+    async def _claim(self, named: AbstractAsyncContextManager[str], owner: str) -> Warm:
+        async with named as name:
+            warm = await self._pool.claim(name, owner=owner, deadline_seconds=self._seconds)
+        self.claimed += 1
+        self.on_claimed()
+        return warm
 
     def _discard(self, warm: Warm) -> None:
         task = asyncio.get_running_loop().create_task(self._end(warm))

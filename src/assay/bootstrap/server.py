@@ -191,7 +191,13 @@ async def running_server(
             )  # fmt: skip
         kept = kept_folder(settings)
         graded = await opened.enter_async_context(
-            grading(settings, division, kept=kept, on_event=observer.on_event)
+            grading(
+                settings,
+                division,
+                offered=[each.name for each in environments.all()],
+                kept=kept,
+                on_event=observer.on_event,
+            )  # fmt: skip
         )
         files = await opened.enter_async_context(sent_files(settings.database, kept))
         services = _services(

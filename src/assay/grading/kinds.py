@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from assay.domain.errors import InvalidTask
 from assay.grading.inginious import Environments, is_course, is_task
 from assay.grading.inginious.offered import ServedTask, served_course
 from assay.grading.inginious.versions import is_version
@@ -24,9 +25,16 @@ class Kinds:
 
     def course(self, folder: Path) -> OfferedCourse:
         """That of a folder. Raises InvalidTask, and Unavailable where a library is missing."""
-        if not (folder / COURSE_FILE).is_file() and is_course(folder):
+        if (folder / COURSE_FILE).is_file():
+            return native_course(folder)
+        if is_course(folder):
             return served_course(folder, self.environments)
-        return native_course(folder)
+        inside = [each.name for each in _folders(folder) if is_course(each)]
+        hint = f"; give those in it: {', '.join(sorted(inside)[:5])}" if inside else ""
+        raise InvalidTask(
+            f"{folder}: a course is a folder with {COURSE_FILE}, or of INGInious with"
+            f" course.yaml{hint}"
+        )
 
     def task(self, folder: Path) -> Offered:
         """That of a folder. Raises InvalidTask, and Unavailable where a library is missing."""
@@ -44,3 +52,10 @@ class Kinds:
 def holds_course(folder: Path) -> bool:
     """Whether a folder is a course of any kind."""
     return (folder / COURSE_FILE).is_file() or is_course(folder)
+
+
+def _folders(folder: Path) -> list[Path]:
+    try:
+        return [each for each in folder.iterdir() if each.is_dir()]
+    except OSError as error:
+        raise InvalidTask(f"{folder}: {error.strerror}; a course is a folder") from error

@@ -103,10 +103,11 @@ class NativeTask:
         """Another one for each submission."""
         return None
 
-    def shown(self, seed: int | None) -> Shown:
+    def shown(self, seed: int | None, language: str = "") -> Shown:
         """Nothing that is hidden."""
         task = self.task
         return Shown(
+            title=task.title,
             description=task.description,
             files=task.files,
             optional=task.optional,

@@ -80,6 +80,7 @@ class ShownPart:
 class Shown:
     """What a learner may know of a task."""
 
+    title: str
     description: str
     """Markdown."""
     files: tuple[str, ...] = ()
@@ -152,7 +153,7 @@ class Offered(Protocol):
 
     @property
     def environment(self) -> str:
-        """In which it is graded."""
+        """In which it is graded; "" where nothing is run."""
         ...
 
     @property
@@ -195,8 +196,11 @@ class Offered(Protocol):
         """From which everything random is made for somebody's next submission; None: any."""
         ...
 
-    def shown(self, seed: int | None) -> Shown:
-        """What a learner may see, who has this seed; None: nobody in particular."""
+    def shown(self, seed: int | None, language: str = "") -> Shown:
+        """What a learner may see, who has this seed; None: nobody in particular.
+
+        In a language such as "fr", where the task has that.
+        """
         ...
 
     def accept(self, given: Given) -> Content:

@@ -7,7 +7,10 @@ import tarfile
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
+
 from assay.bench.grading import TUTORIAL
+from assay.domain.errors import InvalidTask
 from assay.grading.inginious import Graded, to_result
 from assay.grading.results import Verdict
 
@@ -53,7 +56,7 @@ async def test_values_of_a_graders_own_are_numbers_texts_or_json(grade: Grade) -
     assert (custom["colon"], custom["json"]) == ("a:b", {"k": [True]})
     assert custom["ipython"] == ["a b c", 2]
     assert custom["folder"] == "/task/student"
-    assert custom["attempts"] == 3
+    assert (custom["attempts"], custom["username"]) == (3, "ada")
     printed = custom["printed"]
     assert isinstance(printed, dict)
     assert printed["grade"] == 87.5
@@ -150,3 +153,47 @@ async def test_the_tutorial_is_right_and_wrong(grade: Grade) -> None:
     assert (await grade(fourth, answers={"question1": "print(a + b)"})).grade == 100
     half = await grade(fourth, answers={"question1": "print(3)"})
     assert (half.result, half.grade) == ("failed", 50)
+
+
+@pytest.mark.parametrize(
+    ("word", "grade_then", "verdict"),
+    [
+        ("failed", 0, Verdict.FAILED),
+        ("timeout", 0, Verdict.TIMED_OUT),
+        ("overflow", 0, Verdict.OUT_OF_MEMORY),
+        ("crash", 0, Verdict.CRASHED),
+        ("ssh", None, Verdict.ERROR),
+    ],
+)
+async def test_every_word_has_a_verdict_and_a_grade_where_none_is_given(
+    grade: Grade, word: str, grade_then: float | None, verdict: Verdict
+) -> None:
+    result = to_result(await grade("shell", answers={"q1": word}))
+    assert (result.verdict, result.grade) == (verdict, grade_then), result.detail
+
+
+async def test_every_flag_of_run_student_works_from_a_shell(grade: Grade) -> None:
+    more = {"@lti_context": "7"}
+    graded = await grade("shell", answers={"q1": "success"}, more=more)
+    assert (graded.result, graded.grade) == ("success", 100), (graded.detail, graded.stderr)
+    assert graded.custom == {
+        "container": [0, "given"], "time": [253, ""], "hard": [253, ""], "memory": [252, ""],
+        "network": [251, ""], "root": [251, ""], "teardown": [0, ""],
+        "torn": [0, "scripts torn"], "shared": [0, "page common fr common-fr"], "lti": [0, "7"],
+    }  # fmt: skip
+    boxes = graded.problems["q1"].message
+    assert [boxes.count(f"alert-{kind}") for kind in ("success", "info", "warning", "danger")] == [
+        1, 1, 1, 1,
+    ]  # fmt: skip
+
+
+async def test_problems_of_plugins_are_texts_for_the_grader(grade: Grade) -> None:
+    graded = await grade("plugins", answers={name: f"<{name}>" for name in "abcdefg"})
+    assert graded.custom["answers"] == [f"<{name}>" for name in "abcdefg"]
+    assert "unknown kind 'network_trace'" in str(graded.remarks)
+
+
+@pytest.mark.parametrize("name", ["devices", "devices-ssh"])
+async def test_a_task_for_devices_that_are_not_there_is_refused(grade: Grade, name: str) -> None:
+    with pytest.raises(InvalidTask, match="devices of the host"):
+        await grade(name, answers={"q1": "x"})

@@ -51,6 +51,8 @@ class ExportedResult(msgspec.Struct, rename="camel", kw_only=True):
     finished_at: datetime | None
     attempts: int
     message: str
+    tags: dict[str, bool | str]
+    """Of a task of INGInious, with whether they hold."""
     parts: list[ExportedPart]
 
 
@@ -80,6 +82,7 @@ def exported(of: Row) -> ExportedResult:
         verdict=None if result is None else result.verdict,
         grade=None if result is None else result.grade,
         message="" if result is None else result.message,
+        tags={} if result is None else dict(result.tags),
         parts=[] if result is None else [_part(part) for part in result.parts],
     )  # fmt: skip
 

@@ -9,6 +9,7 @@ containers.py     the task's folder, its grader, the modules for its Python
 judging.py    what a grader said -> a result; nothing that is unknown passes
 grading.py    one submission
 inputs.py     what is handed in, and what a grader is told of who did
+translations.py   what a learner reads of it in another language
 rules.py      when and how often
 versions.py   a task's folder and its course's as bundles
 offered.py    a task as a server offers it

@@ -91,7 +91,8 @@ async def grade_submission(
     if task.is_answered_here:
         return judge_answers(task.problems, submission.answers, remarks=task.remarks)
     found = await asyncio.to_thread(read_files, task) if files is None else files
-    script = _script(task, found, submission, environments, owner)
+    # In a thread: it looks through all files for what the grader mentions.
+    script = await asyncio.to_thread(_script, task, found, submission, environments, owner)
     ended = await run_script(rooms, script)
     return judge(ended, state=submission.state, remarks=task.remarks)
 

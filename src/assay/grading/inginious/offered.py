@@ -31,6 +31,7 @@ from assay.grading.inginious.problems import Problem
 from assay.grading.inginious.rules import rules_of
 from assay.grading.inginious.tasks import InginiousTask, load_task, task_of
 from assay.grading.inginious.text import to_markdown
+from assay.grading.inginious.translations import translation
 from assay.grading.inginious.versions import (
     bundles_of,
     common_bundle,
@@ -63,6 +64,8 @@ class ServedTask:
     evaluate: str = "best"
     visible_tags: frozenset[str] = frozenset()
     remembers: bool = False
+    asks_for_students: bool = False
+    """Whether its grader mentions run_student."""
     looks_back: bool = field(default=True, init=False)
     kind: str = field(default="inginious", init=False)
 
@@ -95,7 +98,9 @@ class ServedTask:
 
     @property
     def environment(self) -> str:
-        """Of Assay's, which stands for the task's container."""
+        """Of Assay's, which stands for the task's container; "" where nothing is run."""
+        if self.task.is_answered_here:
+            return ""
         return self.environments(self.task.environment)
 
     @property
@@ -108,12 +113,13 @@ class ServedTask:
         nth = str(before.attempts) if self.task.fresh_randoms else ""
         return seed_of(who, nth)
 
-    def shown(self, seed: int | None) -> Shown:
+    def shown(self, seed: int | None, language: str = "") -> Shown:
         """Headers and choices, and nothing that is right."""
-        task = self.task
+        task, say = self.task, translation(self.files, language)
         return Shown(
-            description=to_markdown(task.context),
-            parts=tuple(_part(each, seed) for each in task.problems),
+            title=say(task.name),
+            description=to_markdown(say(task.context)),
+            parts=tuple(_part(each, seed, say) for each in task.problems),
             randoms=() if seed is None else randoms_of(seed, task.randoms),
             evaluate=self.evaluate,
         )
@@ -126,8 +132,7 @@ class ServedTask:
         """By its own grader; or, where it has none, by the right answers."""
         submission = self._submission(grading)
         ledger = Ledger(inputs=_told(submission))
-        sandboxes = 1 + mention((*self.files.in_task, *self.files.in_course), _STUDENTS)
-        async with grading.seats.take(sandboxes):
+        async with grading.seats.take(1 + self.asks_for_students):
             graded = await grade_submission(
                 _Noted(grading.sandboxes, ledger), self.task, submission, self.environments,
                 files=self.files, owner=grading.owner,
@@ -192,6 +197,7 @@ def _served(
         bundles=bundles,
         environments=environments,
         remembers=not task.is_answered_here and mention(everything, *_STATES),
+        asks_for_students=mention(everything, _STUDENTS),
     )
 
 
@@ -212,7 +218,7 @@ def served_course(folder: Path, environments: Environments) -> OfferedCourse:
     places = {name: at for at, name in enumerate(course.order)}
     tasks.sort(key=lambda each: (places.get(each.id, len(places)), _order(each.task), each.id))
     return OfferedCourse(
-        id=course.id,
+        id=folder.absolute().name,  # as it is called here, wherever a link leads
         title=course.name,
         tasks=tuple(tasks),
         broken=tuple(broken),
@@ -255,16 +261,16 @@ def _visible(tags: object) -> frozenset[str]:
     )
 
 
-def _part(problem: Problem, seed: int | None) -> ShownPart:
+def _part(problem: Problem, seed: int | None, say: Callable[[str], str]) -> ShownPart:
     is_choice = problem.kind == "multiple_choice"
     is_file = problem.kind in ("file", "code_file")
     order = shown_choices(problem, seed) if is_choice else ()
     return ShownPart(
         id=problem.id,
-        title=problem.name,
+        title=say(problem.name),
         kind=problem.kind,
-        description=to_markdown(problem.header),
-        choices=tuple(to_markdown(each.text) for each in problem.choices),
+        description=to_markdown(say(problem.header)),
+        choices=tuple(to_markdown(say(each.text)) for each in problem.choices),
         order=order,
         several=problem.multiple,
         language=problem.language if problem.kind.startswith("code") else "",

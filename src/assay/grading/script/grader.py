@@ -104,8 +104,7 @@ async def run_script(rooms: Rooms, script: Script) -> Ended:
         await _fill(place, script)
         async with Students(place, rooms, script.students) as students:
             completed = await _until_over(place, script, students)
-        said = await _said(place.session)
-        archive = await _archive(place.session, said) if completed.outcome.success else None
+        said, archive = await _left(place.session, archive=completed.outcome.success)
         return Ended(
             said=said,
             outcome=completed.outcome,
@@ -179,13 +178,23 @@ async def _said(session: Session) -> Said:
         return Said(faults=[f"the grader's feedback can't be read: {error.message}"])
 
 
-async def _archive(session: Session, said: Said) -> Archive | None:
+async def _left(session: Session, *, archive: bool) -> tuple[Said, Archive | None]:
+    """What it said, and the files that it keeps."""
+    if not archive:
+        return await _said(session), None
+    said, kept = await asyncio.gather(_said(session), _kept(session))
+    if isinstance(kept, str):
+        said.faults.append(kept)
+        return said, None
+    return said, await asyncio.to_thread(lambda: archive_of(packed(kept))) if kept else None
+
+
+async def _kept(session: Session) -> list[Entry] | str:
+    """The files of its archive, or why they can't be had."""
     try:
-        kept = await folders.take(session.agent, _ARCHIVE, most=ARCHIVE_MOST)
+        return await folders.take(session.agent, _ARCHIVE, most=ARCHIVE_MOST)
     except FileError as error:
-        said.faults.append(f"the archive can't be kept: {error.message}")
-        return None
-    return await asyncio.to_thread(lambda: archive_of(packed(kept))) if kept else None
+        return f"the archive can't be kept: {error.message}"
 
 
 def packed(entries: list[Entry]) -> bytes:

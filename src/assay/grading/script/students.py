@@ -267,11 +267,12 @@ class Students:
         shared = rules.shared.removeprefix(f"{rules.home}/")
         inside = [replace(each, name=f"{shared}/{each.name}") for each in brought]
         top = Entry(name=shared, kind=EntryKind.FOLDER, mode=0o755)
-        await put_files(session.agent, rules.home, [top, *inside])
+        puts = [put_files(session.agent, rules.home, [top, *inside])]
         if rules.common_entries:
             above, _, rest = rules.common.lstrip("/").partition("/")
             named = [replace(each, name=f"{rest}/{each.name}") for each in rules.common_entries]
-            await put_files(session.agent, f"/{above}", named)
+            puts.append(put_files(session.agent, f"/{above}", named))
+        await asyncio.gather(*puts)
 
     def _command(self, place: Place, request: frames.Request) -> Command:
         rules, root = self._rules, place.blueprint.root

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import struct
 from pathlib import Path
 
 import pytest
@@ -119,3 +120,45 @@ def test_one_task_that_is_wrong_hides_no_other(tmp_path: Path) -> None:
 def test_only_a_task_that_mentions_a_state_is_graded_one_at_a_time() -> None:
     found = {name: Kinds().task(COURSE / name).remembers for name in ("commands", "shared")}
     assert found == {"commands": True, "shared": False}
+
+
+def test_a_folder_of_courses_is_no_course_and_says_which_are_in_it() -> None:
+    with pytest.raises(InvalidTask, match="give those in it: course"):
+        Kinds().course(COURSE.parent)
+    with pytest.raises(InvalidTask, match=r"course\.toml, or of INGInious with course\.yaml$"):
+        Kinds().course(COURSE / "commands")
+    with pytest.raises(InvalidTask, match="No such file"):
+        Kinds().course(COURSE / "none")
+
+
+def mo(**texts: str) -> bytes:
+    """A file of gettext's, as msgfmt makes it."""
+    head = "Content-Type: text/plain; charset=UTF-8\n"
+    pairs = sorted(
+        {"": head, **{name.replace("_", " "): text for name, text in texts.items()}}.items()
+    )
+    sides = ([name.encode() for name, _ in pairs], [text.encode() for _, text in pairs])
+    tables, strings = b"", b""
+    at = 28 + 16 * len(pairs)
+    for side in sides:
+        for text in side:
+            tables += struct.pack("<II", len(text), at + len(strings))
+            strings += text + b"\0"
+    head_bytes = struct.pack("<7I", 0x950412DE, 0, len(pairs), 28, 28 + 8 * len(pairs), 0, at)
+    return head_bytes + tables + strings
+
+
+def test_a_learner_reads_a_task_in_the_language_that_it_has(tmp_path: Path) -> None:
+    shutil.copytree(COURSE, tmp_path / "course")
+    folder = tmp_path / "course/commands/$i18n"
+    folder.mkdir()
+    (folder / "fr.mo").write_bytes(mo(Every_command="Toutes", Write="?", one="un"))
+    (folder / "de.mo").write_bytes(b"no such file")
+    task = Kinds().task(folder.parent)
+    for language, title, choice in (
+        ("fr", "Toutes", "un"), ("fr_BE", "Toutes", "un"), ("de", "Every command", "one"),
+        ("../fr", "Every command", "one"), ("", "Every command", "one"),
+    ):  # fmt: skip
+        shown = task.shown(None, language)
+        assert (shown.title, shown.parts[3].choices[0]) == (title, choice)
+        assert shown.description == ""
