@@ -53,8 +53,8 @@ async def grading(
 ) -> AsyncIterator[Grading]:
     """Grade during the block what is handed in; nothing where there are no courses.
 
-    `offered`: names of environments. In the folder `kept` are the versions of tasks that anything was handed in for. Call `drain`
-    while there are still sandboxes to be had.
+    `offered`: names of environments. In the folder `kept` are the versions of tasks that anything
+    was handed in for. Call `drain` while there are still sandboxes to be had.
     """
     if not settings.courses:
         yield Grading()

@@ -197,7 +197,7 @@ async def running_server(
                 offered=[each.name for each in environments.all()],
                 kept=kept,
                 on_event=observer.on_event,
-            )  # fmt: skip
+            )
         )
         files = await opened.enter_async_context(sent_files(settings.database, kept))
         services = _services(
