@@ -139,6 +139,7 @@ async def test_a_scheme_that_is_advertised_is_the_one_by_which_others_come(
         client_at(second.url, ssl=believing(trusted)) as other,
     ):
         runner = await one.create_runner("bash")
-        with pytest.raises(AssayError, match=f"http://{HERE}:{port}"):
+        with pytest.raises(AssayError, match="the server that has this runner is silent"):
             await other.attach_runner(runner.id).read("a.txt")
+        assert f"http://{HERE}:{port}" in second.log  # for the operator, and for no client
         await runner.delete()
