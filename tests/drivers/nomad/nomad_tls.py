@@ -37,9 +37,7 @@ class Certificates:
             not_before=today - timedelta(days=3),
             not_after=today + timedelta(days=-1 if ended else 2),
         )  # fmt: skip
-        found = Pair(
-            certificate=self._folder / f"{name}.pem", key=self._folder / f"{name}.key"
-        )
+        found = Pair(certificate=self._folder / f"{name}.pem", key=self._folder / f"{name}.key")
         found.key.touch(mode=0o600)
         made.private_key_pem.write_to_path(str(found.key))
         found.certificate.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Certificates for Nomad: what this side shows, and what it means that a side refuses the other's."""
+"""Certificates for Nomad: what we show, and what it means that a side refuses the other's."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _OTHER_NAMES: Final = (62, 64)
 _OWN: Final = "NOMAD_CLIENT_CERT and NOMAD_CLIENT_KEY"
 _ALERTS: Final = {
     "CERTIFICATE_REQUIRED": f"it wants a certificate to be shown: name one in {_OWN}",
-    "CERTIFICATE_EXPIRED": f"the certificate that it is shown has expired: name a new one in {_OWN}",
+    "CERTIFICATE_EXPIRED": f"the certificate that it is shown has expired: name another in {_OWN}",
     "UNKNOWN_CA": f"it does not know the authority of the certificate that it is shown: name one of"
     f" its own authority's in {_OWN}",
     "BAD_CERTIFICATE": f"it refuses the certificate that it is shown: name another in {_OWN}",
