@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-import shutil
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -14,31 +10,22 @@ import pytest
 import pytest_asyncio
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent.parent / "orchestrated"))
 
 from kube_cluster import Cluster, lacking, running
+from orchestrated_fixtures import root, skip_where, spec, state
 
 from assay.agent.native import program
-from assay.driver.port import RootFilesystem, SandboxSpec, Secret
 from assay.drivers.kubernetes import KubernetesDriver, Options
-from assay.testing import bare_root
+
+__all__ = ["root", "spec", "state"]  # fixtures of all tests here
 
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
-    reason = lacking() or ("" if os.geteuid() == 0 else "a Kubernetes of one's own needs root")
-    if reason:  # no package registry has it, so CI may lack it, too
-        pytest.skip(reason)
+    skip_where(lacking(), "Kubernetes")
     with running() as cluster:
         yield cluster
-
-
-@pytest.fixture
-def state() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="assay-kube-state-"))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder)
 
 
 @pytest.fixture
@@ -56,13 +43,3 @@ async def driver(options: Options, state: Path) -> AsyncIterator[KubernetesDrive
         assert await driver.list() == []
     finally:
         await driver.aclose()
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> RootFilesystem:
-    return bare_root(tmp_path)
-
-
-@pytest.fixture
-def spec(root: RootFilesystem) -> SandboxSpec:
-    return SandboxSpec(root=root, secret=Secret(secrets.token_bytes(32)))

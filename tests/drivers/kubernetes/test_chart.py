@@ -45,7 +45,8 @@ async def main():
     async with assay_client.Client(sys.argv[1], token=sys.argv[2]) as client:
         runner = await client.create_runner("bash", inactivity_seconds=0)
         process = await runner.spawn(
-            "/bin/bash", "-c", "echo begun; for i in $(seq 20); do sleep 1; echo $i; done"
+            "/bin/bash", "-c", "echo begun; for i in $(seq 20); do sleep 1; echo $i; done",
+            limits=assay_client.Limits(wall_seconds=60),
         )
         print("begun", flush=True)
         said, _, end = await process.collect()

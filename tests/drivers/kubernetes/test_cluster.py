@@ -14,21 +14,15 @@ from typing import Any
 import pytest
 from kube_cluster import Cluster
 from manifests import MANIFESTS, NAMES, render
+from orchestrated_life import CASES
 
 from assay.agent.native import program
 from assay.domain.errors import CapacityExceeded, DriverUnavailable, RuntimeFailed, SandboxGone
 from assay.driver.port import Mount, RootFilesystem, SandboxSpec
 from assay.drivers.kubernetes import KubernetesDriver, Options
-from assay.testing import CONFORMANCE, HOSTILE, Case, Verdict, check_case
+from assay.testing import Case, Verdict, check_case
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
-
-SAMPLE = (
-    "sandboxes/create-list-examine-destroy", "sandboxes/cancelled-create-leaves-nothing",
-    "reattachment/programs-run-on-alone", "memory/eating-memory", "files/filling-the-disk",
-    "leakage/looking-around-as-root", "leakage/impersonating-the-agent", "processes/bomb-fork",
-)  # fmt: skip
-CASES = [case for case in (*CONFORMANCE, *HOSTILE) if case.name in SAMPLE]
 
 
 def pods(cluster: Cluster) -> list[str]:

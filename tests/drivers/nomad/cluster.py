@@ -168,8 +168,9 @@ class Cluster:
     def _run(self, name: str, *command: str) -> subprocess.Popen[bytes]:
         with (self.folder / f"{name}.log").open("ab") as log:
             return subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                env={**os.environ, "GOGC": "400"},  # as docs/nomad.md has it
+            )  # fmt: skip
 
     def ask(self, path: str) -> object:
         """An answer of Nomad's."""

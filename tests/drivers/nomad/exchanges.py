@@ -26,10 +26,13 @@ from aiohttp import WSMsgType, web
 from aiohttp.test_utils import TestServer
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent.parent / "orchestrated"))
+
+from orchestrated_life import empty_root, live
 
 from assay.agent.native import program
-from assay.domain.errors import CapacityExceeded, SandboxGone
-from assay.driver.port import RootFilesystem, SandboxSpec, SandboxState, Secret
+from assay.domain.errors import CapacityExceeded
+from assay.driver.port import SandboxSpec, Secret
 from assay.drivers.nomad import NomadDriver, Options
 
 FILE = Path(__file__).with_name("exchanges.json")
@@ -46,12 +49,6 @@ def same_names() -> Iterator[None]:
     numbers = itertools.count(1)
     with patch("assay.drivers.nomad.job.new_id", lambda: "a" + f"{next(numbers):026d}"[::-1]):
         yield
-
-
-def empty_root(folder: Path) -> RootFilesystem:
-    for name in ("proc", "dev", "tmp", "workspace", ".assay"):
-        (folder / name).mkdir(parents=True)
-    return RootFilesystem(digest="empty", path=folder, owners=True)
 
 
 async def scenario(options: Options, image: str, registry: str) -> None:
@@ -82,20 +79,6 @@ def made(options: Options, folder: Path, image: str, registry: str) -> NomadDriv
     if image:
         driver.image_of = lambda spec: image  # type: ignore[method-assign]
     return driver
-
-
-async def live(driver: NomadDriver, other: NomadDriver, spec: SandboxSpec) -> None:
-    """`other` is of a server that was not there before."""
-    first = await driver.create(spec)
-    assert await driver.list() == [first.id]
-    assert await driver.examine(first.id) == SandboxState(running=True)
-    await (await driver.connect(first.id)).aclose()
-    await (await other.connect(first.id)).aclose()
-    await other.destroy(first.id)
-    assert await driver.examine(first.id) is None
-    with contextlib.suppress(SandboxGone):
-        await other.connect(first.id)
-        raise AssertionError("it is gone")
 
 
 # --- recording ------------------------------------------------------------------------------------

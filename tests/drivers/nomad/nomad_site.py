@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
 from nomad_machines import Machines, machines
+from orchestrated_fixtures import skip_where
 
 from assay.cli.node_certificates import make
 
@@ -109,10 +109,9 @@ def _of(sandboxes: set[str]) -> list[int]:
 
 @contextlib.contextmanager
 def running_site(*, servers: int, clients: int) -> Iterator[Site]:
-    """A site that is gone at the end with all it had; skips the test where there is no Nomad."""
+    """A site that is gone at the end, with all that it had. Without Nomad, the test is skipped."""
     missing = [each for each in _NEEDED if shutil.which(each) is None]
-    if missing or os.geteuid() != 0:  # no package registry has Nomad, so CI may lack it, too
-        pytest.skip(f"this needs root, and lacks {', '.join(missing) or 'nothing else'}")
+    skip_where(f"lacks {', '.join(missing)}" if missing else "", "Nomad")
     folder = Path(tempfile.mkdtemp(prefix="assay-site-"))
     try:
         with machines(servers=servers, clients=clients) as nomad:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from cluster import Cluster, lacking, running
+from orchestrated_fixtures import skip_where
 
 from assay.agent.native import program
 from assay.domain.errors import DriverUnavailable
@@ -26,9 +27,7 @@ NAMESPACE = "sandboxes"
 
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[Cluster]:
-    reason = lacking() or ("" if os.geteuid() == 0 else "a Nomad of one's own needs root")
-    if reason:  # no package registry has it, so CI may lack it, too
-        pytest.skip(reason)
+    skip_where(lacking(), "Nomad")
     with running(acl=True) as cluster:
         nomad(cluster, "namespace", "apply", NAMESPACE)
         yield cluster

@@ -9,21 +9,15 @@ from pathlib import Path
 
 import pytest
 from cluster import Cluster
+from orchestrated_life import CASES
 
 from assay.agent.native import program
 from assay.domain.errors import CapacityExceeded, DriverUnavailable, SandboxGone
 from assay.driver.port import RootFilesystem, SandboxSpec
 from assay.drivers.nomad import NomadDriver, Options
-from assay.testing import CONFORMANCE, HOSTILE, Case, Verdict, check_case
+from assay.testing import Case, Verdict, check_case
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
-
-SAMPLE = (
-    "sandboxes/create-list-examine-destroy", "sandboxes/cancelled-create-leaves-nothing",
-    "reattachment/programs-run-on-alone", "memory/eating-memory", "files/filling-the-disk",
-    "leakage/looking-around-as-root", "leakage/impersonating-the-agent", "processes/bomb-fork",
-)  # fmt: skip
-CASES = [case for case in (*CONFORMANCE, *HOSTILE) if case.name in SAMPLE]
 
 
 def jobs(cluster: Cluster) -> list[str]:

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from cluster import Cluster
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "orchestrated"))
 sys.path.insert(0, str(Path(__file__).parents[2] / "server"))
 
 from going_on import client_at, counting, have_idle, keep_busy, whole

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 from cluster import Cluster, lacking, running
 from nomad_tls import Certificates, Pair
+from orchestrated_fixtures import skip_where
 
 from assay.agent.native import program
 from assay.driver.port import RootFilesystem
@@ -24,9 +24,7 @@ CASES = ("sandboxes/create-list-examine-destroy", "reattachment/programs-run-on-
 
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[Cluster]:
-    reason = lacking() or ("" if os.geteuid() == 0 else "a Nomad of one's own needs root")
-    if reason:  # no package registry has it, so CI may lack it, too
-        pytest.skip(reason)
+    skip_where(lacking(), "Nomad")
     with running(acl=True, tls=True) as cluster:
         yield cluster
 
@@ -85,7 +83,7 @@ async def test_who_shows_the_wrong_certificate_hears_what_to_do(
 ) -> None:
     ours, theirs = certificates(guarded), Certificates(tmp_path / "elsewhere")
     ended = await refusal(options(guarded, ours.pair("old", ended=True)), state)
-    assert "shown has expired: name a new one in NOMAD_CLIENT_CERT" in ended
+    assert "shown has expired: name another in NOMAD_CLIENT_CERT" in ended
     foreign = await refusal(options(guarded, theirs.pair("somebody")), state)
     assert "does not know the authority" in foreign
     plain = guarded.address.replace("https:", "http:")

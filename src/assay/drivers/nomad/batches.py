@@ -18,8 +18,8 @@ from assay.drivers.nomad.task import Wanted
 
 _SECONDS_OPEN: Final = 0.01
 """For others to join. A scheduler's evaluation takes as long."""
-_MOST: Final = 50
-"""In one batch: what Nomad says of a job has a few KB for each, at every change."""
+_MOST: Final = 10
+"""In one batch: each allocation has the whole job with it, wherever Nomad copies or sends it."""
 _SECONDS_AT_ONCE: Final = 5
 """For Nomad to answer that nothing has changed."""
 _SECONDS_TO_END: Final = 15.0

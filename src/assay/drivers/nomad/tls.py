@@ -1,4 +1,4 @@
-"""Certificates for Nomad: what this side shows, and what it means that one side refuses."""
+"""Certificates for Nomad: what we show, and what it means that a side refuses the other's."""
 
 from __future__ import annotations
 

@@ -198,7 +198,7 @@ async def test_a_certificate_of_nomads_that_is_wrong_is_said(
     ("alert", "words"),
     [
         ("TLSV13_ALERT_CERTIFICATE_REQUIRED", "name one in NOMAD_CLIENT_CERT"),
-        ("SSLV3_ALERT_CERTIFICATE_EXPIRED", "has expired: name a new one"),
+        ("SSLV3_ALERT_CERTIFICATE_EXPIRED", "has expired: name another"),
         ("TLSV1_ALERT_UNKNOWN_CA", "does not know the authority"),
         ("SSLV3_ALERT_BAD_CERTIFICATE", "name another"),
     ],
