@@ -19,17 +19,26 @@ import pytest
 
 ALONE = ("bench", "cgroup2", "conformance")
 """What they measure, or how long they wait, must not depend on other tests."""
+WHOLE = ("drivers/local",)
+"""Folders whose tests look for whatever any of them has left on the machine."""
+HERE = Path(__file__).parent
 FINE = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 
 
 def taken_files(items: Sequence[pytest.Item], claims: Path) -> Iterator[pytest.Item]:
     """The tests of all files that nobody else has taken, which are taken when they are reached."""
-    for path, of_file in itertools.groupby(items, lambda item: item.path):
+    for path, of_file in itertools.groupby(items, lambda item: piece(item.path)):
         try:
             (claims / str(path).replace("/", "+")).touch(exist_ok=False)
         except FileExistsError:
             continue
         yield from of_file
+
+
+def piece(path: Path) -> Path:
+    """What is dealt as a whole: a file, or a folder."""
+    folders = (HERE / name for name in WHOLE)
+    return next((folder for folder in folders if path.is_relative_to(folder)), path)
 
 
 def run_taken(session: pytest.Session, claims: Path) -> None:

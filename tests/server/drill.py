@@ -238,7 +238,8 @@ def _clear(site: Site) -> None:
     last.seen = set().union(*(each.server.seen for each in site.kept))
     last.start()
     assert last.stop() == 0
-    assert last.left_over() == []
+    left = last.left_over()
+    assert left == [], left
 
 
 # --- who hands in, and who kills ---
