@@ -12,7 +12,8 @@ _BOXES: Final = (
     "admonition", "note", "error", "warning", "danger", "tip", "hint", "important", "attention",
     "caution",
 )  # fmt: skip
-_LINK: Final = re.compile(r"`([^`<]+?)\s*<([^`>]+)>`__?")
+_LINK: Final = re.compile(r"`([^`<]+)<([^`>]+)>`__?")
+_OPTION: Final = re.compile(r"\s+:[\w-]+:")
 _LITERAL: Final = re.compile(r"``(.+?)``")
 _ROLE: Final = re.compile(r":[a-z]+:`([^`]+)`")
 
@@ -52,8 +53,10 @@ def _body(lines: list[str], at: int, indent: int) -> tuple[list[str], int]:
     body = lines[at:end]
     while body and not body[-1].strip():
         body.pop()
-    while body and (not body[0].strip() or re.match(r"\s+:[\w-]+:", body[0])):
-        body.pop(0)
+    begin = 0
+    while begin < len(body) and (not body[begin].strip() or _OPTION.match(body[begin])):
+        begin += 1
+    body = body[begin:]
     margin = min((len(each) - len(each.lstrip()) for each in body if each.strip()), default=0)
     return [each[margin:] for each in body], end
 
@@ -78,6 +81,12 @@ def _fenced(language: str, body: list[str]) -> Iterator[str]:
 
 
 def _inline(line: str) -> str:
-    line = _LINK.sub(r"[\1](\2)", line)
+    line = _LINK.sub(_link, line)
     line = _ROLE.sub(r"`\1`", line)
     return _LITERAL.sub(r"`\1`", line)
+
+
+def _link(found: re.Match[str]) -> str:
+    # Spaces before "<" are no part of the pattern: what may be either text or space is tried in
+    # every way there is.
+    return f"[{found[1].rstrip() or found[1][0]}]({found[2]})"
