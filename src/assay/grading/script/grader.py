@@ -173,9 +173,10 @@ def _command(place: Place, script: Script) -> Command:
 
 async def _said(session: Session) -> Said:
     try:
-        return read_journal(await read_file(session.agent, FOLDER, JOURNAL, most=JOURNAL_MOST))
+        journal = await read_file(session.agent, FOLDER, JOURNAL, most=JOURNAL_MOST)
     except FileError as error:
         return Said(faults=[f"the grader's feedback can't be read: {error.message}"])
+    return await asyncio.to_thread(read_journal, journal)
 
 
 async def _left(session: Session, *, archive: bool) -> tuple[Said, Archive | None]:

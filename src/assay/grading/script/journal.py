@@ -17,6 +17,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
+
 from assay.domain.limits import MIB
 
 JOURNAL_MOST: Final = 17 * MIB
@@ -69,6 +71,7 @@ class Said:
 def read_journal(journal: bytes) -> Said:
     """Reduce a journal to what it says."""
     said = Said()
+    messages: dict[str, _Message] = {}
     if len(journal) > JOURNAL_MOST:
         said.faults.append("the grader's feedback has more bytes than a journal may have")
         return said
@@ -76,10 +79,41 @@ def read_journal(journal: bytes) -> Said:
         for number, (verb, values) in enumerate(_records(journal)):
             if number >= RECORDS_MOST:
                 raise _Unreadable(f"it has more than {RECORDS_MOST:,} records")
-            _apply(said, verb, values)
-    except _Unreadable as problem:
-        said.faults.append(f"the grader's feedback can't be read: {problem}")
+            if verb == "message":
+                problem, append, text = values
+                messages.setdefault(problem, _Message()).add(text, append=bool(append))
+            else:
+                _apply(said, verb, values)
+    except _Unreadable as unreadable:
+        said.faults.append(f"the grader's feedback can't be read: {unreadable}")
+    _keep(said, messages)
     return said
+
+
+@dataclass(slots=True)
+class _Message:
+    """A text in pieces: joined once, as a grader may append a hundred thousand times."""
+
+    pieces: list[str] = field(default_factory=list)
+    size: int = 0
+    too_long: bool = False
+
+    def add(self, text: str, *, append: bool) -> None:
+        """A piece more, or the first one of another text."""
+        if not append:
+            self.pieces, self.size = [], 0
+        room = TEXT_MOST - self.size
+        self.too_long = self.too_long or len(text) > room
+        self.pieces.append(text[:room])
+        self.size += len(self.pieces[-1])
+
+
+def _keep(said: Said, messages: Mapping[str, _Message]) -> None:
+    for problem, message in messages.items():
+        of = said.parts.setdefault(problem, SaidOfPart()) if problem else said
+        of.message = "".join(message.pieces)
+    if any(message.too_long for message in messages.values()):
+        said.faults.append("the grader's feedback is longer than it may be")
 
 
 class _Unreadable(Exception):
@@ -113,9 +147,6 @@ def _apply(said: Said, verb: str, values: Sequence[str]) -> None:
             said.parts.setdefault(problem, SaidOfPart()).result = word
         case "grade", number:
             said.grade = _grade(said, number)
-        case "message", problem, append, text:
-            of = said.parts.setdefault(problem, SaidOfPart()) if problem else said
-            of.message = _text(said, of.message + text if append else text)
         case "state", state:
             said.state = state
         case "tag", text:
@@ -142,17 +173,14 @@ def _grade(said: Said, number: str) -> float | None:
     return said.grade
 
 
-def _text(said: Said, text: str) -> str:
-    if len(text) > TEXT_MOST:
-        said.faults.append("the grader's feedback is longer than it may be")
-    return text[:TEXT_MOST]
-
-
 def _custom(said: Said, key: str, kind: str, value: str) -> None:
     try:
-        said.custom[key] = json.loads(value) if kind == "json" else _number_or_text(value)
-    except (ValueError, RecursionError):
+        read = json.loads(value) if kind == "json" else _number_or_text(value)
+        msgspec.json.encode(read)  # it is kept so, which half a character can't be
+    except (ValueError, OverflowError, RecursionError):
         said.faults.append(f"the value of {key[:80]!r} is no JSON")
+    else:
+        said.custom[key] = read
 
 
 def _number_or_text(text: str) -> object:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.grading.script.journal import JOURNAL_MOST, Said, read_journal
+from assay.grading.script.journal import JOURNAL_MOST, TEXT_MOST, Said, read_journal
 
 
 def piece(content: bytes) -> bytes:
@@ -45,6 +47,8 @@ def test_nothing_is_nothing_and_a_fault_is_no_feedback() -> None:
         record("grade", "1e999"),
         record("custom", "k", "json", "{"),
         record("custom", "k", "json", "[" * 100_000),
+        record("custom", "k", "json", '"\\udcff"'),
+        record("custom", "k", "json", '{"\\ud800": 1}'),
         bytes(JOURNAL_MOST + 1),
     ],
 )
@@ -62,3 +66,19 @@ def test_no_bytes_are_too_strange(journal: bytes) -> None:
 def test_the_same_words_are_the_same_tag_and_made_up_names_are_refused() -> None:
     said = read_journal(record("tag", "a") * 2 + record("tag-set", "*auto-tag-x", "true"))
     assert list(said.tags.values()) == ["a"]
+
+
+def test_a_message_may_be_appended_to_a_hundred_thousand_times() -> None:
+    first = record("message", "q", "", "a" * (JOURNAL_MOST - 7 * 1024 * 1024))
+    began = time.perf_counter()
+    said = read_journal(first + record("message", "q", "a", "b") * 99_999)
+    assert time.perf_counter() - began < 2
+    assert said.parts["q"].message.endswith("ab" + "b" * 99_998)
+    assert not said.faults
+
+
+def test_a_message_that_is_too_long_is_cut_and_a_fault() -> None:
+    said = read_journal(
+        record("message", "", "a", "a" * (TEXT_MOST - 1)) + record("message", "", "a", "bc")
+    )
+    assert (len(said.message), said.message[-1], len(said.faults)) == (TEXT_MOST, "b", 1)
