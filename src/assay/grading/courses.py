@@ -4,26 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from assay.domain.errors import InvalidTask, NotFound
+from assay.domain.errors import AssayError, InvalidTask, NotFound
 from assay.grading.kinds import Kinds
 from assay.grading.offered import Offered, OfferedCourse
 from assay.grading.versions import Versions
 
 SECONDS_BETWEEN_LOOKS: Final = 2.0
+SECONDS_UNTIL_READ_AGAIN: Final = 60.0
+"""For a course that could not be read, though its files are as they were."""
 _log: Final = logging.getLogger("assay")
 _Seen = tuple[tuple[str, int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    course: OfferedCourse
+class _Tried:
+    """The last time that a folder was read."""
+
     seen: _Seen
+    again_at: float
+    """By the monotonic clock: when it is read again even if nothing has changed."""
+
+    @property
+    def good(self) -> bool:
+        """Whether it could be read."""
+        return self.again_at == math.inf
 
 
 class Courses:
@@ -35,37 +47,57 @@ class Courses:
         self.kinds = kinds or Kinds()
         self._folders = folders
         self._versions = versions
-        self._known: dict[Path, _Known] = {}
+        self._known: dict[Path, OfferedCourse] = {}
+        self._tried: dict[Path, _Tried] = {}
         self._told: dict[Path, str] = {}
 
     async def load(self) -> None:
         """Read what is new. Raises InvalidTask for a folder that is no course."""
+        self._tried = {path: each for path, each in self._tried.items() if each.good}
         for folder in self._folders:
-            seen = await asyncio.to_thread(_look, folder)
-            known = self._known.get(folder)
-            if known is None or known.seen != seen:
-                read = await asyncio.to_thread(self.kinds.course, folder)
-                self._known[folder] = _Known(read, seen)
-        self._require_different()
+            await self._read(folder)
 
-    def _require_different(self) -> None:
-        names = [known.course.id for known in self._known.values()]
-        for name in names:
-            if names.count(name) > 1:
-                raise InvalidTask(f"two folders of courses are called {name!r}: rename one")
+    async def _read(self, folder: Path) -> None:
+        """Unless nothing has changed. What was seen is kept even if it can't be read."""
+        seen = await asyncio.to_thread(_look, folder)
+        tried = self._tried.get(folder)
+        if tried is not None and tried.seen == seen and time.monotonic() < tried.again_at:
+            return
+        self._tried[folder] = _Tried(seen, time.monotonic() + SECONDS_UNTIL_READ_AGAIN)
+        read = await asyncio.to_thread(self.kinds.course, folder)
+        self._require_different(folder, read.id)
+        self._known[folder] = read
+        self._tried[folder] = _Tried(seen, math.inf)
+        self._told.pop(folder, None)
+
+    def _require_different(self, folder: Path, name: str) -> None:
+        if any(each != folder and known.id == name for each, known in self._known.items()):
+            raise InvalidTask(f"two folders of courses are called {name!r}: rename one")
 
     async def follow(self) -> None:
         """Look for changes until cancelled. What is wrong then is logged; the old stays."""
         while True:
             await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
-            try:
-                await self.load()
-            except InvalidTask as error:
-                _log.error("a course cannot be read any more: %s", error.message)
+            for folder in self._folders:
+                try:
+                    await self._read(folder)
+                except Exception as error:  # whatever it is: other courses go on changing
+                    self._tell(folder, error)
+
+    def _tell(self, folder: Path, error: Exception) -> None:
+        """Once for each message."""
+        expected = isinstance(error, AssayError)
+        text = error.message if isinstance(error, AssayError) else f"{folder}: {error!r}"
+        if self._told.get(folder) == text:
+            return
+        self._told[folder] = text
+        shown = text.encode(errors="backslashreplace").decode()
+        cause = None if expected else error
+        _log.error("a course cannot be read any more: %s", shown, exc_info=cause)
 
     def all(self) -> list[OfferedCourse]:
         """All of them, by their ids."""
-        return sorted((known.course for known in self._known.values()), key=lambda each: each.id)
+        return sorted(self._known.values(), key=lambda each: each.id)
 
     def get(self, course: str) -> OfferedCourse:
         """One of them. Raises NotFound."""
