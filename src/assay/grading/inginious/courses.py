@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from assay.domain.errors import InvalidTask
-from assay.grading.inginious.documents import read_document
+from assay.grading.inginious.documents import encodable, read_document, require_printable
 from assay.grading.inginious.tasks import InginiousTask, document_in, is_task
 
 FILES: Final = ("course.yaml", "course.json")
@@ -76,7 +76,9 @@ def is_course(folder: Path) -> bool:
 
 def load_course(folder: Path) -> Course:
     """Read a course. Raises InvalidTask, and Unavailable."""
+    require_printable(folder.absolute().name, "a course")
     folder = folder.resolve()
+    require_printable(folder.name, "a course")
     document = read_document(document_in(folder, FILES))
     dispenser = document.get("dispenser_data")
     data = dispenser if isinstance(dispenser, dict) else {}
@@ -108,7 +110,8 @@ def _names(value: object) -> tuple[str, ...]:
 def _accessible(value: object, folder: Path) -> bool | str:
     if value is None or isinstance(value, bool | str):
         return True if value is None else value
-    raise InvalidTask(f"{folder}: accessible of the course is true, false, or from when to when")
+    where = encodable(str(folder))
+    raise InvalidTask(f"{where}: accessible of the course is true, false, or from when to when")
 
 
 def _of_tasks(data: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

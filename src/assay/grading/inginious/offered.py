@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from assay.grading.inginious.containers import (
     task_entries,
 )
 from assay.grading.inginious.courses import Course, load_course
+from assay.grading.inginious.documents import encodable
 from assay.grading.inginious.environments import Environments
 from assay.grading.inginious.grading import Submission, grade_submission
 from assay.grading.inginious.inputs import (
@@ -137,7 +139,9 @@ class ServedTask:
                 _Noted(grading.sandboxes, ledger), self.task, submission, self.environments,
                 files=self.files, owner=grading.owner,
             )  # fmt: skip
-        result = to_result(graded)
+        if graded.passing:
+            raise GradingLost(graded.passing)
+        result = await asyncio.to_thread(to_result, graded)  # texts of many MiB, maybe
         for part in result.parts:
             grading.on_part(part)
         digest = self.bundles[0].digest
@@ -214,7 +218,7 @@ def served_course(folder: Path, environments: Environments) -> OfferedCourse:
             task = load_task(each, course=course.folder)
             tasks.append(_ruled(_read(task, common, environments), course))
         except InvalidTask as problem:
-            broken.append(problem)
+            broken.append(InvalidTask(encodable(problem.message)))
     places = {name: at for at, name in enumerate(course.order)}
     tasks.sort(key=lambda each: (places.get(each.id, len(places)), _order(each.task), each.id))
     return OfferedCourse(
@@ -234,15 +238,25 @@ def _order(task: InginiousTask) -> float:
 def _ruled(served: ServedTask, course: Course) -> ServedTask:
     """With what its course says of it."""
     settings = course.settings_of(served.task)
-    where = str(served.task.folder)
+    where = encodable(str(served.task.folder))
     archived = course.settings.get("archived") is True
     return replace(
         served,
-        rules=rules_of(settings, course.accessible, archived=archived, where=where),
+        rules=_rules(settings, course.accessible, archived=archived, where=where),
         weight=_number(settings.get("weight"), 1.0),
         evaluate="last" if settings.get("evaluate") == "last" else "best",
         visible_tags=_visible(course.settings.get("tags")) | _visible(settings.get("tags")),
     )
+
+
+def _rules(settings: Mapping[str, Any], course: object, *, archived: bool, where: str) -> Rules:
+    try:
+        rules = rules_of(settings, course, archived=archived, where=where)
+    except OverflowError as error:
+        raise InvalidTask(f"{where}: submission_limit: {error}") from error
+    if (rules.attempts or 0) >= 2**63:
+        raise InvalidTask(f"{where}: submission_limit: its amount has more than 64 bits")
+    return rules
 
 
 def _number(value: object, otherwise: float) -> float:

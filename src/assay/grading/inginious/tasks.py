@@ -9,7 +9,12 @@ from typing import Any, Final
 
 from assay.domain.errors import InvalidTask
 from assay.domain.limits import MIB
-from assay.grading.inginious.documents import read_document, to_document
+from assay.grading.inginious.documents import (
+    encodable,
+    read_document,
+    require_printable,
+    to_document,
+)
 from assay.grading.inginious.problems import NAMES, Problem, to_problem
 
 FILES: Final = ("task.yaml", "task.json")
@@ -83,7 +88,7 @@ def document_in(folder: Path, names: Sequence[str]) -> Path:
     for name in names:
         if (folder / name).is_file():
             return folder / name
-    raise InvalidTask(f"{folder}: there is no {' or '.join(names)}")
+    raise InvalidTask(f"{encodable(str(folder))}: there is no {' or '.join(names)}")
 
 
 def tasks_in(folder: Path) -> list[Path]:
@@ -98,19 +103,21 @@ def tasks_in(folder: Path) -> list[Path]:
 def load_task(folder: Path, *, course: Path | None = None) -> InginiousTask:
     """Read a task. Raises InvalidTask with the place and what is wrong, and Unavailable."""
     folder = folder.resolve()
+    require_printable(folder.name, "a task")
     file = document_in(folder, FILES)
     return to_task(
         read_document(file),
         folder=folder,
         course=course.resolve() if course else _course_of(folder),
-        where=str(file),
+        where=encodable(str(file)),
         system_files=(folder / "systemfiles").is_dir(),
     )
 
 
 def task_of(content: bytes, *, folder: Path, name: str) -> InginiousTask:
     """A task of the content of its file, which may be gone by now. Raises as `load_task`."""
-    where = str(folder / name)
+    require_printable(folder.name, "a task")
+    where = encodable(str(folder / name))
     written = to_document(content, where)
     return to_task(written, folder=folder, course=folder.parent, where=where, system_files=False)
 
