@@ -26,7 +26,7 @@ from assay.grading.offered import Before, Content, File, Given, Grading, Offered
 from assay.grading.references import References
 from assay.grading.regrading.regrades import Regrades
 from assay.grading.results import PartResult, Result, TestResult, kept
-from assay.grading.submissions import Submissions
+from assay.grading.submissions import Submissions, require_name
 from assay.grading.tasks import Rules
 
 _LOCKS: Final = 64
@@ -85,6 +85,9 @@ class Desk:
         Raises NotFound, InvalidSubmission, Conflict (another one is not over), Busy, StorageError.
         """
         task = self.courses.task(new.course, new.task)
+        for what, name in (("learner", new.learner), ("key", new.key)):
+            if name is not None:  # before any database is asked about them
+                require_name(what, name)
         content = task.accept(Given(files=new.files, answers=new.answers, inputs=new.inputs))
         _require_time(task.rules, now)
         await asyncio.to_thread(self.courses.keep, task)

@@ -39,6 +39,9 @@ class JointLimitReached(Exception):
         self.by_learner = by_learner
 
 
+_Turn = tuple[int, asyncio.Future[None]]
+
+
 class Seats:
     """So many of something at a time; who needs several gets them at once, in order of arrival.
 
@@ -50,7 +53,9 @@ class Seats:
         self.total = total
         self._others = others
         self._given = 0
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._waiting: deque[_Turn] = deque()
+        self._first: deque[_Turn] = deque()
+        """Those who come before all who only wait, in their own order."""
 
     @property
     def left(self) -> int:
@@ -75,11 +80,12 @@ class Seats:
         self._give(0)
 
     async def _taken(self, count: int, first: bool) -> None:
-        if (first or not self._waiting) and self.left >= count:
+        line = self._first if first else self._waiting
+        if not (self._first or line) and self.left >= count:
             self._given += count
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        (self._waiting.appendleft if first else self._waiting.append)((count, turn))
+        line.append((count, turn))
         try:
             await turn
         except asyncio.CancelledError:
@@ -87,14 +93,17 @@ class Seats:
                 self._give(count)
             else:
                 with contextlib.suppress(ValueError):  # who gave up before has passed it over
-                    self._waiting.remove((count, turn))
+                    line.remove((count, turn))
                 self._give(0)  # those behind may fit
             raise
 
     def _give(self, count: int) -> None:
         self._given -= count
-        while self._waiting and (self._waiting[0][1].done() or self._waiting[0][0] <= self.left):
-            wanted, turn = self._waiting.popleft()
+        while line := self._first or self._waiting:
+            wanted, turn = line[0]
+            if not turn.done() and wanted > self.left:
+                return
+            line.popleft()
             if not turn.done():
                 self._given += wanted
                 turn.set_result(None)

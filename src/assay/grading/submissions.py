@@ -89,7 +89,7 @@ class Submissions:
 
     async def set_weight(self, course: str, weight: float) -> None:
         """Give a course so many times the share of others, which have 1. Raises InvalidInput."""
-        _require_name("course", course)
+        require_name("course", course)
         if not (math.isfinite(weight) and 1 / _HEAVIEST <= weight <= _HEAVIEST):
             raise InvalidInput(
                 f"a course's weight is from {1 / _HEAVIEST:g} to {_HEAVIEST:g}, not {weight:g}"
@@ -277,10 +277,10 @@ def error_result(reason: str) -> KeptResult:
 def require_sensible(new: NewSubmission) -> None:
     """Raise InvalidInput unless it can be kept: names are short and printable, seeds fit."""
     for what in ("course", "task", "learner"):
-        _require_name(what, getattr(new, what))
+        require_name(what, getattr(new, what))
     for what in ("owner", "environment", "task_hash", "key", "original"):
         if getattr(new, what):
-            _require_name(what, getattr(new, what))
+            require_name(what, getattr(new, what))
     if len(new.content) > MOST_CONTENT_BYTES:
         raise InvalidInput(
             f"a submission has at most {MOST_CONTENT_BYTES} bytes, not {len(new.content)}"
@@ -289,6 +289,7 @@ def require_sensible(new: NewSubmission) -> None:
         raise InvalidInput("a seed has 64 bits")
 
 
-def _require_name(what: str, name: str) -> None:
+def require_name(what: str, name: str) -> None:
+    """Raise InvalidInput unless it is short and printable. `what`: of a submission's."""
     if not name.isprintable() or not 0 < len(name) <= MOST_LETTERS:
         raise InvalidInput(f"a submission's {what} has 1 to {MOST_LETTERS} printable letters")

@@ -92,3 +92,23 @@ async def test_a_runner_that_ends_makes_room_for_a_grading_and_comes_before_it()
     await stock.discard(mine)  # type: ignore[arg-type]
     await stock.discard(mine)  # type: ignore[arg-type]
     assert await asyncio.wait_for(grading, 1)
+
+
+async def test_runners_that_wait_are_served_in_their_own_order() -> None:
+    pool = Pool()
+    seats = Seats(1, lambda: pool.used)
+    stock = RunnersStock(pool, seats)  # type: ignore[arg-type]
+    mine = await stock.claim("python")
+    grading = asyncio.create_task(_taken(seats, 1))
+    served: list[str] = []
+
+    async def claim(name: str) -> None:
+        await stock.discard(await stock.claim("python", deadline_seconds=1))  # type: ignore[arg-type]
+        served.append(name)
+
+    waiting = [asyncio.create_task(claim(name)) for name in ("old", "middle", "new")]
+    await asyncio.sleep(0)
+    await stock.discard(mine)  # type: ignore[arg-type]
+    await asyncio.gather(*waiting)
+    assert served == ["old", "middle", "new"]
+    assert await asyncio.wait_for(grading, 1)

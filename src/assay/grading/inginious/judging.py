@@ -58,6 +58,8 @@ class Graded:
     stderr: str = field(default="", repr=False)
     remarks: tuple[str, ...] = ()
     delays: Delays = field(default_factory=Delays)
+    passing: str = ""
+    """Why it may have a grade another time: what was missing is no fault of the task."""
 
 
 def judge(ended: Ended, *, state: str, remarks: Sequence[str] = ()) -> Graded:
@@ -93,7 +95,13 @@ def judge(ended: Ended, *, state: str, remarks: Sequence[str] = ()) -> Graded:
         stderr=ended.stderr.decode(errors="replace"),
         remarks=tuple(remarks),
         delays=Delays(booting=ended.booting_seconds, grading=ended.grading_seconds),
+        passing=trouble if _is_lost(ended) else "",
     )
+
+
+def _is_lost(ended: Ended) -> bool:
+    own = ended.outcome.kind in (OutcomeKind.LOST, OutcomeKind.CANCELLED)
+    return (own or bool(ended.lost)) and ended.reached is None and not ended.faults
 
 
 def _grade(said: float | None, result: str) -> float:

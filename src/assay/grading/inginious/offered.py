@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from assay.domain.errors import InvalidTask
+from assay.domain.errors import GradingLost, InvalidTask
 from assay.grading.inginious.containers import (
     Files,
     common_entries,

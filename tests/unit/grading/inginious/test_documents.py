@@ -151,6 +151,14 @@ def test_what_is_unknown_is_never_a_pass(
     assert result.detail
 
 
+def test_what_was_lost_may_be_had_another_time() -> None:
+    gone = Outcome(kind=OutcomeKind.LOST, reason="gone")
+    assert judge(ended(Said(result="success"), gone), state="").passing
+    assert judge(ended(Said(result="success"), lost=("a sandbox",)), state="").passing
+    assert not judge(ended(Said(result="success", faults=["x"])), state="").passing
+    assert not judge(ended(Said(result="success")), state="").passing
+
+
 def test_a_grade_that_is_not_given_is_all_or_nothing() -> None:
     assert judge(ended(Said(result="success")), state="").grade == 100
     assert judge(ended(Said(result="failed")), state="").grade == 0
