@@ -13,6 +13,7 @@ from typing import Any
 
 from . import values
 from .channel import Channel, LearnerEnded
+from .deliberate import is_deliberate, unmeant
 
 _ENDS = ("KeyboardInterrupt", "GeneratorExit", "BaseException")
 _CONTAINERS = (list, dict, set, bytearray)
@@ -28,7 +29,7 @@ class Learner:
         """Classes whose instances tests may work with by operators: "module.Class"."""
         self.collecting = True
         self.failure: AssertionError | None = None
-        """What a function of the test's asserted in vain, which its caller may have caught."""
+        """What went wrong in the test's own code, which the learner's may have caught."""
         self._functions: list[Any] = []
         self._errors: dict[int, type] = {}
         self._errors_of = 0
@@ -58,7 +59,10 @@ class Learner:
         }
         if stdin is not None:
             stdin.seek(at)
+        before = self.failure
         answer = self.channel.ask(request, self._on_back)
+        if "raised" in answer and before is None:
+            self._let_through(answer["raised"])
         try:
             return self._taken(answer, args, stdin, at, made)
         except StopIteration as stop:
@@ -82,6 +86,21 @@ class Learner:
         if "args" in answer:
             self._update(args, self._decode(answer["args"], made=False))
         return self._decode(answer["value"], made=made)
+
+    def _let_through(self, raised: Any) -> None:
+        """What came back to the test, of the request in which it went wrong, nobody swallowed."""
+        error = None if self.failure is None else self.failure.__cause__
+        if error is None or not isinstance(raised, dict):
+            return
+        kind, text = raised.get("class"), raised.get("text")
+        name = kind.get("builtin") if isinstance(kind, dict) else None
+        told = _told(error)
+        if name == told["name"] and text in (told["text"], repr(told["text"])):  # a KeyError's
+            self.failure = None
+
+    def remember(self, error: BaseException) -> None:
+        """The test has gone wrong, whatever becomes of this error; the first one is told."""
+        self.failure = self.failure or unmeant(error)
 
     def _update(self, args: Sequence[Any], after: Any) -> None:
         """Change what the learner's code has changed in place."""
@@ -112,13 +131,27 @@ class Learner:
         except LearnerEnded:
             raise
         except Exception as error:
-            if isinstance(error, AssertionError):
-                self.failure = error
-            kind = type(error)
-            name = (
-                kind.__name__ if getattr(builtins, kind.__name__, None) is kind else "RuntimeError"
-            )
-            return {"do": "raise", "name": name, "text": str(error)[:1000]}
+            if not is_deliberate(error, error.__traceback__):
+                self.remember(error)
+            return {"do": "raise", **_told(error)}
+
+    def described(self, error: BaseException | None) -> tuple[Any, Any]:
+        """An error's class and itself, as the learner's `__exit__` gets them.
+
+        What fails a test is not told. Of a class of the test's own, the one of Python's above it.
+        """
+        if not isinstance(error, Exception) or isinstance(error, AssertionError):
+            return None, None
+        kind = next(
+            each
+            for each in type(error).__mro__
+            if _reference_of(each) or vars(builtins).get(each.__name__) is each
+        )
+        reference = _reference_of(kind) or {"p": ["builtins", kind.__name__]}
+        try:
+            return kind, self.request("call", reference, *error.args)
+        except Exception:
+            return kind, None
 
     # --- values --------------------------------------------------------------------------------
 
@@ -303,13 +336,21 @@ class Remote:
     def __enter__(self) -> Any:
         return self._assay_learner.request("enter", self._assay_reference)
 
-    def __exit__(self, kind: Any, *what: Any) -> Any:
-        found = self._assay_learner.request("exit", self._assay_reference, None, None, None)
-        # What fails a test is no error that a learner's block may swallow.
-        own = kind is not None and (
-            issubclass(kind, AssertionError) or not issubclass(kind, Exception)
-        )
-        return False if own else found
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> Any:
+        """The learner's block ends. It swallows what the test has raised on purpose, no more."""
+        learner = self._assay_learner
+        meant = error is None or (isinstance(error, Exception) and is_deliberate(error, trace))
+        try:
+            found = learner.request("exit", self._assay_reference, *learner.described(error), None)
+        except BaseException:
+            if not meant:
+                learner.remember(error)  # another error takes its place
+            raise
+        if meant:
+            return found
+        if type(found) is Remote or found:
+            learner.remember(error)
+        return False
 
 
 class _Iterator:
@@ -350,6 +391,13 @@ def _make_operators() -> None:
 
 
 _make_operators()
+
+
+def _told(error: BaseException) -> dict[str, str]:
+    """An error of the test's own code, as the learner's gets it."""
+    kind = type(error)
+    known = getattr(builtins, kind.__name__, None) is kind
+    return {"name": kind.__name__ if known else "RuntimeError", "text": str(error)[:1000]}
 
 
 def _reference_of(value: Any) -> dict[str, Any] | None:

@@ -5,6 +5,8 @@ const { AssertionError } = require("node:assert");
 const { inspect } = require("node:util");
 
 const values = require("./values.cjs");
+const { isDeliberate, isTheirs } = require("./deliberate.cjs");
+const { plain, said } = require("./errors.cjs");
 const { LearnerEnded, now } = require("./channel.cjs");
 
 const ERRORS = { Error, TypeError, RangeError, SyntaxError, ReferenceError, EvalError, URIError };
@@ -27,11 +29,12 @@ class Learner {
         this.collecting = true;
         this.setters = []; // of the names that modules of tests have imported
         this._functions = [];
+        this._wrong = []; // in functions of the test's, during this request
         this._errors = new Map();
         this._errorsOf = 0;
         this._pumpUntil = 0;
         this._pumping = 0; // for which process
-        this.onFailure = () => {}; // told what a function of the test's asserts in vain: its caller may catch it
+        this.onFailure = () => {}; // told what went wrong in a function of the test's: its caller may catch it
         this.onSilence = () => {}; // told when a function of the test's is not called any more
     }
 
@@ -52,12 +55,31 @@ class Learner {
         if (names !== undefined) request.names = names;
         if (this._functions.length > before) this._pump();
         if (what !== "turn") this._pumpUntil = now() + 1000 * this.channel.callSeconds;
-        const answer = this.channel.ask(request, (message) => this._onBack(message));
+        return this._hearing(what, () => {
+            const answer = this.channel.ask(request, (message) => this._onBack(message));
+            try {
+                return this._taken(answer, args, made);
+            } catch (error) {
+                if (error instanceof values.Unfit) return this.channel.fail(`its answer is no value: ${error.message}`);
+                throw error;
+            }
+        });
+    }
+
+    // What goes wrong meanwhile in functions of the test's is told, but for what comes back to the test.
+    _hearing(what, work) {
+        const before = this._wrong;
+        const wrong = (this._wrong = []);
+        let back = {};
         try {
-            return this._taken(answer, args, made);
+            return work();
         } catch (error) {
-            if (error instanceof values.Unfit) return this.channel.fail(`its answer is no value: ${error.message}`);
+            if (error instanceof Error && what !== "turn") back = told(error); // nobody hears of a turn's
             throw error;
+        } finally {
+            this._wrong = before;
+            const swallowed = wrong.find((each) => told(each).name !== back.name || told(each).text !== back.text);
+            if (swallowed !== undefined) this.onFailure(swallowed);
         }
     }
 
@@ -100,8 +122,8 @@ class Learner {
         } catch (error) {
             if (error instanceof LearnerEnded) throw error;
             if (error instanceof AssertionError) this.onFailure(error);
-            const name = Object.hasOwn(ERRORS, error?.name) ? error.name : "Error";
-            return { do: "raise", name, text: String(error?.message ?? error).slice(0, 1000) };
+            else if (!isDeliberate(error)) this._wrong.push(error instanceof Error ? error : plain(error));
+            return { do: "raise", ...told(error instanceof Error ? error : plain(error)) };
         }
     }
 
@@ -213,6 +235,7 @@ class Learner {
         if (Object.hasOwn(data, "value")) return this.decode(data.value, false);
         const kind = this._errorClass(data.class);
         const error = new kind(String(data.message));
+        isTheirs(error);
         for (const [name, each] of Object.entries(this.decode({ d: data.more ?? [] }, false))) {
             Object.defineProperty(error, name, { value: each, enumerable: true, writable: true, configurable: true });
         }
@@ -242,6 +265,12 @@ class Learner {
             }
         }
     }
+}
+
+// An error of the test's own code, as the learner's gets it.
+function told(error) {
+    const name = said(() => String(error.name));
+    return { name: Object.hasOwn(ERRORS, name) ? name : "Error", text: said(() => String(error.message)).slice(0, 1000) };
 }
 
 function sent(reference) {
