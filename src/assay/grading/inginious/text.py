@@ -13,6 +13,8 @@ _BOXES: Final = (
     "caution",
 )  # fmt: skip
 _LINK: Final = re.compile(r"`([^`<]+)<([^`>]+)>`__?")
+_DEPTH_MOST: Final = 20
+"""Of boxes in boxes: what is in more of them stays as it is."""
 _OPTION: Final = re.compile(r"\s+:[\w-]+:")
 _LITERAL: Final = re.compile(r"``(.+?)``")
 _ROLE: Final = re.compile(r":[a-z]+:`([^`]+)`")
@@ -23,7 +25,7 @@ def to_markdown(text: str) -> str:
     return "\n".join(_blocks(text.expandtabs(4).splitlines()))
 
 
-def _blocks(lines: list[str]) -> Iterator[str]:
+def _blocks(lines: list[str], depth: int = _DEPTH_MOST) -> Iterator[str]:
     at = 0
     while at < len(lines):
         line = lines[at]
@@ -40,7 +42,7 @@ def _blocks(lines: list[str]) -> Iterator[str]:
             yield from (f"{_inline(shown)}:" if shown.strip() else "", "")
             yield from _fenced("", body)
         else:
-            yield from _directive(found[2], found[3], body)
+            yield from _directive(found[2], found[3], body, depth)
 
 
 def _body(lines: list[str], at: int, indent: int) -> tuple[list[str], int]:
@@ -61,11 +63,11 @@ def _body(lines: list[str], at: int, indent: int) -> tuple[list[str], int]:
     return [each[margin:] for each in body], end
 
 
-def _directive(name: str, title: str, body: list[str]) -> Iterator[str]:
+def _directive(name: str, title: str, body: list[str], depth: int) -> Iterator[str]:
     if name in _CODE:
         yield from _fenced(title.strip(), body)
-    elif name in _BOXES:
-        inner = list(_blocks(body))
+    elif name in _BOXES and depth:
+        inner = list(_blocks(body, depth - 1))
         head = _inline(title.strip()) if title.strip() else name.capitalize()
         yield from ("", f"> **{head.strip('*')}**", ">", *(f"> {each}" for each in inner), "")
     elif name == "raw":

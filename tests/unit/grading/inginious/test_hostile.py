@@ -30,6 +30,7 @@ GOOD = "environment_id: mcq\nenvironment_type: mcq\nproblems: {q: {type: match, 
         "` <" * (MANY // 3),
         "a::\n" + "\n" * MANY + "    b",
         ".. note::\n" + "    :x: y\n" * (MANY // 10),
+        "\n".join(" " * depth + ".. note::" for depth in range(1400)),
     ],
 )
 def test_a_million_characters_become_markdown_in_a_moment(text: str) -> None:
