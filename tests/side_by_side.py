@@ -17,7 +17,13 @@ from typing import IO
 
 import pytest
 
-ALONE = ("bench", "cgroup2", "conformance")
+ALONE = (
+    "bench",
+    "cgroup2",
+    "conformance",
+    "drivers/nodes/test_servers.py",
+    "server/test_drill.py",
+)
 """What they measure, or how long they wait, must not depend on other tests."""
 WHOLE = ("drivers/local",)
 """Folders whose tests look for whatever any of them has left on the machine."""
