@@ -13,6 +13,7 @@ import random
 import shutil
 import signal
 import tempfile
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ from typing import Any, Final
 import aiohttp
 from server_process import ServerProcess, free_port
 from tests.storage.postgres import Postgres
+
+from assay.cluster.view import GRACE_SECONDS, LAPSED_SECONDS
 
 EACH: Final = 5
 """Submissions of one learner: as many as the task takes, so one that was charged twice shows."""
