@@ -117,9 +117,10 @@ def _message(value: object) -> str | None:
 
 def _number(value: object) -> int | None:
     try:
-        return int(float(str(value)))
+        found = int(float(str(value)))
     except (ValueError, OverflowError):
         return None
+    return found if abs(found) < 2**63 else None
 
 
 def _extensions(value: object) -> tuple[str, ...]:
