@@ -23,7 +23,8 @@ from assay.drivers.linux.driver import LocalDriver
 from assay.drivers.linux.process import Process
 from assay.drivers.oci import CRUN, RUNC, RUNSC
 
-LAST_USER = 1_400_000_000
+LAST_USER = 1_300_000_000
+"""From there on they are those of other tests, which may run at the same time."""
 
 
 def left_over(state: Path) -> list[str]:
