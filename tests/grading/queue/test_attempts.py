@@ -82,3 +82,15 @@ async def test_who_cancels_what_is_being_graded_has_had_that_attempt(
         assert await submissions.cancel(receipt.id)
     with pytest.raises(InvalidSubmission):
         await submissions.submit(limited())
+
+
+async def test_of_a_period_only_what_was_handed_in_within_it_counts(
+    submissions: Submissions,
+) -> None:
+    short = 1.0 / 3600  # of one second, in hours
+    news = [made("ada", most_attempts=2, attempts_hours=short) for _ in range(3)]
+    receipts = [await submissions.submit(new) for new in news[:2]]
+    with pytest.raises(InvalidSubmission, match=r"2 submissions in .* hours, and has 2"):
+        await submissions.submit(news[2])
+    await asyncio.sleep(1.1)
+    assert (await submissions.submit(news[2])).id not in {each.id for each in receipts}

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import msgspec
+import pytest
 
+from assay.domain.errors import InvalidInput
 from assay.domain.outcome import Outcome, OutcomeKind
-from assay.grading.desk import for_learner
+from assay.grading.desk import Desk, HandedIn, for_learner
+from assay.grading.joint import Seats
 from assay.grading.record import Record
 from assay.grading.results import PartResult, Result, Verdict, archive_of, kept
 from assay.grading.results import TestResult as Tried
@@ -45,3 +50,15 @@ def test_a_result_is_kept_without_its_archive_and_with_what_is_asked_of_many() -
     assert found.archive == b"hidden tests"
     read = msgspec.json.decode(found.result, type=Result)
     assert read == replace(result, archive=replace(archive_of(b"hidden tests"), content=None))
+
+
+@pytest.mark.parametrize("wrong", [{"learner": "a\0b"}, {"learner": ""}, {"key": "a\0b"}])
+async def test_a_name_that_no_database_takes_is_refused_before_one_is_asked(
+    wrong: dict[str, str],
+) -> None:
+    courses: Any = SimpleNamespace(task=lambda course, task: None)
+    submissions: Any = None
+    desk = Desk(courses, submissions, courses, parallel=1, seats=Seats(1))
+    new = replace(HandedIn(course="c", task="t", learner="ada"), **wrong)
+    with pytest.raises(InvalidInput, match="printable letters"):
+        await desk.hand_in(new, now=0.0)

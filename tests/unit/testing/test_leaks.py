@@ -8,10 +8,13 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from assay.driver.port import Sandbox
+from assay.testing import leaks
 from assay.testing.leaks import OwnState, Traces, processes_of, resident_bytes
 
 NAME = "leaktest0123456789abcdef"
@@ -82,3 +85,14 @@ def test_memory_is_measured_in_bytes() -> None:
     block = bytearray(b"x" * (32 << 20))
     assert 24 << 20 < resident_bytes() - before < 96 << 20
     del block
+
+
+async def test_who_is_gone_when_all_were_seen_was_not_there_at_one_time_with_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gone = 2**22 + 1  # the kernel gives none so high
+    monkeypatch.setattr(leaks, "programs_of", lambda sandbox: [os.getpid(), gone])
+    session: Any = SimpleNamespace(
+        sandbox=None, driver=SimpleNamespace(capabilities=SimpleNamespace(own_kernel=False))
+    )
+    assert await leaks.programs_in(session) == 1

@@ -5,14 +5,16 @@ from __future__ import annotations
 import shutil
 import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from assay.domain.errors import GradingLost, InvalidTask
 from assay.grading.inginious.inputs import accepted, answers_of, seed_of, shown_choices
+from assay.grading.inginious.judging import Graded
 from assay.grading.inginious.problems import Choice, Problem
 from assay.grading.kinds import Kinds
-from assay.grading.offered import Before, File, Given, Offered
+from assay.grading.offered import Before, Content, File, Given, Grading, Offered
 from assay.grading.tasks import Bundle
 from assay.grading.versions import Versions
 
@@ -162,3 +164,30 @@ def test_a_learner_reads_a_task_in_the_language_that_it_has(tmp_path: Path) -> N
         shown = task.shown(None, language)
         assert (shown.title, shown.parts[3].choices[0]) == (title, choice)
         assert shown.description == ""
+
+
+async def test_a_grading_that_lost_a_sandbox_is_no_result_but_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def lost(*_: object, **__: object) -> Graded:
+        return Graded(result="error", grade=None, passing="a student's sandbox was lost")
+
+    monkeypatch.setattr("assay.grading.inginious.offered.grade_submission", lost)
+    task = Kinds().task(COURSE / "commands")
+    sandboxes: Any = None
+    grading = Grading(
+        course="c", learner="ada", content=Content(files={}, answers={}), seed=1,
+        submitted_at=0.0, sandboxes=sandboxes, factor=1.0,
+    )  # fmt: skip
+    with pytest.raises(GradingLost, match="student's sandbox was lost"):
+        await task.grade(grading)
+
+
+def test_a_size_that_no_answer_can_carry_is_none(tmp_path: Path) -> None:
+    text = "name: n\nenvironment_id: default\nproblems: {f: {type: file, max_size: 1.0e+300}}\n"
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t/task.yaml").write_text(text)
+    (tmp_path / "t/run").write_text("#!/bin/sh\n")
+    (tmp_path / "course.yaml").write_text("name: A course\n")
+    (part,) = Kinds().task(tmp_path / "t").shown(None).parts
+    assert part.most_bytes is None or part.most_bytes < 2**63
