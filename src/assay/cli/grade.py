@@ -21,13 +21,14 @@ from assay.cli.context import Flags
 from assay.cli.exit_status import Status
 from assay.cli.failure import say
 from assay.cli.grade_record import Work, recorded_work, save_record
-from assay.cli.grade_reports import as_csv, as_junit, row_of, write
+from assay.cli.grade_reports import as_csv, as_junit, row_of
 from assay.cli.handed_in import content_in
 from assay.cli.interrupts import run_watched
 from assay.cli.progress import shown_progress
 from assay.cli.server import server_options
 from assay.cli.show import bad, console, good, print_json, table
 from assay.cli.task_environments import environment_option, environments
+from assay.cli.whole_file import whole_file
 from assay.config import Settings
 from assay.domain.errors import InvalidInput
 from assay.grading.joint import Seats
@@ -153,7 +154,8 @@ def grade(
     row = row_of(work, result, course=_course(task), files=files)
     for path, written in ((junit, as_junit), (csv, as_csv)):
         if path is not None:
-            write(path, written(row))
+            with whole_file(path) as file:
+                file.write(written(row))
     remarks = work.remarks(result)
     if as_json:
         about = {"task": work.task.id, "digest": work.digest, "seed": work.seed}

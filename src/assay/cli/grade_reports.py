@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +9,6 @@ from pathlib import Path
 import msgspec
 
 from assay.cli.grade_record import Work
-from assay.domain.errors import InvalidInput
 from assay.domain.submission import Priority, State, Submission
 from assay.grading.brief import brief_of
 from assay.grading.export import csv, junit
@@ -41,16 +38,3 @@ def as_csv(row: Row) -> bytes:
     """The names of the columns, and a line."""
     brief = brief_of(msgspec.json.encode(row.result))
     return csv.head() + csv.row(row.submission, brief)
-
-
-def write(path: Path, content: bytes) -> None:
-    """A file is there as a whole, or as it was. Raises InvalidInput."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    except OSError as error:
-        raise InvalidInput(f"{path} can't be written: {error.strerror}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()

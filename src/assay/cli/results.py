@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from assay.cli.server import server_options, with_server
+from assay.cli.whole_file import whole_file
 from assay.domain.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -70,14 +69,6 @@ async def _keep(chunks: AsyncIterator[bytes], output: Path | None) -> None:
         async for chunk in chunks:
             sys.stdout.buffer.write(chunk)
         return
-    partial = output.with_name(f".{output.name}.{os.getpid()}")
-    try:
-        with partial.open("xb") as file:
-            async for chunk in chunks:
-                file.write(chunk)
-        partial.replace(output)
-    except OSError as error:
-        raise InvalidInput(f"{output} can't be written: {error.strerror}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()
+    with whole_file(output) as file:
+        async for chunk in chunks:
+            file.write(chunk)
