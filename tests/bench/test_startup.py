@@ -147,7 +147,9 @@ def test_who_leads_is_compared_with_all_but_itself() -> None:
         taken = Round(idle=seconds, answered=None, gone=0.1, private=1.0, available=None)
         found.crowds[name, 100] = [taken]
     ours = Subject(driver=Failing("lean"), root=ROOT)
-    leader = replace(ours, prepared=lambda: 100, leads=True, times_ahead={"docker": 40, "x": 2})
+    leader = replace(
+        ours, manner="prepared", leads=True, times_ahead={"docker": 40, "x": 2}, idle_seconds=0.2
+    )
     made = report(found, [ours, leader], FULL)
     checks = {
         check.promise: check
@@ -158,6 +160,23 @@ def test_who_leads_is_compared_with_all_but_itself() -> None:
     assert checks["ahead of bare"].value == pytest.approx(2 / 3)
     assert not checks["≥ 40 × as fast as docker"].kept
     assert set(checks) == {"ahead of bare", "≥ 40 × as fast as docker", "≤ 0.2 s"}
+
+
+def test_who_places_sandboxes_is_compared_with_the_engine_that_makes_them() -> None:
+    found = Findings()
+    for name, seconds in (("nomad", 12.0), ("podman, from afar", 10.0), ("podman", 4.0)):
+        taken = Round(idle=seconds, answered=None, gone=0.1, private=1.0, available=None)
+        found.crowds[name, 100] = [taken]
+    placed = Subject(
+        driver=Failing("nomad"), root=ROOT, idle_seconds=10.0,
+        times_of={"podman, from afar": 1.3, "docker, from afar": 1.3},
+    )  # fmt: skip
+    kept = {
+        check.promise: check.kept
+        for each in report(found, [placed], FULL).figures if each.driver == "nomad"
+        for check in each.checks if "from afar" in check.promise or "10 s" in check.promise
+    }  # fmt: skip
+    assert kept == {"≤ 10 s": False, "≤ 1.3 × podman, from afar": True}
 
 
 def test_restored_machines_are_promised_a_first_result_and_ten_at_once() -> None:

@@ -185,11 +185,17 @@ class Subject:
     """Many at once are to be idle before those of every other technology."""
     times_ahead: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     """And so many times faster than those of the drivers with these names."""
+    idle_seconds: float | None = None
+    """A hundred at once are to be idle within so many; None: nothing is promised."""
+    times_of: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    """And within so many times what those of the subjects with these names take."""
+    manner: str = ""
+    """How the driver is used, if there are several ways."""
 
     @property
     def name(self) -> str:
         """The driver's name, and how it is used."""
-        return f"{self.driver.name}, prepared" if self.prepared else self.driver.name
+        return f"{self.driver.name}, {self.manner}" if self.manner else self.driver.name
 
     async def settle(self, count: int) -> None:
         """Wait until so many sandboxes are prepared, where that is done; a minute at most."""

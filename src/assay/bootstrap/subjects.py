@@ -30,6 +30,12 @@ _SMALL: Final = (
     " system has: all of /usr would be copied into a disk first"
 )
 _TIMES_AHEAD: Final[Mapping[str, float]] = MappingProxyType({"docker": 40})
+_PREPARED: Final = "prepared"
+FROM_AFAR: Final = "from afar"
+"""As an orchestrator has an engine: that does it all, and its exec sessions are the connections."""
+_IDLE_SECONDS: Final = MappingProxyType({"nomad": 10.0, NODES: 1.0})
+_TIMES_OF_ITS_ENGINE: Final = 1.3
+_NOTHING: Final[Mapping[str, float]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,13 +82,17 @@ def _idle_bytes(name: str) -> float | None:
 
 
 @contextlib.asynccontextmanager
-async def open_subject(settings: Settings, name: str, *, stock: int = 0) -> AsyncIterator[Subject]:
+async def open_subject(
+    settings: Settings, name: str, *, stock: int = 0, manner: str = ""
+) -> AsyncIterator[Subject]:
     """A driver to measure, guarded and owned as in `assay run`, with the machine's own programs.
 
-    With `stock`, as in a server: so many sandboxes are prepared but for what they are of. Raises
-    UnknownDriver, Unavailable or DiskFull.
+    With `stock`, as in a server: so many sandboxes are prepared but for what they are of. With
+    FROM_AFAR, an engine of this machine is used as if it were elsewhere. Raises UnknownDriver,
+    Unavailable or DiskFull.
     """
-    driver = make_driver(settings, name, stock=stock)
+    afar = manner == FROM_AFAR
+    driver = bridged(settings, name) if afar else make_driver(settings, name, stock=stock)
     # A node shows its own programs, so that nothing is sent.
     in_place = name == NODES or driver.capabilities.images_in_place
     ours = name == OURS
@@ -102,8 +112,21 @@ async def open_subject(settings: Settings, name: str, *, stock: int = 0) -> Asyn
             prepared=prepared(driver) if stock else None,
             most=most(driver),
             leads=bool(ours and stock),
-            times_ahead=_TIMES_AHEAD if ours and stock else MappingProxyType({}),
+            times_ahead=_TIMES_AHEAD if ours and stock else _NOTHING,
+            idle_seconds=0.2 if ours and stock else _IDLE_SECONDS.get(name),
+            times_of=_times_of(settings, name),
+            manner=_PREPARED if stock else manner,
         )
+
+
+def _times_of(settings: Settings, name: str) -> Mapping[str, float]:
+    """What an orchestrator's sandboxes may take of what its engine takes for the same ones."""
+    if name != "nomad":
+        return _NOTHING
+    from assay.drivers.nomad import read_options
+
+    engine = read_options(settings.nomad).task_driver
+    return MappingProxyType({f"{engine}, {FROM_AFAR}": _TIMES_OF_ITS_ENGINE})
 
 
 @contextlib.asynccontextmanager

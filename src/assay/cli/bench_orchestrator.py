@@ -19,8 +19,10 @@ from assay.cli.bench_startup import (
 )
 from assay.cli.context import Flags
 
-_BESIDE: Final = ("docker", "podman", "lean")
-"""What it costs without one: the engines that an orchestrator's clients have, and ours."""
+_ENGINES: Final = ("docker", "podman")
+"""That an orchestrator's clients have."""
+_BESIDE: Final = (*_ENGINES, "lean")
+"""What it costs without one."""
 _EPILOG: Final = """\b
 Examples:
   assay bench orchestrator
@@ -57,6 +59,7 @@ def orchestrator(
             plan=plan_of(QUICK if quick else FULL, rounds, 0),
             drivers=(*orchestrators(), *_BESIDE),
             every=False,
+            afar=_ENGINES,
             targets={kind: target for kind, target in targets.items() if target is not None},
         ),
     )

@@ -7,7 +7,8 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -21,6 +22,7 @@ from assay.bench.startup.findings import FAILED, LEFT_OUT, READY
 from assay.bench.subject import explained
 from assay.bootstrap import OURS, choose_driver, every_technology, orchestrators
 from assay.bootstrap.subjects import (
+    FROM_AFAR,
     Probed,
     open_subject,
     peers,
@@ -63,6 +65,8 @@ class Wanted:
     every: bool
     targets: Mapping[str, str]
     """The kind of what is to be written -> the file."""
+    afar: Sequence[str] = ()
+    """Engines that are measured as orchestrators have them, too."""
 
     @property
     def tables(self) -> bool:
@@ -165,7 +169,7 @@ async def _measured(settings: Settings, wanted: Wanted) -> tuple[Report, list[Pr
             for name in (asked if "document" in wanted.targets else names)
         ]
         chosen = [each for each in probed if each.name in names]
-        async with subjects_of(settings, chosen, wanted.plan) as (subjects, remarks):
+        async with subjects_of(settings, chosen, wanted) as (subjects, remarks):
             with progress_bar() as progress:
                 report = await measure(
                     subjects, plan=wanted.plan, progress=progress, peers=peers(), remarks=remarks,
@@ -184,7 +188,7 @@ async def measure_chosen(subjects: Sequence[Subject], repeats: int, progress: Pr
 
 @contextlib.asynccontextmanager
 async def subjects_of(
-    settings: Settings, probed: Sequence[Probed], plan: Plan
+    settings: Settings, probed: Sequence[Probed], wanted: Wanted
 ) -> AsyncIterator[tuple[list[Subject], list[Remark]]]:
     """Those that work, open, and why the others don't. Raises DriverUnavailable if none does."""
     remarks = [
@@ -200,15 +204,24 @@ async def subjects_of(
     async with contextlib.AsyncExitStack() as stack:
         subjects = []
         for each in probed:
-            if each.health.works:
-                for stock in (0, plan.largest) if each.name == OURS else (0,):
-                    opened = open_subject(settings, each.name, stock=stock)
-                    subjects.append(await stack.enter_async_context(opened))
+            for opened in _opened(settings, each.name, wanted) if each.health.works else ():
+                subjects.append(await stack.enter_async_context(opened))
         if not subjects:
             raise DriverUnavailable(
                 f"{'; '.join(f'{each.driver}: {each.reason}' for each in remarks)}"
             )
         yield subjects, remarks
+
+
+def _opened(
+    settings: Settings, name: str, wanted: Wanted
+) -> Iterator[AbstractAsyncContextManager[Subject]]:
+    """A driver in each way in which it is used."""
+    yield open_subject(settings, name)
+    if name == OURS:
+        yield open_subject(settings, name, stock=wanted.plan.largest)
+    if name in wanted.afar:
+        yield open_subject(settings, name, manner=FROM_AFAR)
 
 
 # --- what is written ------------------------------------------------------------------------------

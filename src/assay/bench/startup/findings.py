@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from assay.agent.native import program
@@ -39,7 +39,6 @@ FEWER: Final = "fewer rounds"
 READY: Final = "ready"
 ANOTHER_IMAGE: Final = "another image"
 _PROMISED_AT_ONCE: Final = 100
-_PROMISED_SECONDS: Final = 0.2
 _MOST_PROGRAM_BYTES: Final = 200e3
 
 
@@ -133,9 +132,9 @@ def _crowd(
 
 
 def _in_time(subject: Subject | None, count: int, idle: Sequence[float]) -> tuple[Check, ...]:
-    if subject is None or not subject.prepared or count != _PROMISED_AT_ONCE:
+    if subject is None or subject.idle_seconds is None or count != _PROMISED_AT_ONCE:
         return ()
-    return (_at_most(_PROMISED_SECONDS, idle),)
+    return (_at_most(subject.idle_seconds, idle),)
 
 
 # --- machines that are restored -------------------------------------------------------------------
@@ -187,19 +186,18 @@ def _bytes(
 
 
 def _raced(figures: Sequence[Figure], subjects: Sequence[Subject]) -> Iterator[Figure]:
-    """With a promise for who is to be ahead of all others at the largest promised number."""
+    """With what is promised beside others, at the largest promised number."""
     race = crowds_name(_PROMISED_AT_ONCE, IDLE)
     medians = {each.driver: each.measured.median for each in figures if each.name == race}
-    leaders = {each.name: each for each in subjects if each.leads}
+    known = {each.name: each for each in subjects}
     for figure in figures:
-        leader = leaders.get(figure.driver)
-        if leader is None or figure.name != race:
+        subject = known.get(figure.driver)
+        if subject is None or figure.name != race:
             yield figure
             continue
-        yield Figure(
-            driver=figure.driver, name=figure.name, unit=figure.unit, measured=figure.measured,
-            beside=figure.beside, checks=(*figure.checks, *_ahead(leader, subjects, medians)),
-        )  # fmt: skip
+        ahead = _ahead(subject, subjects, medians) if subject.leads else ()
+        checks = (*figure.checks, *ahead, *_beside(subject, medians))
+        yield replace(figure, checks=checks)
 
 
 def _ahead(
@@ -219,6 +217,13 @@ def _ahead(
                 limit=times,
                 at_least=True,
             )
+
+
+def _beside(subject: Subject, medians: Mapping[str, float]) -> Iterator[Check]:
+    for name, times in subject.times_of.items():
+        if name in medians:
+            value = medians[subject.name] / medians[name]
+            yield Check(promise=f"≤ {times:g} × {name}", value=value, limit=times)
 
 
 # --- lives ---------------------------------------------------------------------------------------
