@@ -253,7 +253,6 @@ void child_run(const struct slot *slot, const int given[GIVEN], bool join)
 int builtin_run(int count, char **arguments);
 int bridge_run(const char *socket_path, const char *pipe_path);
 socklen_t socket_address(const char *path, struct sockaddr_un *address);
-int give_run(const char *pipe_path, const char *socket_path);
 int join_streams(int input, int output, int connection);
 
 /* ---- furnish.c: what a container lacks before its agent is started ---- */

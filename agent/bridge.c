@@ -160,13 +160,6 @@ static int give(const char *pipe_path, const char *socket_path)
     return fd;
 }
 
-int give_run(const char *pipe_path, const char *socket_path)
-{
-    static const char word[] = "listens\n";
-    return give(pipe_path, socket_path) < 0 ||
-           write(1, word, sizeof word - 1) != (ssize_t)sizeof word - 1;
-}
-
 /* With `pipe_path` it brings the secret first, and says when it is connected: who starts it by an
  * exec session does not know otherwise that it runs. "": there is nothing to bring. */
 int bridge_run(const char *socket_path, const char *pipe_path)

@@ -317,8 +317,6 @@ int main(int count, char **values)
     uint8_t secret[SECRET_SIZE];
     if (count >= 3 && count <= 4 && !strcmp(values[1], "bridge"))
         return bridge_run(values[2], count == 4 ? values[3] : NULL);
-    if (count == 4 && !strcmp(values[1], "give"))
-        return give_run(values[2], values[3]);
     if (count >= 3 && !strcmp(values[1], "furnish"))
         return furnish_run(count - 2, values + 2);
     if (!read_arguments(count, values, &arguments)) {
@@ -327,7 +325,6 @@ int main(int count, char **values)
               "             [--unclaimed S] [--processes N] [--data BYTES] [--filter FILE]\n"
               "             [--closed FOLDER]... [--owner USER:GROUP:FOLDER]...\n"
               "       agent bridge SOCKET [PIPE]\n"
-              "       agent give PIPE SOCKET\n"
               "       agent furnish [--offline] [--fill FROM TO] [--place PATH USER GROUP MODE]...\n",
               stderr);
         return 2;

@@ -70,6 +70,11 @@ class BridgeStream:
         """What the program had to say beside."""
         return self._words.decode(errors="replace").strip()
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will be read."""
+        return self._reader.at_eof()
+
     def try_write(self, data: bytes | memoryview) -> int:
         """Hand over all of it, unless what came before is still on its way."""
         transport = self._writer.transport

@@ -1,7 +1,8 @@
 """The driver of containers whose files and kernel are not this machine's: all by an engine's API.
 
 A sandbox is a container that the engine makes alone, of a copy of the root. Its agent waits at a
-pipe for its secret, which an exec session brings, and is reached by others that run `agent bridge`.
+pipe for its secret, which the exec session brings that is its first connection, and is reached by
+others that run `agent bridge`, too.
 """
 
 from __future__ import annotations
@@ -38,21 +39,20 @@ from assay.drivers.engine.image import REPOSITORY, keep_copy
 from assay.drivers.engine.kind import Kind, as_the_engine_says, is_kata
 from assay.drivers.engine.whole import Whole, whole
 from assay.drivers.linux import health
-from assay.drivers.linux.confinement import AGENT_FOLDER, machine
+from assay.drivers.linux.confinement import AGENT_FOLDER, SECRET, machine
 from assay.drivers.linux.container import (
     FILTER,
     RUN,
     TERMINALS,
     Place,
     bridge,
-    bring_secret,
-    give,
     writable,
 )
 from assay.drivers.linux.copy import Copy
 from assay.drivers.linux.filter import compiled
 from assay.drivers.linux.finish import to_the_end
 from assay.drivers.linux.folder import is_id, mark_of, new_id
+from assay.drivers.linux.sessions import Sessions, join, listening
 from assay.drivers.linux.stage import require_folders
 
 _MACHINES: Final = {"amd64": "x86_64", "arm64": "aarch64"}
@@ -84,6 +84,7 @@ class DistantDriver:
         self._copying = threading.Lock()
         self._being_made: set[str] = set()
         self._places = asyncio.Semaphore(parallel)
+        self._sessions = Sessions[BridgeStream]()
 
     @property
     def capabilities(self) -> Capabilities:
@@ -177,11 +178,12 @@ class DistantDriver:
 
     async def _make(self, sandbox_id: str, spec: SandboxSpec) -> None:
         await asyncio.to_thread(self._start, sandbox_id, spec)
-        await bring_secret(
-            spec,
-            lambda: start_program(self.engine, sandbox_id, give(self._kind.socket)),
+        program = bridge(self._kind.socket, pipe=SECRET)
+        stream = await listening(
+            join(lambda: start_program(self.engine, sandbox_id, program), spec.secret),
             lambda: asyncio.to_thread(self.engine.words, sandbox_id),
         )
+        self._sessions.keep(sandbox_id, stream)
 
     def _start(self, sandbox_id: str, spec: SandboxSpec) -> None:
         of_ours = f"{REPOSITORY}:{self.mark[:8]}-"
@@ -245,15 +247,14 @@ class DistantDriver:
         """Open a byte stream to the agent. Raises SandboxGone when there is none."""
         if not is_id(sandbox_id):
             raise SandboxGone(f"there is no sandbox {sandbox_id}")
+        if (kept := await self._sessions.take(sandbox_id)) is not None:
+            return kept
         try:
-            stream: BridgeStream = await start_program(
-                self.engine, sandbox_id, bridge(self._kind.socket)
-            )
+            return await start_program(self.engine, sandbox_id, bridge(self._kind.socket))
         except RuntimeFailed as error:
             raise SandboxGone(
                 f"the sandbox {sandbox_id} does not run (any more)", detail=error.detail
             ) from error
-        return stream
 
     async def list(self) -> Sequence[str]:
         """The ids of all sandboxes of this driver and state folder. Raises what the engine does."""
@@ -285,6 +286,7 @@ class DistantDriver:
     async def destroy(self, sandbox_id: str) -> None:
         """End a sandbox and remove all that belongs to it. An unknown id is no error."""
         if is_id(sandbox_id):
+            await self._sessions.forget(sandbox_id)
             await asyncio.shield(asyncio.to_thread(self._remove, sandbox_id))
 
     def _remove(self, sandbox_id: str) -> None:
@@ -298,4 +300,5 @@ class DistantDriver:
 
     async def aclose(self) -> None:
         """Let go of the way to the engine. Sandboxes go on."""
+        await self._sessions.aclose()
         await asyncio.to_thread(self.engine.close)

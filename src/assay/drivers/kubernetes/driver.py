@@ -40,9 +40,9 @@ from assay.drivers.linux.copy import Copy
 from assay.drivers.linux.filter import compiled
 from assay.drivers.linux.finish import to_the_end
 from assay.drivers.linux.folder import is_id, mark_of, new_id
+from assay.drivers.linux.sessions import Sessions, join
 from assay.drivers.linux.stage import require_folders
 from assay.drivers.orchestrated.registry import Registry
-from assay.drivers.orchestrated.sessions import Sessions, join
 from assay.drivers.orchestrated.stream import ExecStream
 
 _SECONDS_TO_END: Final = 15.0
@@ -65,7 +65,7 @@ class KubernetesDriver:
         self._kubernetes = Kubernetes(options)
         self._pods = Pods(self._kubernetes, lambda: self.mark)
         self._registry = Registry(options.registry, machine(), table="kubernetes")
-        self._sessions = Sessions()
+        self._sessions = Sessions[ExecStream]()
         self._being_made: set[str] = set()
 
     @cached_property

@@ -8,14 +8,12 @@ started in the container, and is reached by others that run `agent bridge`.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypedDict
 
-from assay.domain.errors import ConnectionLost, CreateTimeout, RuntimeFailed
 from assay.domain.limits import MIB, SandboxLimits
-from assay.driver.port import ByteStream, Capabilities, Cleanup, SandboxSpec
+from assay.driver.port import Capabilities, Cleanup, SandboxSpec
 from assay.drivers.linux.cgroups import AGENTS_OWN
 from assay.drivers.linux.confinement import AGENT_FOLDER, CONTROL, SECRET, SOCKET
 from assay.drivers.linux.confinement import MASKED as IN_PROC
@@ -24,8 +22,6 @@ from assay.drivers.linux.working_folder import WorkingFolder, find
 FILTER: Final = f"{AGENT_FOLDER}/filter"
 """Of the image: the filter of system calls, where the agent has to load it itself."""
 JOINED: Final = b"joined\n"
-_LISTENS: Final = b"listens\n"
-_SECONDS_TO_LISTEN: Final = 15.0
 _AGENTS_BYTES: Final = 16 * MIB
 """What the agent and a few bridges to it need themselves, in the group that they share with the
 learners' programs."""
@@ -188,47 +184,6 @@ def bridge(socket: str = SOCKET, *, pipe: str | None = None) -> tuple[str, ...]:
     input; or "".
     """
     return (f"{AGENT_FOLDER}/agent", "bridge", socket, *(() if pipe is None else (pipe,)))
-
-
-def give(socket: str = SOCKET) -> tuple[str, ...]:
-    """The program that brings the agent its secret from its standard input."""
-    return (f"{AGENT_FOLDER}/agent", "give", SECRET, socket)
-
-
-async def bring_secret(
-    spec: SandboxSpec,
-    start: Callable[[], Awaitable[ByteStream]],
-    words: Callable[[], Awaitable[str]],
-) -> None:
-    """Bring the agent its secret, and wait until it listens.
-
-    `start` starts `give` in the container, `words` are the agent's. Raises CreateTimeout or
-    RuntimeFailed with them, and whatever else the two do.
-    """
-    try:
-        async with asyncio.timeout(_SECONDS_TO_LISTEN):
-            await _bring(spec, await start())
-    except (RuntimeFailed, ConnectionLost, TimeoutError) as error:
-        detail = f"{getattr(error, 'detail', '')}\n{await words()}".strip()
-        if isinstance(error, TimeoutError):
-            raise CreateTimeout(
-                f"the agent did not start in {_SECONDS_TO_LISTEN:.0f} s", detail=detail
-            ) from error
-        raise RuntimeFailed("the agent did not take its secret", detail=detail) from error
-
-
-async def _bring(spec: SandboxSpec, stream: ByteStream) -> None:
-    said = b""
-    try:
-        await stream.write(spec.secret.reveal())
-        while said != _LISTENS and (more := await stream.read(len(_LISTENS))):
-            said += more
-    finally:
-        await stream.aclose()
-    if said != _LISTENS:
-        raise RuntimeFailed(
-            "the agent ended as soon as it was started", detail=getattr(stream, "words", "")
-        )
 
 
 def writable(spec: SandboxSpec) -> list[Place]:

@@ -38,6 +38,7 @@ from assay.drivers.linux.copy import Copy
 from assay.drivers.linux.filter import compiled
 from assay.drivers.linux.finish import to_the_end
 from assay.drivers.linux.folder import is_id, mark_of
+from assay.drivers.linux.sessions import Sessions, join
 from assay.drivers.linux.stage import require_folders
 from assay.drivers.nomad.allocation import Allocation, allocation
 from assay.drivers.nomad.api import Nomad
@@ -47,7 +48,6 @@ from assay.drivers.nomad.kind import ABLE
 from assay.drivers.nomad.options import PODMAN, Options
 from assay.drivers.nomad.speech import SPEECH
 from assay.drivers.orchestrated.registry import Registry
-from assay.drivers.orchestrated.sessions import Sessions, join
 from assay.drivers.orchestrated.stream import ExecStream
 
 
@@ -69,7 +69,7 @@ class NomadDriver:
         self._registry = Registry(options.registry, machine(), table="nomad")
         self._batches = Batches(self._nomad, lambda: self.mark)
         self._being_made: set[str] = set()
-        self._sessions = Sessions()
+        self._sessions = Sessions[ExecStream]()
         self._known: dict[str, str] = {}
         """Allocations by sandbox, as far as they were looked up already."""
 

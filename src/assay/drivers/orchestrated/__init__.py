@@ -2,5 +2,4 @@
 
 registry.py   images where its machines find them
 stream.py     a byte stream through an exec session, which is a WebSocket
-sessions.py   sessions of `agent bridge`: with the secret, and kept until somebody connects
 """
