@@ -102,8 +102,6 @@ class Before:
     """Those that count."""
     state: str = ""
     """What the last one has left."""
-    pending: bool = False
-    """Some are not over."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -192,8 +190,11 @@ class Offered(Protocol):
         """All that it is made of, to be kept; the first one has the task's digest."""
         ...
 
-    def seed(self, who: str, before: Before) -> int | None:
-        """From which everything random is made for somebody's next submission; None: any."""
+    def seed(self, key: Secret, who: str, before: Before) -> int | None:
+        """From which everything random is made for somebody's next submission; None: any.
+
+        Whoever doesn't know the key can't foresee it.
+        """
         ...
 
     def shown(self, seed: int | None, language: str = "") -> Shown:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from assay.domain.errors import GradingLost, InvalidTask
+from assay.driver.port import Secret
 from assay.grading.inginious.containers import (
     Files,
     common_entries,
@@ -110,10 +111,10 @@ class ServedTask:
         """What of task.yaml is not known, or not done."""
         return self.task.remarks
 
-    def seed(self, who: str, before: Before) -> int | None:
+    def seed(self, key: Secret, who: str, before: Before) -> int | None:
         """A learner's own: one for all submissions, or another one for each if the task says so."""
         nth = str(before.attempts) if self.task.fresh_randoms else ""
-        return seed_of(who, nth)
+        return seed_of(key, who, nth)
 
     def shown(self, seed: int | None, language: str = "") -> Shown:
         """Headers and choices, and nothing that is right."""

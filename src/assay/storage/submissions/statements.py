@@ -120,6 +120,18 @@ class QueueStatements:
             )
             .order_by(_S.submitted_at)
         )
+        self.unfinished = self._compiled(
+            select(_S.id)
+            .where(
+                _S.owner == bindparam("owner"),
+                _S.course == bindparam("course"),
+                _S.task == bindparam("task"),
+                _S.learner == bindparam("learner"),
+                _S.original.is_(None),
+                or_(_S.state == State.WAITING.value, _S.state == State.LEASED.value),
+            )
+            .limit(1)
+        )
         self.last_turn = self._compiled(
             select(func.max(_S.turn).label("turn")).where(
                 _S.course == bindparam("course"),

@@ -14,8 +14,10 @@ from typing import Any, Final, TypeVar, cast
 from assay.domain.errors import AssayError, StorageError
 from assay.domain.line import Line, Timing
 from assay.domain.submission import Counts, Measured, NewSubmission, Receipt, Submission, Work
+from assay.driver.port import Secret
 from assay.storage.connection import Database, Step
-from assay.storage.events import Event, StorageFailed
+from assay.storage.events import Event, failures_to
+from assay.storage.installation import InstallationKey, derived
 from assay.storage.kind import Cursor
 from assay.storage.statements import Statement
 from assay.storage.submissions.campaign_steps import CampaignSteps
@@ -57,7 +59,7 @@ class SubmissionStore:
         self._situations = Situations(self._sql, self.clock, decisions.lease_seconds)
         self._writing = Writer(self._database, self._loop, on_event, name="assay-submissions")
         self._reading = Writer(
-            self._reader, self._loop, _failures_to(on_event), name="assay-questions"
+            self._reader, self._loop, failures_to(on_event), name="assay-questions"
         )
         self._intake = Together(self._add, lambda new: len(new.content))
         self._endings = Together(self._finish, _bytes_of)
@@ -69,6 +71,7 @@ class SubmissionStore:
             kind=place.reading,
         )  # fmt: skip
         self._notices: Notices | None = None
+        self._key: Secret | None = None
         self._closed = False
         self.webhooks = Webhooks(
             self._write, self._ask, self._steps.outbox, place.reading, self.clock
@@ -94,6 +97,8 @@ class SubmissionStore:
         store = cls(place_of(url), decisions, on_event=on_event, on_notice=on_notice)
         await store._writing.start()
         try:
+            found = InstallationKey(store._place.writing).find
+            store._key = await store._write("installation", found)
             await store._reading.start()
         except BaseException:
             await store._writing.stop()
@@ -101,6 +106,11 @@ class SubmissionStore:
         if store._place.notices is not None and on_notice is not None:
             store._notices = Notices(store._place.notices, on_notice)
         return store
+
+    def key(self, purpose: str) -> Secret:
+        """The same one for all servers of the database, for as long as there is that."""
+        assert self._key is not None  # it was opened
+        return derived(self._key, purpose)
 
     async def aclose(self) -> None:
         """Commit what waits, and close the database."""
@@ -380,20 +390,6 @@ class SubmissionStore:
             deadline = time.monotonic() + PATIENCE_SECONDS
             writer.submit(Operation(name, cast(Step, step), future, deadline))
         return future
-
-
-def _failures_to(
-    on_event: Callable[[Event], None] | None,
-) -> Callable[[Event], None] | None:
-    """Of questions only failures are told: they are no transactions to be counted."""
-    if on_event is None:
-        return None
-
-    def observe(event: Event) -> None:
-        if isinstance(event, StorageFailed):
-            on_event(event)
-
-    return observe
 
 
 def _bytes_of(ending: Ending) -> int:
