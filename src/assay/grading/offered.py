@@ -9,6 +9,7 @@ from typing import Protocol
 import msgspec
 
 from assay.domain.errors import InvalidTask
+from assay.driver.port import Secret
 from assay.grading.attempt import Stopwatch
 from assay.grading.joint import Seats
 from assay.grading.places import Places
