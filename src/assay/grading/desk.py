@@ -162,6 +162,7 @@ class Desk:
             factor=1.0 if factor is None else factor,
             before=await self._before(task, original),
             seats=self._seats,
+            few=self._seats,
             at_once=self._parallel,
             references=self._references,
             again=again,

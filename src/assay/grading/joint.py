@@ -62,6 +62,11 @@ class Seats:
         """How many nobody has; less than none when others have taken too many."""
         return self.total - self._given - self._others()
 
+    @property
+    def is_left(self) -> bool:
+        """Whether who takes one has it at once."""
+        return self.left >= 1 and not (self._first or self._waiting)
+
     @contextlib.asynccontextmanager
     async def take(self, count: int = 1) -> AsyncIterator[None]:
         """Have so many; who wants more than there are has all of them alone."""

@@ -119,6 +119,8 @@ class Grading:
     """What it counts, being late."""
     before: Before = field(default_factory=Before)
     seats: Seats = field(default_factory=lambda: Seats(2))
+    few: Seats | None = None
+    """The same where there are no more sandboxes than seats."""
     at_once: int = 16
     references: References = field(default_factory=References)
     again: Record | None = None

@@ -1,4 +1,4 @@
-"""Where what one submission leaves counts for the next, servers let one of a learner in at a time."""
+"""Where one submission counts for the next, servers let one of a learner in at a time."""
 
 import asyncio
 

@@ -138,7 +138,7 @@ class ServedTask:
         async with grading.seats.take(1 + self.asks_for_students):
             graded = await grade_submission(
                 _Noted(grading.sandboxes, ledger), self.task, submission, self.environments,
-                files=self.files, owner=grading.owner,
+                files=self.files, owner=grading.owner, seats=grading.few,
             )  # fmt: skip
         if graded.passing:
             raise GradingLost(graded.passing)
