@@ -63,6 +63,7 @@ class NativeTask:
     visible_tags: frozenset[str] = field(default=frozenset(), init=False)
     looks_back: bool = field(default=False, init=False)
     remembers: bool = field(default=False, init=False)
+    renews_seed: bool = field(default=False, init=False)
 
     @classmethod
     def of(cls, bundle: Bundle, folder: Path) -> NativeTask:

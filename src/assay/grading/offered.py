@@ -183,6 +183,11 @@ class Offered(Protocol):
         ...
 
     @property
+    def renews_seed(self) -> bool:
+        """Whether each submission of a learner has a seed of its own that the learner is shown."""
+        ...
+
+    @property
     def remembers(self) -> bool:
         """Whether a submission depends on what the one before has left: then there is one at a
         time of each learner."""

@@ -7,12 +7,14 @@ import pytest
 from tests.grading.queue.conftest import Open
 
 from assay.domain.errors import Conflict
+from assay.domain.submission import KeptResult
 from assay.grading.courses import Courses
 from assay.grading.desk import Desk, HandedIn
 from assay.grading.earlier import Whose
 from assay.grading.joint import Seats
 from assay.grading.submissions import Submissions
 from assay.grading.versions import Versions
+from assay.storage.submissions.steps import Ending
 
 TASK = """
 name: Sum
@@ -64,3 +66,24 @@ async def test_of_a_task_with_a_state_two_servers_take_one_submission(
         await other.hand_in(ADAS, now=0.0)
     shown = await other.seed(other.courses.task("algebra", "sum"), ADA)
     assert (await other.submissions.get(receipt.id)).seed == shown
+
+
+async def test_to_show_a_task_no_earlier_result_is_read(
+    url: str, tmp_path: Path, open_submissions: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submissions = await open_submissions(url)
+    desk = await desk_of(submissions, tmp_path)
+    first = await desk.hand_in(ADAS, now=0.0)
+    for work in await submissions.store.claim("w", 10, {}):
+        result = KeptResult(result=b"{}", verdict="failed", grade=0.0)
+        ending = Ending(holder="w", submission=work.submission, result=result, seconds=1.0)
+        assert await submissions.store.finish(ending)
+
+    async def read(_: Submissions, name: str) -> bytes:
+        raise AssertionError(f"the result of {name} was read")
+
+    monkeypatch.setattr(Submissions, "result", read)
+    shown = await desk.seed(desk.courses.task("algebra", "sum"), ADA)
+    second = await desk.hand_in(ADAS, now=0.0)
+    kept = [(await submissions.get(each.id)).seed for each in (first, second)]
+    assert kept == [shown, shown]

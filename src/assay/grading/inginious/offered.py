@@ -107,13 +107,18 @@ class ServedTask:
         return self.environments(self.task.environment)
 
     @property
+    def renews_seed(self) -> bool:
+        """Where its document says so."""
+        return self.task.fresh_randoms
+
+    @property
     def remarks(self) -> tuple[str, ...]:
         """What of task.yaml is not known, or not done."""
         return self.task.remarks
 
     def seed(self, key: Secret, who: str, before: Before) -> int | None:
         """A learner's own: one for all submissions, or another one for each if the task says so."""
-        nth = str(before.attempts) if self.task.fresh_randoms else ""
+        nth = str(before.attempts) if self.renews_seed else ""
         return seed_of(key, who, nth)
 
     def shown(self, seed: int | None, language: str = "") -> Shown:

@@ -6,7 +6,6 @@ file, or a number of PostgreSQL's (places.py). So none of these needs a lock of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -319,21 +318,3 @@ class QueueStatements:
                 WORKER.c.seen_at >= bindparam("since")
             )
         )
-
-
-def pages_asked(
-    owner: str | None, or_courses: Sequence[str], course: str | None, task: str | None,
-    learner: str | None, before: str | None, most: int,
-) -> list[Select[Any]]:  # fmt: skip
-    """A page of submissions, the newest first: that of the owner, and of each of the courses.
-
-    Several questions, for each by itself has an index.
-    """
-    asked = select(SUBMISSION).where(_S.original.is_(None)).order_by(_S.id.desc()).limit(most)
-    for name, value in {"course": course, "task": task, "learner": learner}.items():
-        if value is not None:
-            asked = asked.where(_S[name] == value)
-    if before is not None:
-        asked = asked.where(_S.id < before)
-    mine = asked if owner is None else asked.where(_S.owner == owner)
-    return [mine, *(asked.where(_S.course == each) for each in or_courses)]

@@ -25,11 +25,11 @@ from assay.storage.submissions.campaigns import CampaignStore
 from assay.storage.submissions.decisions import Decisions
 from assay.storage.submissions.measured import Measurements
 from assay.storage.submissions.notices import Notices
+from assay.storage.submissions.pages import Pages, Wanted
 from assay.storage.submissions.places import Place, place_of
 from assay.storage.submissions.results import Results
 from assay.storage.submissions.rows import submission_of
 from assay.storage.submissions.situations import Situation, Situations
-from assay.storage.submissions.statements import pages_asked
 from assay.storage.submissions.steps import Ending, Steps, Tended
 from assay.storage.submissions.together import Together
 from assay.storage.submissions.webhooks import Webhooks
@@ -56,6 +56,7 @@ class SubmissionStore:
         self._database, self._reader = Database(place.writing), Database(place.reading)
         self._steps = Steps(place.writing, decisions)
         self._sql = self._steps.sql
+        self._pages = Pages(place.reading.engine.dialect)
         self._situations = Situations(self._sql, self.clock, decisions.lease_seconds)
         self._writing = Writer(self._database, self._loop, on_event, name="assay-submissions")
         self._reading = Writer(
@@ -330,16 +331,11 @@ class SubmissionStore:
 
         `or_courses`: those of anybody in these courses, besides the owner's own.
         """
-        most = min(most, MOST_LISTED)
-        asked = pages_asked(owner, or_courses, course, task, learner, before, most)
-        statements = [Statement(one, self._place.reading.engine.dialect) for one in asked]
-
-        def read(cursor: Cursor) -> list[Submission]:
-            rows = [row for statement in statements for row in statement.rows(cursor)]
-            found = {row["id"]: submission_of(row) for row in rows}
-            return [found[name] for name in sorted(found, reverse=True)][:most]
-
-        return self._ask("list_submissions", read)
+        wanted = Wanted(
+            owner=owner, or_courses=tuple(or_courses), course=course, task=task, learner=learner,
+            before=before, most=min(most, MOST_LISTED),
+        )  # fmt: skip
+        return self._ask("list_submissions", lambda cursor: self._pages.page(cursor, wanted))
 
     def counts(self) -> asyncio.Future[Counts]:
         """How full the queue is."""
