@@ -92,12 +92,14 @@ async def grade_submission(
     """
     require_answers(task.problems, submission.answers)
     if task.is_answered_here:
-        return judge_answers(task.problems, submission.answers, remarks=task.remarks)
+        return await asyncio.to_thread(
+            judge_answers, task.problems, submission.answers, remarks=task.remarks
+        )
     found = await asyncio.to_thread(read_files, task) if files is None else files
     # In a thread: it looks through all files for what the grader mentions.
     script = await asyncio.to_thread(_script, task, found, submission, environments, owner, seats)
     ended = await run_script(rooms, script)
-    return judge(ended, state=submission.state, remarks=task.remarks)
+    return await asyncio.to_thread(judge, ended, state=submission.state, remarks=task.remarks)
 
 
 def _script(
