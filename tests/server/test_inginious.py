@@ -317,3 +317,25 @@ async def _is_exported(teacher: Client, name: str) -> None:
     assert "hostile" in text
     text = (await teacher.get("/courses/everything/results?format=csv")).decode()
     assert text.count("hostile") == 2
+
+
+@pytest.mark.root
+async def test_five_students_at_once_of_each_of_two_gradings_where_two_sandboxes_may_be(
+    server: Make, course: Path
+) -> None:
+    """Neither grading waits for what the other one has, and none is tried a second time."""
+    serving = server(
+        environments=("python=0",),
+        arguments=("--courses", str(course), "--most-sandboxes", "2", "--graders", "2"),
+    )
+    serving.start()
+    async with aiohttp.ClientSession(serving.url) as http:
+        learner = Client(http, "")
+        asked = {"answers": {"q1": "at_once"}}
+        made = [await learner.hand_in("students", learner=name, **asked) for name in ("a", "b")]
+        for each in made:
+            for _ in range(4):
+                found = await learner.get(f"/submissions/{each['id']}?waitSeconds=20")
+                if found["state"] not in ("waiting", "leased"):
+                    break
+            assert (found["attempts"], found["result"]["grade"]) == (1, 100.0), found

@@ -95,7 +95,7 @@ def _warn(courses: Courses, offered: set[str]) -> None:
     """What an operator would otherwise hear of when somebody has handed in."""
     for course in courses.all():
         for problem in course.broken:
-            _log.warning("a task of the course %s is left out: %s", course.id, problem.message)
+            _log.warning("of the course %s something is left out: %s", course.id, problem.message)
         lacking = {task.environment: task.id for task in course.tasks if task.environment}
         for environment in sorted(lacking.keys() - offered):
             _log.warning(

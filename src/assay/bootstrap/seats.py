@@ -21,7 +21,8 @@ class RunnersStock:
     """A pool as runners have it: what gradings have seats for is left to them.
 
     Otherwise gradings that each have one sandbox of two would wait for one another, as soon as
-    runners have taken what they were given seats for. Runners come first where something is left.
+    runners have taken what they were given seats for. Runners come first where something is left,
+    and their owners in turn.
     """
 
     def __init__(self, pool: Pool, seats: Seats) -> None:
@@ -35,7 +36,7 @@ class RunnersStock:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + deadline_seconds
         try:
-            async with asyncio.timeout_at(deadline) as within, self._seats.take(first=True):
+            async with asyncio.timeout_at(deadline) as within, self._seats.take_first(owner):
                 within.reschedule(None)
                 left = max(0.0, deadline - loop.time())
                 # Claimed, it counts as one of the others, and needs no seat.

@@ -65,6 +65,8 @@ class NewSubmission:
     """It is refused when its learner has had so many for its task; None: any number."""
     attempts_hours: float | None = None
     """So many in so many hours; None: in all."""
+    alone: bool = False
+    """It is refused while another one of its learner's for its task is not over."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

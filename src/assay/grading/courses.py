@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from assay.domain.errors import AssayError, InvalidTask, NotFound
-from assay.grading.kinds import Kinds
+from assay.grading.kinds import Kinds, holds_course
 from assay.grading.offered import Offered, OfferedCourse
 from assay.grading.versions import Versions
 
@@ -52,10 +52,20 @@ class Courses:
         self._told: dict[Path, str] = {}
 
     async def load(self) -> None:
-        """Read what is new. Raises InvalidTask for a folder that is no course."""
+        """Read what is new. Raises InvalidTask for a folder that is no course, and for two that are
+        called the same.
+
+        A course that is there and can't be read is offered without any task, until it can be.
+        """
         self._tried = {path: each for path, each in self._tried.items() if each.good}
         for folder in self._folders:
-            await self._read(folder)
+            try:
+                await self._read(folder)
+            except (InvalidTask, OSError) as error:
+                if folder in self._known or not await asyncio.to_thread(_is_there, folder, error):
+                    raise
+                self._require_different(folder, folder.absolute().name)
+                self._known[folder] = _broken(folder, error)
 
     async def _read(self, folder: Path) -> None:
         """Unless nothing has changed. What was seen is kept even if it can't be read."""
@@ -93,7 +103,7 @@ class Courses:
         self._told[folder] = text
         shown = text.encode(errors="backslashreplace").decode()
         cause = None if expected else error
-        _log.error("a course cannot be read any more: %s", shown, exc_info=cause)
+        _log.error("a course cannot be read: %s", shown, exc_info=cause)
 
     def all(self) -> list[OfferedCourse]:
         """All of them, by their ids."""
@@ -128,6 +138,25 @@ class Courses:
             pass
         bundle = self._versions.get(digest)
         return self.kinds.version(bundle, self._versions.get, Path(course) / task)
+
+
+def _is_there(folder: Path, error: Exception) -> bool:
+    """Whether a folder that can't be read is a course all the same."""
+    if not folder.absolute().name.isprintable():
+        return False
+    try:
+        return holds_course(folder) or isinstance(error.__cause__, PermissionError)
+    except OSError:
+        return True
+
+
+def _broken(folder: Path, error: Exception) -> OfferedCourse:
+    """One of which nothing is known but its name."""
+    name = folder.absolute().name
+    why = error.message if isinstance(error, InvalidTask) else f"{folder}: {error}"
+    shown = why.encode(errors="backslashreplace").decode()
+    problem = InvalidTask(f"the course can't be read: {shown}")
+    return OfferedCourse(id=name, title=name, broken=(problem,))
 
 
 def _look(folder: Path) -> _Seen:

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from assay.domain.errors import Conflict, InvalidSubmission, NotFound
+from assay.domain.errors import InvalidSubmission, NotFound
 from assay.domain.submission import KeptResult, NewSubmission, Receipt, Submission, Work
 from assay.grading.attempt import Stopwatch
 from assay.grading.brief import brief_of
@@ -92,45 +92,26 @@ class Desk:
         _require_time(task.rules, now)
         await asyncio.to_thread(self.courses.keep, task)
         async with self._handing_in[hash(new.whose) % _LOCKS]:
-            seed = await self._seed(task, new)
+            seed = await self.seed(task, new.whose)
             return await self.submissions.submit(
                 NewSubmission(
                     course=new.course, task=new.task, learner=new.learner, owner=new.owner,
                     content=msgspec.msgpack.encode(content), environment=task.environment,
-                    task_hash=task.bundles[0].digest, seed=seed, key=new.key,
+                    task_hash=task.bundles[0].digest, key=new.key,
+                    seed=secrets.randbits(62) if seed is None else seed,
                     received_at=new.received_at, most_attempts=task.rules.attempts,
-                    attempts_hours=task.rules.per_hours,
+                    attempts_hours=task.rules.per_hours, alone=task.remembers,
                 )
             )  # fmt: skip
 
-    async def _seed(self, task: Offered, new: HandedIn) -> int:
-        """Raises Conflict where another one has to be over first."""
-        alone = task.remembers and not await self._is_known(new)
-        seed = await self.seed(task, new.whose, one_at_a_time=alone)
-        return secrets.randbits(62) if seed is None else seed
-
-    async def _is_known(self, new: HandedIn) -> bool:
-        if new.key is None:
-            return False
-        page = await self.submissions.page(
-            owner=new.owner, course=new.course, task=new.task, learner=new.learner, most=1000
-        )
-        return any(each.key == new.key for each in page)
-
-    async def seed(self, task: Offered, whose: Whose, *, one_at_a_time: bool = False) -> int | None:
-        """From which everything random of somebody's next submission is made; None: any.
-
-        Raises Conflict with `one_at_a_time`, where the task wants that and one is not over.
-        """
+    async def seed(self, task: Offered, whose: Whose) -> int | None:
+        """From which everything random of somebody's next submission is made; None: any."""
+        key = self.submissions.store.key("seeds")
         if not task.looks_back:
-            return task.seed("", Before())
-        earlier = await before(self.submissions, whose)
-        if one_at_a_time and earlier.pending:
-            raise Conflict(
-                "another submission of yours for this task is being graded, and what it leaves"
-                " counts for the next one: hand in when it is over"
-            )
-        return task.seed(f"{whose.course}/{whose.task}/{whose.learner}", earlier)
+            return task.seed(key, "", Before())
+        # Of one seed for all, no result of before has to be read.
+        earlier = await before(self.submissions, whose) if task.renews_seed else Before()
+        return task.seed(key, f"{whose.course}/{whose.task}/{whose.learner}", earlier)
 
     async def result(self, name: str) -> Result | None:
         """What a submission is worth, when that is known."""
@@ -182,6 +163,7 @@ class Desk:
             factor=1.0 if factor is None else factor,
             before=await self._before(task, original),
             seats=self._seats,
+            few=self._seats,
             at_once=self._parallel,
             references=self._references,
             again=again,

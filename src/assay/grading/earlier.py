@@ -47,7 +47,7 @@ class Whose:
 
 async def before(submissions: Submissions, whose: Whose, *, until: str | None = None) -> Before:
     """What there was before the submission `until`, or before one that is yet to come."""
-    counted, pending = 0, False
+    counted = 0
     while True:
         page = await submissions.page(
             owner=whose.owner, course=whose.course, task=whose.task, learner=whose.learner,
@@ -56,11 +56,10 @@ async def before(submissions: Submissions, whose: Whose, *, until: str | None = 
         for each in page:
             last = await _left_by(submissions, each)
             if last is not None:
-                return Before(attempts=last.attempts + counted, state=last.state, pending=pending)
+                return Before(attempts=last.attempts + counted, state=last.state)
             counted += is_attempt(each)
-            pending = pending or not each.state.is_over
         if len(page) < _AT_ONCE:
-            return Before(attempts=counted, pending=pending)
+            return Before(attempts=counted)
         until = page[-1].id
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, replace
 
 from assay.domain.errors import TaskFault
 from assay.domain.facts import Measurement
 from assay.domain.limits import MIB, ExecutionLimits
+from assay.pool.queue import FairQueue
 
 _LEAST_SECONDS = 0.05
 """Limits of no time at all make no sense to anybody."""
@@ -54,59 +55,89 @@ class Seats:
         self._others = others
         self._given = 0
         self._waiting: deque[_Turn] = deque()
-        self._first: deque[_Turn] = deque()
-        """Those who come before all who only wait, in their own order."""
+        self._first: FairQueue[_Turn] = FairQueue()
 
     @property
     def left(self) -> int:
         """How many nobody has; less than none when others have taken too many."""
         return self.total - self._given - self._others()
 
-    @contextlib.asynccontextmanager
-    async def take(self, count: int = 1, *, first: bool = False) -> AsyncIterator[None]:
-        """Have so many; who wants more than there are has all of them alone.
+    @property
+    def is_left(self) -> bool:
+        """Whether who takes one has it at once."""
+        return self.left >= 1 and not (self._first or self._waiting)
 
-        `first`: before all who wait.
-        """
-        count = min(count, self.total)
-        await self._taken(count, first)
-        try:
+    @contextlib.asynccontextmanager
+    async def take(self, count: int = 1) -> AsyncIterator[None]:
+        """Have so many; who wants more than there are has all of them alone."""
+        turn = self._turn(count)
+        if self._first or self._waiting or self.left < turn[0]:
+            self._waiting.append(turn)
+            await self._come(turn, lambda: _remove(self._waiting, turn))
+        else:
+            self._given += turn[0]
+        with self._having(turn):
             yield
-        finally:
-            self._give(count)
+
+    @contextlib.asynccontextmanager
+    async def take_first(self, owner: str) -> AsyncIterator[None]:
+        """Have one, before all who `take`; owners who wait are served in turn.
+
+        Raises PoolExhausted where too many of this owner's wait.
+        """
+        turn = self._turn(1)
+        if self._first or self.left < turn[0]:
+            self._first.add(owner, turn)
+            await self._come(turn, lambda: self._first.discard(owner, turn))
+        else:
+            self._given += turn[0]
+        with self._having(turn):
+            yield
 
     def look(self) -> None:
         """Others may have fewer now: who waits may fit."""
         self._give(0)
 
-    async def _taken(self, count: int, first: bool) -> None:
-        line = self._first if first else self._waiting
-        if not (self._first or line) and self.left >= count:
-            self._given += count
-            return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        line.append((count, turn))
+    def _turn(self, count: int) -> _Turn:
+        return min(count, self.total), asyncio.get_running_loop().create_future()
+
+    async def _come(self, turn: _Turn, give_up: Callable[[], None]) -> None:
+        count, come = turn
         try:
-            await turn
+            await come
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
+            if come.done() and not come.cancelled():
                 self._give(count)
             else:
-                with contextlib.suppress(ValueError):  # who gave up before has passed it over
-                    line.remove((count, turn))
+                give_up()
                 self._give(0)  # those behind may fit
             raise
 
+    @contextlib.contextmanager
+    def _having(self, turn: _Turn) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            self._give(turn[0])
+
     def _give(self, count: int) -> None:
         self._given -= count
-        while line := self._first or self._waiting:
-            wanted, turn = line[0]
-            if not turn.done() and wanted > self.left:
-                return
-            line.popleft()
-            if not turn.done():
-                self._given += wanted
-                turn.set_result(None)
+        while (turn := self._next()) is not None:
+            if not turn[1].done():  # who gave up at this moment is passed over
+                self._given += turn[0]
+                turn[1].set_result(None)
+
+    def _next(self) -> _Turn | None:
+        if self._first:
+            return self._first.take() if self.left >= min(1, self.total) else None
+        if self._waiting and (self._waiting[0][1].done() or self._waiting[0][0] <= self.left):
+            return self._waiting.popleft()
+        return None
+
+
+def _remove(line: deque[_Turn], turn: _Turn) -> None:
+    with contextlib.suppress(ValueError):  # who gave up before has passed it over
+        line.remove(turn)
 
 
 class Account:

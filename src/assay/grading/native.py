@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from assay.domain.errors import InvalidSubmission
+from assay.driver.port import Secret
 from assay.grading.attempt import Attempt
 from assay.grading.grade import grade
 from assay.grading.offered import (
@@ -62,6 +63,7 @@ class NativeTask:
     visible_tags: frozenset[str] = field(default=frozenset(), init=False)
     looks_back: bool = field(default=False, init=False)
     remembers: bool = field(default=False, init=False)
+    renews_seed: bool = field(default=False, init=False)
 
     @classmethod
     def of(cls, bundle: Bundle, folder: Path) -> NativeTask:
@@ -99,7 +101,7 @@ class NativeTask:
         """Its folder."""
         return (self.bundle,)
 
-    def seed(self, who: str, before: Before) -> int | None:
+    def seed(self, key: Secret, who: str, before: Before) -> int | None:
         """Another one for each submission."""
         return None
 

@@ -9,6 +9,7 @@ from typing import Protocol
 import msgspec
 
 from assay.domain.errors import InvalidTask
+from assay.driver.port import Secret
 from assay.grading.attempt import Stopwatch
 from assay.grading.joint import Seats
 from assay.grading.places import Places
@@ -102,8 +103,6 @@ class Before:
     """Those that count."""
     state: str = ""
     """What the last one has left."""
-    pending: bool = False
-    """Some are not over."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,6 +119,8 @@ class Grading:
     """What it counts, being late."""
     before: Before = field(default_factory=Before)
     seats: Seats = field(default_factory=lambda: Seats(2))
+    few: Seats | None = None
+    """The same where there are no more sandboxes than seats."""
     at_once: int = 16
     references: References = field(default_factory=References)
     again: Record | None = None
@@ -182,6 +183,11 @@ class Offered(Protocol):
         ...
 
     @property
+    def renews_seed(self) -> bool:
+        """Whether each submission of a learner has a seed of its own that the learner is shown."""
+        ...
+
+    @property
     def remembers(self) -> bool:
         """Whether a submission depends on what the one before has left: then there is one at a
         time of each learner."""
@@ -192,8 +198,11 @@ class Offered(Protocol):
         """All that it is made of, to be kept; the first one has the task's digest."""
         ...
 
-    def seed(self, who: str, before: Before) -> int | None:
-        """From which everything random is made for somebody's next submission; None: any."""
+    def seed(self, key: Secret, who: str, before: Before) -> int | None:
+        """From which everything random is made for somebody's next submission; None: any.
+
+        Whoever doesn't know the key can't foresee it.
+        """
         ...
 
     def shown(self, seed: int | None, language: str = "") -> Shown:

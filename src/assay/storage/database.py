@@ -8,7 +8,6 @@ that was asked for before it.
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -22,6 +21,7 @@ from assay.driver.port import Secret
 from assay.storage import rows
 from assay.storage.connection import Database, Step
 from assay.storage.events import Event
+from assay.storage.installation import InstallationKey
 from assay.storage.kind import Cursor, Kind
 from assay.storage.records import (
     EnvironmentRecord,
@@ -110,16 +110,7 @@ class Storage:
         """
         if not self._kind.has_servers:
             return None
-
-        def find(cursor: Cursor) -> Secret:
-            self._kind.lock_schema(cursor)
-            found = self._sql.keys.rows(cursor)
-            key = bytes(found[0]["key"]) if found else secrets.token_bytes(32)
-            if not found:
-                self._sql.add_key.run(cursor, {"key": key})
-            return Secret(key)
-
-        return await self._submit("installation", find)
+        return await self._submit("installation", InstallationKey(self._kind).find)
 
     def _count(self, cursor: Cursor) -> int:
         if not self._sql.count.run(cursor, {"key": _EPOCH}):

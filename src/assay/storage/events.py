@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from assay.domain.errors import AssayError
@@ -38,3 +39,17 @@ class DatabaseBack:
 
 
 Event = Committed | StorageFailed | DatabaseLost | DatabaseBack
+
+
+def failures_to(
+    on_event: Callable[[Event], None] | None,
+) -> Callable[[Event], None] | None:
+    """Of questions only failures are told: they are no transactions to be counted."""
+    if on_event is None:
+        return None
+
+    def observe(event: Event) -> None:
+        if isinstance(event, StorageFailed):
+            on_event(event)
+
+    return observe

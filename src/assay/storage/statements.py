@@ -24,7 +24,6 @@ from assay.storage.tables import (
     COUNTER,
     ENVIRONMENT,
     EXECUTION,
-    INSTALLATION,
     LEASE,
     SANDBOX,
     SERVER,
@@ -137,8 +136,6 @@ class Statements:
             .values(revoked_at=bindparam("revoked_at"))
         )
         self._of_servers(compiled, dialect)
-        self.add_key = added(INSTALLATION)
-        self.keys = Statement(select(INSTALLATION.c.key), dialect)
         self.add_counter = added(COUNTER)
         self.count = compiled(
             update(COUNTER).where(COUNTER.c.name == KEY).values(value=COUNTER.c.value + 1)

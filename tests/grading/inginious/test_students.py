@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
 
 import pytest
 
-from assay.grading.inginious import Graded
+from assay.bootstrap import Catalogue
+from assay.bootstrap.places import DriverPlaces
+from assay.config import Settings
+from assay.driver.guard import Guard
+from assay.grading.inginious import (
+    Environments,
+    Graded,
+    Submission,
+    grade_submission,
+    load_task,
+)
+from assay.grading.joint import Seats
+from assay.grading.places import Place
+from assay.grading.script.rooms import Room, Rooms
 
+HERE = Path(__file__).parent
 Grade = Callable[..., Awaitable[Graded]]
 
 
@@ -74,6 +90,52 @@ async def test_signals_are_passed_on(grade: Grade) -> None:
 
 async def test_several_at_once(grade: Grade) -> None:
     assert (await case(grade, "at_once"))["statuses"] == [0, 1, 2, 3, 4]
+
+
+async def test_where_there_is_one_seat_for_students_they_come_one_after_the_other(
+    settings: Settings, driver: Guard
+) -> None:
+    rooms, seats = Counted(DriverPlaces(driver, Catalogue(settings))), Seats(2)
+    async with seats.take(2):
+        graded = await grade_submission(
+            rooms, load_task(HERE / "course/students"), Submission(answers={"q1": "at_once"}),
+            Environments(), seats=seats,
+        )  # fmt: skip
+    assert graded.custom["statuses"] == [0, 1, 2, 3, 4], graded.detail
+    assert rooms.most == 2
+
+
+async def test_a_grader_whose_students_waited_for_one_another_is_graded_another_time(
+    settings: Settings, driver: Guard
+) -> None:
+    seats = Seats(2)
+    async with seats.take(2):
+        graded = await grade_submission(
+            DriverPlaces(driver, Catalogue(settings)), load_task(HERE / "course/students"),
+            Submission(answers={"q1": "together"}), Environments(), seats=seats,
+        )  # fmt: skip
+    assert (graded.result, graded.grade) == ("error", None)
+    assert "had waited" in graded.passing
+    assert "--most-sandboxes" in graded.passing
+
+
+class Counted:
+    """Rooms, and how many there were at a time."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+        self._there = 0
+        self.most = 0
+
+    @contextlib.asynccontextmanager
+    async def room(self, room: Room) -> AsyncIterator[Place]:
+        async with self._rooms.room(room) as place:
+            self._there += 1
+            self.most = max(self.most, self._there)
+            try:
+                yield place
+            finally:
+                self._there -= 1
 
 
 async def test_one_that_is_killed_leaves_nothing_and_the_next_one_runs(grade: Grade) -> None:

@@ -71,7 +71,7 @@ async def test_what_could_not_be_graded_costs_no_attempt_and_keeps_the_state() -
 
 async def test_what_waits_counts_and_what_failed_or_was_cancelled_does_not() -> None:
     rows = [row(1), row(2, State.FAILED), row(3, State.CANCELLED), row(4, State.LEASED)]
-    expected = Before(attempts=2, state="s", pending=True)
+    expected = Before(attempts=2, state="s")
     assert await found(Kept(rows, {"0001": result(1, "s")})) == expected
 
 

@@ -74,3 +74,51 @@ async def test_a_course_that_breaks_stops_no_other_and_is_told_once(
         assert len([each.getMessage().encode() for each in caplog.records]) == 1
         (tmp_path / "a/title").write_text("right again")
         await until_title(found, "a", "right again")
+
+
+def written(folder: Path, text: str = 'title = "Good"') -> Path:
+    folder.mkdir()
+    (folder / "course.toml").write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["odd link", "nonsense", "no document"])
+async def test_a_course_that_cannot_be_read_at_the_start_is_broken_and_stops_no_server(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(courses, "SECONDS_BETWEEN_LOOKS", 0.01)
+    good, bad = written(tmp_path / "good"), written(tmp_path / "bad", "title = 1")
+    file = bad / "course.yaml"
+    if kind == "odd link":  # the system answers with an error to whoever looks whether it is there
+        (bad / "course.toml").unlink()
+        file.symlink_to("x" * 300)
+    elif kind == "no document":
+        (bad / "course.toml").unlink()
+        file.write_text("name: [")
+    found = Courses([bad, good], Versions(tmp_path / "versions"))
+    async with following(found):
+        assert found.get("good").title == "Good"
+        assert found.get("bad").tasks == ()
+        (problem,) = found.get("bad").broken
+        assert "the course can't be read" in problem.message
+        assert str(bad) in problem.message
+        file.unlink(missing_ok=True)
+        (bad / "course.toml").write_text('title = "Mended"')
+        await until_title(found, "bad", "Mended")
+        assert found.get("bad").broken == ()
+
+
+async def test_a_folder_without_a_course_and_two_of_one_name_are_the_operators_mistake(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "more").mkdir()
+    one, same = written(tmp_path / "one"), written(tmp_path / "more/one", "title = 1")
+    for folders, words in (
+        ([tmp_path / "empty"], "a course is a folder"),
+        ([tmp_path / "none"], "No such file"),
+        ([one, same], "two folders"),
+        ([same, one], "two folders"),
+    ):
+        with pytest.raises(InvalidTask, match=words):
+            await Courses(folders, Versions(tmp_path / "versions")).load()

@@ -112,3 +112,57 @@ async def test_runners_that_wait_are_served_in_their_own_order() -> None:
     await asyncio.gather(*waiting)
     assert served == ["old", "middle", "new"]
     assert await asyncio.wait_for(grading, 1)
+
+
+async def test_owners_of_runners_that_wait_are_served_in_turn() -> None:
+    """Who floods a server has no more of it than others."""
+    pool = Pool()
+    seats = Seats(1, lambda: pool.used)
+    stock = RunnersStock(pool, seats)  # type: ignore[arg-type]
+    mine = await stock.claim("python")
+    served: list[str] = []
+
+    async def claim(owner: str) -> None:
+        claimed = await stock.claim("python", owner=owner, deadline_seconds=5)
+        served.append(owner)
+        await stock.discard(claimed)  # type: ignore[arg-type]
+
+    waiting = [asyncio.create_task(claim("flood")) for _ in range(50)]
+    await asyncio.sleep(0)
+    waiting += [asyncio.create_task(claim(owner)) for owner in ("ada", "ada", "bob")]
+    await asyncio.sleep(0)
+    await stock.discard(mine)  # type: ignore[arg-type]
+    await asyncio.gather(*waiting)
+    assert sorted(served[:3]) == ["ada", "bob", "flood"]
+    assert served.index("ada", served.index("ada") + 1) < 6
+
+
+async def test_of_one_owner_not_any_number_of_runners_wait() -> None:
+    pool = Pool()
+    seats = Seats(1, lambda: pool.used)
+    stock = RunnersStock(pool, seats)  # type: ignore[arg-type]
+    await stock.claim("python")
+    claims = (stock.claim("python", owner="flood", deadline_seconds=0.5) for _ in range(201))
+    ended = await asyncio.gather(*claims, return_exceptions=True)
+    messages = [each.message for each in ended if isinstance(each, PoolExhausted)]
+    assert len(messages) == 201
+    assert sum("with this token wait" in each for each in messages) == 1
+
+
+async def test_a_runner_that_gives_up_leaves_its_turn_to_others() -> None:
+    pool = Pool()
+    seats = Seats(1, lambda: pool.used)
+    stock = RunnersStock(pool, seats)  # type: ignore[arg-type]
+    mine = await stock.claim("python")
+    impatient = [
+        asyncio.create_task(stock.claim("python", owner=owner, deadline_seconds=9))
+        for owner in ("ada", "ada", "bob")
+    ]
+    await asyncio.sleep(0)
+    await stock.discard(mine)  # type: ignore[arg-type]
+    for task in impatient:
+        task.cancel()
+    ended = await asyncio.gather(*impatient, return_exceptions=True)
+    assert [type(each) for each in ended] == [asyncio.CancelledError] * 3
+    async with asyncio.timeout(1), seats.take():
+        pass

@@ -23,6 +23,7 @@ from assay.grading.inginious.inputs import randoms_of
 from assay.grading.inginious.judging import Graded, judge, judge_answers
 from assay.grading.inginious.problems import require_answers
 from assay.grading.inginious.tasks import InginiousTask
+from assay.grading.joint import Seats
 from assay.grading.script import Script, run_script
 from assay.grading.script.folders import size_of
 from assay.grading.script.kit import Answer
@@ -81,20 +82,24 @@ async def grade_submission(
     *,
     files: Files | None = None,
     owner: str = "",
+    seats: Seats | None = None,
 ) -> Graded:
     """What it is worth; without `files`, by the task's folder as it is now.
 
-    Raises InvalidInput for what can't be handed in, InvalidTask, and what may
+    `seats`: where sandboxes are few, those of all; one for the grader and one for a student are
+    taken. Raises InvalidInput for what can't be handed in, InvalidTask, and what may
     be otherwise another time: a sandbox that can't be had.
     """
     require_answers(task.problems, submission.answers)
     if task.is_answered_here:
-        return judge_answers(task.problems, submission.answers, remarks=task.remarks)
+        return await asyncio.to_thread(
+            judge_answers, task.problems, submission.answers, remarks=task.remarks
+        )
     found = await asyncio.to_thread(read_files, task) if files is None else files
     # In a thread: it looks through all files for what the grader mentions.
-    script = await asyncio.to_thread(_script, task, found, submission, environments, owner)
+    script = await asyncio.to_thread(_script, task, found, submission, environments, owner, seats)
     ended = await run_script(rooms, script)
-    return judge(ended, state=submission.state, remarks=task.remarks)
+    return await asyncio.to_thread(judge, ended, state=submission.state, remarks=task.remarks)
 
 
 def _script(
@@ -103,6 +108,7 @@ def _script(
     submission: Submission,
     environments: Environments,
     owner: str,
+    seats: Seats | None,
 ) -> Script:
     in_task, in_course = files.in_task, files.in_course
     environment = environments(task.environment)
@@ -131,6 +137,7 @@ def _script(
             files_bytes=size_of(in_task) + size_of(shared),
             devices=devices,
             owner=owner,
+            seats=seats,
         ),
     )
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import random
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
 from assay.domain.errors import InvalidInput, InvalidSubmission
+from assay.driver.port import Secret
 from assay.grading.inginious.problems import Problem, require_answers
 from assay.grading.offered import Content, File, Given
 from assay.grading.script.kit import Answer
@@ -109,10 +111,17 @@ def _kept(answer: str | list[int | str]) -> Answer:
     return answer if isinstance(answer, str) else [str(each) for each in answer]
 
 
-def seed_of(*words: str) -> int:
-    """A number that is always the same one for the same words."""
-    whole = hashlib.sha256("\0".join(words).encode(errors="replace"))
-    return int.from_bytes(whole.digest()[:8], "big") >> (64 - _SEED_BITS)
+def seed_of(key: Secret, *words: str) -> int:
+    """A number that is always the same one for the same words and key.
+
+    Who could foresee it could tell right choices from those that it shows beside them.
+    """
+    whole = "\0".join(words).encode(errors="replace")
+    return _number(hmac.digest(key.reveal(), whole, "sha256"))
+
+
+def _number(digest: bytes) -> int:
+    return int.from_bytes(digest[:8], "big") >> (64 - _SEED_BITS)
 
 
 def randoms_of(seed: int, count: int) -> tuple[float, ...]:
@@ -126,7 +135,7 @@ def shown_choices(problem: Problem, seed: int | None) -> tuple[int, ...]:
     among them where several may be chosen, and one where one may."""
     if seed is None:
         return tuple(each.index for each in problem.choices)
-    chance = random.Random(seed_of(str(seed), problem.id))
+    chance = random.Random(_number(hashlib.sha256(f"{seed}\0{problem.id}".encode()).digest()))
     right = [each.index for each in problem.choices if each.valid]
     wrong = [each.index for each in problem.choices if not each.valid]
     if problem.limit > 0:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from assay.domain.errors import GradingLost, InvalidTask
+from assay.driver.port import Secret
 from assay.grading.inginious.containers import (
     Files,
     common_entries,
@@ -106,14 +107,19 @@ class ServedTask:
         return self.environments(self.task.environment)
 
     @property
+    def renews_seed(self) -> bool:
+        """Where its document says so."""
+        return self.task.fresh_randoms
+
+    @property
     def remarks(self) -> tuple[str, ...]:
         """What of task.yaml is not known, or not done."""
         return self.task.remarks
 
-    def seed(self, who: str, before: Before) -> int | None:
+    def seed(self, key: Secret, who: str, before: Before) -> int | None:
         """A learner's own: one for all submissions, or another one for each if the task says so."""
-        nth = str(before.attempts) if self.task.fresh_randoms else ""
-        return seed_of(who, nth)
+        nth = str(before.attempts) if self.renews_seed else ""
+        return seed_of(key, who, nth)
 
     def shown(self, seed: int | None, language: str = "") -> Shown:
         """Headers and choices, and nothing that is right."""
@@ -137,7 +143,7 @@ class ServedTask:
         async with grading.seats.take(1 + self.asks_for_students):
             graded = await grade_submission(
                 _Noted(grading.sandboxes, ledger), self.task, submission, self.environments,
-                files=self.files, owner=grading.owner,
+                files=self.files, owner=grading.owner, seats=grading.few,
             )  # fmt: skip
         if graded.passing:
             raise GradingLost(graded.passing)

@@ -18,11 +18,22 @@ _DEPTH_MOST: Final = 20
 _OPTION: Final = re.compile(r"\s+:[\w-]+:")
 _LITERAL: Final = re.compile(r"``(.+?)``")
 _ROLE: Final = re.compile(r":[a-z]+:`([^`]+)`")
+_LINES_MOST: Final = 100_000
+_LINE_MOST: Final = 10_000
+"""Characters. Nobody reads longer texts and lines, and they stay as they are: a pattern keeps all
+of the server from running while it looks at one line.
+"""
 
 
 def to_markdown(text: str) -> str:
     """Code, boxes, links and literals; images that are HTML are left out."""
-    return "\n".join(_blocks(text.expandtabs(4).splitlines()))
+    if text.count("\n") > _LINES_MOST:
+        return text
+    return "\n".join(_blocks([_expanded(line) for line in text.splitlines()]))
+
+
+def _expanded(line: str) -> str:
+    return line if len(line) > _LINE_MOST else line.expandtabs(4)
 
 
 def _blocks(lines: list[str], depth: int = _DEPTH_MOST) -> Iterator[str]:
@@ -77,12 +88,15 @@ def _directive(name: str, title: str, body: list[str], depth: int) -> Iterator[s
 
 
 def _fenced(language: str, body: list[str]) -> Iterator[str]:
-    longest = max((len(each) for each in re.findall("`+", "\n".join(body))), default=0)
+    ticks = (found for line in body for found in re.finditer("`+", line))
+    longest = max((found.end() - found.start() for found in ticks), default=0)
     fence = "`" * max(3, longest + 1)
     yield from ("", f"{fence}{re.sub('[^A-Za-z0-9+#-]', '', language)}", *body, fence, "")
 
 
 def _inline(line: str) -> str:
+    if len(line) > _LINE_MOST:
+        return line
     line = _LINK.sub(_link, line)
     line = _ROLE.sub(r"`\1`", line)
     return _LITERAL.sub(r"`\1`", line)

@@ -18,7 +18,7 @@ from assay.agent.session import Session
 from assay.domain.command import Command
 from assay.domain.errors import FileError
 from assay.domain.limits import MIB, ExecutionLimits
-from assay.domain.outcome import Outcome
+from assay.domain.outcome import Outcome, OutcomeKind
 from assay.grading.joint import JointLimitReached
 from assay.grading.places import Place
 from assay.grading.results import Archive, archive_of
@@ -111,13 +111,23 @@ async def run_script(rooms: Rooms, script: Script) -> Ended:
             stdout=completed.stdout[:_SHOWN],
             stderr=completed.stderr[:_SHOWN],
             archive=archive,
-            lost=tuple(students.lost),
+            lost=(*students.lost, *_for_want_of_sandboxes(completed, script, students)),
             faults=tuple(students.faults),
             reached=students.limit_reached,
             students=max(0, students.count - 1),
             booting_seconds=place.waited_seconds + students.waited_seconds,
             grading_seconds=time.perf_counter() - began - students.waited_seconds,
         )
+
+
+def _for_want_of_sandboxes(
+    completed: Completed, script: Script, students: Students
+) -> tuple[str, ...]:
+    """It is nobody's fault that a grader took too long whose students had to wait."""
+    if completed.outcome.kind is not OutcomeKind.TIMED_OUT:
+        return ()
+    words = students.crowd.has_cost(script.wall_seconds)
+    return (words,) if words else ()
 
 
 async def _until_over(place: Place, script: Script, students: Students) -> Completed:

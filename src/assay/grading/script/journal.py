@@ -25,6 +25,8 @@ JOURNAL_MOST: Final = 17 * MIB
 """Bytes of a whole one: what its commands stop at (16 MiB), and one record more."""
 RECORDS_MOST: Final = 100_000
 TEXT_MOST: Final = 16 * MIB
+CUSTOM_MOST: Final = MIB
+"""Characters of all custom values: while one is read, and whenever it is asked for, all wait."""
 _LENGTH: Final = 4
 _FIELDS: Final[Mapping[str, int]] = {
     "result": 2,  # problem or "", word
@@ -61,11 +63,13 @@ class Said:
     state: str | None = None
     faults: list[str] = field(default_factory=list)
     """What the grader did wrong, or what made its journal unreadable."""
+    custom_size: int = 0
+    """Characters that were given for `custom`."""
 
     @property
     def nothing(self) -> bool:
         """Whether it gave no feedback at all."""
-        return self == Said(faults=self.faults)
+        return self == Said(faults=self.faults, custom_size=self.custom_size)
 
 
 def read_journal(journal: bytes) -> Said:
@@ -174,6 +178,10 @@ def _grade(said: Said, number: str) -> float | None:
 
 
 def _custom(said: Said, key: str, kind: str, value: str) -> None:
+    said.custom_size += len(value)
+    if said.custom_size > CUSTOM_MOST:
+        said.faults.append(f"custom values have more than {CUSTOM_MOST:,} characters together")
+        return
     try:
         read = json.loads(value) if kind == "json" else _number_or_text(value)
         msgspec.json.encode(read)  # it is kept so, which half a character can't be

@@ -24,9 +24,10 @@ from assay.domain.errors import AssayError, FileError, InvalidInput, ProtocolVio
 from assay.domain.facts import Facts
 from assay.domain.limits import MIB, ExecutionLimits
 from assay.domain.outcome import Outcome, OutcomeKind
-from assay.grading.joint import Account, JointLimitReached, JointLimits
+from assay.grading.joint import Account, JointLimitReached, JointLimits, Seats
 from assay.grading.places import Place
 from assay.grading.script import folders, frames
+from assay.grading.script.crowd import Crowd
 from assay.grading.script.kit import PROGRAM
 from assay.grading.script.rooms import Room, Rooms
 from assay.grading.script.spare import Spare
@@ -72,6 +73,8 @@ class Rules:
     """Programs; with more the grading is over, and the grader is to blame."""
     joint: JointLimits = field(default_factory=JointLimits)
     """Of the grader and all students together."""
+    seats: Seats | None = None
+    """Of all gradings, where sandboxes are few; one of them is taken for the students already."""
 
 
 class Students:
@@ -84,6 +87,7 @@ class Students:
         """What students' programs are to have and never can: the task's fault."""
         self.count = 0
         self.waited_seconds = 0.0
+        self.crowd = Crowd(rules.seats)
         self._grading = grading
         self._rooms = rooms
         self._rules = rules
@@ -188,8 +192,8 @@ class Students:
         memory = request.memory_mb * MIB or self._rules.memory_bytes
         memory = min(memory, self._rules.memory_bytes)
         try:
-            async with self.account.sandboxes(1, memory):
-                return await self._run(request, environment, incoming, wire)
+            async with self.account.sandboxes(1, memory), contextlib.AsyncExitStack() as taken:
+                return await self._run(request, environment, incoming, wire, taken)
         except JointLimitReached as limit:
             self._reach(limit)
             return PROXY, f"all programs of this grading together took {limit.what}"
@@ -225,6 +229,7 @@ class Students:
         environment: str,
         incoming: AsyncIterator[frames.Frame],
         wire: frames.Wire,
+        taken: contextlib.AsyncExitStack,
     ) -> tuple[int, str]:
         rules, grader = self._rules, self._grading.session.agent
         asked = request.memory_mb * MIB or rules.memory_bytes
@@ -234,32 +239,32 @@ class Students:
             self._usual(size), environment=environment,
             memory_bytes=min(asked, rules.memory_bytes),
         )  # fmt: skip
-        async with self._spare.room(room) as place:
-            if self.count > _FEW:
-                self._spare.make()
-            self.waited_seconds += place.waited_seconds
-            session = place.session
-            await self._fill(session, brought)
-            before = await folders.known_of(session.agent, rules.shared)
-            command = self._command(place, request)
-            await self._know_the_graders_time()
-            command = replace(command, limits=self.account.cut(command.limits))
-            facts, outcome = await _carried(session, command, incoming, wire)
-            await self._know_the_graders_time()
-            self.account.spend(facts.cpu_ns, by_learner=True)
-            if request.teardown and outcome.kind is not OutcomeKind.LOST:
-                await session.run(replace(command, argv=request.teardown, stdin=False), most=MIB)
-            if outcome.kind is OutcomeKind.LOST:
-                self.lost.append(outcome.reason or "a student's sandbox was lost")
-                return PROXY, "the student's sandbox was lost"
-            found = folders.changes(before, await folders.known_of(session.agent, rules.shared))
-            left = []
-            if found.changed:
-                most = max(64 * MIB, place.blueprint.environment.sandbox.disk_bytes)
-                left = await folders.take(
-                    session.agent, rules.shared, only=found.changed, most=most
-                )
-            await folders.bring(grader, rules.shared, found, left)
+        with self.crowd.waits():
+            await taken.enter_async_context(self.crowd.seat())
+            place = await taken.enter_async_context(self._spare.room(room))
+        if self.count > _FEW and self.crowd.is_more_left:
+            self._spare.make()
+        self.waited_seconds += place.waited_seconds
+        session = place.session
+        await self._fill(session, brought)
+        before = await folders.known_of(session.agent, rules.shared)
+        command = self._command(place, request)
+        await self._know_the_graders_time()
+        command = replace(command, limits=self.account.cut(command.limits))
+        facts, outcome = await _carried(session, command, incoming, wire)
+        await self._know_the_graders_time()
+        self.account.spend(facts.cpu_ns, by_learner=True)
+        if request.teardown and outcome.kind is not OutcomeKind.LOST:
+            await session.run(replace(command, argv=request.teardown, stdin=False), most=MIB)
+        if outcome.kind is OutcomeKind.LOST:
+            self.lost.append(outcome.reason or "a student's sandbox was lost")
+            return PROXY, "the student's sandbox was lost"
+        found = folders.changes(before, await folders.known_of(session.agent, rules.shared))
+        left = []
+        if found.changed:
+            most = max(64 * MIB, place.blueprint.environment.sandbox.disk_bytes)
+            left = await folders.take(session.agent, rules.shared, only=found.changed, most=most)
+        await folders.bring(grader, rules.shared, found, left)
         return status_of(outcome)
 
     async def _fill(self, session: Session, brought: list[Entry]) -> None:

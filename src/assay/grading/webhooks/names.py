@@ -11,9 +11,9 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections import defaultdict
 from collections.abc import Callable
 from typing import Final
+from weakref import WeakValueDictionary
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
@@ -42,11 +42,17 @@ class Names:
     """Resolvers, one for each course."""
 
     def __init__(self, look_up: LookUp = addresses_of) -> None:
-        self._of: defaultdict[str, _OfCourse] = defaultdict(lambda: _OfCourse(look_up))
+        self._look_up = look_up
+        self._of: WeakValueDictionary[str, _OfCourse] = WeakValueDictionary()
+        """As long as anybody asks, or any of its threads waits."""
+
+    def __len__(self) -> int:
+        """How many are kept."""
+        return len(self._of)
 
     def of(self, course: str) -> AbstractResolver:
         """That of a course."""
-        return self._of[course]
+        return self._of.setdefault(course, _OfCourse(self._look_up))
 
 
 class _OfCourse(AbstractResolver):
@@ -66,12 +72,12 @@ class _OfCourse(AbstractResolver):
                 if key in self._under_way:  # somebody has begun meanwhile
                     self._room.release()
                 else:
-                    self._begin(key)
+                    return await asyncio.shield(self._begin(key))
             return await asyncio.shield(self._under_way[key])
 
-    def _begin(self, key: Key) -> None:
+    def _begin(self, key: Key) -> asyncio.Future[list[ResolveResult]]:
         loop = asyncio.get_running_loop()
-        self._under_way[key] = loop.create_future()
+        future = self._under_way[key] = loop.create_future()
 
         def look() -> None:
             found: list[ResolveResult] | OSError
@@ -84,7 +90,11 @@ class _OfCourse(AbstractResolver):
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 loop.call_soon_threadsafe(self._end, key, found)
 
-        threading.Thread(target=look, name="assay-names", daemon=True).start()
+        try:
+            threading.Thread(target=look, name="assay-names", daemon=True).start()
+        except RuntimeError as error:  # the system has no thread more: later it may have
+            self._end(key, OSError(f"the name can't be looked up: {error}"))
+        return future
 
     def _end(self, key: Key, found: list[ResolveResult] | OSError) -> None:
         self._room.release()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
-from assay.domain.errors import AssayError, InvalidInput, InvalidSubmission
+from assay.domain.errors import AssayError, Conflict, InvalidInput, InvalidSubmission
 from assay.domain.line import Line, LineKey, Newcomer
 from assay.domain.submission import NewSubmission, Receipt, Submission
 from assay.storage.kind import Cursor, Kind
@@ -40,7 +40,8 @@ class Entrance:
     ) -> list[Receipt | AssayError]:
         """Keep all of them; of those with a key that is there, the receipt of before.
 
-        Of learners who have had all their attempts, an error.
+        An error of learners who have had all their attempts, or to whom another one is to come
+        first.
         """
         answers = self._known(cursor, news)
         unknown = self._first_of_each_key(news, answers)
@@ -69,33 +70,49 @@ class Entrance:
     def _refused(
         self, cursor: Cursor, news: Sequence[tuple[int, NewSubmission]], now: float
     ) -> dict[int, AssayError]:
-        """Those for which no attempt is left; of several in one transaction the later ones.
+        """Those that have to wait for another one of theirs, or for which no attempt is left; of
+        several in one transaction the later ones.
 
         Whoever hands in holds the one lock of the queue, so nobody else's comes between.
         """
-        limited = [(place, new) for place, new in news if new.most_attempts is not None]
-        had = self._attempts(cursor, dict.fromkeys(_whose(new) for _, new in limited))
+        busy = self._unfinished(cursor, dict.fromkeys(_whose(new) for _, new in news if new.alone))
+        limited = (new for _, new in news if new.most_attempts is not None)
+        had = self._attempts(cursor, dict.fromkeys(map(_whose, limited)))
         refused: dict[int, AssayError] = {}
-        for place, new in limited:
-            most, hours, times = new.most_attempts or 0, new.attempts_hours, had[_whose(new)]
-            used = self._decide.used(times, hours, now)
-            if used < most:
-                times.append(now)
+        for place, new in news:
+            whose = _whose(new)
+            times = had.setdefault(whose, [])
+            error = _busy() if new.alone and whose in busy else self._too_many(new, times, now)
+            if error is not None:
+                refused[place] = error
                 continue
-            per = "" if hours is None else f" in {hours:g} hours"
-            refused[place] = InvalidSubmission(
-                f"this task takes {most} submissions{per}, and has {used} of yours"
-            )
+            times.append(now)
+            busy.add(whose)
         return refused
+
+    def _too_many(
+        self, new: NewSubmission, times: Sequence[float], now: float
+    ) -> InvalidSubmission | None:
+        most, hours = new.most_attempts, new.attempts_hours
+        if most is None:
+            return None
+        used = self._decide.used(times, hours, now)
+        if used < most:
+            return None
+        per = "" if hours is None else f" in {hours:g} hours"
+        return InvalidSubmission(
+            f"this task takes {most} submissions{per}, and has {used} of yours"
+        )
+
+    def _unfinished(self, cursor: Cursor, each: Iterable[_Whose]) -> set[_Whose]:
+        wanted = list(each)
+        found = self._sql.unfinished.rows_of_each(self._kind, cursor, _named(wanted))
+        return {whose for whose, rows in zip(wanted, found, strict=True) if rows}
 
     def _attempts(self, cursor: Cursor, each: Iterable[_Whose]) -> dict[_Whose, list[float]]:
         """When they were handed in."""
         wanted = list(each)
-        asked: list[Values] = [
-            dict(zip(("owner", "course", "task", "learner"), whose, strict=True))
-            for whose in wanted
-        ]
-        found = self._sql.attempts.rows_of_each(self._kind, cursor, asked)
+        found = self._sql.attempts.rows_of_each(self._kind, cursor, _named(wanted))
         return {
             whose: [float(row["submitted_at"]) for row in rows]
             for whose, rows in zip(wanted, found, strict=True)
@@ -216,6 +233,18 @@ def line_key(submission: Submission) -> LineKey:
 
 def _whose(new: NewSubmission) -> _Whose:
     return new.owner, new.course, new.task, new.learner
+
+
+def _named(each: Sequence[_Whose]) -> list[Values]:
+    names = ("owner", "course", "task", "learner")
+    return [dict(zip(names, whose, strict=True)) for whose in each]
+
+
+def _busy() -> Conflict:
+    return Conflict(
+        "another submission of yours for this task is being graded, and what it leaves"
+        " counts for the next one: hand in when it is over"
+    )
 
 
 def _again(new: NewSubmission, name: str, digest: bytes) -> Receipt | InvalidInput:

@@ -6,7 +6,6 @@ file, or a number of PostgreSQL's (places.py). So none of these needs a lock of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -119,6 +118,18 @@ class QueueStatements:
                 func.coalesce(_S.verdict, "") != _ERROR,
             )
             .order_by(_S.submitted_at)
+        )
+        self.unfinished = self._compiled(
+            select(_S.id)
+            .where(
+                _S.owner == bindparam("owner"),
+                _S.course == bindparam("course"),
+                _S.task == bindparam("task"),
+                _S.learner == bindparam("learner"),
+                _S.original.is_(None),
+                or_(_S.state == State.WAITING.value, _S.state == State.LEASED.value),
+            )
+            .limit(1)
         )
         self.last_turn = self._compiled(
             select(func.max(_S.turn).label("turn")).where(
@@ -307,21 +318,3 @@ class QueueStatements:
                 WORKER.c.seen_at >= bindparam("since")
             )
         )
-
-
-def pages_asked(
-    owner: str | None, or_courses: Sequence[str], course: str | None, task: str | None,
-    learner: str | None, before: str | None, most: int,
-) -> list[Select[Any]]:  # fmt: skip
-    """A page of submissions, the newest first: that of the owner, and of each of the courses.
-
-    Several questions, for each by itself has an index.
-    """
-    asked = select(SUBMISSION).where(_S.original.is_(None)).order_by(_S.id.desc()).limit(most)
-    for name, value in {"course": course, "task": task, "learner": learner}.items():
-        if value is not None:
-            asked = asked.where(_S[name] == value)
-    if before is not None:
-        asked = asked.where(_S.id < before)
-    mine = asked if owner is None else asked.where(_S.owner == owner)
-    return [mine, *(asked.where(_S.course == each) for each in or_courses)]

@@ -14,8 +14,10 @@ from typing import Any, Final, TypeVar, cast
 from assay.domain.errors import AssayError, StorageError
 from assay.domain.line import Line, Timing
 from assay.domain.submission import Counts, Measured, NewSubmission, Receipt, Submission, Work
+from assay.driver.port import Secret
 from assay.storage.connection import Database, Step
-from assay.storage.events import Event, StorageFailed
+from assay.storage.events import Event, failures_to
+from assay.storage.installation import InstallationKey, derived
 from assay.storage.kind import Cursor
 from assay.storage.statements import Statement
 from assay.storage.submissions.campaign_steps import CampaignSteps
@@ -23,11 +25,11 @@ from assay.storage.submissions.campaigns import CampaignStore
 from assay.storage.submissions.decisions import Decisions
 from assay.storage.submissions.measured import Measurements
 from assay.storage.submissions.notices import Notices
+from assay.storage.submissions.pages import Pages, Wanted
 from assay.storage.submissions.places import Place, place_of
 from assay.storage.submissions.results import Results
 from assay.storage.submissions.rows import submission_of
 from assay.storage.submissions.situations import Situation, Situations
-from assay.storage.submissions.statements import pages_asked
 from assay.storage.submissions.steps import Ending, Steps, Tended
 from assay.storage.submissions.together import Together
 from assay.storage.submissions.webhooks import Webhooks
@@ -54,10 +56,11 @@ class SubmissionStore:
         self._database, self._reader = Database(place.writing), Database(place.reading)
         self._steps = Steps(place.writing, decisions)
         self._sql = self._steps.sql
+        self._pages = Pages(place.reading.engine.dialect)
         self._situations = Situations(self._sql, self.clock, decisions.lease_seconds)
         self._writing = Writer(self._database, self._loop, on_event, name="assay-submissions")
         self._reading = Writer(
-            self._reader, self._loop, _failures_to(on_event), name="assay-questions"
+            self._reader, self._loop, failures_to(on_event), name="assay-questions"
         )
         self._intake = Together(self._add, lambda new: len(new.content))
         self._endings = Together(self._finish, _bytes_of)
@@ -69,6 +72,7 @@ class SubmissionStore:
             kind=place.reading,
         )  # fmt: skip
         self._notices: Notices | None = None
+        self._key: Secret | None = None
         self._closed = False
         self.webhooks = Webhooks(
             self._write, self._ask, self._steps.outbox, place.reading, self.clock
@@ -94,6 +98,8 @@ class SubmissionStore:
         store = cls(place_of(url), decisions, on_event=on_event, on_notice=on_notice)
         await store._writing.start()
         try:
+            found = InstallationKey(store._place.writing).find
+            store._key = await store._write("installation", found)
             await store._reading.start()
         except BaseException:
             await store._writing.stop()
@@ -101,6 +107,11 @@ class SubmissionStore:
         if store._place.notices is not None and on_notice is not None:
             store._notices = Notices(store._place.notices, on_notice)
         return store
+
+    def key(self, purpose: str) -> Secret:
+        """The same one for all servers of the database, for as long as there is that."""
+        assert self._key is not None  # it was opened
+        return derived(self._key, purpose)
 
     async def aclose(self) -> None:
         """Commit what waits, and close the database."""
@@ -320,16 +331,11 @@ class SubmissionStore:
 
         `or_courses`: those of anybody in these courses, besides the owner's own.
         """
-        most = min(most, MOST_LISTED)
-        asked = pages_asked(owner, or_courses, course, task, learner, before, most)
-        statements = [Statement(one, self._place.reading.engine.dialect) for one in asked]
-
-        def read(cursor: Cursor) -> list[Submission]:
-            rows = [row for statement in statements for row in statement.rows(cursor)]
-            found = {row["id"]: submission_of(row) for row in rows}
-            return [found[name] for name in sorted(found, reverse=True)][:most]
-
-        return self._ask("list_submissions", read)
+        wanted = Wanted(
+            owner=owner, or_courses=tuple(or_courses), course=course, task=task, learner=learner,
+            before=before, most=min(most, MOST_LISTED),
+        )  # fmt: skip
+        return self._ask("list_submissions", lambda cursor: self._pages.page(cursor, wanted))
 
     def counts(self) -> asyncio.Future[Counts]:
         """How full the queue is."""
@@ -380,20 +386,6 @@ class SubmissionStore:
             deadline = time.monotonic() + PATIENCE_SECONDS
             writer.submit(Operation(name, cast(Step, step), future, deadline))
         return future
-
-
-def _failures_to(
-    on_event: Callable[[Event], None] | None,
-) -> Callable[[Event], None] | None:
-    """Of questions only failures are told: they are no transactions to be counted."""
-    if on_event is None:
-        return None
-
-    def observe(event: Event) -> None:
-        if isinstance(event, StorageFailed):
-            on_event(event)
-
-    return observe
 
 
 def _bytes_of(ending: Ending) -> int:

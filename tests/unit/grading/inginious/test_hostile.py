@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import struct
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from assay.agent.entries import Entry
 from assay.domain.errors import InvalidTask
-from assay.grading.inginious import load_course, load_task
+from assay.grading.inginious import Submission, grade_submission, grading, load_course, load_task
 from assay.grading.inginious.containers import Files
 from assay.grading.inginious.environments import Environments
+from assay.grading.inginious.judging import Graded
 from assay.grading.inginious.offered import served_course
 from assay.grading.inginious.text import to_markdown
 from assay.grading.inginious.translations import translation
@@ -42,6 +45,40 @@ def test_a_million_characters_become_markdown_in_a_moment(text: str) -> None:
 def test_links_keep_their_words() -> None:
     assert to_markdown("`a b  <u>`_ and `c<v>`__") == "[a b](u) and [c](v)"
     assert to_markdown("` <w>`_") == "[ ](w)"
+
+
+@pytest.mark.parametrize("text", [":a:`b` " * 2000, "a ``b``\n" * 100_001, "\t" * 10_001])
+def test_lines_and_texts_that_nobody_reads_stay_as_they_are(text: str) -> None:
+    assert to_markdown(text) == text
+
+
+async def test_what_graders_said_is_judged_beside_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of a hundred thousand parts, others would wait for it."""
+    threads: list[threading.Thread] = []
+
+    def judged(*_: object, **__: object) -> Graded:
+        threads.append(threading.current_thread())
+        return Graded(result="failed", grade=0.0)
+
+    async def run(*_: object) -> object:
+        return object()
+
+    for name in ("judge", "judge_answers"):
+        monkeypatch.setattr(grading, name, judged)
+    monkeypatch.setattr(grading, "run_script", run)
+    course = Path(__file__).parents[3] / "grading/inginious/course"
+    rooms: Any = None
+    for name, answers in (
+        ("choices", {"one": "0", "more": [], "word": "42"}),
+        ("students", {"q1": "exits"}),
+    ):
+        await grade_submission(
+            rooms, load_task(course / name), Submission(answers=answers), Environments()
+        )
+    assert len(threads) == 2
+    assert threading.current_thread() not in threads
 
 
 def course(folder: Path, **tasks: str) -> Path:

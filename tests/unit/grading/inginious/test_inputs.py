@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import struct
 from pathlib import Path
@@ -10,7 +11,14 @@ from typing import Any
 import pytest
 
 from assay.domain.errors import GradingLost, InvalidTask
-from assay.grading.inginious.inputs import accepted, answers_of, seed_of, shown_choices
+from assay.driver.port import Secret
+from assay.grading.inginious.inputs import (
+    accepted,
+    answers_of,
+    randoms_of,
+    seed_of,
+    shown_choices,
+)
 from assay.grading.inginious.judging import Graded
 from assay.grading.inginious.problems import Choice, Problem
 from assay.grading.kinds import Kinds
@@ -64,10 +72,25 @@ def test_answers_are_as_graders_of_inginious_find_them() -> None:
 
 def test_a_seed_is_the_learners_and_another_one_for_each_where_the_task_says_so() -> None:
     task, fresh = (Kinds().task(COURSE / name) for name in ("commands", "legacy"))
-    first, later = Before(), Before(attempts=1)
-    assert task.seed("c/t/ada", first) == task.seed("c/t/ada", later) != task.seed("c/t/bob", first)
-    assert fresh.seed("c/t/ada", first) != fresh.seed("c/t/ada", later)
-    assert 0 <= seed_of("x") < 2**62
+    key, first, later = Secret(bytes(32)), Before(), Before(attempts=1)
+    mine = task.seed(key, "c/t/ada", first)
+    assert mine == task.seed(key, "c/t/ada", later) != task.seed(key, "c/t/bob", first)
+    assert fresh.seed(key, "c/t/ada", first) != fresh.seed(key, "c/t/ada", later)
+    assert 0 <= seed_of(key, "x") < 2**62
+
+
+def test_a_seed_cannot_be_foreseen_by_who_does_not_know_the_servers_key() -> None:
+    task = Kinds().task(COURSE / "commands")
+    seeds = {task.seed(Secret(bytes([n]) * 32), "c/t/ada", Before()) for n in range(50)}
+    assert len(seeds) == 50
+    plain = hashlib.sha256(b"c/t/ada\0").digest()
+    assert int.from_bytes(plain[:8], "big") >> 2 not in seeds
+
+
+def test_what_a_kept_seed_gives_stays_as_it_was() -> None:
+    """Gradings of before are had again with the same randoms, and teachers see the same choices."""
+    assert randoms_of(7, 2) == (0.32383276483316237, 0.15084917392450192)
+    assert shown_choices(ONE, 7) == (1, 7, 3, 5)
 
 
 def kept(versions: Versions, task: Offered) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.grading.script.journal import JOURNAL_MOST, TEXT_MOST, Said, read_journal
+from assay.grading.script.journal import CUSTOM_MOST, JOURNAL_MOST, TEXT_MOST, Said, read_journal
 
 
 def piece(content: bytes) -> bytes:
@@ -82,3 +83,21 @@ def test_a_message_that_is_too_long_is_cut_and_a_fault() -> None:
         record("message", "", "a", "a" * (TEXT_MOST - 1)) + record("message", "", "a", "bc")
     )
     assert (len(said.message), said.message[-1], len(said.faults)) == (TEXT_MOST, "b", 1)
+
+
+def test_custom_values_are_as_large_together_as_can_be_read_in_a_moment() -> None:
+    half = json.dumps("x" * (CUSTOM_MOST // 2 - 2))
+    two = read_journal(record("custom", "a", "json", half) + record("custom", "b", "json", half))
+    assert (set(two.custom), two.faults) == ({"a", "b"}, [])
+    more = read_journal(
+        record("custom", "a", "json", half) * 2 + record("custom", "c", "auto", "1")
+    )
+    assert (set(more.custom), more.nothing) == ({"a"}, False)
+    assert "more than 1,048,576 characters together" in more.faults[0]
+    began = time.perf_counter()
+    assert read_journal(record("custom", "k", "json", f"[{'{},' * 5_000_000}1]")).faults
+    assert time.perf_counter() - began < 1
+
+
+def test_a_value_that_is_too_large_is_no_feedback() -> None:
+    assert read_journal(record("custom", "k", "auto", "1" * (CUSTOM_MOST + 1))).nothing

@@ -1,6 +1,7 @@
 """Names that nobody answers for: they cost their own course, and no other."""
 
 import asyncio
+import gc
 import socket
 import threading
 from collections.abc import Iterator
@@ -84,3 +85,36 @@ async def test_the_systems_resolver_is_asked_and_what_is_no_name_is_an_error() -
         await known.resolve("a" * 70, 80)
     with pytest.raises(OSError, match=r".+"):
         await known.resolve("a\0b", 80)
+
+
+async def test_where_no_thread_can_be_started_the_next_one_tries_again(
+    silent: Silent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More often than there is room for look-ups, so that each gives its room back."""
+    known = Names(silent).of("algebra")
+
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start)
+        for _ in range(LOOK_UPS + 1):
+            async with asyncio.timeout(1):
+                with pytest.raises(OSError, match="can't start new thread"):
+                    await known.resolve("lms.example", 443)
+    assert len(await known.resolve("lms.example", 443)) == 1
+
+
+async def test_courses_are_forgotten_that_ask_for_nothing(silent: Silent) -> None:
+    known = Names(silent)
+    for nth in range(100):
+        await known.of(f"course-{nth}").resolve("lms.example", 443)
+    await asyncio.sleep(0.1)  # until their threads have ended
+    gc.collect()
+    assert len(known) == 0
+    asking = asyncio.ensure_future(known.of("algebra").resolve("silent.example", 443))
+    await asyncio.sleep(0.1)
+    gc.collect()
+    assert len(known) == 1  # who waits for the system keeps its place
+    silent.over.set()
+    await asyncio.gather(asking, return_exceptions=True)

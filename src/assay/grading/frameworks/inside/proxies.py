@@ -30,6 +30,7 @@ class Learner:
         self.collecting = True
         self.failure: AssertionError | None = None
         """What went wrong in the test's own code, which the learner's may have caught."""
+        self.failed_in = ""
         self._functions: list[Any] = []
         self._errors: dict[int, type] = {}
         self._errors_of = 0
@@ -98,9 +99,10 @@ class Learner:
         if name == told["name"] and text in (told["text"], repr(told["text"])):  # a KeyError's
             self.failure = None
 
-    def remember(self, error: BaseException) -> None:
+    def remember(self, error: BaseException, where: str) -> None:
         """The test has gone wrong, whatever becomes of this error; the first one is told."""
-        self.failure = self.failure or unmeant(error)
+        if self.failure is None:
+            self.failure, self.failed_in = unmeant(error), where
 
     def _update(self, args: Sequence[Any], after: Any) -> None:
         """Change what the learner's code has changed in place."""
@@ -132,7 +134,7 @@ class Learner:
             raise
         except Exception as error:
             if not is_deliberate(error, error.__traceback__):
-                self.remember(error)
+                self.remember(error, "in a function of the test's")
             return {"do": "raise", **_told(error)}
 
     def described(self, error: BaseException | None) -> tuple[Any, Any]:
@@ -344,12 +346,13 @@ class Remote:
             found = learner.request("exit", self._assay_reference, *learner.described(error), None)
         except BaseException:
             if not meant:
-                learner.remember(error)  # another error takes its place
+                # Another error takes its place.
+                learner.remember(error, "in a block whose error the learner's __exit__ replaced")
             raise
         if meant:
             return found
         if type(found) is Remote or found:
-            learner.remember(error)
+            learner.remember(error, "in a block whose error the learner's __exit__ swallowed")
         return False
 
 

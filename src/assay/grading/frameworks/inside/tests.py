@@ -50,7 +50,7 @@ class Course:
         self._names.release()
         failure = self.learner.failure
         if failure is not None and outcome != "failed":
-            outcome, message = "failed", f"in a function of the test's: {failure}"
+            outcome, message = "failed", f"{self.learner.failed_in}: {failure}"
             detail = "".join(traceback.format_exception(failure))
         result = {
             "id": identity, "outcome": outcome, "message": message[:TEXT_MOST],

@@ -1,0 +1,70 @@
+"""How many students of one grading have sandboxes at once, where these are few."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from assay.grading.joint import Seats
+from assay.grading.script.crowd import Crowd
+
+
+async def most_at_once(crowd: Crowd, students: int) -> int:
+    there, most = 0, 0
+
+    async def student() -> None:
+        nonlocal there, most
+        async with crowd.seat():
+            there, most = there + 1, max(most, there + 1)
+            await asyncio.sleep(0.01)
+            there -= 1
+
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        for _ in range(students):
+            group.create_task(student())
+    return most
+
+
+async def test_students_have_their_own_seat_and_those_that_are_left() -> None:
+    for total, expected in ((2, 1), (3, 2), (4, 3), (9, 3)):
+        seats = Seats(total)
+        async with seats.take(2):  # for a grader, and a student
+            assert await most_at_once(Crowd(seats), 3) == expected
+        assert seats.left == total
+
+
+async def test_without_seats_there_are_always_enough() -> None:
+    assert await most_at_once(Crowd(None), 8) == 8
+
+
+async def test_gradings_that_all_want_more_do_not_wait_for_one_another() -> None:
+    seats = Seats(4)
+    async with seats.take(2), seats.take(2):
+        both = (most_at_once(Crowd(seats), 3) for _ in range(2))
+        assert await asyncio.gather(*both) == [1, 1]
+
+
+async def test_what_somebody_waits_for_no_student_takes_besides() -> None:
+    seats = Seats(4)
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(seats.take(2))
+        whole = asyncio.create_task(stack.enter_async_context(seats.take(3)))
+        await asyncio.sleep(0)
+        assert not seats.is_left
+        assert await most_at_once(Crowd(seats), 3) == 1
+        whole.cancel()
+        await asyncio.wait((whole,))
+        assert seats.is_left
+
+
+async def test_only_who_waited_long_for_sandboxes_lacked_the_time() -> None:
+    crowd = Crowd(Seats(2))
+    with crowd.waits(), crowd.waits():
+        pass
+    assert crowd.has_cost(6.0) == ""
+    with crowd.waits():
+        with crowd.waits():
+            await asyncio.sleep(0.6)
+        await asyncio.sleep(0.6)
+    assert "had waited 1.2" in crowd.has_cost(6.0)
+    assert crowd.has_cost(60.0) == ""
