@@ -15,9 +15,9 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
-from server_process import ServerProcess
+from server_process import ServerProcess, until
 from test_grading import made_token
-from test_inginious import TEACHES, Client, course, script
+from test_inginious import TEACHES, Client, course, is_another, script
 
 __all__ = ["course"]
 
@@ -114,9 +114,7 @@ async def _is_told(
 async def _campaign_is_told(platform: Platform, teacher: Client, name: str) -> None:
     """When it is applied, and no earlier: before, it only proposes."""
     digest = (await teacher.get(f"/submissions/{name}"))["digest"]
-    async with asyncio.timeout(SECONDS):
-        while (await teacher.get("/courses/everything/tasks/hostile"))["digest"] == digest:
-            await asyncio.sleep(0.2)
+    await until(lambda: is_another(teacher, digest), SECONDS)
     campaign = {"task": "hostile", "version": "newest"}
     started = await teacher.post("/courses/everything/regrades", campaign)
     await teacher.get(f"/regrades/{started['id']}/events")

@@ -34,9 +34,9 @@ GOOD = "environment_id: mcq\nenvironment_type: mcq\nproblems: {q: {type: match, 
     ],
 )
 def test_a_million_characters_become_markdown_in_a_moment(text: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()  # what others do on this machine is nothing to it
     to_markdown(text)
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
 
 
 def test_links_keep_their_words() -> None:
