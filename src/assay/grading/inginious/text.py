@@ -21,7 +21,9 @@ _IMAGES: Final = ("image", "figure")
 _MARKED: Final = re.compile(
     r"``(?P<literal>.+?)``|`(?P<words>[^`<]+)<(?P<address>[^`>]+)>`__?"
     r"|(?::[a-z]+:)?`(?P<quoted>[^`]+)`_{0,2}"
+    r"|(?<![\w-])(?P<name>[A-Za-z0-9][\w.-]{0,60}?)_(?![\w-])"
 )
+_NAMED: Final = re.compile(r"\s*\.\. _([^:`]+?|`[^`]+`) ?: (\S+)\s*$")
 _SPECIAL: Final = frozenset("`\\<]")
 _BEGINS_TAG: Final = re.compile(r"<(?=[A-Za-z/!?])")
 _ENDS_CODE: Final = re.compile(r"(?<!\\)(\\*)`")
@@ -29,6 +31,15 @@ _LAST: Final = re.compile(r"(?<!\\)\\+$")
 _DEPTH_MOST: Final = 20
 """Of boxes in boxes: what is in more of them stays as it is."""
 _OPTION: Final = re.compile(r"\s+:([\w-]+):(.*)")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Known:
+    """What holds for all of a text."""
+
+    now: datetime | None
+    addresses: Mapping[str, str]
+    """That have a name, to which texts refer, in small letters."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,26 +57,33 @@ def to_markdown(text: str, now: datetime | None = None) -> str:
 
     What is to be hidden until later than `now` is left out; all of it where that is not known.
     """
-    return "\n".join(_blocks(text.expandtabs(4).splitlines(), now))
+    lines, addresses = [], {}
+    for line in text.expandtabs(4).splitlines():
+        named = _NAMED.match(line)
+        if named:
+            addresses[named[1].strip("`").lower()] = named[2]
+        else:
+            lines.append(line)
+    return "\n".join(_blocks(lines, _Known(now=now, addresses=addresses)))
 
 
-def _blocks(lines: list[str], now: datetime | None, depth: int = _DEPTH_MOST) -> Iterator[str]:
+def _blocks(lines: list[str], known: _Known, depth: int = _DEPTH_MOST) -> Iterator[str]:
     at = 0
     while at < len(lines):
         line = lines[at]
         found = _DIRECTIVE.match(line)
         literal = line.rstrip().endswith("::") and not found
         if found is None and not literal:
-            yield _inline(line)
+            yield _inline(line, known)
             at += 1
             continue
         inner, at = _further_in(lines, at + 1, len(line) - len(line.lstrip()))
         if not found:
             shown = line.rstrip()[:-2].rstrip()
-            yield from (f"{_inline(shown)}:" if shown.strip() else "", "")
+            yield from (f"{_inline(shown, known)}:" if shown.strip() else "", "")
             yield from _fenced("", _without_margin(_body(inner)[1]))
         else:
-            yield from _shown(_directive(found[2], found[3], inner), now, depth)
+            yield from _shown(_directive(found[2], found[3], inner), known, depth)
 
 
 def _further_in(lines: list[str], at: int, indent: int) -> tuple[list[str], int]:
@@ -108,26 +126,26 @@ def _without_margin(body: list[str]) -> list[str]:
     return [each[margin:] for each in body]
 
 
-def _shown(directive: _Directive, now: datetime | None, depth: int) -> Iterator[str]:
+def _shown(directive: _Directive, known: _Known, depth: int) -> Iterator[str]:
     name, title, body = directive.name, directive.title, directive.body
     if name in _CODE:
         yield from _fenced(title, body)
     elif name == "math":
         yield from _fenced(name, [title, *body] if title else body)
     elif name in _IMAGES:
-        yield from ("", _image(directive), "", *(_inline(each) for each in body))
+        yield from ("", _image(directive), "", *(_inline(each, known) for each in body))
     elif name in _BOXES and depth:
-        inner = list(_blocks(body, now, depth - 1))
-        head = _inline(title) if title else name.capitalize()
+        inner = list(_blocks(body, known, depth - 1))
+        head = _inline(title, known) if title else name.capitalize()
         yield from ("", f"> **{head.strip('*')}**", ">", *(f"> {each}" for each in inner), "")
     elif name == "raw":
         yield from ("", *from_html("\n".join(body)).splitlines(), "") if title == "html" else ()
     elif name == "hidden-until":
-        yield from _in_time(directive, now, depth)
+        yield from _in_time(directive, known, depth)
     elif name == "container" and depth:
-        yield from ("", *_blocks(body, now, depth - 1), "")
+        yield from ("", *_blocks(body, known, depth - 1), "")
     else:
-        yield from (_inline(each) for each in (title, *body))
+        yield from (_inline(each, known) for each in (title, *body))
 
 
 def _image(directive: _Directive) -> str:
@@ -136,16 +154,16 @@ def _image(directive: _Directive) -> str:
     return f"[{made}]({destination(target)})" if target else made
 
 
-def _in_time(directive: _Directive, now: datetime | None, depth: int) -> Iterator[str]:
+def _in_time(directive: _Directive, known: _Known, depth: int) -> Iterator[str]:
     """Times without a zone are this machine's; what is none stays hidden, and says so."""
     try:
-        is_over = now is not None and moment(directive.title) <= now
+        is_over = known.now is not None and moment(directive.title) <= known.now
     except (ValueError, OverflowError):
         is_over = False
     if is_over and depth:
-        yield from ("", *_blocks(directive.body, now, depth - 1), "")
+        yield from ("", *_blocks(directive.body, known, depth - 1), "")
     else:
-        yield from ("", f"> (Hidden until {_inline(directive.title)})", "")
+        yield from ("", f"> (Hidden until {_words(directive.title)})", "")
 
 
 def _fenced(language: str, body: list[str]) -> Iterator[str]:
@@ -154,17 +172,22 @@ def _fenced(language: str, body: list[str]) -> Iterator[str]:
     yield from ("", f"{fence}{re.sub('[^A-Za-z0-9+#-]', '', language)}", *body, fence, "")
 
 
-def _inline(line: str) -> str:
+def _inline(line: str, known: _Known) -> str:
     """A line with what is marked in it; everything else are words, whatever they look like."""
     made, at = [], 0
     for found in _MARKED.finditer(line):
-        made += [_words(line[at : found.start()]), _marked(found)]
+        made += [_words(line[at : found.start()]), _marked(found, known)]
         at = found.end()
     shown = "".join((*made, _words(line[at:])))
     return f"\\{shown}" if shown.startswith("~~~") else shown
 
 
-def _marked(found: re.Match[str]) -> str:
+def _marked(found: re.Match[str], known: _Known) -> str:
+    name = found["name"] or (found["quoted"] if found[0].endswith("_") else None)
+    if name is not None and name.lower() in known.addresses:
+        return f"[{_words(name)}]({destination(known.addresses[name.lower()])})"
+    if found["name"]:
+        return _words(found[0])
     if found["address"] is None:
         return quoted(found["literal"] or found["quoted"])
     # Spaces before "<" are no part of the pattern: what may be either text or space is tried in

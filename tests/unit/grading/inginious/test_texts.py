@@ -123,6 +123,12 @@ def test_what_a_learner_prints_opens_no_code_of_the_graders() -> None:
     assert [each.content for each in parsed if each.type == "fence"] == ["<script>\n"]
 
 
+def test_addresses_may_have_names() -> None:
+    text = "See `the page`_ and Page_, other_ and `code`_.\n\n.. _the page: /a\n.. _page : b(c\n"
+    shown = "See [the page](/a) and [Page](b%28c), other_ and `code`.\n\n"
+    assert to_markdown(text).rstrip() == shown.rstrip()
+
+
 def test_formulas_are_kept_letter_by_letter() -> None:
     assert to_markdown(".. math::\n\n   a_1 * b_1\n").strip() == "```math\na_1 * b_1\n```"
     assert to_markdown(".. math:: a_1\n").strip() == "```math\na_1\n```"
