@@ -10,6 +10,7 @@ from typing import Final
 
 from assay.grading.inginious.hypertext import destination, from_html, image, quoted
 from assay.grading.inginious.rules import moment
+from assay.grading.inginious.tables import from_csv
 
 _DIRECTIVE: Final = re.compile(r"^(\s*)\.\. ([a-z-]+):: ?(.*)$")
 _CODE: Final = ("code-block", "code", "sourcecode", "parsed-literal")
@@ -140,6 +141,9 @@ def _shown(directive: _Directive, known: _Known, depth: int) -> Iterator[str]:
         yield from ("", f"> **{head.strip('*')}**", ">", *(f"> {each}" for each in inner), "")
     elif name == "raw":
         yield from ("", *from_html("\n".join(body)).splitlines(), "") if title == "html" else ()
+    elif name == "csv-table":
+        rows = from_csv(directive.options, body, lambda cell: _inline(cell, known))
+        yield from (_inline(title, known), "", *rows, "")
     elif name == "hidden-until":
         yield from _in_time(directive, known, depth)
     elif name == "container" and depth:

@@ -123,6 +123,23 @@ def test_what_a_learner_prints_opens_no_code_of_the_graders() -> None:
     assert [each.content for each in parsed if each.type == "fence"] == ["<script>\n"]
 
 
+TABLES = [
+    (":header: File,Line\n\n   a.c,``3``\n   b|c", "| File | Line |\n| --- | --- |\n| a.c | `3` |\n"
+     "| b\\|c |  |"),
+    ("\n   a,b\n   <c>,d", "|  |  |\n| --- | --- |\n| a | b |\n| &lt;c> | d |"),
+    (":quote: §\n   :delim: ;\n\n   §a;\n   b§;c", "|  |  |\n| --- | --- |\n| a; b | c |"),
+    (":quote: too long\n\n   a,<b>", "a,&lt;b>"),
+    (":header: \n", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("written", "shown"), TABLES)
+def test_tables_are_tables(written: str, shown: str) -> None:
+    assert (
+        to_markdown(f".. csv-table:: Title\n   {written}\n").strip() == f"Title\n\n{shown}".strip()
+    )
+
+
 def test_addresses_may_have_names() -> None:
     text = "See `the page`_ and Page_, other_ and `code`_.\n\n.. _the page: /a\n.. _page : b(c\n"
     shown = "See [the page](/a) and [Page](b%28c), other_ and `code`.\n\n"
@@ -197,6 +214,8 @@ def test_a_million_characters_of_html_are_read_in_a_moment(text: str) -> None:
     "text",
     [
         ".. image:: " + "a " * (MANY // 2),
+        ".. csv-table:: a\n\n" + '   "a,b\n' * (MANY // 9),
+        ".. csv-table:: a\n\n   " + "," * 100_000 + "\n   a" * 100_000,
         ".. image::\n" + "    x\n" * (MANY // 6),
         ".. figure:: x\n" + "    :a: b\n" * (MANY // 11),
         "\n".join(" " * depth + ".. container:: x" for depth in range(1000)),
