@@ -71,16 +71,12 @@ def _report(task: Offered, catalogue: Catalogue) -> Report:
 
 def _wants(task: ServedTask) -> Iterator[Finding]:
     """What an environment has only where its operator says so."""
-    wanted = {
-        "network": (task.task.network, "network_grading"),
-        "devices": (task.task.environment_type.startswith("nvidia"), "environment_type"),
-    }
-    for name, (is_wanted, why) in wanted.items():
-        if is_wanted:
-            told = f"{why}: the task is refused where the environment has no {name}"
-            yield warning(
-                name, told, f"give {task.environment} {name} in assay.toml, or take it out"
-            )
+    told = "the task is refused where its environment has none"
+    remedy = f"give {task.environment} some in assay.toml, or take it out"
+    if task.task.network:
+        yield warning("network", f"network_grading: {told}", remedy)
+    if task.task.environment_type.startswith("nvidia"):
+        yield warning("devices", f"{task.task.environment_type} wants devices: {told}", remedy)
 
 
 def _findings(task: ServedTask, catalogue: Catalogue) -> Iterator[Finding]:
