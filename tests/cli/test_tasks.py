@@ -179,3 +179,38 @@ def test_a_grading_is_written_as_results_of_a_server_are(assay: Assay) -> None:
     assert 0 < float(row["grade"]) < 100
     ended = assay("grade", "--csv", "nowhere/a.csv", "sums")
     assert "nowhere/a.csv can't be written: No such file" in ended.complaint
+
+
+FOREIGN = Path(__file__).parents[1] / "grading/inginious/course"
+
+
+def test_a_course_of_inginious_is_checked_without_running_it(assay: Assay) -> None:
+    assert assay("task", "check", str(FOREIGN)).status == 0
+    named = ("--environment", "default=none-such")
+    ended = assay("task", "check", "--json", *named, str(FOREIGN), str(FOREIGN / "legacy"))
+    assert ended.status == 1
+    assert ended.json["remarks"] == ["course: something_new is not known"]
+    tasks = {each["task"]: each for each in ended.json["tasks"]}
+    found = {name: {each["code"] for each in task["findings"]} for name, task in tasks.items()}
+    assert "environment" in found["legacy"]
+    assert "not-done" in found["plugins"]
+    assert "devices" in found["devices"]
+    assert found["choices"] == set()
+
+
+def test_a_task_of_inginious_without_a_grader_is_no_task_to_publish(
+    assay: Assay, tmp_path: Path
+) -> None:
+    folder = tmp_path / "alone"
+    folder.mkdir()
+    text = "environment_id: c\nenvironment_type: docker\nproblems: {q: {type: code}}\n"
+    (folder / "task.yaml").write_text(f"{text}environment_parameters: {{network_grading: yes}}\n")
+    ended = assay("task", "check", str(folder))
+    assert ended.status == 1
+    for words in ("has no grader", "network_grading", "not yet"):
+        assert words in ended.stdout.decode(), ended.stdout
+    (folder / "run.sh").write_text("feedback-result success\n")
+    assert assay("task", "check", str(folder)).status == 0
+    (folder / "task.yaml").write_text("problems: 3\n")
+    ended = assay("task", "check", str(folder))
+    assert (ended.status, "there are no problems" in ended.stdout.decode()) == (1, True)

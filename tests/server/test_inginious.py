@@ -280,7 +280,7 @@ async def test_grading_again_is_with_the_same_files_inputs_and_state(
         assert made[1]["result"]["message"] == "shared words"
         (course / "$common/words.txt").write_text("other words")
         digest = made[0]["digest"]
-        await until(lambda: _is_another(teacher, digest), 10)
+        await until(lambda: is_another(teacher, digest), 10)
         for version, changes in (("recorded", ["same", "same"]), ("newest", ["same", "same"])):
             started = await teacher.post(
                 "/courses/everything/regrades", {"task": "hostile", "version": version}
@@ -305,7 +305,7 @@ async def test_grading_again_is_with_the_same_files_inputs_and_state(
     assert (json.loads(out)["grade"], json.loads(out)["message"]) == (60, "shared words")
 
 
-async def _is_another(client: Client, digest: str) -> bool:
+async def is_another(client: Client, digest: str) -> bool:
     found = await client.get("/courses/everything/tasks/hostile")
     return bool(found["digest"] != digest)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Collection
@@ -17,6 +18,7 @@ from assay.grading.courses import Courses
 from assay.grading.desk import Desk
 from assay.grading.inginious import Environments
 from assay.grading.kinds import Kinds
+from assay.grading.offered import OfferedCourse
 from assay.grading.submissions import Submissions
 from assay.grading.versions import Versions
 from assay.grading.webhooks.names import Names
@@ -25,6 +27,10 @@ from assay.grading.webhooks.sender import Sender
 from assay.grading.worker import Worker
 
 _log: Final = logging.getLogger("assay")
+_TOLD: Final = 20
+"""Remarks on a course in the log, at most."""
+_NAMED: Final = 3
+"""Tasks that are named of those that one is about."""
 
 
 class Grading:
@@ -91,11 +97,37 @@ async def grading(
         yield made
 
 
+def _remarks(course: OfferedCourse) -> dict[str, str]:
+    """What is said of a course, and of its tasks once for all of whom it is said, with which."""
+    found: dict[str, list[str]] = {}
+    for task in course.tasks:
+        for remark in task.remarks:
+            found.setdefault(remark, []).append(task.id)
+    few = {
+        remark: ", " + ", ".join(names[:_NAMED]) + (" …" if len(names) > _NAMED else "")
+        for remark, names in found.items()
+    }
+    return {**dict.fromkeys(course.remarks, ""), **few}
+
+
+def _tell(course: OfferedCourse) -> None:
+    """The first remarks: a course of a hundred tasks may have many; teachers get them all."""
+    remarks = _remarks(course)
+    for remark, tasks in itertools.islice(remarks.items(), _TOLD):
+        _log.warning("the course %s%s: %s", course.id, tasks, remark)
+    if len(remarks) > _TOLD:
+        _log.warning(
+            "the course %s has %d more remarks: `assay task check` says them all, and so do the"
+            " course and its tasks to a teacher's token", course.id, len(remarks) - _TOLD,
+        )  # fmt: skip
+
+
 def _warn(courses: Courses, offered: set[str]) -> None:
     """What an operator would otherwise hear of when somebody has handed in."""
     for course in courses.all():
         for problem in course.broken:
             _log.warning("of the course %s something is left out: %s", course.id, problem.message)
+        _tell(course)
         lacking = {task.environment: task.id for task in course.tasks if task.environment}
         for environment in sorted(lacking.keys() - offered):
             _log.warning(

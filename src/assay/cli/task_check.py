@@ -10,11 +10,14 @@ from typing import Any
 import click
 from rich.text import Text
 
+from assay.bootstrap import Catalogue
+from assay.cli.check_inginious import Checked, checked, is_inginious
 from assay.cli.context import Flags
 from assay.cli.exit_status import Status
 from assay.cli.interrupts import run_watched
 from assay.cli.progress import shown_progress
 from assay.cli.show import bad, console, good, print_json, table
+from assay.cli.task_environments import environment_option, environments
 from assay.cli.task_places import open_bench
 from assay.config import Settings
 from assay.domain.errors import InvalidTask
@@ -34,6 +37,7 @@ Examples:
   assay task check --mutants 100 --score 80 sum      more thorough
   assay task check --mutants 0 sum                   only what takes no time
   assay task check --json sum
+  assay task check --environment cpp=c ./inginious/course
 
 \b
 The exit status is 0 where nothing is wrong but what are warnings and notes, and else 1. What
@@ -55,6 +59,7 @@ could not be tried is wrong, too.
     help="Of each task for them; those that are not tried then count for nothing.",
 )  # fmt: skip
 @click.option("--driver", metavar="NAME", help="Of `assay driver list`. [the fastest that works]")
+@environment_option
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
 @click.argument(
     "folders", metavar="TASK-OR-COURSE...", nargs=-1, required=True,
@@ -68,6 +73,7 @@ def check(
     score: float,
     seconds: float,
     driver: str | None,
+    named: tuple[str, ...],
     as_json: bool,
     folders: tuple[Path, ...],
 ) -> int:
@@ -76,25 +82,44 @@ def check(
     The reference solution must have full marks, always. The template, empty files, programs that
     do nothing, never end, print for ever or print what the first case expects must not; nor most
     of the small mistakes that are made in the reference solution.
+
+    Tasks of INGInious bring no solution: what of them is not known or not done is said, and
+    whether there is a grader and an environment for it. `assay task test` grades what is recorded.
     """
     settings = flags.settings_for_sandboxes(driver=driver)
     options = Options(mutants=mutants, threshold=score, seconds=seconds)
-    tasks, broken = loaded(folders)
+    foreign = [folder for folder in folders if is_inginious(folder)]
+    tasks, broken = loaded([folder for folder in folders if folder not in foreign])
     progress = _Progress(quiet=as_json)
+    found = [read_inginious(each, settings, named) for each in foreign]
+    broken += [problem for each in found for problem in each.broken]
     for problem in broken:
         progress.broken(problem)
     with shown_progress(quiet=as_json) as on_progress, progress:
-        reports = run_watched(lambda: _check_all(settings, tasks, options, progress, on_progress))
+        reports = progress.read(found)
+        if tasks:
+            reports += run_watched(
+                lambda: _check_all(settings, tasks, options, progress, on_progress)
+            )
     passed = not broken and all(report.passed for report in reports)
     if as_json:
         print_json({
             "passed": passed,
             "tasks": [as_data(report) for report in reports],
             "broken": [problem.message for problem in broken],
+            "remarks": [remark for each in found for remark in each.remarks],
         })  # fmt: skip
     else:
         progress.conclude(reports, len(broken))
     return 0 if passed else Status.FAILED
+
+
+def read_inginious(folder: Path, settings: Settings, named: tuple[str, ...]) -> Checked:
+    """What is said of tasks of INGInious; a course that can't be read is one that is broken."""
+    try:
+        return checked(folder, environments(settings, named), Catalogue(settings))
+    except InvalidTask as problem:
+        return Checked(reports=(), broken=(problem,))
 
 
 def loaded(folders: Sequence[Path]) -> tuple[list[tuple[Task, Bundle]], list[InvalidTask]]:
@@ -165,6 +190,20 @@ class _Progress(contextlib.AbstractContextManager["_Progress"]):
         self._task = task.id
         if not self._quiet:
             self._console.print(f"\n{task.id}: {task.title}  ({task.environment})", style="bold")
+
+    def read(self, found: Sequence[Checked]) -> list[Report]:
+        """Show what was said without running anything."""
+        for each in found:
+            for remark in each.remarks:
+                self._say(Text("· ") + remark)
+            for report in each.reports:
+                self._say(Text(f"\n{report.task}  ({report.environment})", style="bold"))
+                self.report(report)
+        return [report for each in found for report in each.reports]
+
+    def _say(self, text: Text) -> None:
+        if not self._quiet:
+            self._console.print(text, soft_wrap=True)
 
     def _begins(self, name: str) -> None:
         if not self._quiet and self._console.is_terminal:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import assay.cli.check_inginious
 import assay.grading.trials
 from assay.domain.limits import ExecutionLimits, SandboxLimits
 from assay.environments import bundled_folder, load
@@ -240,7 +241,8 @@ def test_the_documentation_names_every_key_of_a_task() -> None:
 
 def test_the_documentation_names_every_finding() -> None:
     said = set()
-    for file in Path(assay.grading.trials.__file__).parent.glob("*.py"):
+    of_inginious = Path(assay.cli.check_inginious.__file__)
+    for file in (of_inginious, *Path(assay.grading.trials.__file__).parent.glob("*.py")):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 named = node.args and isinstance(node.args[0], ast.Constant)

@@ -81,7 +81,12 @@ def run_command(
         for name, interpreter in _RUN:
             if name in names:
                 return (*interpreter, f"{place}/{name}")
-    raise InvalidTask(f"{task.folder} has no grader: no file run, run.py or run.sh")
+    wanted = ", ".join(name for name, _ in _RUN)
+    raise InvalidTask(
+        f"{task.folder} has no grader: none of {wanted} is there or in $common. One that an image"
+        " has in /course isn't used, nor one for which only an image knows the interpreter: copy"
+        " it into the task or $common, with a first line such as #!/usr/bin/env php, as `run`"
+    )
 
 
 def kit_of(entries: Collection[Entry]) -> Kit:

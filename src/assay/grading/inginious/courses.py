@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from assay.domain.errors import InvalidTask
+from assay.grading.inginious import notes
 from assay.grading.inginious.documents import encodable, read_document, require_printable
 from assay.grading.inginious.tasks import InginiousTask, document_in, is_task
 
@@ -80,8 +81,8 @@ def load_course(folder: Path) -> Course:
     folder = folder.resolve()
     require_printable(folder.name, "a course")
     document = read_document(document_in(folder, FILES))
-    dispenser = document.get("dispenser_data")
-    data = dispenser if isinstance(dispenser, dict) else {}
+    data = _dispensed(document)
+    of_tasks = _of_tasks(data)
     return Course(
         id=folder.name,
         folder=folder,
@@ -91,7 +92,7 @@ def load_course(folder: Path) -> Course:
         tutors=_names(document.get("tutors")),
         accessible=_accessible(document.get("accessible", True), folder),
         tasks=tuple(sorted(each for each in folder.iterdir() if is_task(each))),
-        of_tasks=_of_tasks(data),
+        of_tasks=of_tasks,
         closed_unless_said=isinstance(data.get("config"), dict) and bool(data["config"]),
         sections=tuple(_sections(data.get("toc"))),
         settings={
@@ -99,8 +100,21 @@ def load_course(folder: Path) -> Course:
             for key, value in document.items()
             if key in _KNOWN - {"name", "description", "admins", "tutors", "accessible"}
         },
-        remarks=tuple(f"{key} is not known" for key in document if key not in _KNOWN),
+        remarks=(
+            *(f"{key} is not known" for key in document if key not in _KNOWN),
+            *notes.of_course(document),
+            *(each for name, said in of_tasks.items() for each in notes.of_dispenser(name, said)),
+        ),
     )
+
+
+def _dispensed(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """As since 0.8. In 0.7 it was the sections alone, and before that a table of contents."""
+    said = document.get("dispenser_data")
+    if isinstance(said, dict):
+        return said
+    sections = said if isinstance(said, list) else document.get("toc")
+    return {"toc": sections} if isinstance(sections, list) else {}
 
 
 def _names(value: object) -> tuple[str, ...]:
@@ -127,12 +141,19 @@ def _of_tasks(data: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 def _sections(toc: object) -> list[tuple[str, tuple[str, ...]]]:
     found: list[tuple[str, tuple[str, ...]]] = []
-    for each in toc if isinstance(toc, list) else ():
-        if not isinstance(each, dict):
-            continue
+    given = [each for each in toc if isinstance(each, dict)] if isinstance(toc, list) else []
+    for each in sorted(given, key=lambda each: _rank(each.get("rank"))):
         tasks = each.get("tasks_list")
         if isinstance(tasks, dict):
-            tasks = [name for name, _ in sorted(tasks.items(), key=lambda each: str(each[1]))]
+            tasks = [name for name, _ in sorted(tasks.items(), key=lambda each: _rank(each[1]))]
         found.append((str(each.get("title") or ""), _names(tasks)))
         found += _sections(each.get("sections_list"))
     return found
+
+
+def _rank(said: object) -> float:
+    """Where it stands; what says nothing of that stands as it is written, first."""
+    try:
+        return float(str(said))
+    except ValueError:
+        return 0.0

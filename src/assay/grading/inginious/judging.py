@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Final
 
 from assay.domain.outcome import Outcome, OutcomeKind
+from assay.grading.inginious.hypertext import from_html
 from assay.grading.inginious.problems import Problem, check
 from assay.grading.inginious.text import to_markdown
 from assay.grading.marks import NO_GRADE
@@ -46,7 +48,7 @@ class Graded:
     result: str
     grade: float | None
     message: str = ""
-    """In reStructuredText, like those of the problems."""
+    """In reStructuredText (or HTML, as the task says), like those of the problems."""
     detail: str = ""
     """Why there is no grade, for teachers."""
     problems: Mapping[str, GradedPart] = field(default_factory=dict)
@@ -199,12 +201,19 @@ def judge_answers(
     )
 
 
-def to_result(graded: Graded) -> Result:
-    """The same in Assay's words."""
+def to_result(graded: Graded, *, now: datetime | None = None, hypertext: bool = False) -> Result:
+    """The same in Assay's words, and in Markdown; `hypertext`: what the grader said is HTML.
+
+    What learners are not to see before a time is left out unless `now` is later.
+    """
+
+    def said(text: str) -> str:
+        return from_html(text) if hypertext else to_markdown(text, now)
+
     verdict = _VERDICTS[graded.result]
     if verdict is Verdict.FAILED and graded.grade:
         verdict = Verdict.PARTIAL
-    message, detail = to_markdown(graded.message), [graded.detail, *graded.remarks]
+    message, detail = said(graded.message), [graded.detail, *graded.remarks]
     if verdict is Verdict.ERROR and message:
         detail.insert(1, f"What the grader said to the learner before: {message}")
     return Result(
@@ -212,7 +221,7 @@ def to_result(graded: Graded) -> Result:
         grade=graded.grade,
         message=NO_GRADE if verdict is Verdict.ERROR else message,
         detail="\n\n".join(filter(None, detail)),
-        parts=tuple(_part(name, part) for name, part in graded.problems.items()),
+        parts=tuple(_part(name, part, said) for name, part in graded.problems.items()),
         custom=graded.custom,
         tags=graded.tags,
         stdout=graded.stdout,
@@ -223,11 +232,11 @@ def to_result(graded: Graded) -> Result:
     )
 
 
-def _part(name: str, part: GradedPart) -> PartResult:
+def _part(name: str, part: GradedPart, said: Callable[[str], str]) -> PartResult:
     verdict = _VERDICTS.get(part.result, Verdict.NOT_RUN if not part.result else Verdict.CRASHED)
     return PartResult(
         id=name,
         verdict=verdict,
         score=1.0 if verdict is Verdict.PASSED else 0.0,
-        message=to_markdown(part.message),
+        message=said(part.message),
     )

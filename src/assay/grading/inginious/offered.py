@@ -6,11 +6,14 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from assay.domain.errors import GradingLost, InvalidTask
 from assay.driver.port import Secret
+from assay.grading.inginious import notes
 from assay.grading.inginious.containers import (
     Files,
     common_entries,
@@ -66,6 +69,8 @@ class ServedTask:
     weight: float = 1.0
     evaluate: str = "best"
     visible_tags: frozenset[str] = frozenset()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What its course and it say of who may do it when."""
     remembers: bool = False
     asks_for_students: bool = False
     """Whether its grader mentions run_student."""
@@ -113,8 +118,9 @@ class ServedTask:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What of task.yaml is not known, or not done."""
-        return self.task.remarks
+        """What of task.yaml, and of what the course says of it, is not known or not done."""
+        said = self.settings or self.task.settings
+        return (*self.task.remarks, *self.task.notes, *notes.of_settings(said))
 
     def seed(self, key: Secret, who: str, before: Before) -> int | None:
         """A learner's own: one for all submissions, or another one for each if the task says so."""
@@ -123,11 +129,15 @@ class ServedTask:
 
     def shown(self, seed: int | None, language: str = "") -> Shown:
         """Headers and choices, and nothing that is right."""
-        task, say = self.task, translation(self.files, language)
+        task, say, now = self.task, translation(self.files, language), datetime.now(UTC)
+
+        def said(text: str) -> str:
+            return to_markdown(say(text), now)
+
         return Shown(
             title=say(task.name),
-            description=to_markdown(say(task.context)),
-            parts=tuple(_part(each, seed, say) for each in task.problems),
+            description=said(task.context),
+            parts=tuple(_part(each, seed, say, said) for each in task.problems),
             randoms=() if seed is None else randoms_of(seed, task.randoms),
             evaluate=self.evaluate,
         )
@@ -147,7 +157,8 @@ class ServedTask:
             )  # fmt: skip
         if graded.passing:
             raise GradingLost(graded.passing)
-        result = await asyncio.to_thread(to_result, graded)  # texts of many MiB, maybe
+        told = partial(to_result, graded, now=datetime.now(UTC), hypertext=self.task.hypertext)
+        result = await asyncio.to_thread(told)  # texts of many MiB, maybe
         for part in result.parts:
             grading.on_part(part)
         digest = self.bundles[0].digest
@@ -249,6 +260,7 @@ def _ruled(served: ServedTask, course: Course) -> ServedTask:
     return replace(
         served,
         rules=_rules(settings, course.accessible, archived=archived, where=where),
+        settings=settings,
         weight=_number(settings.get("weight"), 1.0),
         evaluate="last" if settings.get("evaluate") == "last" else "best",
         visible_tags=_visible(course.settings.get("tags")) | _visible(settings.get("tags")),
@@ -281,7 +293,9 @@ def _visible(tags: object) -> frozenset[str]:
     )
 
 
-def _part(problem: Problem, seed: int | None, say: Callable[[str], str]) -> ShownPart:
+def _part(
+    problem: Problem, seed: int | None, say: Callable[[str], str], said: Callable[[str], str]
+) -> ShownPart:
     is_choice = problem.kind == "multiple_choice"
     is_file = problem.kind in ("file", "code_file")
     order = shown_choices(problem, seed) if is_choice else ()
@@ -289,8 +303,8 @@ def _part(problem: Problem, seed: int | None, say: Callable[[str], str]) -> Show
         id=problem.id,
         title=say(problem.name),
         kind=problem.kind,
-        description=to_markdown(say(problem.header)),
-        choices=tuple(to_markdown(say(each.text)) for each in problem.choices),
+        description=said(problem.header),
+        choices=tuple(said(each.text).strip("\n") for each in problem.choices),
         order=order,
         several=problem.multiple,
         language=problem.language if problem.kind.startswith("code") else "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from typing import Any, Final
 from assay.domain.errors import InvalidTask
 from assay.grading.tasks import LateFactor, Rules
 
+_FORMS: Final = ("%d/%m/%Y %H:%M:%S", "%d/%m/%Y %H:%M", "%d/%m/%Y %H", "%d/%m/%Y")
 _NEVER: Final = datetime(9999, 12, 30, tzinfo=UTC)
 
 
@@ -58,11 +60,19 @@ def _end(rules: Rules) -> datetime | None:
     return rules.late[-1].until if rules.late else rules.deadline
 
 
+def moment(text: str) -> datetime:
+    """A time as INGInious reads it, without a zone in this machine's. Raises ValueError."""
+    for form in _FORMS:
+        with contextlib.suppress(ValueError):
+            return datetime.strptime(text, form).astimezone()  # the zone is this machine's
+    return datetime.fromisoformat(text).astimezone()
+
+
 def _time(text: str, where: str) -> datetime | None:
     if not text:
         return None
     try:
-        return datetime.fromisoformat(text).astimezone()
+        return moment(text)
     except (ValueError, OverflowError) as error:
         raise InvalidTask(
             f"{where}: accessible: {text[:80]!r} is no time; write it as 2027-01-31 23:59:00"

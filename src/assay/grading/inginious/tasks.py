@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from assay.domain.errors import InvalidTask
 from assay.domain.limits import MIB
+from assay.grading.inginious import notes
 from assay.grading.inginious.documents import (
     encodable,
     read_document,
@@ -67,10 +68,14 @@ class InginiousTask:
     """How many random numbers it is given."""
     fresh_randoms: bool
     """Whether for each submission, and not once for each learner."""
+    hypertext: bool
+    """Whether its grader says what it says in HTML."""
     settings: Mapping[str, Any]
     """Weight, accessibility, submission limits, tags and the like, as they are written."""
     remarks: tuple[str, ...] = ()
-    """What of the file is not known, or not done."""
+    """What of the file is not known, or not done: for whoever wonders at a result."""
+    notes: tuple[str, ...] = ()
+    """What learners don't see of its texts."""
 
     @property
     def is_answered_here(self) -> bool:
@@ -135,12 +140,11 @@ def to_task(
         "environment_parameters.", parameters, _KNOWN_PARAMETERS
     )
     remarks += _unknown("limits.", limits, _KNOWN_LIMITS)
-    if _is_true(parameters.get("ssh_allowed")):
-        remarks.append("ssh_allowed: nobody can log in to a sandbox")
     if not NAMES.fullmatch(name):
         remarks.append(f"{name!r} is no name that INGInious would take for a task")
     kind = _text(document.get("environment_type")) or "docker"
     _require_done(kind, where, system_files=system_files)
+    remarks += notes.of_environment(kind, parameters)
     cpu = _positive(limits.get("time"), _TIME, f"{where}: limits.time")
     longest = min(3 * cpu, _MOST_SECONDS)
     memory = int(_positive(limits.get("memory"), _MEMORY_MB, f"{where}: limits.memory"))
@@ -165,9 +169,20 @@ def to_task(
             10_000, int(_positive(document.get("input_random"), 0, f"{where}: input_random"))
         ),
         fresh_randoms=_is_true(document.get("regenerate_input_random")),
+        hypertext=_is_true(document.get("responseIsHTML")),
         settings={key: document[key] for key in _SETTINGS if key in document},
         remarks=tuple(remarks),
+        notes=tuple(notes.of_texts(_texts(document, problems))),
     )
+
+
+def _texts(document: Mapping[str, Any], problems: Sequence[Problem]) -> list[tuple[str, str]]:
+    """What learners read, and where it is written."""
+    found = [("context", _text(document.get("context")))]
+    for each in problems:
+        said = "\n".join((each.header, *(choice.text for choice in each.choices)))
+        found.append((f"problems.{each.id}", said))
+    return found
 
 
 def _require_done(kind: str, where: str, *, system_files: bool) -> None:

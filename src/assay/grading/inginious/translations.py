@@ -1,4 +1,7 @@
-"""What a learner reads of a task in another language: the folder `$i18n` of a task, by gettext."""
+"""What a learner reads of a task in another language, by gettext.
+
+Of a folder `$i18n`: the task's, its students', or else the course's.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,15 @@ import gettext
 import io
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from assay.domain.limits import MIB
 from assay.grading.inginious.containers import Files
 
-_FOLDER: Final = "$i18n"
+_FOLDER: Final = "$i18n/"
+_OF_TASK: Final = ("", "student/")
+_OF_COURSE: Final = ("common/", "common/student/")
 _ENTRIES_MOST: Final = 10_000
 _BYTES_MOST: Final = MIB
 _MAGIC: Final = 0x950412DE
@@ -32,14 +37,29 @@ _CHARSETS: Final = (
 def translation(files: Files, language: str) -> Callable[[str], str]:
     """What translates into a language; texts stay as they are where there is nothing for it.
 
-    "fr_BE" is looked for before "fr".
+    The first folder that is there is the only one. "fr_BE" is looked for before "fr".
     """
+    known = _catalogues(files)
     for name in (language, language.partition("_")[0]):
-        wanted = f"{_FOLDER}/{name}.mo"
-        found = next((each.content for each in files.in_task if each.name == wanted), None)
+        found = known.get(f"{name}.mo")
         if found is not None:
             return _of(found)
     return str
+
+
+def _catalogues(files: Files) -> Mapping[str, bytes]:
+    """By names of files."""
+    for entries, places in ((files.in_task, _OF_TASK), (files.in_course, _OF_COURSE)):
+        for place in places:
+            folder = f"{place}{_FOLDER}"
+            inside = [each for each in entries if f"{each.name}/".startswith(folder)]
+            if inside:
+                return {
+                    each.name.removeprefix(folder): each.content
+                    for each in inside
+                    if each.content is not None
+                }
+    return {}
 
 
 def _of(content: bytes) -> Callable[[str], str]:

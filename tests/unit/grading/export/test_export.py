@@ -131,12 +131,16 @@ def test_the_best_is_the_first_of_the_highest_and_the_last_has_a_grade(
 
 @pytest.mark.parametrize(("policy", "ids"), [(Policy.BEST, "1 2 5"), (Policy.LAST, "2 3 5")])
 def test_two_platforms_may_have_one_name_for_two_learners(policy: Policy, ids: str) -> None:
-    text = text_of(
-        Format.JSON,
-        known("1", 90.0, owner="a"), known("2", 40.0, owner="b"), known("3", 30.0, owner="a"),
-        known("5", 10.0, learner="bob", owner="b"),
-        policy=policy,
+    as_json, as_csv = (
+        text_of(
+            form,
+            known("1", 90.0, owner="a"), known("2", 40.0, owner="b"), known("3", 30.0, owner="a"),
+            known("5", 10.0, learner="bob", owner="b"),
+            policy=policy,
+        )
+        for form in (Format.JSON, Format.CSV)
     )  # fmt: skip
-    read = json.loads(text)["results"]
-    assert [each["submission"] for each in read] == ids.split()
-    assert {each["owner"] for each in read if each["learner"] == "ada"} == {"a", "b"}
+    for read in (json.loads(as_json)["results"], csv.DictReader(io.StringIO(as_csv.decode()))):
+        rows = list(read)
+        assert [each["submission"] for each in rows] == ids.split()
+        assert {each["owner"] for each in rows if each["learner"] == "ada"} == {"a", "b"}

@@ -77,6 +77,44 @@ async def test_who_wants_the_same_name_waits_for_the_same_look_up(silent: Silent
     assert all(isinstance(each, OSError) for each in ended[1:])
 
 
+async def test_a_name_is_looked_up_anew_once_nobody_waits_for_it(silent: Silent) -> None:
+    """What it was a moment ago says nothing of where it leads now."""
+    known = Names(silent).of("algebra")
+    for _ in range(3):
+        await known.resolve("lms.example", 443)
+    assert silent.asked == ["lms.example"] * 3
+
+
+async def test_who_waits_for_room_and_finds_the_name_under_way_takes_none(silent: Silent) -> None:
+    known = Names(silent).of("algebra")
+    busy = [
+        asyncio.ensure_future(known.resolve(f"silent{nth}.example", 443)) for nth in range(LOOK_UPS)
+    ]
+    await asyncio.sleep(0.1)
+    same = [asyncio.ensure_future(known.resolve("lms.example", 443)) for _ in range(5 * LOOK_UPS)]
+    await asyncio.sleep(0.1)
+    silent.over.set()
+    await asyncio.gather(*busy, return_exceptions=True)
+    await asyncio.wait_for(asyncio.gather(*same), 5)
+    silent.over.clear()
+    silent.asked.clear()
+    again = [
+        asyncio.ensure_future(known.resolve(f"silent{nth}.example", 443)) for nth in range(LOOK_UPS)
+    ]
+    await asyncio.sleep(0.2)
+    assert len(silent.asked) == LOOK_UPS
+    silent.over.set()
+    await asyncio.gather(*again, return_exceptions=True)
+
+
+async def test_a_server_that_ends_waits_for_no_look_up(silent: Silent) -> None:
+    asking = asyncio.ensure_future(Names(silent).of("algebra").resolve("silent.example", 443))
+    await asyncio.sleep(0.1)
+    assert [each.daemon for each in threading.enumerate() if each.name == "assay-names"] == [True]
+    silent.over.set()
+    await asyncio.gather(asking, return_exceptions=True)
+
+
 async def test_the_systems_resolver_is_asked_and_what_is_no_name_is_an_error() -> None:
     known = Names().of("algebra")
     found = await known.resolve("localhost", 80, socket.AF_INET)
