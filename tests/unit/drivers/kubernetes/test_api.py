@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -42,6 +43,10 @@ def kubeconfig(folder: Path, address: str) -> Options:
     return Options(kubeconfig=str(file), namespace="n")
 
 
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 @pytest.fixture
 def server() -> Server:
     return Server()
@@ -61,6 +66,18 @@ async def test_requests_say_who_asks(server: Server, kubernetes: Kubernetes) -> 
     server.answers = [(200, {"gitVersion": "v1.34.4"})]
     assert await kubernetes.version() == "v1.34.4"
     assert server.asked[0].headers["Authorization"] == "Bearer t0ken"
+
+
+async def test_no_connection_stays_of_many_requests_at_once(
+    server: Server, kubernetes: Kubernetes
+) -> None:
+    server.answers = [(200, {})]
+    await kubernetes.version()
+    await asyncio.sleep(0.1)
+    before = open_descriptors()
+    await asyncio.gather(*(kubernetes.version() for _ in range(20)))
+    await asyncio.sleep(0.1)
+    assert open_descriptors() <= before
 
 
 async def test_long_lists_come_in_parts(server: Server, kubernetes: Kubernetes) -> None:
