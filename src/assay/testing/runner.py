@@ -200,8 +200,9 @@ class Runner:
         deadline = time.monotonic() + self._bench.patient(seconds)
         driver = self._bench.driver
         while True:
-            left = [*await sandboxes_left(driver, made), *driver.traces.left(made)]
+            # First, or the connection by which a driver has just been asked would count.
             own = before.left_since()
+            left = [*await sandboxes_left(driver, made), *driver.traces.left(made)]
             if not left and not own:
                 return
             if time.monotonic() > deadline:

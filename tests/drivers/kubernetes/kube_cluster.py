@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import kube_configuration as configuration
 import trustme
-from kube_configuration import NODE, Places
+from kube_configuration import NODE, NODES, Node, Places, node_name
 
 MACHINE = Path(__file__).with_name("kube_machine.py")
 SERVICES = Path(__file__).with_name("kube_services.py")
@@ -41,10 +41,10 @@ OTHERS = ("containerd", "docker-registry", "skopeo", "unshare", "nsenter", "ip",
 _SECONDS_TO_START = 90.0
 _CERTIFICATES = {
     "admin": ("admin", "system:masters", ()),
-    "node": (f"system:node:{configuration.NAME}", "system:nodes", ()),
+    **{name: (f"system:node:{name}", "system:nodes", ()) for name in map(node_name, NODES)},
     "kubelet-client": ("kubelet-client", "system:masters", ()),
     "apiserver": ("kube-apiserver", "own", ("127.0.0.1", NODE, configuration.API, "kubernetes")),
-    "kubelet": (configuration.NAME, "own", (NODE, configuration.NAME)),
+    "kubelet": ("kubelet", "own", (NODE,)),
     "nobody": ("nobody", "own", ()),
     "accounts": ("accounts", "own", ("accounts",)),
 }
@@ -118,7 +118,7 @@ class Cluster:
         (self.folder / "work").mkdir()
         self.folder.chmod(0o711)  # who is root in a pod is somebody else here
         self._make_certificates()
-        for user in ("admin", "node"):
+        for user in ("admin", *map(node_name, NODES)):
             file = self.folder / f"{user}.kubeconfig"
             file.touch(mode=0o600)
             file.write_text(configuration.kubeconfig(self.places, user))
@@ -133,23 +133,36 @@ class Cluster:
         if self._has_kubelet:
             self.run("services", [sys.executable, "-B", str(SERVICES), str(self.folder),
                                   str(self.places.api)])  # fmt: skip
-            self._start_runtime()
+            self._push_pause()
+            self.start_node(1)
         self._wait("the account of pods", lambda: self._has_account())
 
-    def _start_runtime(self) -> None:
-        self._make_groups()
-        self._push_pause()
+    def start_node(self, number: int) -> None:
+        """Start one of those that there can be; returns when it takes pods."""
+        node = self._node(number)
+        node.folder.mkdir()
+        self._make_groups(node)
         runc = shutil.which("runc") or "/usr/sbin/runc"
-        self.run("containerd", configuration.containerd(self.places, runc))
-        self._wait("containerd", lambda: self._sees(f"{self.places.work}/containerd.sock"))
-        self.start_kubelet()
-        self._wait("the node", lambda: self._node_is_ready())
+        self.run(_part("containerd", number), configuration.containerd(node, runc))
+        self._wait("containerd", lambda: self._sees(node.socket))
+        self.start_kubelet(number)
+        self._wait("the node", lambda: self._node_is_ready(node))
+
+    def end_node(self, number: int) -> None:
+        """End one, as its machine does that is switched off, and have it forgotten."""
+        for name in ("kubelet", "containerd"):
+            if _part(name, number) in self._processes:
+                self.kill(_part(name, number))
+        self.kubectl("delete", "node", node_name(number), "--ignore-not-found")
+
+    def _node(self, number: int) -> Node:
+        return Node(places=self.places, number=number)
 
     def start_api(self) -> None:
         self.run("apiserver", configuration.api_server(self.places))
 
-    def start_kubelet(self) -> None:
-        self.run("kubelet", configuration.kubelet(self.places))
+    def start_kubelet(self, number: int = 1) -> None:
+        self.run(_part("kubelet", number), configuration.kubelet(self._node(number)))
 
     def _make_certificates(self) -> None:
         folder = self.places.certificates
@@ -204,9 +217,9 @@ class Cluster:
                 **more,
             )  # fmt: skip
 
-    def _make_groups(self) -> None:
+    def _make_groups(self, node: Node) -> None:
         for hierarchy in self._hierarchies():
-            (hierarchy / self.places.group).mkdir(exist_ok=True)
+            (hierarchy / node.group).mkdir(parents=True, exist_ok=True)
 
     def _hierarchies(self) -> list[Path]:
         top = Path("/sys/fs/cgroup")
@@ -264,12 +277,12 @@ class Cluster:
     def _api_is_ready(self) -> bool:
         return self._answers(f"https://127.0.0.1:{self.places.api}/readyz")
 
-    def _node_is_ready(self) -> bool:
+    def _node_is_ready(self, node: Node) -> bool:
         with contextlib.suppress(subprocess.CalledProcessError):
-            node = self.ask(f"/api/v1/nodes/{configuration.NAME}")
-            conditions = node["status"].get("conditions", [])
+            found = self.ask(f"/api/v1/nodes/{node.name}")
+            conditions = found["status"].get("conditions", [])
             ready = any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
-            return ready and not node["spec"].get("taints")
+            return ready and not found["spec"].get("taints")
         return False
 
     def _has_account(self) -> bool:
@@ -278,7 +291,7 @@ class Cluster:
             return True
         return False
 
-    def _sees(self, path: str) -> bool:
+    def _sees(self, path: Path) -> bool:
         return Path(f"/proc/{self.pid}/root{path}").exists()
 
     def _wait(self, for_what: str, done: Callable[[], bool]) -> None:
@@ -326,6 +339,11 @@ class Cluster:
         for hierarchy in self._hierarchies():
             for folder, _, _ in os.walk(hierarchy / self.places.group, topdown=False):
                 _remove(Path(folder))
+
+
+def _part(name: str, number: int) -> str:
+    """A node's program, as it is called here."""
+    return name if number == 1 else f"{name}{number}"
 
 
 def _remove(group: Path) -> None:

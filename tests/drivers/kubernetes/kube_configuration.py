@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 NODE = "10.123.0.1"
-"""The machine's address, in a network of its own."""
-NAME = "node1"
-_PODS = "10.124.0.0/16"
+"""The machine's address, in a network of its own; all nodes are on it."""
+NODES = (1, 2)
+"""Those that there can be; only the first one is always there."""
 _SERVICES = "10.125.0.0/24"
 API, NAMES = "10.125.0.1", "10.125.0.10"
 """Services that pods know by their addresses; `kube_services.py` is both."""
@@ -46,6 +46,43 @@ class Places:
     def pair(self, name: str) -> tuple[Path, Path]:
         """The certificate, and its key."""
         return self.certificates / f"{name}.pem", self.certificates / f"{name}.key"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """What is one of Kubernetes' nodes: a kubelet and a containerd of its own."""
+
+    places: Places
+    number: int
+
+    @property
+    def name(self) -> str:
+        return node_name(self.number)
+
+    @property
+    def folder(self) -> Path:
+        return self.places.folder / self.name
+
+    def work(self, what: str) -> Path:
+        """Right in the cluster's, where others who are root in a pod get through."""
+        return self.places.work / f"{what}{self.number}"
+
+    @property
+    def group(self) -> str:
+        return f"{self.places.group}/{self.name}"
+
+    @property
+    def socket(self) -> Path:
+        return self.work("containerd.sock")
+
+    @property
+    def pods(self) -> str:
+        """The addresses of its pods: a half of all."""
+        return f"10.124.{(self.number - 1) * 128}.0/17"
+
+
+def node_name(number: int) -> str:
+    return f"node{number}"
 
 
 def kubeconfig(places: Places, user: str, namespace: str = "default") -> str:
@@ -127,19 +164,19 @@ def registry(places: Places) -> list[str]:
     return ["docker-registry", "serve", str(file)]
 
 
-def containerd(places: Places, runc: str) -> list[str]:
-    network = places.folder / "network"
+def containerd(node: Node, runc: str) -> list[str]:
+    network = node.folder / "network"
     network.mkdir(exist_ok=True)
-    (network / "10-own.conflist").write_text(json.dumps(_network(places)))
-    file = places.folder / "containerd.toml"
+    (network / "10-own.conflist").write_text(json.dumps(_network(node)))
+    file = node.folder / "containerd.toml"
     file.write_text(f"""version = 2
-root = "{places.work}/containerd"
-state = "{places.work}/run"
+root = "{node.work("containerd")}"
+state = "{node.work("run")}"
 disabled_plugins = ["io.containerd.internal.v1.opt"]
 [grpc]
-address = "{places.work}/containerd.sock"
+address = "{node.socket}"
 [plugins."io.containerd.grpc.v1.cri"]
-sandbox_image = "{places.pause}"
+sandbox_image = "{node.places.pause}"
 disable_apparmor = true
 restrict_oom_score_adj = true
 netns_mounts_under_state_dir = true
@@ -158,39 +195,41 @@ SystemdCgroup = false
     return ["containerd", "--config", str(file), "--log-level", "warn"]
 
 
-def _network(places: Places) -> Mapping[str, Any]:
+def _network(node: Node) -> Mapping[str, Any]:
     ipam = {
-        "type": "host-local", "dataDir": f"{places.work}/addresses",
-        "ranges": [[{"subnet": _PODS}]], "routes": [{"dst": "0.0.0.0/0"}],
+        "type": "host-local", "dataDir": f"{node.work('addresses')}",
+        "ranges": [[{"subnet": node.pods}]], "routes": [{"dst": "0.0.0.0/0"}],
     }  # fmt: skip
     return {
         "cniVersion": "1.0.0", "name": "own", "plugins": [{"type": "ptp", "ipam": ipam}],
     }  # fmt: skip
 
 
-def kubelet(places: Places) -> list[str]:
-    certificate, key = places.pair("kubelet")
-    file = places.folder / "kubelet.json"
+def kubelet(node: Node) -> list[str]:
+    certificate, key = node.places.pair("kubelet")
+    file = node.folder / "kubelet.json"
     file.write_text(json.dumps({
         "apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
         "authentication": {
             "anonymous": {"enabled": False}, "webhook": {"enabled": True},
-            "x509": {"clientCAFile": f"{places.certificates}/ca.pem"},
+            "x509": {"clientCAFile": f"{node.places.certificates}/ca.pem"},
         },
         "authorization": {"mode": "Webhook"},
         "tlsCertFile": str(certificate), "tlsPrivateKeyFile": str(key),
-        "containerRuntimeEndpoint": f"unix://{places.work}/containerd.sock",
-        "cgroupDriver": "cgroupfs", "cgroupRoot": f"/{places.group}", "failCgroupV1": False,
+        "containerRuntimeEndpoint": f"unix://{node.socket}",
+        "cgroupDriver": "cgroupfs", "cgroupRoot": f"/{node.group}", "failCgroupV1": False,
         "enforceNodeAllocatable": [], "failSwapOn": False, "makeIPTablesUtilChains": False,
         "podPidsLimit": POD_PROCESSES, "maxPods": 250, "resolvConf": "",
         "clusterDNS": [NAMES], "clusterDomain": DOMAIN,
-        "podLogsDir": f"{places.work}/logs", "volumePluginDir": f"{places.work}/plugins",
+        "podLogsDir": f"{node.work('logs')}", "volumePluginDir": f"{node.work('plugins')}",
+        "port": 10249 + node.number, "healthzPort": 0,
         "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%",
                          "imagefs.available": "1%"},
         "imageGCHighThresholdPercent": 100, "serializeImagePulls": False,
         "registryPullQPS": 0, "eventRecordQPS": 0, "kubeAPIQPS": 200, "kubeAPIBurst": 400,
     }))  # fmt: skip
     return [
-        "kubelet", f"--config={file}", f"--kubeconfig={places.folder}/node.kubeconfig",
-        f"--root-dir={places.work}/kubelet", f"--hostname-override={NAME}", f"--node-ip={NODE}",
+        "kubelet", f"--config={file}", f"--kubeconfig={node.places.folder}/{node.name}.kubeconfig",
+        f"--root-dir={node.work('kubelet')}", f"--hostname-override={node.name}",
+        f"--node-ip={NODE}",
     ]  # fmt: skip

@@ -14,7 +14,7 @@ from pathlib import Path
 DEPLOY = Path(__file__).parents[3] / "deploy"
 CHART = DEPLOY / "helm/assay"
 MANIFESTS = DEPLOY / "kubernetes"
-NAMES = ("namespace", "network", "access", "server", "nodes", "runtime-class")
+NAMES = ("namespace", "network", "access", "disruption", "server", "nodes", "runtime-class")
 _ALL = ("--set", "nodes.enabled=true", "--set", "runtimeClass.create=true")
 
 

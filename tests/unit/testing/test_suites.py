@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -163,6 +164,24 @@ async def test_what_a_case_leaves_in_this_process_is_found(
     for descriptor in KEPT:
         os.close(descriptor)
     KEPT.clear()
+
+
+async def test_what_a_driver_is_asked_by_counts_for_nothing_that_is_left(
+    driver: Driver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that was used a moment ago may take another to be closed."""
+    monkeypatch.setattr(runner, "_SECONDS_TO_VANISH", 0.3)
+    ask = driver.list
+
+    async def list_with_a_connection() -> Sequence[str]:
+        descriptor = os.open("/dev/null", os.O_RDONLY)
+        asyncio.get_running_loop().call_later(0.01, os.close, descriptor)
+        return await ask()
+
+    monkeypatch.setattr(driver, "list", list_with_a_connection)
+    result = await _judge(make(_passes), driver, tmp_path)
+    assert result.verdict is Verdict.PASSED, result.reason
+    await asyncio.sleep(0.05)
 
 
 async def test_progress_and_report(driver: Driver, tmp_path: Path) -> None:

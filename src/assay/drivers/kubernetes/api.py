@@ -168,15 +168,20 @@ class Kubernetes:
 
     async def denied(self) -> list[str]:
         """Which of the rights that a driver needs this account has not."""
-        found = await asyncio.gather(*(self._may(*each) for each in RIGHTS))
+        of = {"namespace": self.options.namespace}
+        found = await asyncio.gather(*(self._may(*each, **of) for each in RIGHTS))
         return [
             f"{verb} {'/'.join(filter(None, (what, part)))}"
             for (verb, what, part), may in zip(RIGHTS, found, strict=True)
             if not may
         ]
 
-    async def _may(self, verb: str, what: str, part: str) -> bool:
-        of = {"verb": verb, "resource": what, "namespace": self.options.namespace}
+    async def may_see_nodes(self) -> bool:
+        """Whether this account may know which nodes there are; that is of no namespace."""
+        return await self._may("list", "nodes", "")
+
+    async def _may(self, verb: str, what: str, part: str, **where: str) -> bool:
+        of = {"verb": verb, "resource": what, **where}
         review = {
             "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
             "spec": {"resourceAttributes": {**of, **({"subresource": part} if part else {})}},
@@ -200,13 +205,23 @@ class Kubernetes:
         except NotThere:
             return None
 
-    async def pods(self, selector: str) -> list[Mapping[str, Any]]:
-        """All pods with a label, as they are."""
+    async def pods(self, selector: str, *, node: str = "") -> list[Mapping[str, Any]]:
+        """All pods with a label, as they are; with `node`, those that are there."""
+        where = [("fieldSelector", f"spec.nodeName={node}")] if node else []
+        return await self._all(self._pods, [("labelSelector", selector), *where])
+
+    async def cordoned(self) -> list[str]:
+        """Names of nodes that are to take no more pods. DriverUnavailable: none may be known."""
+        query = [("fieldSelector", "spec.unschedulable=true")]
+        found = await self._all("/api/v1/nodes", query)
+        return [str(_object(each.get("metadata")).get("name", "")) for each in found]
+
+    async def _all(self, path: str, query: Query) -> list[Mapping[str, Any]]:
         found: list[Mapping[str, Any]] = []
         more = ""
         while True:
-            query = [("labelSelector", selector), ("limit", _PAGE)]
-            answer = await self.ask("GET", self._pods, query=[*query, *_given(more)])
+            part = [*query, ("limit", _PAGE), *_given(more)]
+            answer = await self.ask("GET", path, query=part)
             found += [each for each in _list(answer.get("items")) if isinstance(each, dict)]
             more = str(_object(answer.get("metadata")).get("continue") or "")
             if not more:

@@ -28,6 +28,10 @@ Query = Sequence[tuple[str, str]]
 _MOST_MESSAGE: Final = 4 * 1024 * 1024
 _IN_CLUSTER: Final = "KUBERNETES_SERVICE_HOST"
 _AUTHENTICATION: Final = ["BearerToken"]
+_LET_GO: Final = {"Connection": "close"}
+"""The library would keep as many connections as were ever used at one time, and take them in turn,
+so that none is idle for long enough to be closed; and one that the server, or what is between,
+closes just then fails a request to make a pod."""
 _REMEDY: Final = "say where its kubeconfig is in KUBECONFIG, or in kubeconfig of [kubernetes]"
 
 # What it warns of is in the errors that it raises; on a terminal it stood between other lines.
@@ -74,7 +78,7 @@ class Clients:
     ) -> aiohttp.ClientResponse:  # fmt: skip
         """An answer whose body was not read. Raises aiohttp's errors and OSError."""
         answer: aiohttp.ClientResponse = await self._requests.call_api(
-            path, method, query_params=list(query), header_params=headers, body=body,
+            path, method, query_params=list(query), header_params={**headers, **_LET_GO}, body=body,
             auth_settings=_AUTHENTICATION, _preload_content=False, _request_timeout=timeout,
         )  # fmt: skip
         return answer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -21,12 +21,14 @@ from assay.driver.port import (
     ByteStream,
     Capabilities,
     Health,
+    Problem,
     Sandbox,
     SandboxSpec,
     SandboxState,
     Secret,
 )
 from assay.drivers.kubernetes.api import Kubernetes
+from assay.drivers.kubernetes.departures import Departures, stays_away
 from assay.drivers.kubernetes.found import Pod, pod_found
 from assay.drivers.kubernetes.kind import able
 from assay.drivers.kubernetes.options import Options
@@ -47,6 +49,10 @@ from assay.drivers.orchestrated.stream import ExecStream
 
 _SECONDS_TO_END: Final = 15.0
 """For a node to end a pod. One that is cut off does so when it is back."""
+_BLIND: Final = Problem(
+    summary="idle sandboxes stay on nodes that are drained: this account may not list nodes",
+    remedy="give it the ClusterRole of deploy/kubernetes/access.yaml",
+)
 
 
 class KubernetesDriver:
@@ -64,6 +70,7 @@ class KubernetesDriver:
         self._agent = agent
         self._kubernetes = Kubernetes(options)
         self._pods = Pods(self._kubernetes, lambda: self.mark)
+        self._departures = Departures(self._kubernetes, lambda: self.mark)
         self._registry = Registry(options.registry, machine(), table="kubernetes")
         self._sessions = Sessions[ExecStream]()
         self._being_made: set[str] = set()
@@ -90,10 +97,15 @@ class KubernetesDriver:
                     f"in the namespace {self._options.namespace} this account may not"
                     f" {', '.join(denied)}; give it the Role of deploy/kubernetes/access.yaml"
                 )
+            sees_nodes = await self._kubernetes.may_see_nodes()
             await health.attempt(self, self._state)
         except (AssayError, OSError) as error:
             return Health(works=False, version=version, problems=(health.problem(error),))
-        return Health(works=True, version=version)
+        return Health(works=True, version=version, problems=() if sees_nodes else (_BLIND,))
+
+    def leaving(self) -> Collection[str]:
+        """Sandboxes of nodes that are cordoned, which others should take the place of."""
+        return self._departures.known() if stays_away(self._options) else ()
 
     # --- making -----------------------------------------------------------------------------------
 
@@ -197,6 +209,7 @@ class KubernetesDriver:
     async def aclose(self) -> None:
         """Let go of the way to Kubernetes. Sandboxes go on."""
         await self._sessions.aclose()
+        await self._departures.aclose()
         await self._pods.aclose()
         await self._kubernetes.aclose()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -24,9 +25,12 @@ class Server:
     def __init__(self) -> None:
         self.answers: list[tuple[int, Any]] = []
         self.asked: list[web.Request] = []
+        self.bodies: list[Any] = []
 
     async def handle(self, request: web.Request) -> web.Response:
         self.asked.append(request)
+        if request.can_read_body:
+            self.bodies.append(await request.json())
         status, answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         text = answer if isinstance(answer, str) else json.dumps(answer)
         return web.Response(status=status, text=text)
@@ -40,6 +44,10 @@ def kubeconfig(folder: Path, address: str) -> Options:
         "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
     }))  # fmt: skip
     return Options(kubeconfig=str(file), namespace="n")
+
+
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 @pytest.fixture
@@ -61,6 +69,18 @@ async def test_requests_say_who_asks(server: Server, kubernetes: Kubernetes) -> 
     server.answers = [(200, {"gitVersion": "v1.34.4"})]
     assert await kubernetes.version() == "v1.34.4"
     assert server.asked[0].headers["Authorization"] == "Bearer t0ken"
+
+
+async def test_no_connection_stays_of_many_requests_at_once(
+    server: Server, kubernetes: Kubernetes
+) -> None:
+    server.answers = [(200, {})]
+    await kubernetes.version()
+    await asyncio.sleep(0.1)
+    before = open_descriptors()
+    await asyncio.gather(*(kubernetes.version() for _ in range(20)))
+    await asyncio.sleep(0.1)
+    assert open_descriptors() <= before
 
 
 async def test_long_lists_come_in_parts(server: Server, kubernetes: Kubernetes) -> None:
@@ -140,6 +160,27 @@ async def test_the_rights_that_are_lacking_are_named(
 ) -> None:
     server.answers = [(201, {"status": {"allowed": False}})]
     assert "create pods/exec" in await kubernetes.denied()
+
+
+async def test_cordoned_nodes_are_asked_for_and_pods_of_one_node(
+    server: Server, kubernetes: Kubernetes
+) -> None:
+    server.answers = [(200, {"items": [{"metadata": {"name": "node2"}}]})]
+    assert await kubernetes.cordoned() == ["node2"]
+    assert (server.asked[0].path, server.asked[0].query["fieldSelector"]) == (
+        "/api/v1/nodes", "spec.unschedulable=true",
+    )  # fmt: skip
+    await kubernetes.pods("x=y", node="node2")
+    assert server.asked[1].query["fieldSelector"] == "spec.nodeName=node2"
+
+
+async def test_a_right_to_see_nodes_is_of_no_namespace(
+    server: Server, kubernetes: Kubernetes
+) -> None:
+    server.answers = [(201, {"status": {"allowed": True}})]
+    assert await kubernetes.may_see_nodes()
+    (asked,) = server.bodies
+    assert asked["spec"]["resourceAttributes"] == {"verb": "list", "resource": "nodes"}
 
 
 async def test_no_server_at_all_is_said_with_where_it_should_be(tmp_path: Path) -> None:
