@@ -108,7 +108,7 @@ def _script(
     submission: Submission,
     environments: Environments,
     owner: str,
-    seats: Seats | None,
+    seats: Seats | None = None,
 ) -> Script:
     in_task, in_course = files.in_task, files.in_course
     environment = environments(task.environment)
