@@ -177,6 +177,9 @@ def test_a_grading_is_written_as_results_of_a_server_are(assay: Assay) -> None:
     (row,) = csv.DictReader((assay.folder / "a.csv").read_text().splitlines())
     assert (row["task"], row["learner"], row["course"]) == ("sums", "sums.py", assay.folder.name)
     assert 0 < float(row["grade"]) < 100
+    assert assay("grade", "--csv", "b.csv", "sums").status == 0
+    (row,) = csv.DictReader((assay.folder / "b.csv").read_text().splitlines())
+    assert (row["learner"], row["verdict"], float(row["grade"])) == ("solution", "passed", 100)
     ended = assay("grade", "--csv", "nowhere/a.csv", "sums")
     assert "nowhere/a.csv can't be written: No such file" in ended.complaint
 

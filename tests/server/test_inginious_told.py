@@ -78,6 +78,8 @@ async def test_a_platform_is_told_what_a_course_of_inginious_has_graded(
     (course / "$common/worth.txt").write_text("62.5")
     says = "feedback-result failed; feedback-grade $(cat /course/common/worth.txt)"
     telling.start()
+    for remark in ("everything: something_new is not known", "shell: environment_type docker-ssh"):
+        assert remark in telling.log, "its operator is told what is not done"
     platform = Platform()
     async with aiohttp.ClientSession(telling.url) as http, platform.listening() as address:
         teacher = Client(http, await made_token(telling, "teacher", TEACHES))

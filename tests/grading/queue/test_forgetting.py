@@ -5,18 +5,26 @@ import contextlib
 
 import pytest
 from tests.grading.queue.conftest import Open, made
+from tests.grading.queue.test_regrades import courses, regrades
 
 from assay.domain.errors import NotFound
 from assay.domain.submission import KeptResult, State
 from assay.grading import submissions as queue
 from assay.grading.events import Forgotten
+from assay.grading.regrading.regrades import Applying, Regrades
+from assay.grading.regrading.wish import Wish
 from assay.grading.submissions import Submissions
+from assay.grading.webhooks.registrations import Registrations
 from assay.storage.kind import Cursor
 from assay.storage.submissions import steps
 from assay.storage.submissions.steps import Ending
 
+__all__ = ["courses", "regrades"]
+
 DAY = 86_400.0
-END = KeptResult(result=b"{}", verdict="passed", grade=100.0, archive=b"kept")
+END = KeptResult(
+    result=b'{"verdict": "passed", "grade": 100.0}', verdict="passed", grade=100.0, archive=b"kept"
+)
 
 
 async def graded(submissions: Submissions, count: int, *, days_ago: float) -> list[str]:
@@ -74,6 +82,8 @@ async def test_what_is_old_goes_in_small_steps_and_what_is_new_or_waits_stays(
     for name in (*old, *later):
         with pytest.raises(NotFound):
             await submissions.get(name)
+        with pytest.raises(NotFound):  # what learners wrote is theirs
+            await submissions.content(name)
         assert await submissions.result(name) is None
         with pytest.raises(NotFound):
             await submissions.archive(name, 0)
@@ -94,3 +104,37 @@ async def test_a_database_that_is_away_ends_no_forgetting(
     forgetting.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await forgetting
+
+
+async def test_with_a_submission_go_the_messages_about_it(submissions: Submissions) -> None:
+    hooks = Registrations(store=submissions.store, allowed=("127.0.0.0/8",))
+    hook = await hooks.add("algebra", "http://127.0.0.1:9/", ["submission.graded"])
+    old = await graded(submissions, 3, days_ago=31)
+    new = await graded(submissions, 2, days_ago=29)
+
+    async def told() -> set[str]:
+        log = await hooks.log("algebra", hook.id, before=None, most=100)
+        return {each.submission for each in log}
+
+    assert await told() == {*old, *new}
+    assert await submissions.purge(submissions.store.clock() - 30 * DAY) == 3
+    assert await told() == set(new)
+
+
+async def test_what_a_campaign_has_graded_again_goes_with_it_and_not_before_it_is_over(
+    regrades: Regrades, submissions: Submissions
+) -> None:
+    (name,) = await graded(submissions, 1, days_ago=31)
+    started = await regrades.start(Wish(course="algebra"))
+    before = submissions.store.clock() - 30 * DAY
+    assert await submissions.purge(before) == 0
+    (work,) = await submissions.store.claim("w", 1, {})
+    assert await submissions.store.finish(
+        Ending(holder="w", submission=work.submission, result=END, seconds=0.1)
+    )
+    assert await submissions.purge(before) == 0, "it has not been decided upon"
+    await regrades.apply(started.id, Applying(), by="")
+    assert await submissions.purge(before) == 1
+    with pytest.raises(NotFound):
+        await submissions.get(name)
+    assert await submissions.store.campaigns.history(name) == []

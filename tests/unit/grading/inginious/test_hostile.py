@@ -173,3 +173,23 @@ def test_texts_of_a_translation_may_not_be_the_same_bytes_many_times() -> None:
     began = time.perf_counter()
     assert said(content) == "a"
     assert time.perf_counter() - began < 0.1
+
+
+def test_the_first_folder_of_translations_that_is_there_is_the_only_one() -> None:
+    def entry(name: str, text: str) -> Entry:
+        content = catalogue([head("UTF-8"), (b"a", text.encode())])
+        return Entry(name=name, mode=0o644, content=content)
+
+    of_task = (entry("$i18n/fr.mo", "task"), entry("student/$i18n/fr.mo", "students"))
+    of_course = (
+        entry("common/$i18n/fr.mo", "course"), entry("common/student/$i18n/fr.mo", "all"),
+        entry("common/student/$i18n/nl.mo", "allen"),
+    )  # fmt: skip
+    found = [
+        translation(Files(in_task=of_task[first:], in_course=of_course), "fr")("a")
+        for first in range(3)
+    ]
+    assert found == ["task", "students", "course"]
+    last = Files(in_task=(), in_course=of_course[1:])
+    assert [translation(last, name)("a") for name in ("fr_BE", "nl", "de")] == ["all", "allen", "a"]
+    assert translation(Files(in_task=of_task, in_course=of_course), "nl")("a") == "a"
