@@ -25,7 +25,7 @@ from small_environment import NAME, small_environment
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(300)]
 
 IDLE = 3
-SECONDS = 100
+SECONDS = 60
 SANDBOXES = "assay-sandboxes"
 
 
@@ -96,18 +96,22 @@ def draining(cluster: Cluster, name: str) -> Iterator[subprocess.Popen[bytes]]:
 async def test_idle_sandboxes_leave_a_drained_node_first_and_runners_when_they_end(
     cluster: Cluster, second: None, server: ServerProcess
 ) -> None:
-    async def is_on(first: int, other: int) -> bool:
+    async def is_on(*wanted: int) -> bool:
         counts = [await asyncio.to_thread(on_node, cluster, name) for name in ("node1", "node2")]
-        return counts == [first, other]
+        return counts == [*wanted]
+
+    async def until_on(*wanted: int) -> None:
+        async with asyncio.timeout(SECONDS):  # each look takes longer than `until` reckons with
+            await until(lambda: is_on(*wanted), 10 * SECONDS)
 
     async with client_at(server.url) as client:
         await until(lambda: have_idle((client, IDLE), environment=NAME), SECONDS)
         runner = await client.create_runner(NAME, inactivity_seconds=0)
-        await until(lambda: is_on(IDLE + 1, 0), SECONDS)
+        await until_on(IDLE + 1, 0)
         await asyncio.to_thread(cluster.start_node, 2)
         collecting = asyncio.create_task((await counting(runner)).collect())
         with draining(cluster, "node1") as drain:
-            await until(lambda: is_on(1, IDLE), SECONDS)
+            await until_on(1, IDLE)
             await whole(collecting)
             assert (await client.pool())[NAME].idle == IDLE
             assert drain.poll() is None, "it has evicted a learner"
@@ -115,4 +119,4 @@ async def test_idle_sandboxes_leave_a_drained_node_first_and_runners_when_they_e
             said, _ = await asyncio.to_thread(drain.communicate, timeout=60)
         assert drain.returncode == 0, said
         assert b"disruption budget" in said
-        await until(lambda: is_on(0, IDLE), SECONDS)
+        await until_on(0, IDLE)
