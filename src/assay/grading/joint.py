@@ -56,6 +56,7 @@ class Seats:
         self._given = 0
         self._waiting: deque[_Turn] = deque()
         self._first: FairQueue[_Turn] = FairQueue()
+        self._watchers: set[asyncio.Future[None]] = set()
 
     @property
     def left(self) -> int:
@@ -94,6 +95,13 @@ class Seats:
         with self._having(turn):
             yield
 
+    def change(self) -> asyncio.Future[None]:
+        """Done when somebody has given some back next; cancel it, if that is of no more use."""
+        watcher = asyncio.get_running_loop().create_future()
+        self._watchers.add(watcher)
+        watcher.add_done_callback(self._watchers.discard)
+        return watcher
+
     def look(self) -> None:
         """Others may have fewer now: who waits may fit."""
         self._give(0)
@@ -126,6 +134,9 @@ class Seats:
             if not turn[1].done():  # who gave up at this moment is passed over
                 self._given += turn[0]
                 turn[1].set_result(None)
+        for watcher in self._watchers:
+            if not watcher.done():
+                watcher.set_result(None)
 
     def _next(self) -> _Turn | None:
         if self._first:

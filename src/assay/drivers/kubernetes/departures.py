@@ -55,12 +55,18 @@ class Departures:
         return self._leaving
 
     async def _look_again(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             seconds = _SECONDS_TO_NEXT_LOOK
             try:
                 self._leaving = await self._look()
             except AssayError:  # who is asked for more hears of it, if there is more to it
                 seconds = _SECONDS_AFTER_A_FAILURE
+            except Exception as error:  # what is wrong with one look may be right in the next
+                seconds = _SECONDS_AFTER_A_FAILURE
+                loop.call_exception_handler(
+                    {"message": "Kubernetes' cordoned nodes were not found", "exception": error}
+                )
             await asyncio.sleep(seconds)
 
     async def _look(self) -> Collection[str]:

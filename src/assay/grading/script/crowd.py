@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -21,19 +22,34 @@ class Crowd:
         """`seats`: all gradings'; None: there are always enough."""
         self._others = seats
         self._own = Seats(1)
+        self._turn = asyncio.Lock()
         self._waiting = 0
         self._since = 0.0
         self._waited = 0.0
 
     @contextlib.asynccontextmanager
     async def seat(self) -> AsyncIterator[None]:
-        """Have one; wait until another student of this grading has ended, if there is no other."""
+        """Have one; wait until another student of this grading has ended, or one is left over."""
         if self._others is None:
             yield
             return
-        beside = self._own.left < 1 and self._others.is_left
-        async with self._others.take() if beside else self._own.take():
+        async with contextlib.AsyncExitStack() as taken:
+            with self._waits():
+                async with self._turn:
+                    seats = await self._free(self._others)
+                    await taken.enter_async_context(seats.take())
             yield
+
+    async def _free(self, others: Seats) -> Seats:
+        """Where one can be taken at once."""
+        while self._own.left < 1 and not others.is_left:
+            changes = (self._own.change(), others.change())
+            try:
+                await asyncio.wait(changes, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for each in changes:
+                    each.cancel()
+        return others if self._own.left < 1 else self._own
 
     @property
     def is_more_left(self) -> bool:
@@ -41,8 +57,8 @@ class Crowd:
         return self._others is None or self._others.is_left
 
     @contextlib.contextmanager
-    def waits(self) -> Iterator[None]:
-        """A student waits for its sandbox during the block."""
+    def _waits(self) -> Iterator[None]:
+        """A student waits for its turn during the block; making its sandbox takes what it takes."""
         now = time.monotonic()
         if not self._waiting:
             self._since = now

@@ -123,8 +123,9 @@ async def run_script(rooms: Rooms, script: Script) -> Ended:
 def _for_want_of_sandboxes(
     completed: Completed, script: Script, students: Students
 ) -> tuple[str, ...]:
-    """It is nobody's fault that a grader took too long whose students had to wait."""
-    if completed.outcome.kind is not OutcomeKind.TIMED_OUT:
+    """It is nobody's fault that a grader took too long whose students had to wait (which takes no
+    time of a processor)."""
+    if (completed.outcome.kind, completed.outcome.clock) != (OutcomeKind.TIMED_OUT, "wall"):
         return ()
     words = students.crowd.has_cost(script.wall_seconds)
     return (words,) if words else ()

@@ -239,9 +239,8 @@ class Students:
             self._usual(size), environment=environment,
             memory_bytes=min(asked, rules.memory_bytes),
         )  # fmt: skip
-        with self.crowd.waits():
-            await taken.enter_async_context(self.crowd.seat())
-            place = await taken.enter_async_context(self._spare.room(room))
+        await taken.enter_async_context(self.crowd.seat())
+        place = await taken.enter_async_context(self._spare.room(room))
         if self.count > _FEW and self.crowd.is_more_left:
             self._spare.make()
         self.waited_seconds += place.waited_seconds

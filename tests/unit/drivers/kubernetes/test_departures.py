@@ -80,6 +80,19 @@ async def test_what_was_known_holds_while_nobody_answers(model: Model, going: De
     assert model.looks > looks
 
 
+async def test_an_answer_that_nobody_expects_ends_no_looking(
+    model: Model, going: Departures
+) -> None:
+    told: list[object] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: told.append(context["exception"]))
+    model.closed = ["three"]  # of which the model knows nothing
+    assert await known(going) == set()
+    assert [type(each) for each in told[:1]] == [KeyError]
+    model.closed = ["two"]
+    assert await known(going) == {SECOND}
+
+
 async def test_nobody_looks_before_somebody_asks(model: Model, going: Departures) -> None:
     await asyncio.sleep(0.05)
     assert model.looks == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 
 from assay.grading.joint import Seats
 from assay.grading.script.crowd import Crowd
@@ -57,14 +58,73 @@ async def test_what_somebody_waits_for_no_student_takes_besides() -> None:
         assert seats.is_left
 
 
-async def test_only_who_waited_long_for_sandboxes_lacked_the_time() -> None:
-    crowd = Crowd(Seats(2))
-    with crowd.waits(), crowd.waits():
+async def test_who_waits_takes_whatever_is_free_first() -> None:
+    """One that stays may be the server that the next one is to talk to."""
+    for whose in ("another grading's", "a student's beside"):
+        seats = Seats(4)
+        crowd = Crowd(seats)
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(seats.take(2))
+            another = await stack.enter_async_context(held(seats.take()))
+            await stack.enter_async_context(crowd.seat())  # it stays
+            beside = await stack.enter_async_context(held(crowd.seat()))
+            waiting = asyncio.create_task(stack.enter_async_context(crowd.seat()))
+            await asyncio.sleep(0.01)
+            assert not waiting.done()
+            (another if whose.startswith("another") else beside).set()
+            await asyncio.wait_for(waiting, 2)
+        assert seats.left == 4
+        assert not seats._watchers
+
+
+async def test_who_gives_up_waiting_keeps_nothing() -> None:
+    seats = Seats(2)
+    crowd = Crowd(seats)
+    async with seats.take(2):
+        async with crowd.seat():
+            waiting = [asyncio.create_task(enter(crowd)) for _ in range(3)]
+            await asyncio.sleep(0.01)
+            for each in waiting[:2]:
+                each.cancel()
+            await asyncio.wait(waiting[:2])
+        await asyncio.wait_for(waiting[2], 2)
+        assert await most_at_once(crowd, 2) == 1
+    assert not seats._watchers
+
+
+async def enter(crowd: Crowd) -> None:
+    async with crowd.seat():
         pass
-    assert crowd.has_cost(6.0) == ""
-    with crowd.waits():
-        with crowd.waits():
-            await asyncio.sleep(0.6)
-        await asyncio.sleep(0.6)
+
+
+@contextlib.asynccontextmanager
+async def held(seat: contextlib.AbstractAsyncContextManager[None]) -> AsyncIterator[asyncio.Event]:
+    """A seat that is had until the event."""
+    over, begun = asyncio.Event(), asyncio.Event()
+
+    async def have() -> None:
+        async with seat:
+            begun.set()
+            await over.wait()
+
+    having = asyncio.create_task(have())
+    await begun.wait()
+    try:
+        yield over
+    finally:
+        over.set()
+        await having
+
+
+async def test_only_who_waited_long_for_a_turn_lacked_the_time() -> None:
+    seats = Seats(2)
+    crowd = Crowd(seats)
+    async with seats.take(2):
+        assert await most_at_once(crowd, 2) == 1
+        assert crowd.has_cost(6.0) == ""
+        async with crowd.seat():
+            waiting = [asyncio.create_task(enter(crowd)) for _ in range(2)]
+            await asyncio.sleep(1.2)
+        await asyncio.gather(*waiting)
     assert "had waited 1.2" in crowd.has_cost(6.0)
     assert crowd.has_cost(60.0) == ""
