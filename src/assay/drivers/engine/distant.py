@@ -286,8 +286,11 @@ class DistantDriver:
     async def destroy(self, sandbox_id: str) -> None:
         """End a sandbox and remove all that belongs to it. An unknown id is no error."""
         if is_id(sandbox_id):
-            await self._sessions.forget(sandbox_id)
-            await asyncio.shield(asyncio.to_thread(self._remove, sandbox_id))
+            await asyncio.shield(self._end(sandbox_id))
+
+    async def _end(self, sandbox_id: str) -> None:
+        await self._sessions.forget(sandbox_id)
+        await asyncio.to_thread(self._remove, sandbox_id)
 
     def _remove(self, sandbox_id: str) -> None:
         if self.engine.product.outlives_removal:
