@@ -262,6 +262,29 @@ async def test_another_server_finds_the_sandboxes_that_the_one_before_it_has_lef
         assert await driver.list() == []
 
 
+async def test_the_session_that_brings_the_secret_is_the_first_connection_and_no_other_is(
+    far: Far, state: Path, spec: SandboxSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(state, "docker", far.address) as driver:
+        begun: list[str] = []
+        prepare = driver.engine.prepare
+        monkeypatch.setattr(
+            driver.engine, "prepare",
+            lambda *of: (begun.append(of[0]), prepare(*of))[1],
+        )  # fmt: skip
+        for connections in (1, 2):
+            secret = Secret(secrets.token_bytes(32))
+            sandbox = await driver.create(replace(spec, secret=secret))
+            begun.clear()
+            for epoch in range(1, 1 + connections):
+                await (await connect(driver, sandbox.id, secret, epoch=epoch)).aclose()
+            assert len(begun) == connections - 1
+            await driver.destroy(sandbox.id)
+        kept = await driver.create(replace(spec, secret=Secret(secrets.token_bytes(32))))
+        await driver.destroy(kept.id)  # with nobody connected
+        assert not driver._sessions._opened
+
+
 async def test_folders_of_the_same_name_on_two_machines_have_no_sandboxes_in_common(
     far: Far, state: Path, spec: SandboxSpec, tmp_path: Path
 ) -> None:
