@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from assay.grading.inginious.markdown import destination, fenced, joined, quoted
+from assay.grading.inginious.markdown import destination, fenced, joined, quoted, without_bare
 from assay.grading.inginious.markdown import words as in_markdown
 
 NO_ADDRESS: Final = "(an image)"
@@ -58,10 +58,11 @@ def from_html(text: str) -> str:
 
 
 class _Made:
-    """What was made so far; the words of code are kept apart until it ends."""
+    """What was made so far; words are kept apart until something else comes, or code ends."""
 
     def __init__(self) -> None:
         self._made: list[str] = []
+        self._said: list[str] = []
         self._code: list[str] = []
         self._in = ""
         self._links: list[str] = []
@@ -69,22 +70,28 @@ class _Made:
     def tag(self, tag: str, attributes: str, *, closing: bool) -> None:
         if self._in:
             if closing and tag == self._in:
-                self._made.append(self._ended())
+                self._add(self._ended())
         elif tag in _CODE:
             self._in = "" if closing else tag
         elif tag == "a":
-            self._made.append(self._link(attributes, closing=closing))
+            self._add(self._link(attributes, closing=closing))
         else:
-            self._made.append(_shown(tag, attributes, closing=closing))
+            self._add(_shown(tag, attributes, closing=closing))
 
     def words(self, words: str) -> None:
         if self._in:
             self._code.append(html.unescape(words))
         else:
-            self._made.append(_SPACE.sub(" ", words).translate(_IN_WORDS))
+            self._said.append(_SPACE.sub(" ", words).translate(_IN_WORDS))
 
     def whole(self) -> str:
-        return joined((*self._made, self._ended() if self._in else ""))
+        self._add(self._ended() if self._in else "")
+        return joined((*self._made, without_bare("".join(self._said))))
+
+    def _add(self, piece: str) -> None:
+        if piece:
+            self._made += [without_bare("".join(self._said)), piece]
+            self._said = []
 
     def _ended(self) -> str:
         text, in_lines = "".join(self._code), self._in == "pre"

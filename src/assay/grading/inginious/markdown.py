@@ -28,22 +28,50 @@ _IN_ADDRESSES: Final = str.maketrans(
 )  # fmt: skip
 _APART: Final = ("``", "![")
 """An end and a beginning that would be one thing together."""
+_BARE: Final = re.compile(r"(?:https?(?=:)|www(?=[.]))[^\s\\`\[\]|<]*", re.IGNORECASE)
+_BEGINS_BARE: Final = re.compile(r"https?(?=:)|www(?=[.])", re.IGNORECASE)
+_OTHER_BARE: Final = re.compile(r"(?:ftp|xmpp)(?=:)", re.IGNORECASE)
 
 
 def words(text: str) -> str:
     """No HTML, link, code, fence or row of a table to Markdown; what it has of emphasis stays."""
     text = _ESCAPED.sub(r"\\\g<0>", text)
-    return _BEGINS_TAG.sub("&lt;", _BEGINS_CHARACTER.sub("&amp;", text))
+    return without_bare(_BEGINS_TAG.sub("&lt;", _BEGINS_CHARACTER.sub("&amp;", text)))
+
+
+def without_bare(text: str) -> str:
+    """Escaped words, without bare addresses that would take with them what escapes or marks.
+
+    To many readers an address without marks goes on up to the next space.
+    """
+    return _OTHER_BARE.sub(r"\g<0>\\", _BARE.sub(_bare, text))
+
+
+def _bare(found: re.Match[str]) -> str:
+    after = found.string[found.end() : found.end() + 1]
+    if not after or after.isspace():
+        return found[0]
+    return _BEGINS_BARE.sub(r"\g<0>\\", found[0])
 
 
 def joined(pieces: Iterable[str]) -> str:
     """Of a line; those that would become one have a space between them."""
     made: list[str] = []
+    bare = False
     for piece in filter(None, pieces):
-        if made and made[-1][-1] + piece[0] in _APART:
+        if made and (made[-1][-1] + piece[0] in _APART or (bare and piece[0] in "`[!")):
             made.append(" ")
         made.append(piece)
+        bare = _ends_bare(piece, bare=bare)
     return "".join(made)
+
+
+def _ends_bare(piece: str, *, bare: bool) -> bool:
+    """Whether an address without marks may go on after a piece."""
+    if piece[-1].isspace():
+        return False
+    *before, last = piece.rsplit(None, 1)
+    return bool(_BEGINS_BARE.search(last)) or (bare and not before and not piece[0].isspace())
 
 
 def quoted(text: str) -> str:

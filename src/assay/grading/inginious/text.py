@@ -259,6 +259,8 @@ def _inline(line: str, known: _Known) -> str:
         return words(line)
     made, at = [], 0
     for found in _MARKED.finditer(line):
+        if found["name"] and found["name"].lower() not in known.addresses:
+            continue
         made += [words(line[at : found.start()]), _marked(found, known)]
         at = found.end()
     return joined((*made, words(line[at:])))
@@ -266,11 +268,8 @@ def _inline(line: str, known: _Known) -> str:
 
 def _marked(found: re.Match[str], known: _Known) -> str:
     name = found["name"] or (found["quoted"] if found[0].endswith("_") else None)
-    address = None if name is None else known.addresses.get(name.lower())
-    if name is not None and address is not None:
-        return link(words(name), address)
-    if found["name"]:
-        return words(found[0])
+    if name is not None and name.lower() in known.addresses:
+        return link(words(name), known.addresses[name.lower()])
     if found["address"] is None:
         return quoted(found["literal"] or found["quoted"])
     # Spaces before "<" are no part of the pattern: what may be either text or space is tried in

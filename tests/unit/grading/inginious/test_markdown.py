@@ -141,6 +141,24 @@ def test_a_link_after_a_call_is_no_image() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (f"http://a.org``{TAG}``", f"http://a.org `{TAG}`"),
+        (f"WWW.a.org/x_``{TAG}``", f"WWW.a.org/x_ `{TAG}`"),
+        (f"https://a.org\\``{TAG}``", f"https\\://a.org\\\\`{TAG}`"),
+        ("`www.a.org](x) b <c>`_", r"[www\.a.org\](x) b](c)"),
+        ("see ftp://a.org", r"see ftp\://a.org"),
+        ("See (http://a.org/~x?a=1&b=2), www.b.org.", "See (http://a.org/~x?a=1&b=2), www.b.org."),
+    ],
+)
+def test_no_bare_address_takes_with_it_what_follows(text: str, shown: str) -> None:
+    """As readers of GitHub's Markdown let an address go on up to the next space."""
+    assert to_markdown(text) == shown
+    html = f"<u>http</u>://a.org<code>{QUOTED_TAG}</code> <u>http</u>://a.org\\"
+    assert from_html(html) == f"http://a.org `{TAG}` http\\://a.org\\\\"
+
+
 PIECES = [
     "`", "``", "```", "~~~", "~", "|", "\\", "\\|", "\\`", "[", "]", "](", "(", ")", "]: ", "!",
     ":", "<", ">", "<b>", TAG, QUOTED_TAG, "<!--", "-->", "<?", "&lt;", "&#60;", "&amp;#60;", "&",
@@ -237,6 +255,8 @@ def test_lines_end_in_many_ways(end: str) -> None:
         "<" * MANY,
         "~" * MANY,
         "&#" * (MANY // 2),
+        "www." * (MANY // 4),
+        "http://www.a_``b``" * (MANY // 18),
     ],
 )
 def test_a_million_hostile_characters_are_read_in_a_moment(text: str) -> None:
