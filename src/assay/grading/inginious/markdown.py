@@ -28,6 +28,8 @@ _IN_ADDRESSES: Final = str.maketrans(
 )  # fmt: skip
 _APART: Final = ("``", "![")
 """An end and a beginning that would be one thing together."""
+_MARKS: Final = "`[!\\"
+"""What code, links and images begin with; code that begins with `|`, with a backslash."""
 _BARE: Final = re.compile(r"(?:https?(?=:)|www(?=[.]))[^\s\\`\[\]|<]*", re.IGNORECASE)
 _BEGINS_BARE: Final = re.compile(r"https?(?=:)|www(?=[.])", re.IGNORECASE)
 _OTHER_BARE: Final = re.compile(r"(?:ftp|xmpp)(?=:)", re.IGNORECASE)
@@ -59,7 +61,7 @@ def joined(pieces: Iterable[str]) -> str:
     made: list[str] = []
     bare = False
     for piece in filter(None, pieces):
-        if made and (made[-1][-1] + piece[0] in _APART or (bare and piece[0] in "`[!")):
+        if made and (made[-1][-1] + piece[0] in _APART or (bare and piece[0] in _MARKS)):
             made.append(" ")
         made.append(piece)
         bare = _ends_bare(piece, bare=bare)
@@ -68,7 +70,7 @@ def joined(pieces: Iterable[str]) -> str:
 
 def _ends_bare(piece: str, *, bare: bool) -> bool:
     """Whether an address without marks may go on after a piece."""
-    if piece[-1].isspace():
+    if piece[-1].isspace() or piece.startswith(("`", "[", "![")):  # has its own end
         return False
     *before, last = piece.rsplit(None, 1)
     return bool(_BEGINS_BARE.search(last)) or (bare and not before and not piece[0].isspace())

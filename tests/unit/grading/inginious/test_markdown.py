@@ -145,6 +145,9 @@ def test_a_link_after_a_call_is_no_image() -> None:
     ("text", "shown"),
     [
         (f"http://a.org``{TAG}``", f"http://a.org `{TAG}`"),
+        (f"http://a.org``|{TAG}``", f"http://a.org \\|`{TAG}`"),
+        ("`a <http://a.org>`_``b``[c]", r"[a](http://a.org)`b`\[c\]"),
+        (f"`a`!http://a.org``{TAG}``", f"`a`!http://a.org `{TAG}`"),
         (f"WWW.a.org/x_``{TAG}``", f"WWW.a.org/x_ `{TAG}`"),
         (f"https://a.org\\``{TAG}``", f"https\\://a.org\\\\`{TAG}`"),
         ("`www.a.org](x) b <c>`_", r"[www\.a.org\](x) b](c)"),
