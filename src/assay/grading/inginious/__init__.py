@@ -12,6 +12,7 @@ inputs.py     what is handed in, and what a grader is told of who did
 translations.py   what a learner reads of it in another language
 rules.py      when and how often
 text.py, hypertext.py, tables.py   reStructuredText and HTML -> Markdown
+markdown.py   its pieces, of which none becomes HTML
 notes.py      what is not done, for teachers
 versions.py   a task's folder and its course's as bundles
 offered.py    a task as a server offers it

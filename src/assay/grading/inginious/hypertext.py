@@ -10,6 +10,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
+from assay.grading.inginious.markdown import destination, fenced, joined, quoted, without_bare
+from assay.grading.inginious.markdown import words as in_markdown
+
 NO_ADDRESS: Final = "(an image)"
 # After its name a tag has something else than letters, so that none is tried in many ways.
 _TAG: Final = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]*)((?:[^<>A-Za-z0-9][^<>]*)?)>")
@@ -25,10 +28,7 @@ _BLOCKS: Final = frozenset(
 _MARKS: Final[Mapping[str, str]] = {"b": "**", "strong": "**", "em": "*", "i": "*"}
 _SPACE: Final = re.compile(r"\s+")
 _IN_WORDS: Final = str.maketrans(
-    {"*": r"\*", "`": r"\`", "<": "&lt;", "\\": r"\\", "[": r"\[", "~": r"\~"}
-)
-_IN_ADDRESSES: Final = str.maketrans(
-    {"(": "%28", ")": "%29", "<": "%3C", ">": "%3E", "\\": "%5C", '"': "%22", "`": "%60"}
+    {"<": "&lt;", **{each: f"\\{each}" for each in ("*", "`", "\\", "[", "]", "|", "~")}}
 )
 _WORDS_MOST: Final = 200
 
@@ -36,19 +36,11 @@ _WORDS_MOST: Final = 200
 def image(address: str, words: str = "") -> str:
     """An image as Markdown has it; without words it is called as its file is."""
     address = "".join(address.split())
-    if not address or address.lower().startswith("data:"):
+    to = destination(address)
+    if not to:
         return NO_ADDRESS
-    words = words or address.rpartition("/")[2]
-    return f"![{_plain(words)}]({destination(address)})"
-
-
-def destination(address: str) -> str:
-    """An address that ends where it is to end."""
-    return "".join(address.split()).translate(_IN_ADDRESSES)
-
-
-def _plain(words: str) -> str:
-    return re.sub(r"([\\\[\]`])", r"\\\1", " ".join(words.split())[:_WORDS_MOST])
+    words = " ".join((words or address.rpartition("/")[2]).split())[:_WORDS_MOST]
+    return f"![{in_markdown(words)}]({to})"
 
 
 def has_script(text: str) -> bool:
@@ -66,10 +58,11 @@ def from_html(text: str) -> str:
 
 
 class _Made:
-    """What was made so far; the words of code are kept apart until it ends."""
+    """What was made so far; words are kept apart until something else comes, or code ends."""
 
     def __init__(self) -> None:
         self._made: list[str] = []
+        self._said: list[str] = []
         self._code: list[str] = []
         self._in = ""
         self._links: list[str] = []
@@ -77,27 +70,33 @@ class _Made:
     def tag(self, tag: str, attributes: str, *, closing: bool) -> None:
         if self._in:
             if closing and tag == self._in:
-                self._made.append(self._ended())
+                self._add(self._ended())
         elif tag in _CODE:
             self._in = "" if closing else tag
         elif tag == "a":
-            self._made.append(self._link(attributes, closing=closing))
+            self._add(self._link(attributes, closing=closing))
         else:
-            self._made.append(_shown(tag, attributes, closing=closing))
+            self._add(_shown(tag, attributes, closing=closing))
 
     def words(self, words: str) -> None:
         if self._in:
             self._code.append(html.unescape(words))
         else:
-            self._made.append(_SPACE.sub(" ", words).translate(_IN_WORDS))
+            self._said.append(_SPACE.sub(" ", words).translate(_IN_WORDS))
 
     def whole(self) -> str:
-        return "".join((*self._made, self._ended() if self._in else ""))
+        self._add(self._ended() if self._in else "")
+        return joined((*self._made, without_bare("".join(self._said))))
+
+    def _add(self, piece: str) -> None:
+        if piece:
+            self._made += [without_bare("".join(self._said)), piece]
+            self._said = []
 
     def _ended(self) -> str:
         text, in_lines = "".join(self._code), self._in == "pre"
         self._code, self._in = [], ""
-        return _fenced(text) if in_lines else quoted(" ".join(text.split()))
+        return _in_lines(text) if in_lines else quoted(" ".join(text.split()))
 
     def _link(self, attributes: str, *, closing: bool) -> str:
         if not closing:
@@ -130,20 +129,8 @@ def _without_comments(text: str) -> str:
     return first + "".join(each.partition("-->")[2] for each in rest)
 
 
-def quoted(text: str) -> str:
-    """Code within a line."""
-    if not text:
-        return ""
-    if "`" not in text:
-        return f"`{text}`"
-    marks = "`" * (max((len(each) for each in re.findall("`+", text)), default=0) + 1)
-    return f"{marks} {text} {marks}"
-
-
-def _fenced(text: str) -> str:
-    fence = "`" * max(3, *(len(each) + 1 for each in ["", *re.findall("`+", text)]))
-    body = text.strip("\n")
-    return f"\n\n{fence}\n{body}\n{fence}\n\n"
+def _in_lines(text: str) -> str:
+    return "\n".join(("", "", *fenced("", [text.strip("\n")]), "", ""))
 
 
 _SHOWN: Final[Mapping[str, Callable[[str], str]]] = {
@@ -178,7 +165,7 @@ def _tidied(text: str) -> str:
     kept: list[str] = []
     fence = ""
     for line in text.split("\n"):
-        mark = re.match("```+", line)
+        mark = re.fullmatch("```+", line)
         if mark and not fence:
             fence = mark[0]
         elif fence and line == fence:

@@ -12,7 +12,7 @@ _CELLS_MOST: Final = 100_000
 def from_csv(
     options: Mapping[str, str], body: Sequence[str], shown: Callable[[str], str]
 ) -> list[str]:
-    """The lines of a table; `shown` says what a cell is in Markdown. What is none stays text."""
+    """The lines of a table. `shown` makes a cell Markdown without `|`. What is none stays text."""
     quote, comma = options.get("quote") or '"', options.get("delim") or ","
     head = [options["header"]] if options.get("header") else []
     try:
@@ -34,5 +34,5 @@ def from_csv(
 
 
 def _row(row: Sequence[str], columns: int, shown: Callable[[str], str]) -> str:
-    cells = [shown(" ".join(each.split())).replace("|", "\\|") for each in row]
+    cells = [shown(" ".join(each.split())) for each in row]
     return f"| {' | '.join([*cells, *[''] * (columns - len(cells))])} |"

@@ -8,12 +8,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from assay.grading.inginious.hypertext import destination, from_html, image, quoted
+from assay.grading.inginious.hypertext import from_html, image
+from assay.grading.inginious.markdown import fenced, joined, link, quoted, words
 from assay.grading.inginious.rules import moment
 from assay.grading.inginious.tables import from_csv
 
-_DIRECTIVE: Final = re.compile(r"^(\s*)\.\. ([a-z-]+):: ?(.*)$")
+_DIRECTIVE: Final = re.compile(r"\s*\.\. +([A-Za-z-]+) ?:: *(.*)$")
+_HIDDEN: Final = "hidden-until"
+_HIDES: Final = re.compile(rf"\.\.\s+(?:\|[^|]*\|\s+)?{_HIDDEN}\s?::(?P<until>.*)$", re.IGNORECASE)
+"""Wherever it is in a line: behind the mark of a list, the name of a field, in a cell."""
+_NOTICE: Final = "(Hidden)"
 _CODE: Final = ("code-block", "code", "sourcecode", "parsed-literal")
+_VERBATIM: Final = frozenset({*_CODE, "math", "raw", "csv-table"})
 _BOXES: Final = (
     "admonition", "note", "error", "warning", "danger", "tip", "hint", "important", "attention",
     "caution",
@@ -25,12 +31,8 @@ _MARKED: Final = re.compile(
     r"|(?<![\w-])(?P<name>[A-Za-z0-9][\w.-]{0,60}?)_(?![\w-])"
 )
 _NAMED: Final = re.compile(r"\s*\.\. _([^:`]+?|`[^`]+`) ?: (\S+)\s*$")
-_SPECIAL: Final = frozenset("`\\<]")
-_BEGINS_TAG: Final = re.compile(r"<(?=[A-Za-z/!?])")
-_ENDS_CODE: Final = re.compile(r"(?<!\\)(\\*)`")
-_LAST: Final = re.compile(r"(?<!\\)\\+$")
 _DEPTH_MOST: Final = 20
-"""Of boxes in boxes: what is in more of them stays as it is."""
+"""Of boxes in boxes: of what is in more of them only lines are read."""
 _OPTION: Final = re.compile(r"\s+:([\w-]+):(.*)")
 _LINES_MOST: Final = 100_000
 _LINE_MOST: Final = 10_000
@@ -63,42 +65,100 @@ def to_markdown(text: str, now: datetime | None = None) -> str:
 
     What is to be hidden until later than `now` is left out; all of it where that is not known.
     """
-    if text.count("\n") > _LINES_MOST:
-        return _words(text)
-    lines, addresses = [], {}
-    for line in map(_expanded, text.splitlines()):
-        named = None if len(line) > _LINE_MOST else _NAMED.match(line)
-        if named:
-            addresses[named[1].strip("`").lower()] = named[2]
-        else:
-            lines.append(line)
-    return "\n".join(_blocks(lines, _Known(now=now, addresses=addresses)))
+    lines = text.splitlines()
+    if len(lines) > _LINES_MOST:
+        return _NOTICE if _may_hide(text) else words(text)
+    lines = [_expanded(line) for line in lines]
+    known = _Known(now=now, addresses=_addresses(lines, now))
+    return "\n".join(_blocks(lines, known))
+
+
+def _addresses(lines: list[str], now: datetime | None) -> dict[str, str]:
+    """What has a name and is shown; the first one of a name, as others may come from learners."""
+    found: dict[str, str] = {}
+    at = 0
+    while at < len(lines):
+        line = lines[at]
+        at += 1
+        if _keeps_names_back(line, now):
+            _, at = _further_in(lines, at, line)
+        elif named := _named(line):
+            found.setdefault(named[1].strip("`").lower(), named[2])
+    return found
+
+
+def _keeps_names_back(line: str, now: datetime | None) -> bool:
+    if hides := _hides(line):
+        return not _is_over(hides["until"], now)
+    found = _DIRECTIVE.match(line)
+    return found[1].lower() in _VERBATIM if found else _is_literal(line)
+
+
+def _named(line: str) -> re.Match[str] | None:
+    return None if len(line) > _LINE_MOST else _NAMED.match(line)
 
 
 def _expanded(line: str) -> str:
     return line if len(line) > _LINE_MOST else line.expandtabs(4)
 
 
+def _may_hide(text: str) -> bool:
+    return _HIDDEN in text.lower()
+
+
+def _hides(line: str) -> re.Match[str] | None:
+    return _HIDES.search(line) if _may_hide(line) else None
+
+
+def _is_literal(line: str) -> bool:
+    return line.rstrip().endswith("::")
+
+
 def _blocks(lines: list[str], known: _Known, depth: int = _DEPTH_MOST) -> Iterator[str]:
     at = 0
     while at < len(lines):
         line = lines[at]
-        found = _DIRECTIVE.match(line)
-        literal = line.rstrip().endswith("::") and not found
-        if found is None and not literal:
-            yield _inline(line, known)
-            at += 1
+        at += 1
+        hides, found = _hides(line), _DIRECTIVE.match(line)
+        if not (hides or found or _is_literal(line)):
+            yield from () if _named(line) else (_inline(line, known),)
             continue
-        inner, at = _further_in(lines, at + 1, len(line) - len(line.lstrip()))
-        if not found:
-            shown = line.rstrip()[:-2].rstrip()
-            yield from (f"{_inline(shown, known)}:" if shown.strip() else "", "")
-            yield from _fenced("", _without_margin(_body(inner)[1]))
+        inner, at = _further_in(lines, at, line)
+        if hides:
+            yield from _in_time(hides, inner, known, depth)
+        elif found:
+            yield from _shown(_directive(found[1].lower(), found[2], inner), known, depth)
         else:
-            yield from _shown(_directive(found[2], found[3], inner), known, depth)
+            yield from _literal(line, inner, known, depth)
 
 
-def _further_in(lines: list[str], at: int, indent: int) -> tuple[list[str], int]:
+def _within(lines: list[str], known: _Known, depth: int) -> Iterator[str]:
+    if depth:
+        yield from _blocks(lines, known, depth - 1)
+    elif any(map(_may_hide, lines)):
+        yield _NOTICE
+    else:
+        yield from (_inline(line, known) for line in lines)
+
+
+def _literal(line: str, inner: list[str], known: _Known, depth: int) -> Iterator[str]:
+    """Code, unless something may be hidden in it: where it stands, that depends on much."""
+    if any(map(_hides, inner)):
+        yield from (_inline(line, known), *_within(inner, known, depth))
+        return
+    shown = line.rstrip()[:-2].rstrip()
+    yield from (f"{_inline(shown, known)}:" if shown.strip() else "", "")
+    begin = next((at for at, each in enumerate(inner) if each.strip()), 0)
+    yield from _fenced("", _without_margin(inner[begin:]))
+
+
+def _further_in(lines: list[str], at: int, line: str) -> tuple[list[str], int]:
+    """What is below a line and more indented, and where it ends.
+
+    In a table what begins in a cell goes on in lines that are not; then it is all that follows.
+    """
+    bare = line.lstrip()
+    indent = -1 if bare.startswith("|") else len(line) - len(bare)
     end = at
     while end < len(lines) and (
         not lines[end].strip() or len(lines[end]) - len(lines[end].lstrip()) > indent
@@ -122,13 +182,13 @@ def _directive(name: str, title: str, inner: list[str]) -> _Directive:
 
 
 def _body(inner: list[str]) -> tuple[dict[str, str], list[str]]:
-    options, begin = {}, 0
-    while begin < len(inner):
-        option = _OPTION.match(inner[begin])
-        if inner[begin].strip() and option is None:
-            break
-        if option is not None:
-            options[option[1]] = option[2].strip()
+    """Options end where an empty line is, and what looks like one below it is none."""
+    options: dict[str, str] = {}
+    begin = 0
+    while begin < len(inner) and (option := _OPTION.match(inner[begin])):
+        options[option[1]] = option[2].strip()
+        begin += 1
+    while begin < len(inner) and not inner[begin].strip():
         begin += 1
     return options, inner[begin:]
 
@@ -145,79 +205,73 @@ def _shown(directive: _Directive, known: _Known, depth: int) -> Iterator[str]:
     elif name == "math":
         yield from _fenced(name, [title, *body] if title else body)
     elif name in _IMAGES:
-        yield from ("", _image(directive), "", *(_inline(each, known) for each in body))
-    elif name in _BOXES and depth:
-        inner = list(_blocks(body, known, depth - 1))
+        yield from ("", _image(directive), "", *_within(body, known, depth))
+    elif name in _BOXES:
         head = _inline(title, known) if title else name.capitalize()
-        yield from ("", f"> **{head.strip('*')}**", ">", *(f"> {each}" for each in inner), "")
+        inner = (f"> {each}" for each in _within(body, known, depth))
+        yield from ("", f"> **{head.strip('*')}**", ">", *inner, "")
     elif name == "raw":
         yield from ("", *from_html("\n".join(body)).splitlines(), "") if title == "html" else ()
     elif name == "csv-table":
-        rows = from_csv(directive.options, body, lambda cell: _inline(cell, known))
-        yield from (_inline(title, known), "", *rows, "")
-    elif name == "hidden-until":
-        yield from _in_time(directive, known, depth)
-    elif name == "container" and depth:
-        yield from ("", *_blocks(body, known, depth - 1), "")
+        yield from (_inline(title, known), "", *_table(directive, known), "")
+    elif name == "container":
+        yield from ("", *_within(body, known, depth), "")
     else:
-        yield from (_inline(each, known) for each in (title, *body))
+        yield from (_inline(title, known), *_within(body, known, depth))
+
+
+def _table(directive: _Directive, known: _Known) -> list[str]:
+    if any(map(_may_hide, (directive.options.get("header", ""), *directive.body))):
+        return [_NOTICE]
+    return from_csv(directive.options, directive.body, lambda cell: _inline(cell, known))
 
 
 def _image(directive: _Directive) -> str:
     made = image(directive.title, directive.options.get("alt", ""))
-    target = directive.options.get("target", "")
-    return f"[{made}]({destination(target)})" if target else made
+    return link(made, directive.options.get("target", ""))
 
 
-def _in_time(directive: _Directive, known: _Known, depth: int) -> Iterator[str]:
+def _in_time(hides: re.Match[str], inner: list[str], known: _Known, depth: int) -> Iterator[str]:
     """Times without a zone are this machine's; what is none stays hidden, and says so."""
-    try:
-        is_over = known.now is not None and moment(directive.title) <= known.now
-    except (ValueError, OverflowError):
-        is_over = False
-    if is_over and depth:
-        yield from ("", *_blocks(directive.body, known, depth - 1), "")
+    before, until = hides.string[: hides.start()], hides["until"]
+    if before.strip():
+        yield _inline(before, known)
+    if _is_over(until, known.now):
+        yield from ("", *_within(_without_margin(inner), known, depth), "")
     else:
-        yield from ("", f"> (Hidden until {_words(directive.title)})", "")
+        yield from ("", f"> (Hidden until {words(until.strip())})", "")
+
+
+def _is_over(until: str, now: datetime | None) -> bool:
+    try:
+        return now is not None and moment(until.strip()) <= now
+    except (ValueError, OverflowError):
+        return False
 
 
 def _fenced(language: str, body: list[str]) -> Iterator[str]:
-    ticks = (found for line in body for found in re.finditer("`+", line))
-    longest = max((found.end() - found.start() for found in ticks), default=0)
-    fence = "`" * max(3, longest + 1)
-    yield from ("", f"{fence}{re.sub('[^A-Za-z0-9+#-]', '', language)}", *body, fence, "")
+    yield from ("", *fenced(language, body), "")
 
 
 def _inline(line: str, known: _Known) -> str:
     """A line with what is marked in it; everything else are words, whatever they look like."""
     if len(line) > _LINE_MOST:
-        return _words(line)
+        return words(line)
     made, at = [], 0
     for found in _MARKED.finditer(line):
-        made += [_words(line[at : found.start()]), _marked(found, known)]
+        if found["name"] and found["name"].lower() not in known.addresses:
+            continue
+        made += [words(line[at : found.start()]), _marked(found, known)]
         at = found.end()
-    shown = "".join((*made, _words(line[at:])))
-    return f"\\{shown}" if shown.startswith("~~~") else shown
+    return joined((*made, words(line[at:])))
 
 
 def _marked(found: re.Match[str], known: _Known) -> str:
     name = found["name"] or (found["quoted"] if found[0].endswith("_") else None)
     if name is not None and name.lower() in known.addresses:
-        return f"[{_words(name)}]({destination(known.addresses[name.lower()])})"
-    if found["name"]:
-        return _words(found[0])
+        return link(words(name), known.addresses[name.lower()])
     if found["address"] is None:
         return quoted(found["literal"] or found["quoted"])
     # Spaces before "<" are no part of the pattern: what may be either text or space is tried in
     # every way there is.
-    words = found["words"].rstrip() or found["words"][0]
-    return f"[{_words(words)}]({destination(found['address'])})"
-
-
-def _words(text: str) -> str:
-    """Nothing in them is HTML, a link or code to Markdown, nor spoils what comes after them."""
-    if not _SPECIAL.intersection(text):
-        return text
-    text = _ENDS_CODE.sub(r"\1\1\\`", text)
-    text = _LAST.sub(r"\g<0>\g<0>", text)
-    return _BEGINS_TAG.sub("&lt;", text).replace("](", "]\\(")
+    return link(words(found["words"].rstrip() or found["words"][0]), found["address"])
