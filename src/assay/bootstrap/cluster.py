@@ -107,8 +107,9 @@ class Cluster:
             if former.id not in self._noted:
                 self._noted[former.id] = await self._inherited(ownership, former)
             await environments.follow()
-            found = await recovery.take_over(self._noted[former.id], taken.epoch)
-            pool.set_position(position_in(membership.view))
+            with pool.growing():  # what comes in is for the share that this one has then
+                found = await recovery.take_over(self._noted[former.id], taken.epoch)
+                pool.set_position(position_in(membership.view))
             self._clean_up(recovery, found.strangers)
             return len(found.leased)
 

@@ -92,19 +92,27 @@ class Inspection:
 
 
 def plan(
-    stands: Sequence[Stand], *, busy: int, slots: int, now: float, freeing: bool = False
+    stands: Sequence[Stand],
+    *,
+    busy: int,
+    slots: int,
+    now: float,
+    freeing: bool = False,
+    growing: bool = False,
 ) -> Actions:
     """Compare what is wanted with what there is.
 
     `busy` is how many sandboxes are being made, of any version; `slots` how many may be at one
-    time; `freeing`: some are on their way out. There are never more idle ones and new ones
-    together than the target and those who wait.
+    time; `freeing`: some are on their way out; `growing`: the targets are about to rise, and no idle
+    one is too many. There are never more idle ones and new ones together than the target and those
+    who wait, but for those that came from elsewhere.
     """
     giving_way = None if freeing else _giving_way(stands, now)
     return Actions(
         create=_creations(stands, busy=busy, slots=slots, now=now),
         destroy_idle=_counts(
-            (stand.environment, max(_surplus(stand), int(stand is giving_way))) for stand in stands
+            (stand.environment, max(0 if growing else _surplus(stand), int(stand is giving_way)))
+            for stand in stands
         ),
         destroy_old=_counts((stand.environment, _outdated(stand)) for stand in stands),
     )

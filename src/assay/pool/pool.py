@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -121,6 +122,16 @@ class Pool:
             self._position = position
             for shelf in self._shelves.values():
                 shelf.position = position
+            self._upkeep.hint()
+
+    @contextlib.contextmanager
+    def growing(self) -> Iterator[None]:
+        """Until its end, when this one's share has risen, no idle sandbox is too many."""
+        self._upkeep.growing += 1
+        try:
+            yield
+        finally:
+            self._upkeep.growing -= 1
             self._upkeep.hint()
 
     def remove_environment(self, name: str) -> None:

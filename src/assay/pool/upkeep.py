@@ -46,6 +46,8 @@ class Upkeep:
         told_to_leave: Callable[[], Collection[str]] = tuple,
     ) -> None:
         self.shelves: dict[str, Shelf] = {}
+        self.growing = 0
+        """For how many reasons the targets are about to rise."""
         self._maker = maker
         self._endings = endings
         self._find = find
@@ -141,6 +143,7 @@ class Upkeep:
             slots=self._parallel,
             now=now,
             freeing=self._endings.busy,
+            growing=bool(self.growing),
         )
         for name, count in actions.destroy_idle.items():
             self.end_all(self.shelves[name].take_idle(count))

@@ -179,6 +179,12 @@ def test_an_environment_that_wants_none_keeps_none() -> None:
     assert (actions.destroy_idle, actions.destroy_old) == ({"e": 3}, {"e": 2})
 
 
+def test_what_a_share_that_is_about_to_grow_takes_in_is_not_too_many() -> None:
+    stand = Stand(environment="e", target=2, idle=4)
+    assert not plan([stand], busy=0, slots=1, now=NOW, growing=True).destroy_idle
+    assert plan([stand], busy=0, slots=1, now=NOW).destroy_idle == {"e": 2}
+
+
 @given(st.integers(min_value=1, max_value=10_000), st.floats(min_value=0.0, max_value=1.0))
 def test_a_delay_doubles_up_to_half_a_minute_and_is_jittered_by_half(failures, jitter) -> None:
     whole = backoff(failures, 0.0)
