@@ -103,9 +103,9 @@ def plan(
     """Compare what is wanted with what there is.
 
     `busy` is how many sandboxes are being made, of any version; `slots` how many may be at one
-    time; `freeing`: some are on their way out; `growing`: the targets are about to rise, and no idle
-    one is too many. There are never more idle ones and new ones together than the target and those
-    who wait, but for those that came from elsewhere.
+    time; `freeing`: some are on their way out; `growing`: the targets are about to rise, and no
+    idle one is too many. There are never more idle ones and new ones together than the target and
+    those who wait, but for those that came from elsewhere.
     """
     giving_way = None if freeing else _giving_way(stands, now)
     return Actions(
