@@ -52,6 +52,14 @@ _IS_LINE: Final = (
     LINE.c.priority == bindparam("priority"),
     LINE.c.course == bindparam("course"),
 )
+_IS_LEARNERS: Final = (
+    _S.owner == bindparam("owner"),
+    _S.course == bindparam("course"),
+    _S.task == bindparam("task"),
+    _S.learner == bindparam("learner"),
+    _S.original.is_(None),
+)
+"""What a learner has handed in for a task, and no regrading of it."""
 _IN_OPEN_CAMPAIGN: Final = exists().where(
     or_(REGRADE.c.run == _S.id, REGRADE.c.submission == _S.id),
     CAMPAIGN.c.id == REGRADE.c.campaign,
@@ -108,11 +116,7 @@ class QueueStatements:
         self.attempts = self._compiled(
             select(_S.submitted_at)
             .where(
-                _S.owner == bindparam("owner"),
-                _S.course == bindparam("course"),
-                _S.task == bindparam("task"),
-                _S.learner == bindparam("learner"),
-                _S.original.is_(None),
+                *_IS_LEARNERS,
                 _S.state != State.FAILED.value,
                 or_(_S.state != State.CANCELLED.value, _S.attempts > 0),
                 func.coalesce(_S.verdict, "") != _ERROR,
@@ -122,11 +126,7 @@ class QueueStatements:
         self.unfinished = self._compiled(
             select(_S.id)
             .where(
-                _S.owner == bindparam("owner"),
-                _S.course == bindparam("course"),
-                _S.task == bindparam("task"),
-                _S.learner == bindparam("learner"),
-                _S.original.is_(None),
+                *_IS_LEARNERS,
                 or_(_S.state == State.WAITING.value, _S.state == State.LEASED.value),
             )
             .limit(1)

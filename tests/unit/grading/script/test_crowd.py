@@ -5,8 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 
+import pytest
+
+from assay.domain.outcome import Outcome, OutcomeKind
 from assay.grading.joint import Seats
+from assay.grading.script import grader
 from assay.grading.script.crowd import Crowd
 
 
@@ -128,3 +133,20 @@ async def test_only_who_waited_long_for_a_turn_lacked_the_time() -> None:
         await asyncio.gather(*waiting)
     assert "had waited 1.2" in crowd.has_cost(6.0)
     assert crowd.has_cost(60.0) == ""
+
+
+@pytest.mark.parametrize(
+    ("outcome", "excused"),
+    [
+        (Outcome(kind=OutcomeKind.TIMED_OUT, clock="wall"), True),
+        (Outcome(kind=OutcomeKind.TIMED_OUT, clock="cpu"), False),
+        (Outcome(kind=OutcomeKind.EXITED, code=1), False),
+    ],
+)
+def test_waiting_takes_no_time_of_a_processor_and_so_excuses_none(
+    outcome: Outcome, *, excused: bool
+) -> None:
+    waited = SimpleNamespace(crowd=SimpleNamespace(has_cost=lambda _seconds: "it had waited"))
+    ended = SimpleNamespace(outcome=outcome)
+    said = grader._for_want_of_sandboxes(ended, SimpleNamespace(wall_seconds=1), waited)  # type: ignore[arg-type]
+    assert bool(said) is excused
