@@ -140,7 +140,7 @@ async def test_what_is_prepared_is_used_and_is_in_nobodys_list(
 
 
 async def test_what_a_killed_server_had_prepared_ends_and_is_removed_by_the_next(
-    open_driver: Open, spec: SandboxSpec, state: Path
+    open_driver: Open, spec: SandboxSpec, state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = f"""
 import asyncio, os, signal, sys, time
@@ -161,10 +161,21 @@ asyncio.run(main())
 """
     killed = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", script], timeout=30)
     assert killed.returncode == -signal.SIGKILL
-    assert len(list((state / "lean/prepared").iterdir())) == 2
+    left = list((state / "lean/prepared").iterdir())
+    assert len(left) == 2
+    # They hear of it a moment later, and hold their locks until they have ended.
+    held = os.open(left[0], os.O_RDONLY)
+    await asyncio.to_thread(fcntl.flock, held, fcntl.LOCK_EX)
+    monkeypatch.setattr(stock, "_SECONDS_BETWEEN_SWEEPS", 0.1)
 
-    async with open_driver(None):
-        pass
+    async with open_driver(None, stock=1) as driver:
+        await driver.destroy((await driver.create(spec)).id)
+        await stocked(driver, 1)
+        assert left[0].exists()
+        os.close(held)
+        async with asyncio.timeout(10):
+            while any(path.exists() for path in left):
+                await asyncio.sleep(0.01)
 
     assert not (state / "lean/prepared").exists()
 

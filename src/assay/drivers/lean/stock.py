@@ -18,6 +18,7 @@ from assay.drivers.linux.folder import SandboxFolder, new_id
 from assay.drivers.linux.process import Process
 
 _SECONDS_AFTER_FAILURE: Final = 5.0
+_SECONDS_BETWEEN_SWEEPS: Final = 5.0
 _ATTEMPTS: Final = 20
 
 
@@ -135,9 +136,12 @@ class Stock:
         self._remove_abandoned()
         while True:
             with self._changed:
-                self._changed.wait_for(self._may_prepare)
+                called = self._changed.wait_for(self._may_prepare, _SECONDS_BETWEEN_SWEEPS)
                 if self._closed:
                     return
+            if not called:
+                self._remove_abandoned()
+                continue
             try:
                 prepared = self._prepare(new_id())
             except (AssayError, OSError):  # who needs one will see, and say, why
@@ -151,7 +155,8 @@ class Stock:
         return self._closed or (self._at_work < 2 and len(self._ready) < self._most)
 
     def _remove_abandoned(self) -> None:
-        """Those of servers that are gone: nobody else looks here."""
+        """Those of servers that are gone: nobody else looks here. Their processes have the locks
+        until they have ended, too, which may be a moment after a server that was killed."""
         with contextlib.suppress(OSError):
             for path in self._path.iterdir():
                 with contextlib.suppress(AssayError, OSError):
