@@ -23,6 +23,7 @@ from assay.drivers.linux.spares import Spares
 pytestmark = pytest.mark.root
 
 GROUPS = Path("/sys/fs/cgroup/memory/assay")
+TREES = {name: f"/sys/fs/cgroup/{name}/assay" for name in ("memory", "pids", "cpu", "cpuacct")}
 HOARD = "x = [bytearray(1 << 20) for _ in range(10_000)]"
 
 needs_version_1 = pytest.mark.skipif(
@@ -86,10 +87,10 @@ async def test_spare_groups_stay_while_anybody_has_sandboxes(
     gone, alive = await driver.create(spec), await driver.create(spec)
     number = (GROUPS / gone.id).stat().st_ino
     await driver.destroy(gone.id)
-    Spares({"memory": str(GROUPS)}).remove_all()
+    Spares(TREES).remove_all()
     assert number in spares()
     await driver.destroy(alive.id)
-    Spares({"memory": str(GROUPS)}).remove_all()
+    Spares(TREES).remove_all()
     assert not spares() or any(
         path.is_dir() and not path.name.startswith("spare-") for path in GROUPS.iterdir()
     )
