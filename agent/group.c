@@ -25,7 +25,9 @@ enum { KILLS_BY_PROCESS = 3, HIERARCHIES_MOST = 12, NAME_MOST = 48, MARKER_BASE 
        PIDS_MOST = 4096, RIGHT_LOOKS = 20000, DYING_MOST = 64, PEAK_WORTH_RENEWING = 1 << 20,
        KILLS_UNTIL_FORGIVEN = 20, SHARES_PERIOD = 100000000 /* ns */ };
 
-static struct hierarchy { int folder; bool slotted; } hierarchies[HIERARCHIES_MOST];
+/* What is there is looked for once, in the group that is shown: no group below it has more. */
+static struct hierarchy { int folder; bool kills, counts_time, counts_memory; }
+    hierarchies[HIERARCHIES_MOST];
 static int hierarchy_count;
 static bool can_kill, can_measure;
 static bool peak_stays; /* the kernel can't set a group's peak back: version 2 before Linux 6.12 */
@@ -49,14 +51,9 @@ static void open_file(int *fd, int folder, const char *file, int flags)
 
 /* A group of its own for each slot pays where something is read from it or killed by it. The
  * root group of a cgroup2 tree lacks these files, so a driver shows a group below it. */
-static bool useful(int folder)
+static bool slotted(const struct hierarchy *hierarchy)
 {
-    static const char *const files[] = {"cgroup.kill", "freezer.state", "cpuacct.usage",
-                                        "memory.max_usage_in_bytes", "memory.current"};
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
-        if (has(folder, files[i]))
-            return true;
-    return false;
+    return hierarchy->kills || hierarchy->counts_time || hierarchy->counts_memory;
 }
 
 /* On version 2, groups can be made ready only once process 1 is in its own, so it may already run by
@@ -64,7 +61,7 @@ static bool useful(int folder)
 static bool wait_for_right(int folder)
 {
     for (int i = 0; faccessat(folder, "cgroup.procs", W_OK, 0) < 0; i++) {
-        if (i == RIGHT_LOOKS)
+        if (i == RIGHT_LOOKS || errno == ENOENT)
             return false;
         nanosleep(&(struct timespec){.tv_nsec = 500000}, NULL);
     }
@@ -73,15 +70,20 @@ static bool wait_for_right(int folder)
 
 static bool add(int folder)
 {
-    if (hierarchy_count == HIERARCHIES_MOST || !has(folder, "cgroup.procs") ||
-        !wait_for_right(folder) || fcntl(folder, F_SETFD, FD_CLOEXEC) < 0)
+    if (hierarchy_count == HIERARCHIES_MOST || !wait_for_right(folder) ||
+        fcntl(folder, F_SETFD, FD_CLOEXEC) < 0)
         return false;
-    bool slotted = useful(folder);
-    can_kill |= has(folder, "cgroup.kill") || has(folder, "freezer.state");
-    can_measure |= slotted;
+    struct hierarchy found = {
+        .folder = folder,
+        .kills = has(folder, "cgroup.kill") || has(folder, "freezer.state"),
+        .counts_time = has(folder, "cpuacct.usage"),
+        .counts_memory = has(folder, "memory.max_usage_in_bytes") || has(folder, "memory.current"),
+    };
+    can_kill |= found.kills;
+    can_measure |= slotted(&found);
     open_file(&share, folder, "cpu.cfs_quota_us", O_RDWR);
     open_file(&share, folder, "cpu.max", O_RDWR);
-    hierarchies[hierarchy_count++] = (struct hierarchy){folder, slotted};
+    hierarchies[hierarchy_count++] = found;
     return true;
 }
 
@@ -161,13 +163,17 @@ static int slot_folder(const struct hierarchy *hierarchy, const struct slot *slo
     return openat(hierarchy->folder, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
 
-static void slot_files(struct slot *slot, int folder)
+static void slot_files(struct slot *slot, const struct hierarchy *hierarchy, int folder)
 {
-    open_file(&slot->kill, folder, "cgroup.kill", O_WRONLY);
-    open_file(&slot->freezer, folder, "freezer.state", O_RDWR);
-    if (slot->kill >= 0 || slot->freezer >= 0)
+    if (hierarchy->kills) {
+        open_file(&slot->kill, folder, "cgroup.kill", O_WRONLY);
+        open_file(&slot->freezer, folder, "freezer.state", O_RDWR);
         open_file(&slot->processes, folder, "cgroup.procs", O_RDONLY);
-    open_file(&slot->cpu, folder, "cpuacct.usage", O_RDONLY);
+    }
+    if (hierarchy->counts_time)
+        open_file(&slot->cpu, folder, "cpuacct.usage", O_RDONLY);
+    if (!hierarchy->counts_memory)
+        return;
     open_file(&slot->peak, folder, "memory.max_usage_in_bytes", O_RDWR);
     open_file(&slot->peak, folder, "memory.peak", O_RDWR);
     open_file(&slot->peak, folder, "memory.peak", O_RDONLY); /* before Linux 6.12 */
@@ -198,7 +204,7 @@ bool slot_open(struct slot *slot)
     slot->cpu = slot->peak = slot->oom = -1;
     for (int i = 0; i < hierarchy_count; i++) {
         char name[NAME_MOST];
-        if (!hierarchies[i].slotted)
+        if (!slotted(&hierarchies[i]))
             continue;
         slot_name(name, slot, "");
         if (mkdirat(hierarchies[i].folder, name, 0700) < 0 && errno != EEXIST)
@@ -206,8 +212,9 @@ bool slot_open(struct slot *slot)
         int folder = slot_folder(&hierarchies[i], slot);
         if (folder < 0)
             return false;
-        limit_sockets(hierarchies[i].folder, folder);
-        slot_files(slot, folder);
+        if (hierarchies[i].counts_memory)
+            limit_sockets(hierarchies[i].folder, folder);
+        slot_files(slot, &hierarchies[i], folder);
         close_fd(&folder);
     }
     for (int i = 0; i < hierarchy_count && slot->cpu < 0; i++) { /* cgroup2 without cpuacct */
@@ -225,7 +232,7 @@ bool slot_join(const struct slot *slot)
 {
     for (int i = 0; i < hierarchy_count; i++) {
         char name[NAME_MOST] = "cgroup.procs";
-        if (hierarchies[i].slotted)
+        if (slotted(&hierarchies[i]))
             slot_name(name, slot, "/cgroup.procs");
         int fd = openat(hierarchies[i].folder, name, O_WRONLY | O_CLOEXEC);
         bool joined = fd >= 0 && write(fd, "0", 1) == 1;
@@ -305,7 +312,7 @@ void slot_renew(struct slot *slot)
         dying += read_number(counts, "file", &pages) && pages > 0;
         close_fd(&counts);
         slot_name(name, slot, "");
-        if (hierarchies[i].slotted)
+        if (slotted(&hierarchies[i]))
             (void)!unlinkat(hierarchies[i].folder, name, AT_REMOVEDIR);
     }
     slot->open = slot->stale = false;
