@@ -1,38 +1,48 @@
 /* lean: makes sandboxes from plans, each in little more than the time of one clone.
  *
  * The server keeps one running. The first message on standard input, a socket that keeps messages
- * apart, is a seccomp filter. Each of the others starts a process in new namespaces, which is to
- * become a sandbox's process 1: with the message come a socket, over which that process alone talks
- * with the server from then on, and two descriptors: where the agent's output goes, and a lock that
- * the process holds until it is the agent. The end of this program is no concern of theirs.
+ * apart, is a seccomp filter. Of the others, those that come with three descriptors start a process
+ * in new namespaces, which is to become a sandbox's process 1. They are a socket, over which that
+ * process alone talks with the server from then on, where the agent's output goes, and a lock that the
+ * process holds until it is the agent. The end of this program is no concern of theirs. Those that
+ * come alone are errands: steps on the host, which are taken at once and answered at the same place.
  *
  * plan.c says what a plan is. All steps are taken as the user who runs the server. On "wait" the
- * process says that it is ready and waits for the rest of its plan: what comes before it is the same
- * for all sandboxes.
- * When the agent runs, the socket closes; anything else that is said on it is what went wrong.
+ * process says that it is ready, with its number and when it was started, hands over a descriptor that
+ * stands for it, and waits for the rest of its plan: what comes before it is the same for all
+ * sandboxes. When the agent runs, the socket closes; anything else that is said on it is what went
+ * wrong.
  *
  *   lean enter FILE... -- PROGRAM ARGUMENT...   is for the driver "lxc": a program in groups
  *   lean follow PIPE      is for container engines: it waits for its plan, and follows that */
 #define _GNU_SOURCE
-#include "plan.h"
+#include "lean.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <linux/sched.h>
+#include <poll.h>
 #include <sched.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { GIVEN_DESCRIPTORS = 3,
-       NAMESPACES = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET };
+       NAMESPACES = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS };
 
 static char plan[PLAN_MOST];
 static int server = -1; /* the socket to it, if there is one */
+static bool on_errand;
+static jmp_buf errand_is_over;
+static sigset_t anything; /* which signals are let through when none is kept back */
 
 void complain(const char *text, size_t length)
 {
@@ -40,54 +50,147 @@ void complain(const char *text, size_t length)
         fprintf(stderr, "lean: %.*s\n", (int)length, text);
     else
         (void)!send(server, text, length, MSG_NOSIGNAL);
+    if (on_errand)
+        longjmp(errand_is_over, 1); /* this process goes on */
+}
+
+/* ---- who a process is ---- */
+
+/* In its own namespace it is number 1; the host's /proc knows what it is there: the first number, and
+ * the twentieth after the program's name, which may hold anything. */
+static void say_who(char *text, size_t most)
+{
+    char line[1024] = {0}, *at;
+    int file = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+    check(file >= 0 && read(file, line, sizeof line - 1) > 0 && (at = strrchr(line, ')')),
+          "read", "/proc/self/stat");
+    close(file);
+    for (int i = 0; i < 20 && at; i++)
+        at = strchr(at + 1, ' ');
+    require(at != NULL, "too short:", "/proc/self/stat");
+    snprintf(text, most, "%lu %lu", strtoul(line, NULL, 10), strtoul(at, NULL, 10));
+}
+
+/* At the end of a file that may have been begun; see folder.py. */
+static void step_note(char **with)
+{
+    char who[64], line[128];
+    say_who(who, sizeof who);
+    snprintf(line, sizeof line, "range %s\nprocess %s\n", with[1], who);
+    step_append((char *[]){with[0], line});
+}
+
+static bool send_ready(const char *text)
+{
+    char space[CMSG_SPACE(sizeof(int))] = {0};
+    struct iovec part = {.iov_base = (char *)text, .iov_len = strlen(text)};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = space,
+                             .msg_controllen = sizeof space};
+    struct cmsghdr *head = CMSG_FIRSTHDR(&message);
+    int myself = (int)syscall(SYS_pidfd_open, getpid(), 0);
+    head->cmsg_level = SOL_SOCKET;
+    head->cmsg_type = SCM_RIGHTS;
+    head->cmsg_len = CMSG_LEN(sizeof myself);
+    memcpy(CMSG_DATA(head), &myself, sizeof myself);
+    bool sent = myself >= 0 && sendmsg(server, &message, MSG_NOSIGNAL) > 0;
+    if (myself >= 0)
+        close(myself);
+    return sent;
 }
 
 /* The server may be gone by then: this process is the only one in its namespaces, and ends. */
 static void step_wait(char **with)
 {
     (void)with;
-    check(send(server, "ready", 5, MSG_NOSIGNAL) == 5, "speak to", "the server");
+    char who[64], text[80];
+    say_who(who, sizeof who);
+    snprintf(text, sizeof text, "ready %s", who);
+    check(send_ready(text), "speak to", "the server");
     ssize_t length = recv(server, plan, sizeof plan, 0);
     if (length <= 0)
         _exit(0);
     follow_plan(plan, length);
 }
 
-const struct step own_steps[] = {{"wait", 0, step_wait}};
-const size_t own_step_count = 1;
+const struct step own_steps[] = {
+    {"wait", 0, step_wait},       {"note", 2, step_note},         {"append", 2, step_append},
+    {"rename", 2, step_rename},   {"rmdir", 1, step_rmdir},       {"rmdir_if", 1, step_rmdir_if},
+    {"unlink", 1, step_unlink},   {"line", 2, step_line},         {"line_if", 2, step_line_if},
+    {"line_soon", 2, step_line_soon}, {"among", 3, step_among},   {"most", 2, step_most},
+    {"points", 2, step_points},
+};
+const size_t own_step_count = sizeof own_steps / sizeof *own_steps;
 
 /* ---- the helper ---- */
-
-/* In its own namespace it is number 1; the host's /proc knows what it is there. */
-static void tell_number(void)
-{
-    char number[32] = {0}, text[64];
-    check(readlink("/proc/self", number, sizeof number - 1) > 0, "read", "/proc/self");
-    int length = snprintf(text, sizeof text, "pid %s", number);
-    check(send(server, text, (size_t)length, MSG_NOSIGNAL) == length, "speak to", "the server");
-}
 
 static _Noreturn void begin(ssize_t length, const int *given)
 {
     server = given[0];
     signal(SIGCHLD, SIG_DFL);
+    sigprocmask(SIG_SETMASK, &anything, NULL);
+    (void)syscall(SYS_close_range, (unsigned)NETWORKS_FROM, ~0u, 0);
     umask(0);
     check(dup2(given[1], 1) == 1 && dup2(given[1], 2) == 2, "open", "the output");
     hold_devices();
-    tell_number();
     follow_plan(plan, length);
+}
+
+void see_to_ended(void)
+{
+    for (pid_t ended; (ended = waitpid(-1, NULL, WNOHANG)) > 0;)
+        on_end_of_user(ended);
 }
 
 static void start(ssize_t length, const int *given)
 {
     struct clone_args how = {.flags = NAMESPACES, .exit_signal = SIGCHLD};
-    pid_t pid = (pid_t)syscall(SYS_clone3, &how, sizeof how);
+    see_to_ended();
+    pid_t pid = enter_network() ? (pid_t)syscall(SYS_clone3, &how, sizeof how) : -1;
+    int failure = errno;
     if (pid == 0)
         begin(length, given);
+    leave_network(pid);
     char text[128];
-    int told = snprintf(text, sizeof text, "%d clone into new namespaces: %s", errno, strerror(errno));
+    int told = snprintf(text, sizeof text, "%d clone into new namespaces: %s", failure,
+                        strerror(failure));
     if (pid < 0)
         (void)!send(given[0], text, (size_t)told, MSG_NOSIGNAL);
+}
+
+/* What the server waits for must not keep it waiting: no step of an errand takes long. */
+static void run_errand(ssize_t length)
+{
+    see_to_ended();
+    server = 0;
+    on_errand = true;
+    if (setjmp(errand_is_over) == 0) {
+        follow_steps(plan, length);
+        (void)!send(0, "done", 4, MSG_NOSIGNAL);
+    }
+    on_errand = false;
+    server = -1;
+}
+
+static void on_child(int number) { (void)number; }
+
+/* Return when the server has something to say, or is gone; meanwhile see to those that end. */
+static void wait_for_server(void)
+{
+    struct pollfd input = {.fd = 0, .events = POLLIN};
+    do
+        see_to_ended();
+    while (ppoll(&input, 1, NULL, &anything) < 0);
+}
+
+/* The end of a process is only heard of while this one waits. */
+static void keep_signals_back(void)
+{
+    sigset_t children;
+    sigemptyset(&children);
+    sigaddset(&children, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &children, &anything);
+    sigdelset(&anything, SIGCHLD);
+    sigaction(SIGCHLD, &(struct sigaction){.sa_handler = on_child}, NULL);
 }
 
 static ssize_t receive(int *given, int *count)
@@ -146,15 +249,17 @@ int main(int count_of_words, char **argument)
         return enter_and_run(argument + 2);
     if (count_of_words == 3 && !strcmp(argument[1], "follow"))
         return follow(argument[2]);
-    signal(SIGCHLD, SIG_IGN); /* nobody waits for sandboxes that have ended */
+    keep_signals_back();
     if (!read_filter()) {
         fputs("lean: makes sandboxes for a server, which starts it; it has no use by itself\n",
               stderr);
         return 2;
     }
-    for (ssize_t length; (length = receive(given, &count)) != 0;) {
+    for (ssize_t length; wait_for_server(), (length = receive(given, &count)) != 0;) {
         if (length > 0 && count == GIVEN_DESCRIPTORS)
             start(length, given);
+        else if (length > 0 && count == 0)
+            run_errand(length);
         for (int i = 0; i < count; i++)
             close(given[i]);
     }

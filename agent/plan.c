@@ -91,8 +91,12 @@ unsigned long number(const char *word)
 static void write_file(const char *path, const char *text)
 {
     int fd = open(path, O_WRONLY | O_CLOEXEC);
-    check(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text), "write", path);
-    close(fd);
+    bool done = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+    int failure = errno;
+    if (fd >= 0)
+        close(fd);
+    errno = failure;
+    check(done, "write", path);
 }
 
 static void own(const char *path, const char *user, const char *group)

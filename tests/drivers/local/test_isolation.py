@@ -258,7 +258,8 @@ try:
 except BlockingIOError:
     print(count)
 """
-    assert await python(session, program) in ("20\n", "21\n")
+    # The agent's own two of the next execution have room besides, and may not have come yet.
+    assert await python(session, program) in ("20\n", "21\n", "22\n")
 
 
 async def test_processor_time_is_limited(driver: LocalDriver, spec: SandboxSpec) -> None:

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from assay.agent.session import open_session
+from assay.agent.session import Session, open_session
 from assay.domain.command import Command
 from assay.domain.limits import MIB, SandboxLimits
 from assay.domain.outcome import OutcomeKind
 from assay.driver.port import SandboxSpec
+from assay.drivers.lean import LeanDriver
 from assay.drivers.linux.cgroups import AGENTS_OWN, PERIOD_US
 from assay.drivers.linux.driver import LocalDriver
 from assay.drivers.linux.spares import Spares
@@ -40,6 +41,13 @@ def spares() -> dict[int, str]:
     return found
 
 
+def remove_all_spares() -> None:
+    for tree in TREES.values():
+        for each in Path(tree).glob("spare-*"):
+            for folder, _, _ in os.walk(each, topdown=False):
+                Path(folder).rmdir()
+
+
 def python(text: str) -> Command:
     return Command(argv=("/usr/bin/python3", "-c", text), environment={"PATH": "/usr/bin:/bin"})
 
@@ -48,9 +56,7 @@ def python(text: str) -> Command:
 async def test_the_next_sandbox_gets_the_group_of_one_that_is_gone(
     driver: LocalDriver, spec: SandboxSpec
 ) -> None:
-    for each in GROUPS.glob("spare-*"):  # others would come first, of whoever left groups behind
-        for folder, _, _ in os.walk(each, topdown=False):
-            Path(folder).rmdir()
+    remove_all_spares()  # others would come first, of whoever left groups behind
     first = await driver.create(spec)
     number = (GROUPS / first.id).stat().st_ino
     await driver.destroy(first.id)
@@ -135,3 +141,57 @@ async def test_limits_are_those_that_were_asked_for_whatever_the_groups_had_befo
         assert limit("pids", "pids.max") == processes + AGENTS_OWN
         assert limit("cpu", "cpu.cfs_quota_us") == cpus * PERIOD_US
         await driver.destroy(sandbox.id)
+
+
+# --- those that `lean` is sent for on errands -----------------------------------------------------
+
+
+def group_of(session: Session, hierarchy: str) -> Path:
+    return Path(TREES[hierarchy]) / session.sandbox.id
+
+
+@needs_version_1
+async def test_groups_go_from_one_sandbox_to_the_next_by_errands_alone(
+    lean: LocalDriver, spec: SandboxSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove_all_spares()  # those of other drivers may still count who has ended
+    async with open_session(lean, spec) as session:
+        number = group_of(session, "memory").stat().st_ino
+    assert isinstance(lean, LeanDriver)
+    for name in ("make", "remove"):
+        refuse = lambda *_: pytest.fail("it was not done by an errand")  # noqa: E731
+        monkeypatch.setattr(lean._lean.groups, name, refuse)
+    for _ in range(3):
+        (GROUPS / spares()[number] / "memory.force_empty").write_text("0")
+        async with open_session(lean, spec) as session:
+            completed = await session.run(python("print('here')"))
+            assert completed.stdout == b"here\n"
+            assert group_of(session, "memory").stat().st_ino == number
+    for tree in TREES.values():
+        assert (Path(tree) / spares()[number] / "learners").stat().st_uid == 0
+
+
+@needs_version_1
+async def test_groups_that_were_broken_up_meanwhile_are_no_sandboxes(
+    lean: LocalDriver, spec: SandboxSpec
+) -> None:
+    async with open_session(lean, spec) as session:
+        number = group_of(session, "memory").stat().st_ino
+    for folder, _, _ in os.walk(Path(TREES["pids"]) / spares()[number], topdown=False):
+        Path(folder).rmdir()
+    async with open_session(lean, spec) as session:
+        assert (await session.run(python("print('here')"))).stdout == b"here\n"
+        for hierarchy in TREES:
+            assert (group_of(session, hierarchy) / "learners/cgroup.procs").exists()
+
+
+@needs_version_1
+async def test_a_share_of_the_processors_that_was_changed_is_no_later_sandboxes(
+    lean: LocalDriver, spec: SandboxSpec
+) -> None:
+    async with open_session(lean, spec) as session:
+        file = group_of(session, "cpu") / "learners/cpu.cfs_quota_us"
+        usual = file.read_text()
+        file.write_text("7000")  # as its agent may
+    async with open_session(lean, spec) as session:
+        assert (group_of(session, "cpu") / "learners/cpu.cfs_quota_us").read_text() == usual

@@ -5,26 +5,30 @@ from __future__ import annotations
 import array
 import contextlib
 import os
-import select
 import socket
+import struct
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from assay.domain.errors import CreateTimeout, DriverUnavailable, RuntimeFailed
 from assay.drivers.linux.filter import compiled
+from assay.drivers.linux.process import Hold, Process
 
 _MESSAGE_MOST: Final = 4096
 _SECONDS_TO_STEP: Final = 30.0
 _SECONDS_TO_END: Final = 5.0
 _TRIES: Final = 2
 """The program may have ended since it was last used."""
-_PID: Final = "pid "
-_READY: Final = "ready"
+_READY: Final = "ready "
+_DONE: Final = "done"
 _HIDDEN: Final = "hidden"
+_PATIENCE: Final = struct.pack("ll", 0, 200_000)
+"""Seconds and microseconds, as the kernel has them."""
 
 
 class Refused(RuntimeFailed):
@@ -43,35 +47,33 @@ class Refused(RuntimeFailed):
 class Shell:
     """A process in new namespaces that is to become the agent of a sandbox."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, process: Process) -> None:
         self._connection = connection
-        self.pid = 0
+        self.process = process
         self.hides_owners = False
         """Whether the host could not tell who owns the image's files."""
 
     @classmethod
     def begun(cls, connection: socket.socket) -> Shell | None:
-        """One that was just asked for, or None when who should start it has ended."""
-        shell = cls(connection)
-        answer = shell._answer(time.monotonic() + _SECONDS_TO_STEP)
-        if answer.startswith(_PID):
-            shell.pid = int(answer.removeprefix(_PID))
-            return shell
+        """One that was just asked for, once it waits for the rest of its plan.
+
+        None: it has ended without a word, or who should start it has.
+        Raises Refused, CreateTimeout.
+        """
+        _be_patient(connection)
+        answer, descriptors = _answer(connection)
+        if answer.startswith(_READY) and descriptors:
+            process = Process.parse(answer.removeprefix(_READY))
+            assert process is not None
+            return cls(connection, replace(process, hold=Hold(descriptors[0])))
         if answer:
             raise Refused(answer)
         return None
 
-    def wait_until_ready(self) -> None:
-        """Return when it waits for the rest of its plan. Raises Refused, CreateTimeout."""
-        answer = self._answer(time.monotonic() + _SECONDS_TO_STEP)
-        if answer != _READY:
-            raise Refused(answer or "its process ended")
-
     def complete(self, plan: bytes, abandoned: threading.Event) -> None:
         """Send the rest; return when it is the agent. Raises Refused, CreateTimeout."""
         self._connection.send(plan)
-        deadline = time.monotonic() + _SECONDS_TO_STEP
-        while answer := self._answer(deadline, abandoned):
+        while answer := _answer(self._connection, abandoned)[0]:
             if answer != _HIDDEN:
                 raise Refused(answer)
             self.hides_owners = True
@@ -81,16 +83,30 @@ class Shell:
         """Let go of it; one that waits ends."""
         self._connection.close()
 
-    def _answer(self, deadline: float, abandoned: threading.Event | None = None) -> str:
-        """What it says next; nothing when it has ended, or is the agent."""
-        speaks = select.poll()
-        speaks.register(self._connection, select.POLLIN)
-        while not speaks.poll(200):
+
+def _be_patient(connection: socket.socket) -> None:
+    """Have the kernel wait so long for each message: one call in place of two."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _PATIENCE)
+
+
+def _answer(
+    connection: socket.socket, abandoned: threading.Event | None = None
+) -> tuple[str, list[int]]:
+    """What is said next, with descriptors; nothing when it has ended, or is the agent."""
+    deadline = time.monotonic() + _SECONDS_TO_STEP
+    while True:
+        try:
+            text, descriptors, _, _ = socket.recv_fds(
+                connection, _MESSAGE_MOST, 1, socket.MSG_CMSG_CLOEXEC
+            )
+            return text.decode(errors="replace"), descriptors
+        except BlockingIOError:
             if time.monotonic() > deadline or (abandoned is not None and abandoned.is_set()):
-                raise CreateTimeout(f"lean did not make a sandbox in {_SECONDS_TO_STEP:.0f} s")
-        with contextlib.suppress(ConnectionResetError):
-            return self._connection.recv(_MESSAGE_MOST).decode(errors="replace")
-        return ""
+                raise CreateTimeout(
+                    f"lean did not make a sandbox in {_SECONDS_TO_STEP:.0f} s"
+                ) from None
+        except ConnectionResetError:
+            return "", []
 
 
 class Helper:
@@ -123,20 +139,41 @@ class Helper:
             ours.close()
         raise RuntimeFailed("lean ends as soon as it is to start a process", detail="see `dmesg`")
 
-    def _send(self, plan: bytes, descriptors: Sequence[int]) -> None:
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
+    def do(self, errand: bytes) -> None:
+        """Have steps taken on the host, in order up to the first that can't be.
+
+        Raises Refused for that, and RuntimeFailed, CreateTimeout or DriverUnavailable.
+        """
         with self._lock:
-            if self._connection is not None:
-                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                    self._connection.sendmsg([plan], rights)
-                    return
+            self._say(errand)
+            assert self._connection is not None
+            try:
+                answer, _ = _answer(self._connection)
+            except CreateTimeout:  # what it says later would be taken for another answer
                 self._end()
-            self._connection = self._begin()
-            self._connection.sendmsg([plan], rights)
+                raise
+        if not answer:
+            raise RuntimeFailed("lean has ended on an errand", detail="see `dmesg`")
+        if answer != _DONE:
+            raise Refused(answer)
+
+    def _send(self, plan: bytes, descriptors: Sequence[int]) -> None:
+        with self._lock:
+            self._say(plan, [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))])
+
+    def _say(self, plan: bytes, rights: Sequence[tuple[int, int, array.array[int]]] = ()) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                self._connection.sendmsg([plan], rights)
+                return
+            self._end()
+        self._connection = self._begin()
+        self._connection.sendmsg([plan], rights)
 
     def _begin(self) -> socket.socket:
         program = compiled()
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        _be_patient(ours)
         with its:
             try:
                 self._process = subprocess.Popen(

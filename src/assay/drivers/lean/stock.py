@@ -29,13 +29,17 @@ class Prepared:
     folder: SandboxFolder
     lock: int
     shell: Shell
-    process: Process
     first_user: int
 
     @property
     def id(self) -> str:
         """Of the sandbox that it becomes."""
         return self.folder.id
+
+    @property
+    def process(self) -> Process:
+        """Its process 1."""
+        return self.shell.process
 
 
 class Stock:

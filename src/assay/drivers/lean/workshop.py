@@ -15,17 +15,15 @@ from assay.driver.port import Capabilities, Sandbox, SandboxSpec
 from assay.drivers.lean.helper import Helper, Refused, open_log
 from assay.drivers.lean.plan import Preparation, completion
 from assay.drivers.lean.stock import Prepared, Stock
-from assay.drivers.linux.cgroups import make_folder, put
+from assay.drivers.linux.cgroups import end, make_folder, put
 from assay.drivers.linux.confinement import agent_command, instead_of_groups
 from assay.drivers.linux.filter import compiled
 from assay.drivers.linux.folder import SandboxFolder
-from assay.drivers.linux.process import Process
 from assay.drivers.linux.stage import keeps_owners, overlay_refused, staged, words
-from assay.drivers.linux.workshop import Workshop
+from assay.drivers.linux.workshop import Made, Workshop
 
 _MARK: Final = "\3"
 _OVERLAY: Final = "overlay "
-_NO_PROCESS_DETAIL: Final = "what the kernel had against it is in `dmesg`"
 
 
 class LeanWorkshop(Workshop[SandboxFolder]):
@@ -109,31 +107,43 @@ class LeanWorkshop(Workshop[SandboxFolder]):
             # What can't be removed now is found by the next server.
             with contextlib.suppress(AssayError, OSError):
                 self._remove(folder)
+            self._let_go(folder.id)
             os.close(lock)
             raise
 
     def _begin(self, folder: SandboxFolder, lock: int, *, owners: bool) -> Prepared:
         first_user = self._ranges.take(folder.id, owners=owners)
-        self.groups.make(folder.id, owner=None)
-        plan = self._preparation.of(folder.id, first_user)
+        if not self._took_spare_groups(folder.id):
+            self.groups.make(folder.id, owner=None)
+        plan = words([folder.noting_process(first_user)])
+        plan += self._preparation.of(folder.id, first_user)
         log = open_log(folder.agent_log)
         try:
             shell = self.helper.start(plan, log, lock)
         finally:
             os.close(log)
+        self._made[folder.id] = Made(process=shell.process, first_user=first_user)
         try:
-            process = Process.find(shell.pid)
-            shell.wait_until_ready()
-            if process is None:
-                raise RuntimeFailed("lean's process ended at once", detail=_NO_PROCESS_DETAIL)
-            self.groups.place(folder.id, shell.pid, first_user, entered=True)
-            folder.note(first_user=first_user, process=process)
+            self.groups.place(folder.id, shell.process.pid, first_user, entered=True)
         except BaseException:
             shell.close()
             raise
-        return Prepared(
-            folder=folder, lock=lock, shell=shell, process=process, first_user=first_user
-        )
+        return Prepared(folder=folder, lock=lock, shell=shell, first_user=first_user)
+
+    def _took_spare_groups(self, sandbox_id: str) -> bool:
+        """Whether it went as it mostly does, in one step of this process and several of `lean`."""
+        spares = self.groups.spares
+        move = None if spares is None else spares.taking(sandbox_id)
+        if spares is None or move is None:
+            return False
+        try:
+            self.helper.do(words(move.steps))
+        except AssayError:  # somebody else has them, or they are not as they should be any more
+            spares.taken(move, done=False)
+            self.groups.remove(sandbox_id, None)
+            return False
+        spares.taken(move, done=True)
+        return True
 
     # --- what is its own -------------------------------------------------------------------------
 
@@ -146,13 +156,17 @@ class LeanWorkshop(Workshop[SandboxFolder]):
         command = agent_command(
             spec.unclaimed_seconds, *(held if groups.limits else instead_of_groups(spec.limits))
         )
-        plan = words(completion(
-            shown, first_user=prepared.first_user, command=command,
-            wide_filter=compiled(devices=True) if shown.nodes else None,
-        ))  # fmt: skip
-        prepared.folder.note(image=spec.root.digest)
+        folder = self.sandboxes.folder(prepared.id)
+        plan = words([
+            prepared.folder.noting_image(spec.root.digest),
+            ("rename", f"{prepared.folder.path}", f"{folder.path}"),
+            *completion(
+                shown, first_user=prepared.first_user, command=command,
+                wide_filter=compiled(devices=True) if shown.nodes else None,
+            ),
+        ])  # fmt: skip
         groups.limit(prepared.id, spec.limits, prepared.first_user)
-        folder = self.sandboxes.take(prepared.folder)
+        self.sandboxes.open()
         prepared.shell.complete(plan, abandoned)
         if not prepared.process.runs():
             raise RuntimeFailed("the agent ended as soon as it was started", detail=folder.log())
@@ -163,7 +177,29 @@ class LeanWorkshop(Workshop[SandboxFolder]):
         taken = self.sandboxes.folder(prepared.id)
         with contextlib.suppress(AssayError, OSError):
             self._remove(taken if taken.path.exists() else prepared.folder)
+        self._let_go(prepared.id)
         os.close(prepared.lock)
+
+    # --- its end ---------------------------------------------------------------------------------
+
+    def _remove(self, folder: SandboxFolder) -> None:
+        if not self._left_at_once(folder):
+            super()._remove(folder)
+
+    def _left_at_once(self, folder: SandboxFolder) -> bool:
+        """The same for its end."""
+        made, spares = self._made.get(folder.id), self.groups.spares
+        move = None if spares is None or made is None else spares.leaving(folder.id)
+        if made is None or spares is None or move is None:
+            return False
+        end(made.process)
+        users = self._ranges.leaving(folder.id, made.first_user)
+        try:
+            self.helper.do(words([*move.steps, *users, *folder.leaving()]))
+        except AssayError:  # whatever was not done is seen to in another way
+            return False
+        spares.left(move)
+        return True
 
     def _meaning(self, error: Refused) -> AssayError:
         """A better error, where it is known what the refusal means."""

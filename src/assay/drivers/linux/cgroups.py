@@ -19,13 +19,16 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from assay.domain.errors import RuntimeFailed
 from assay.domain.limits import SandboxLimits
 from assay.driver.port import Cleanup
 from assay.drivers.linux.confinement import GROUPS, Bind
 from assay.drivers.linux.process import Process, kill_and_wait
+
+if TYPE_CHECKING:
+    from assay.drivers.linux.spares import Spares
 
 PARENT: Final = "assay"
 """From the top of the hierarchies, for root."""
@@ -86,6 +89,11 @@ class Groups(Protocol):
     @property
     def cleanup(self) -> Cleanup:
         """How the agent ends an execution with what it is shown of them."""
+        ...
+
+    @property
+    def spares(self) -> Spares | None:
+        """Groups that are used again, where that can be."""
         ...
 
     def group_of(self, sandbox_id: str) -> str:
@@ -182,6 +190,11 @@ def bind(source: Path, name: str) -> Bind:
     """The learners' group of one hierarchy, as the agent sees it."""
     target = f"{GROUPS}/{name}"
     return Bind(source=str(source), target=target, writable=True, executable=False)
+
+
+def quota(limits: SandboxLimits) -> str:
+    """Microseconds of processor time in each period that the learners may use."""
+    return f"{max(1000, round(limits.cpus * PERIOD_US))}"
 
 
 def write(folder: Path | str, **values: object) -> None:

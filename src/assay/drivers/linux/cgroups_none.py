@@ -21,6 +21,7 @@ class NoGroups:
     """Groups that are not there."""
 
     limits = False
+    spares = None
     cleanup = Cleanup.KILL_ALL
 
     def __init__(self, hierarchies: Sequence[Hierarchy]) -> None:

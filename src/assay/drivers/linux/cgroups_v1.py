@@ -18,7 +18,6 @@ from assay.drivers.linux.cgroups import (
     AGENTS_OWN,
     LEARNERS,
     PARENT,
-    PERIOD_US,
     Gift,
     Start,
     Usage,
@@ -30,6 +29,7 @@ from assay.drivers.linux.cgroups import (
     make_folder,
     members,
     put,
+    quota,
     refused,
     remove_all,
     tree,
@@ -97,8 +97,6 @@ class GroupsV1:
         self._hierarchies = hierarchies
         self._unified = unified
         self._parent = parent
-        self._usual: SandboxLimits | None = None
-        """The limits that the last sandbox had."""
         self._of: Mapping[str, Hierarchy] = {
             name: hierarchy
             for hierarchy in hierarchies
@@ -110,12 +108,13 @@ class GroupsV1:
         return f"/{self._parent}/{sandbox_id}/{AGENT}"
 
     @cached_property
-    def _spares(self) -> Spares | None:
+    def spares(self) -> Spares | None:
+        """Of version 1."""
         if not self._root:
             return None
         # A group of version 2 can't be given another name.
         trees = {name: path for name, path in self._trees.items() if name != "unified"}
-        return Spares(trees, empty=self.kills_at_once)
+        return Spares(trees, around=self._trees.get("unified", ""))
 
     @cached_property
     def _trees(self) -> Mapping[str, str]:
@@ -143,7 +142,7 @@ class GroupsV1:
         return Start(group=self.group_of(sandbox_id), limited=True)
 
     def make(self, sandbox_id: str, owner: int | None) -> None:
-        spares = self._spares
+        spares = self.spares
         taken = spares is not None and spares.take(sandbox_id)
         for name in self._trees:
             group = self._group(name, sandbox_id)
@@ -161,9 +160,9 @@ class GroupsV1:
             return
         if (known := spares.limits.get(sandbox_id)) is not None:
             self._limit_share(sandbox_id, known)  # its former agent may have changed that
-        if self._usual is not None:
+        if spares.usual is not None:
             # Most often it is what will be asked for, when there is less time.
-            self.limit(sandbox_id, self._usual, owner=0)
+            self.limit(sandbox_id, spares.usual, owner=0)
 
     def gifts(self, sandbox_id: str) -> list[Gift]:
         return [
@@ -213,11 +212,11 @@ class GroupsV1:
         self.limit(sandbox_id, limits, owner=0)
 
     def limit(self, sandbox_id: str, limits: SandboxLimits, owner: int) -> None:
-        self._usual = limits
-        if self._spares is not None:
-            if self._spares.limits.get(sandbox_id) == limits:
+        if self.spares is not None:
+            self.spares.usual = limits
+            if self.spares.limits.get(sandbox_id) == limits:
                 return
-            self._spares.limits[sandbox_id] = limits
+            self.spares.limits[sandbox_id] = limits
         self._limit_memory(self._learners("memory", sandbox_id), limits)
         write(self._learners("pids", sandbox_id), pids_max=limits.processes + AGENTS_OWN)
         self._limit_share(sandbox_id, limits)
@@ -225,10 +224,9 @@ class GroupsV1:
     def _limit_share(self, sandbox_id: str, limits: SandboxLimits) -> None:
         # A new group's period is PERIOD_US; to write it would take as long again as the quota,
         # for which the kernel looks at all groups.
-        quota = f"{max(1000, round(limits.cpus * PERIOD_US))}"
         file = f"{self._learners('cpu', sandbox_id)}/cpu.cfs_quota_us"
-        if get(file).strip() != quota:
-            put(file, quota)
+        if get(file).strip() != quota(limits):
+            put(file, quota(limits))
 
     def _limit_memory(self, group: str, limits: SandboxLimits) -> None:
         if not kernel.is_at_least(5, 11):
@@ -288,10 +286,10 @@ class GroupsV1:
         processes = self._group("pids", sandbox_id)
         share = f"{self._learners('cpu', sandbox_id)}/cpu.cfs_quota_us"
         folders = [f"{folder}/{sandbox_id}" for folder in self._parents()]
-        if self._spares is not None:
-            kept = {f"{tree}/{sandbox_id}" for tree in self._spares.trees.values()}
+        if self.spares is not None:
+            kept = {f"{tree}/{sandbox_id}" for tree in self.spares.trees.values()}
             remove_all([each for each in folders if each not in kept], processes, share)
-            if self._spares.put(sandbox_id):
+            if self.spares.put(sandbox_id):
                 return
         remove_all(folders, processes, share)
 
@@ -312,8 +310,8 @@ class GroupsV1:
                 write(group, freezer_state="THAWED")
 
     def tidy(self) -> None:
-        if self._spares is not None:
-            self._spares.remove_all()
+        if self.spares is not None:
+            self.spares.remove_all()
         for folder in self._parents():
             with contextlib.suppress(OSError):
                 os.rmdir(folder)

@@ -36,6 +36,7 @@ from assay.drivers.linux.cgroups import (
     hand_over,
     make_folder,
     members,
+    quota,
     refused,
     remove_all,
     write,
@@ -52,6 +53,7 @@ class GroupsV2:
 
     limits = True
     cleanup = Cleanup.CGROUP_KILL
+    spares = None
 
     def __init__(self, mounted: Path, parent: str = PARENT, *, is_own: bool = False) -> None:
         """`is_own`: the group above `parent` is the one that this process is in."""
@@ -153,7 +155,7 @@ class GroupsV2:
 
 def _limit_all(learners: Path, limits: SandboxLimits) -> None:
     _limit(learners, memory=limits.memory_bytes, processes=limits.processes + AGENTS_OWN)
-    write(learners, cpu_max=f"{max(1000, round(limits.cpus * PERIOD_US))} {PERIOD_US}")
+    write(learners, cpu_max=f"{quota(limits)} {PERIOD_US}")
 
 
 def _limit(folder: Path, *, memory: int, processes: int) -> None:

@@ -93,7 +93,7 @@ class LocalDriver:
     def _agent_of(self, sandbox_id: str) -> Process:
         process: Process | None = None
         if is_id(sandbox_id):
-            process = self._workshop.sandboxes.folder(sandbox_id).process()
+            process = self._workshop.process_of(sandbox_id)
         if process is None:
             raise SandboxGone(f"the sandbox {sandbox_id} does not run (any more)")
         return process

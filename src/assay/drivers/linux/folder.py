@@ -78,7 +78,7 @@ class SandboxFolder:
     ) -> None:
         """Remember the digest of its image, which user ids are its own, or process 1.
 
-        With the last of them the sandbox is complete.
+        With the last of them the sandbox is complete. (`agent/lean.c` notes the last two itself.)
         """
         told = {"image": image, "range": first_user, "process": process}
         lines = "".join(f"{name} {value}\n" for name, value in told.items() if value is not None)
@@ -122,6 +122,20 @@ class SandboxFolder:
         """What the agent had to say, at most the last 4 KiB."""
         return last_words(self.agent_log)
 
+    def noting_image(self, digest: str) -> tuple[str, ...]:
+        """The step that notes the digest of its image."""
+        return "append", self._notes, f"image {digest}\n"
+
+    def noting_process(self, first_user: int) -> tuple[str, ...]:
+        """The step by which its process 1 notes itself, and which user ids are its own."""
+        return "note", self._notes, str(first_user)
+
+    def leaving(self) -> list[tuple[str, ...]]:
+        """The steps that remove it, if nothing else is in it."""
+        return [
+            ("unlink", self._notes), ("unlink", f"{self.agent_log}"), ("rmdir", f"{self.path}"),
+        ]  # fmt: skip
+
     def remove(self) -> None:
         """Remove it, last of all."""
         for file in (self._notes, self.agent_log):
@@ -164,7 +178,7 @@ class Sandboxes(Generic[AnyFolder]):
     def making(self, sandbox_id: str) -> Iterator[tuple[AnyFolder, int]]:
         """A new folder, and its lock's file descriptor to hand on to the runtime."""
         folder = self.folder(sandbox_id)
-        self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.open()
         folder.path.mkdir(mode=0o700)
         lock = os.open(folder.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -173,15 +187,9 @@ class Sandboxes(Generic[AnyFolder]):
         finally:
             os.close(lock)
 
-    def take(self, folder: SandboxFolder) -> AnyFolder:
-        """Make one that lies elsewhere on this disk one of these; a lock on it stays."""
-        taken = self.folder(folder.id)
-        try:
-            folder.path.rename(taken.path)
-        except FileNotFoundError:
-            self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            folder.path.rename(taken.path)
-        return taken
+    def open(self) -> None:
+        """Make the folder of all, if there is none."""
+        self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     @contextlib.contextmanager
     def locked(self, sandbox_id: str) -> Iterator[AnyFolder | None]:

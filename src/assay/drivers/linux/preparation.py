@@ -4,6 +4,7 @@ of `agent/plan.c`, for drivers that take them themselves."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Final
 
 from assay.drivers.linux.confinement import CAPABILITIES, CORE_BYTES, HOST_NAME, MOUNTS, READ_ONLY
@@ -38,7 +39,7 @@ def prepared(
     into that before it is closed, and `masks` then hide what is nobody's business.
     """
     yield ("apart",)
-    yield from devices(rootless=rootless)
+    yield from devices(rootless=rootless, wanted=[Path(NOTHING).name])
     yield from own_devices(rootless=rootless)
     yield from _own_processes(root, settings, masks)
     yield "name", HOST_NAME

@@ -6,12 +6,42 @@ import contextlib
 import os
 import select
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from assay.domain.errors import DriverUnavailable
+
+
+class Hold:
+    """A descriptor that stands for one process (a pidfd): to ask it takes one call of the kernel,
+    and to read about the process in /proc ten times as long."""
+
+    def __init__(self, descriptor: int) -> None:
+        """It is this one's to close."""
+        self._descriptor = descriptor
+        self._lock = threading.Lock()
+        self._open = True
+
+    def runs(self) -> bool:
+        """Whether it does; no more once it was let go of."""
+        with self._lock:
+            return self._open and not _ended(self._descriptor)
+
+    def kill(self, deadline: float) -> None:
+        """As Process.kill; not while another thread lets go of it."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
+            _wait([self._descriptor], deadline)
+
+    def close(self) -> None:
+        """Let go of it."""
+        with self._lock:
+            if self._open:
+                self._open = False
+                os.close(self._descriptor)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,6 +50,13 @@ class Process:
 
     pid: int
     started: int
+    hold: Hold | None = field(default=None, compare=False, repr=False)
+    """On it, if whoever made it has kept one."""
+
+    def let_go(self) -> None:
+        """Of the hold on it, if there is one."""
+        if self.hold is not None:
+            self.hold.close()
 
     @classmethod
     def find(cls, pid: int) -> Process | None:
@@ -56,10 +93,13 @@ class Process:
 
     def runs(self) -> bool:
         """Whether this very process still runs."""
-        return Process.find(self.pid) == self
+        return Process.find(self.pid) == self if self.hold is None else self.hold.runs()
 
     def kill(self, deadline: float) -> None:
         """Send SIGKILL, and wait until it has ended or time.monotonic() is `deadline`."""
+        if self.hold is not None:
+            self.hold.kill(deadline)
+            return
         try:
             handle = os.pidfd_open(self.pid)
         except ProcessLookupError:
@@ -114,6 +154,12 @@ def kill_and_wait(members: Callable[[], Iterable[int]], deadline: float) -> None
     finally:
         for handle in handles.values():
             os.close(handle)
+
+
+def _ended(handle: int) -> bool:
+    asked = select.poll()
+    asked.register(handle, select.POLLIN)
+    return bool(asked.poll(0))
 
 
 def _wait(handles: Sequence[int], deadline: float) -> None:

@@ -16,16 +16,26 @@ import contextlib
 import os
 import secrets
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from assay.domain.limits import SandboxLimits
-from assay.drivers.linux.cgroups import AGENT, LEARNERS, get, groups_in, put, tree
+from assay.drivers.linux.cgroups import (
+    AGENT,
+    LEARNERS,
+    get,
+    groups_in,
+    put,
+    quota,
+    tree,
+)
+from assay.drivers.linux.stage import Step
 
 PREFIX: Final = "spare-"
 SPARES_MOST: Final = 256
 """Each costs the kernel some tens of kilobytes."""
-SLOTS: Final = frozenset({"0.0", "1.0"})
+SLOTS: Final = ("0.0", "1.0")
 """The groups of executions that every agent makes; others are not worth their while."""
 _CHARGED_MOST: Final = 1 << 20
 """When it is used again."""
@@ -33,21 +43,34 @@ _CHARGED_AT_THE_END: Final = 8 << 20
 """The kernel frees most of what has just ended by itself, in a moment."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Move:
+    """Steps for who takes them all at once, in place of `take` or of a removal with `put`."""
+
+    sandbox_id: str
+    spare: str
+    """What the groups are called while nobody has them."""
+    steps: list[Step]
+
+
 class Spares:
     """Those in one folder of each hierarchy; other processes may take any of them."""
 
-    def __init__(self, trees: Mapping[str, str], *, empty: bool = False) -> None:
+    def __init__(self, trees: Mapping[str, str], *, around: str = "") -> None:
         """`trees`: the folder of all sandboxes, by the hierarchy's name; memory is one of them.
 
-        `empty`: who puts groups here has removed one around all of them, so that it is enough to
-        look for processes in one hierarchy.
+        `around`: that of version 2, where each sandbox has a group around all its processes. Who
+        puts groups here has removed that, so that it is enough to look for processes in one
+        hierarchy.
         """
-        self._empty = empty
+        self._around = around
         self.trees = trees
         self._memory = trees["memory"]
         self._others = [each for each in trees.values() if each != self._memory]
         self.limits: dict[str, SandboxLimits] = {}
         """Of groups by their names, if this process has set them."""
+        self.usual: SandboxLimits | None = None
+        """Those that the last sandbox had."""
         self._names: deque[str] = deque()
         with contextlib.suppress(OSError):
             self._names.extend(sorted(filter(_is_spare, os.listdir(self._memory))))
@@ -88,6 +111,73 @@ class Spares:
         self.limits.pop(name, None)
         return False
 
+    # --- the same as steps ---------------------------------------------------------------------
+
+    def taking(self, sandbox_id: str) -> Move | None:
+        """How a sandbox has spare groups that have the usual limits; None: take them otherwise.
+
+        Tell `taken` how it went.
+        """
+        if not self._around:
+            return None
+        usual = self.usual
+        for _ in range(len(self._names) if usual is not None else 0):
+            with contextlib.suppress(IndexError):  # another thread was faster
+                name = self._names.popleft()
+                if usual is not None and self.limits.get(name) == usual:
+                    steps = [*self._taking(name, sandbox_id, usual)]
+                    return Move(sandbox_id=sandbox_id, spare=name, steps=steps)
+                self._names.append(name)
+        return None
+
+    def _taking(self, name: str, sandbox_id: str, limits: SandboxLimits) -> Iterator[Step]:
+        yield "most", f"{self._memory}/{name}/memory.usage_in_bytes", str(_CHARGED_MOST)
+        for folder in (self._memory, *self._others):  # whoever has the first has them all
+            yield "rename", f"{folder}/{name}", f"{folder}/{sandbox_id}"
+        yield self._has_share(sandbox_id, limits)
+        for group in (sandbox_id, f"{sandbox_id}/{LEARNERS}"):
+            yield "directory", f"{self._around}/{group}", str(0o755), "0", "0"
+
+    def _has_share(self, group: str, limits: SandboxLimits) -> Step:
+        """Its former agent may have changed that."""
+        return "line", f"{self.trees['cpu']}/{group}/{LEARNERS}/cpu.cfs_quota_us", quota(limits)
+
+    def taken(self, move: Move, *, done: bool) -> None:
+        """Whether those steps were taken."""
+        if done:
+            self._rename_limits(move.spare, move.sandbox_id)
+        else:
+            self._names.append(move.spare)
+
+    def leaving(self, sandbox_id: str) -> Move | None:
+        """How its groups are kept, if they are as new, once all its processes have ended; None:
+        they are to be removed otherwise. Tell `left` once that is done.
+        """
+        known = self.limits.get(sandbox_id)
+        if not self._around or known is None or len(self._names) >= SPARES_MOST:
+            return None
+        spare = PREFIX + secrets.token_hex(8)
+        return Move(
+            sandbox_id=sandbox_id, spare=spare, steps=[*self._leaving(sandbox_id, spare, known)]
+        )
+
+    def _leaving(self, sandbox_id: str, spare: str, limits: SandboxLimits) -> Iterator[Step]:
+        around = f"{self._around}/{sandbox_id}"
+        yield "line", f"{around}/cgroup.events", "populated 0"
+        yield from (("rmdir_if", f"{around}/{LEARNERS}/{slot}") for slot in SLOTS)
+        yield "rmdir", f"{around}/{LEARNERS}"
+        yield "rmdir", around
+        for name, folder in self.trees.items():
+            yield from _as_new(name, f"{folder}/{sandbox_id}")
+        yield self._has_share(sandbox_id, limits)
+        for folder in (*self._others, self._memory):
+            yield "rename", f"{folder}/{sandbox_id}", f"{folder}/{spare}"
+
+    def left(self, move: Move) -> None:
+        """Those steps were taken."""
+        self._rename_limits(move.sandbox_id, move.spare)
+        self._names.append(move.spare)
+
     def _rename_limits(self, old: str, new: str) -> None:
         if (known := self.limits.pop(old, None)) is not None:
             self.limits[new] = known
@@ -109,7 +199,7 @@ class Spares:
         return True
 
     def _is_empty(self, name: str, whole: Sequence[str]) -> bool:
-        if self._empty and (name != "pids" or get(f"{whole[-1]}/pids.current") == "0\n"):
+        if self._around and (name != "pids" or get(f"{whole[-1]}/pids.current") == "0\n"):
             return True
         return not any(_has_processes(each) for each in whole)
 
@@ -132,6 +222,25 @@ class Spares:
                     self.limits.clear()
                     for spare in groups:
                         _remove_tree(spare)
+
+
+def _as_new(hierarchy: str, group: str) -> Iterator[Step]:
+    """Steps that fail for a group that can serve nobody else, and make it fit for that."""
+    learners, agent, top = _main(group)
+    yield "among", learners, *SLOTS
+    if hierarchy == "memory":
+        for slot in SLOTS:
+            yield "line_if", f"{learners}/{slot}/memory.oom_control", "oom_kill 0"
+        for each in (learners, agent, top):
+            yield "line", f"{each}/memory.oom_control", "oom_kill 0"
+        yield "most", f"{top}/memory.usage_in_bytes", str(_CHARGED_AT_THE_END)
+    elif hierarchy == "pids":
+        yield "line_soon", f"{top}/pids.current", "0"
+        for each in (learners, agent, top):
+            yield "line", f"{each}/pids.events", "max 0"
+    elif hierarchy == "cpuacct":
+        yield "put", f"{learners}/cpuacct.usage", "0"
+    yield "hand", learners, str(0o700), "0"
 
 
 def _is_spare(name: str) -> bool:

@@ -14,7 +14,7 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain
@@ -110,9 +110,9 @@ class Staged:
     """Devices of the host, which are for `node_steps` to put where they shall be."""
 
 
-def devices(*, rootless: bool) -> Iterator[Step]:
+def devices(*, rootless: bool, wanted: Collection[str] = DEVICES) -> Iterator[Step]:
     """The stage, with folders for what is the same for all, and with a sandbox's own devices where
-    root makes them, else the host's.
+    root makes them (of those only the `wanted` ones), else the host's.
 
     Who isn't root can make no devices, only bind those that there are. Nobody in a sandbox can
     change the host's, but locks on them are seen by all.
@@ -123,7 +123,7 @@ def devices(*, rootless: bool) -> Iterator[Step]:
     for name, (major, minor) in DEVICES.items():
         if rootless:
             yield "give", f"{STAGE}/{name}"
-        else:
+        elif name in wanted:
             yield "node", f"{STAGE}/{name}", f"{major}", f"{minor}"
     yield from map(folder, _FOLDERS)
 

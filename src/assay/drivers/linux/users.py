@@ -145,6 +145,11 @@ class UserRanges:
                 if os.readlink(link) == sandbox_id:
                     os.unlink(link)
 
+    def leaving(self, sandbox_id: str, first: int) -> list[tuple[str, ...]]:
+        """The same as steps, which fail if it is another's; see stage.py."""
+        link = self._link((first - self._first) // self._step)
+        return [("points", link, sandbox_id), ("unlink", link)]
+
     def _linked(self, number: int, sandbox_id: str) -> bool:
         """Whether a range that was nobody's is this sandbox's now."""
         link = self._link(number)

@@ -8,7 +8,7 @@ import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Final, Generic
@@ -27,6 +27,15 @@ _LEAST_ROOM: Final = 1024 * 1024
 _LEAST_INODES: Final = 16
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Made:
+    """What this process knows of a sandbox that it has made, and need not read again."""
+
+    process: Process
+    """Its process 1, with a hold on it."""
+    first_user: int
+
+
 class Workshop(ABC, Generic[AnyFolder]):
     """What all have in common: users, control groups, the folder of sandboxes, and their end."""
 
@@ -38,6 +47,7 @@ class Workshop(ABC, Generic[AnyFolder]):
         self._state = state
         self._agent = agent
         self._first_user = first_user
+        self._made: dict[str, Made] = {}
 
     @cached_property
     def ids(self) -> Ids:
@@ -126,14 +136,29 @@ class Workshop(ABC, Generic[AnyFolder]):
         with self.sandboxes.locked(sandbox_id) as folder:
             if folder is not None:
                 self._remove(folder)
+            self._let_go(sandbox_id)
 
     def _remove(self, folder: SandboxFolder) -> None:
-        self.groups.remove(folder.id, folder.process() or folder.half_made())
+        self.groups.remove(folder.id, self._process_in(folder) or folder.half_made())
         self._ranges.free(folder.id, folder.range())
         folder.remove()
 
+    def _let_go(self, sandbox_id: str) -> None:
+        if (made := self._made.pop(sandbox_id, None)) is not None:
+            made.process.let_go()
+
+    def process_of(self, sandbox_id: str) -> Process | None:
+        """Process 1 of a sandbox, running or not; None: there is none (yet)."""
+        return self._process_in(self.sandboxes.folder(sandbox_id))
+
+    def _process_in(self, folder: SandboxFolder) -> Process | None:
+        made = self._made.get(folder.id)
+        return folder.process() if made is None else made.process
+
     def close(self) -> None:
         """Let go of everything but the sandboxes."""
+        for sandbox_id in list(self._made):
+            self._let_go(sandbox_id)
         if "groups" in self.__dict__:
             self.groups.tidy()
 
