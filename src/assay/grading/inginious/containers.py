@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -26,6 +27,10 @@ _RUN: Final = (
 )
 _FIRST_LINE: Final = 256
 """Bytes of it that Linux looks at."""
+_OWN_INTERPRETER: Final = re.compile(
+    rb"#![ \t]*/(?:usr/)?(?:local/)?bin/inginious-ipython[ \t\r]*\n"
+)
+"""INGInious' images have it there; a sandbox has it among the grader's commands."""
 _TEMPLATES: Final = (b"feedback-msg-tpl", b"set_feedback_from_tpl")
 _TEMPLATE_ENGINE: Final = ("jinja2", "markupsafe")
 
@@ -77,12 +82,16 @@ def run_command(
     if task.run_command:
         return task.run_command
     for place, entries in ((TASK, in_task), (COURSE + "/common", in_course)):
-        names = {
-            each.name.removeprefix("common/") for each in entries if each.kind is EntryKind.FILE
+        files = {
+            each.name.removeprefix("common/"): each.content or b""
+            for each in entries
+            if each.kind is EntryKind.FILE
         }
         for name, interpreter in _RUN:
-            if name in names:
-                return (*interpreter, f"{place}/{name}")
+            if name in files:
+                own = (f"{FOLDER}/bin/inginious-ipython",)
+                first = own if _OWN_INTERPRETER.match(files[name]) else interpreter
+                return (*first, f"{place}/{name}")
     wanted = ", ".join(name for name, _ in _RUN)
     raise InvalidTask(
         f"{task.folder} has no grader: none of {wanted} is there or in $common. One that an image"
