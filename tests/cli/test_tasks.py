@@ -201,6 +201,23 @@ def test_a_course_of_inginious_is_checked_without_running_it(assay: Assay) -> No
     assert found["choices"] == set()
 
 
+def test_a_task_of_inginious_that_only_a_plugin_can_answer_is_no_task_to_publish(
+    assay: Assay, tmp_path: Path
+) -> None:
+    folder = tmp_path / "trace"
+    folder.mkdir()
+    match = "environment_type: mcq\nproblems: {q: {type: match, answer: a}"
+    (folder / "task.yaml").write_text(f"{match}, p: {{type: a-plugins-own}}}}\n")
+    ended = assay("task", "check", str(folder))
+    assert (ended.status, "a_plugins_own: only a plugin" in ended.stdout.decode()) == (1, True)
+    (folder / "task.yaml").write_text(match.replace("mcq", "docker") + "}\n")
+    ended = assay("task", "check", str(folder))
+    assert (ended.status, "environment_type: mcq" in ended.stdout.decode()) == (1, True)
+    (folder / "task.yaml").write_text("environment_type: mcq\nproblems: {}\n")
+    ended = assay("task", "check", str(folder))
+    assert (ended.status, "nothing to hand in" in ended.stdout.decode()) == (0, True)
+
+
 def test_a_task_of_inginious_without_a_grader_is_no_task_to_publish(
     assay: Assay, tmp_path: Path
 ) -> None:

@@ -8,7 +8,14 @@ from pathlib import Path
 
 from assay.bootstrap import Catalogue
 from assay.domain.errors import AssayError, InvalidTask
-from assay.grading.inginious import Environments, is_course, is_task, recorded_in, tasks_in
+from assay.grading.inginious import (
+    Environments,
+    InginiousTask,
+    is_course,
+    is_task,
+    recorded_in,
+    tasks_in,
+)
 from assay.grading.inginious.containers import run_command
 from assay.grading.inginious.offered import ServedTask, served_course
 from assay.grading.offered import Offered, OfferedCourse
@@ -80,20 +87,38 @@ def _wants(task: ServedTask) -> Iterator[Finding]:
 
 
 def _findings(task: ServedTask, catalogue: Catalogue) -> Iterator[Finding]:
-    if not task.task.is_answered_here:
-        try:
-            run_command(task.task, task.files.in_task, task.files.in_course)
-            catalogue.named(task.environment)
-        except InvalidTask as problem:
-            yield error("no-grader", problem.message, "add one")
-        except AssayError as problem:
-            container = task.task.environment
-            remedy = (
-                f"--environment {container}=NAME says what stands for the container {container}"
-            )
-            yield error("environment", problem.message, remedy)
+    if task.task.is_answered_here:
+        yield from _of_answers(task.task)
+    else:
+        yield from _of_grader(task, catalogue)
         if not recorded_in(task.task.folder):
             told = "nothing is recorded of it, so that nobody knows whether it grades as it did"
             yield note("unrecorded", told, "put a submission of INGInious' into test/NAME.test")
     yield from _wants(task)
     yield from (note("not-done", each, _PAGE) for each in task.remarks)
+
+
+def _of_answers(task: InginiousTask) -> Iterator[Finding]:
+    """Of a task without a grader."""
+    if not task.problems:
+        told = "it has no problems: there is nothing to hand in"
+        yield note("no-problems", told, "link to its text, or add one")
+    others = sorted({each.kind for each in task.problems if not each.is_answered_here})
+    if others:
+        told = f"{', '.join(others)}: only a plugin of INGInious' knows right answers, and the task"
+        remedy = "take it out, or give it a grader (environment_type: docker, and a file run)"
+        yield error("no-grader", f"{told} has no grader: all that is handed in is an error", remedy)
+
+
+def _of_grader(task: ServedTask, catalogue: Catalogue) -> Iterator[Finding]:
+    try:
+        run_command(task.task, task.files.in_task, task.files.in_course)
+        catalogue.named(task.environment)
+    except InvalidTask as problem:
+        needs_none = all(each.is_answered_here for each in task.task.problems)
+        remedy = "its problems need none: environment_type: mcq" if needs_none else "add one"
+        yield error("no-grader", problem.message, remedy)
+    except AssayError as problem:
+        container = task.task.environment
+        remedy = f"--environment {container}=NAME says what stands for the container {container}"
+        yield error("environment", problem.message, remedy)

@@ -66,14 +66,16 @@ async def _tested(task: InginiousTask, path: Path, bench: Bench, wanted: Wanted)
             )
     except AssayError as error:
         return Tested(task=name, name=path.stem, problems=(error.message,))
+    problems = _problems(recorded, graded, wanted)
     return Tested(
         task=name,
         name=path.stem,
-        problems=_problems(recorded, graded, wanted),
+        problems=problems,
         verdict=graded.result,
         grade=graded.grade,
         seconds=time.perf_counter() - began,
         detail=graded.detail,
+        said=graded.message.strip() if problems else "",
         remarks=tuple(graded.remarks),
     )
 

@@ -29,7 +29,7 @@ def _case(suite: ElementTree.Element, tested: Tested) -> None:
     named = {"classname": plain(tested.task), "name": plain(tested.name)}
     case = ElementTree.SubElement(suite, "testcase", {**named, "time": f"{tested.seconds:.3f}"})
     if tested.problems:
-        said = plain("\n".join(tested.problems))
+        said = plain("\n".join(filter(None, (*tested.problems, tested.said))))
         ElementTree.SubElement(case, "failure", {"message": plain(tested.problems[0])}).text = said
 
 

@@ -18,7 +18,7 @@ from assay.cli.task_environments import environment_option, environments
 from assay.cli.task_inginious import Wanted, test_inginious
 from assay.cli.task_junit import junit
 from assay.cli.task_places import Bench, open_bench
-from assay.cli.tested import OnTested, Tested, as_data
+from assay.cli.tested import OnTested, Tested, as_data, said_now
 from assay.config import Settings
 from assay.domain.errors import InvalidTask
 from assay.grading.attempt import Attempt
@@ -160,3 +160,5 @@ def _show(out: Any, tested: Tested) -> None:
     out.print(bad("✗") if tested.problems else good("✓"), line, sep="")
     for problem in tested.problems:
         out.print(bad(f"    {problem}"))
+    for line in said_now(tested.said):
+        out.print(f"    {line}")

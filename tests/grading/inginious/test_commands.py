@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -197,3 +198,18 @@ async def test_problems_of_plugins_are_texts_for_the_grader(grade: Grade) -> Non
 async def test_a_task_for_devices_that_are_not_there_is_refused(grade: Grade, name: str) -> None:
     with pytest.raises(InvalidTask, match="devices of the host"):
         await grade(name, answers={"q1": "x"})
+
+
+async def test_a_grader_may_name_the_python_of_inginious_where_its_images_have_it(
+    grade: Grade, tmp_path: Path
+) -> None:
+    written = "name: Python\nenvironment: default\nproblems: {q1: {type: match, answer: a}}\n"
+    (tmp_path / "task.yaml").write_text(written)
+    (tmp_path / "run").write_text(
+        "#! /bin/inginious-ipython\nshown = ! echo $0 is here\n"
+        "set_global_result('success')\nset_global_feedback(get_input('q1') + shown.s)\n"
+    )
+    (tmp_path / "run").chmod(0o755)
+    graded = await grade(tmp_path, answers={"q1": "b"})
+    assert (graded.result, graded.grade) == ("success", 100), graded
+    assert graded.message.endswith("is here")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +51,52 @@ async def test_a_teacher_reads_why_a_status_is_no_pass_and_what_to_do(grade: Gra
         "no-such-command: command not found", "exit 0",
     ):  # fmt: skip
         assert words in graded.detail, graded.detail
+
+
+@pytest.mark.parametrize(
+    ("script", "result", "grade_is"),
+    [
+        ("feedback-result failed; echo 'no main' >&2; exit 1", "failed", 0),
+        ("feedback-result failed; feedback-grade 40; no-such-command", "failed", 40),
+        ("feedback-result timeout; exit 3", "timeout", 0),
+    ],
+)
+async def test_a_mistake_that_a_grader_ends_with_a_status_for_is_one(
+    grade: Grade, script: str, result: str, grade_is: float
+) -> None:
+    graded = await grade("hostile", answers={"q1": script})
+    assert (graded.result, graded.grade) == (result, grade_is), graded
+    assert "ts exit status was" in graded.detail
+    assert "is no pass" in graded.detail
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "feedback-result failed; kill -9 $$",
+        "feedback-result success; feedback-result failed; feedback-grade lots; exit 1",
+        "feedback-result no; exit 1",
+        "feedback-msg -m sorry; exit 1",
+    ],
+)
+async def test_a_mistake_that_nobody_named_or_that_something_killed_is_none(
+    grade: Grade, script: str
+) -> None:
+    graded = await grade("hostile", answers={"q1": script})
+    assert (graded.result, graded.grade) == ("error", None), graded
+
+
+async def test_a_grader_whose_interpreter_is_not_there_says_which(
+    grade: Grade, tmp_path: Path
+) -> None:
+    written = "name: Old\nenvironment: default\nproblems: {q1: {type: match, answer: a}}\n"
+    (tmp_path / "task.yaml").write_text(written)
+    (tmp_path / "run").write_text("#!/usr/bin/python-of-then -u\nprint 'hello'\n")
+    (tmp_path / "run").chmod(0o755)
+    graded = await grade(tmp_path, answers={"q1": "a"})
+    assert (graded.result, graded.grade) == ("error", None), graded
+    assert "'/usr/bin/python-of-then -u', which is to run it, is not in" in graded.detail
+    assert "a shell" not in graded.detail
 
 
 @pytest.mark.parametrize(

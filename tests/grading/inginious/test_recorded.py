@@ -49,8 +49,11 @@ def test_a_case_that_is_as_it_was_passes_and_another_says_what_differs(
     assert tests["good"]["passed"] is True
     assert [each.split(" was ")[0] for each in tests["bad"]["problems"]] == ["result", "grade"]
     assert "broken.test" in tests["broken"]["problems"][0]
+    assert (tests["good"]["said"], "Goodbye" in tests["bad"]["said"]) == ("", True)
     table = run(settings, tmp_path)
     assert table.returncode == 1
+    assert "the grader says now:" in table.stdout
+    assert "Goodbye" in table.stdout
     assert "3 recorded: 2 not worth what was recorded" in table.stdout
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +25,12 @@ _RUN: Final = (
     ("run.py3", (f"{FOLDER}/bin/inginious-ipython",)),
     ("run.sh", ("/bin/bash",)),
 )
+_FIRST_LINE: Final = 256
+"""Bytes of it that Linux looks at."""
+_OWN_INTERPRETER: Final = re.compile(
+    rb"#![ \t]*/(?:usr/)?(?:local/)?bin/inginious-ipython[ \t\r]*\n"
+)
+"""INGInious' images have it there; a sandbox has it among the grader's commands."""
 _TEMPLATES: Final = (b"feedback-msg-tpl", b"set_feedback_from_tpl")
 _TEMPLATE_ENGINE: Final = ("jinja2", "markupsafe")
 
@@ -75,18 +82,34 @@ def run_command(
     if task.run_command:
         return task.run_command
     for place, entries in ((TASK, in_task), (COURSE + "/common", in_course)):
-        names = {
-            each.name.removeprefix("common/") for each in entries if each.kind is EntryKind.FILE
+        files = {
+            each.name.removeprefix("common/"): each.content or b""
+            for each in entries
+            if each.kind is EntryKind.FILE
         }
         for name, interpreter in _RUN:
-            if name in names:
-                return (*interpreter, f"{place}/{name}")
+            if name in files:
+                own = (f"{FOLDER}/bin/inginious-ipython",)
+                first = own if _OWN_INTERPRETER.match(files[name]) else interpreter
+                return (*first, f"{place}/{name}")
     wanted = ", ".join(name for name, _ in _RUN)
     raise InvalidTask(
         f"{task.folder} has no grader: none of {wanted} is there or in $common. One that an image"
         " has in /course isn't used, nor one for which only an image knows the interpreter: copy"
         " it into the task or $common, with a first line such as #!/usr/bin/env php, as `run`"
     )
+
+
+def program_of(
+    argv: Sequence[str], in_task: Collection[Entry], in_course: Collection[Entry]
+) -> str:
+    """What has to be in the sandbox for a grader to run: that of its first line, else itself."""
+    for place, entries in ((TASK, in_task), (COURSE, in_course)):
+        for each in entries:
+            if argv[0] == f"{place}/{each.name}" and (each.content or b"")[:2] == b"#!":
+                line = (each.content or b"")[2:_FIRST_LINE].partition(b"\n")[0]
+                return line.decode(errors="replace").strip()
+    return argv[0]
 
 
 def kit_of(entries: Collection[Entry]) -> Kit:

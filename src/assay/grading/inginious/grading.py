@@ -15,6 +15,7 @@ from assay.grading.inginious.containers import (
     Files,
     kit_of,
     mention,
+    program_of,
     read_files,
     run_command,
 )
@@ -99,7 +100,13 @@ async def grade_submission(
     # In a thread: it looks through all files for what the grader mentions.
     script = await asyncio.to_thread(_script, task, found, submission, environments, owner, seats)
     ended = await run_script(rooms, script)
-    return await asyncio.to_thread(judge, ended, state=submission.state, remarks=task.remarks)
+    return await asyncio.to_thread(
+        judge,
+        ended,
+        state=submission.state,
+        remarks=task.remarks,
+        program=program_of(script.argv, found.in_task, found.in_course),
+    )
 
 
 def _script(

@@ -24,6 +24,7 @@ _VERDICTS: Final[Mapping[str, Verdict]] = {
     "crash": Verdict.CRASHED,
     "error": Verdict.ERROR,
 }
+_BEST: Final = "success"
 WORDS: Final = frozenset(_VERDICTS) - {"error"}
 """What a grader may say."""
 _OF_LIMITS: Final[Mapping[OutcomeKind, tuple[str, str]]] = {
@@ -64,10 +65,10 @@ class Graded:
     """Why it may have a grade another time: what was missing is no fault of the task."""
 
 
-def judge(ended: Ended, *, state: str, remarks: Sequence[str] = ()) -> Graded:
-    """Of a grader that has ended; `state` is the one of before."""
+def judge(ended: Ended, *, state: str, remarks: Sequence[str] = (), program: str = "") -> Graded:
+    """Of a grader that has ended; `state` is the one of before, `program` what was to run it."""
     said = ended.said
-    trouble = _trouble(ended)
+    trouble = _trouble(ended, program)
     reached = ended.reached
     if reached is not None and reached.by_learner:
         ended = replace(ended, outcome=Outcome(kind=OutcomeKind.TIMED_OUT, clock="cpu"))
@@ -77,7 +78,7 @@ def judge(ended: Ended, *, state: str, remarks: Sequence[str] = ()) -> Graded:
         result, detail = _OF_LIMITS[ended.outcome.kind]
     else:
         assert said.result is not None
-        result, detail = said.result, ""
+        result, detail = said.result, "" if ended.outcome.success else _of_failure(ended)
     by_limit = ended.outcome.kind in _OF_LIMITS
     grade = None if result == "error" else 0.0 if by_limit else _grade(said.grade, result)
     return Graded(
@@ -108,11 +109,11 @@ def _is_lost(ended: Ended) -> bool:
 
 def _grade(said: float | None, result: str) -> float:
     if said is None:
-        return 100.0 if result == "success" else 0.0
+        return 100.0 if result == _BEST else 0.0
     return min(100.0, max(0.0, said))
 
 
-def _trouble(ended: Ended) -> str:
+def _trouble(ended: Ended, program: str) -> str:
     """Why nobody can say what it is worth; "" where that can be said."""
     said, outcome = ended.said, ended.outcome
     if ended.reached is not None:
@@ -124,8 +125,8 @@ def _trouble(ended: Ended) -> str:
         return f"A student's sandbox could not be had, or was lost: {ended.lost[0]}"
     if outcome.kind in _OF_LIMITS:
         return ""
-    if not outcome.success:
-        return _of_end(ended)
+    if not outcome.success and not _may_stand(ended):
+        return _of_no_program(ended, program) or _of_end(ended)
     if said.faults:
         return f"The grader did something wrong: {said.faults[0]}"
     if said.nothing:
@@ -137,6 +138,22 @@ def _trouble(ended: Ended) -> str:
     return ""
 
 
+def _may_stand(ended: Ended) -> bool:
+    """Whether the result counts though the status is not 0: it is no pass, and nothing killed it.
+
+    Many graders end with a status of their own where they have found a mistake.
+    """
+    said = ended.said.result
+    return ended.outcome.kind is OutcomeKind.EXITED and said in WORDS and said != _BEST
+
+
+def _of_failure(ended: Ended) -> str:
+    """For a teacher who wonders whether the grader came to its end."""
+    lines = _complaints(ended)
+    last = f" The last line of its standard error: {lines[-1][:300]}" if lines else ""
+    return f"{_how(ended.outcome).capitalize()}, and what it had said counts: it is no pass.{last}"
+
+
 _STATUSES: Final[Mapping[int, str]] = {
     126: "a shell's word for a file that it may not start: chmod +x it, or name its interpreter",
     127: "a shell's word for a command that is not there: install it in the environment's image,"
@@ -144,10 +161,23 @@ _STATUSES: Final[Mapping[int, str]] = {
 }
 
 
+def _of_no_program(ended: Ended, program: str) -> str:
+    """Where nothing ran: a shell would have said which command of its is missing."""
+    if not (ended.outcome.code in _STATUSES and ended.said.nothing and program):
+        return ""
+    if ended.stderr.strip() or ended.stdout.strip():
+        return ""
+    return (
+        f"The grader could not be started: {program[:200]!r}, which is to run it, is not in the"
+        " environment, or not to be executed. Install it in the environment's image, or let"
+        " another environment stand for the task's container (--environment)."
+    )
+
+
 def _of_end(ended: Ended) -> str:
     """Words for a teacher whose grader ended otherwise than with 0, with what to do."""
     said, outcome = ended.said, ended.outcome
-    lines = ended.stderr.decode(errors="replace").strip().splitlines()
+    lines = _complaints(ended)
     parts = [f"The grader did not end well: {_how(outcome)}."]
     if said.result is not None:
         grade = "" if said.grade is None else f" with {said.grade:g}"
@@ -161,6 +191,10 @@ def _of_end(ended: Ended) -> str:
         " half-way is no pass. If it is right as it is, let it end with: exit 0"
     )
     return " ".join(parts)
+
+
+def _complaints(ended: Ended) -> list[str]:
+    return ended.stderr.decode(errors="replace").strip().splitlines()
 
 
 def _how(outcome: Outcome) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -28,12 +28,20 @@ _IMAGES: Final = ("image", "figure")
 _MARKED: Final = re.compile(
     r"``(?P<literal>.+?)``|`(?P<words>[^`<]+)<(?P<address>[^`>]+)>`__?"
     r"|(?::[a-z]+:)?`(?P<quoted>[^`]+)`_{0,2}"
+    r"|\|(?P<replaced>[^|`\s](?:[^|`]{0,60}[^|`\s])?)\|_{0,2}"
     r"|(?<![\w-])(?P<name>[A-Za-z0-9][\w.-]{0,60}?)_(?![\w-])"
 )
 _NAMED: Final = re.compile(r"\s*\.\. _([^:`]+?|`[^`]+`) ?: (\S+)\s*$")
+_REPLACED: Final = re.compile(r"\s*\.\. \|([^|]+)\| +replace ?:: *(\S.*)$", re.IGNORECASE)
+_COMMENT: Final = re.compile(r"\s*\.\.(?: +(?![ \[|]|[\w:.+-]{1,60} ?::(?:\s|$))|$)")
+"""No footnote, words for others, or directive, known or not; names of addresses come before."""
+_ITEM: Final = re.compile(r"(\s*(?:[-*+]|\d{1,9}[.)]|#\.) +)(\.\. .*)$")
+"""A list's mark, and behind it what is no paragraph."""
 _DEPTH_MOST: Final = 20
 """Of boxes in boxes: of what is in more of them only lines are read."""
 _OPTION: Final = re.compile(r"\s+:([\w-]+):(.*)")
+_REFERRED_MOST: Final = 1 << 20
+"""Characters of what has a name, in all: a short name can stand for a long address very often."""
 _LINES_MOST: Final = 100_000
 _LINE_MOST: Final = 10_000
 """Characters. Nobody reads longer texts and lines, and they stay as they are: a pattern keeps all
@@ -42,12 +50,36 @@ of the server from running while it looks at one line.
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class _Named:
+    """What texts refer to, by names in small letters."""
+
+    addresses: dict[str, str] = field(default_factory=dict)
+    replacements: dict[str, str] = field(default_factory=dict)
+    """Words for others: `|name|`."""
+
+
+class _Allowance:
+    """What may still be said by names."""
+
+    def __init__(self) -> None:
+        self._left = _REFERRED_MOST
+
+    def takes(self, text: str) -> bool:
+        """Whether it is enough for one more; then it is less by that."""
+        if len(text) > self._left:
+            return False
+        self._left -= len(text)
+        return True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class _Known:
     """What holds for all of a text."""
 
     now: datetime | None
     addresses: Mapping[str, str]
-    """That have a name, to which texts refer, in small letters."""
+    replacements: Mapping[str, str]
+    allowance: _Allowance
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,21 +101,29 @@ def to_markdown(text: str, now: datetime | None = None) -> str:
     if len(lines) > _LINES_MOST:
         return _NOTICE if _may_hide(text) else words(text)
     lines = [_expanded(line) for line in lines]
-    known = _Known(now=now, addresses=_addresses(lines, now))
+    named = _names(lines, now)
+    known = _Known(
+        now=now, addresses=named.addresses, replacements=named.replacements, allowance=_Allowance()
+    )
     return "\n".join(_blocks(lines, known))
 
 
-def _addresses(lines: list[str], now: datetime | None) -> dict[str, str]:
+def _names(lines: list[str], now: datetime | None) -> _Named:
     """What has a name and is shown; the first one of a name, as others may come from learners."""
-    found: dict[str, str] = {}
+    found = _Named()
     at = 0
     while at < len(lines):
         line = lines[at]
         at += 1
-        if _keeps_names_back(line, now):
+        item = _ITEM.match(line)
+        if _keeps_names_back(item[2] if item else line, now):
             _, at = _further_in(lines, at, line)
         elif named := _named(line):
-            found.setdefault(named[1].strip("`").lower(), named[2])
+            found.addresses.setdefault(named[1].strip("`").lower(), named[2])
+        elif replaced := _replaced(line):
+            found.replacements.setdefault(replaced[1].strip().lower(), replaced[2].strip())
+        elif _is_comment(line):
+            at = _after_comment(lines, at, line)
     return found
 
 
@@ -96,6 +136,14 @@ def _keeps_names_back(line: str, now: datetime | None) -> bool:
 
 def _named(line: str) -> re.Match[str] | None:
     return None if len(line) > _LINE_MOST else _NAMED.match(line)
+
+
+def _replaced(line: str) -> re.Match[str] | None:
+    return None if len(line) > _LINE_MOST else _REPLACED.match(line)
+
+
+def _is_comment(line: str) -> bool:
+    return bool(_COMMENT.match(line))
 
 
 def _expanded(line: str) -> str:
@@ -119,17 +167,45 @@ def _blocks(lines: list[str], known: _Known, depth: int = _DEPTH_MOST) -> Iterat
     while at < len(lines):
         line = lines[at]
         at += 1
-        hides, found = _hides(line), _DIRECTIVE.match(line)
-        if not (hides or found or _is_literal(line)):
-            yield from () if _named(line) else (_inline(line, known),)
+        hides, found, item = _hides(line), _DIRECTIVE.match(line), _ITEM.match(line)
+        if not (hides or found) and (end := _unseen(lines, at, line)) is not None:
+            at = end
+            continue
+        if not (hides or found or item or _is_literal(line)):
+            yield _inline(line, known)
             continue
         inner, at = _further_in(lines, at, line)
         if hides:
             yield from _in_time(hides, inner, known, depth)
         elif found:
             yield from _shown(_directive(found[1].lower(), found[2], inner), known, depth)
+        elif item:
+            yield from _item(item, inner, known, depth)
         else:
             yield from _literal(line, inner, known, depth)
+
+
+def _unseen(lines: list[str], at: int, line: str) -> int | None:
+    """Where it goes on after what nobody sees: names, words for others, comments."""
+    if _named(line) or _replaced(line):
+        return at
+    return _after_comment(lines, at, line) if _is_comment(line) else None
+
+
+def _item(item: re.Match[str], inner: list[str], known: _Known, depth: int) -> Iterator[str]:
+    """What stands behind a list's mark, as far in as its words would be."""
+    margin = " " * len(item[1])
+    shown = list(_within([item[2], *(each.removeprefix(margin) for each in inner)], known, depth))
+    while shown and not shown[0]:
+        del shown[0]
+    yield item[1] + (shown[0] if shown else "")
+    yield from (f"{margin}{each}" if each else "" for each in shown[1:])
+
+
+def _after_comment(lines: list[str], at: int, line: str) -> int:
+    """What is below a comment and more indented is one, too; two dots alone are all of one."""
+    is_bare = not line.strip(" .") and not (at < len(lines) and lines[at].strip())
+    return at if is_bare else _further_in(lines, at, line)[1]
 
 
 def _within(lines: list[str], known: _Known, depth: int) -> Iterator[str]:
@@ -261,17 +337,35 @@ def _inline(line: str, known: _Known) -> str:
     for found in _MARKED.finditer(line):
         if found["name"] and found["name"].lower() not in known.addresses:
             continue
+        if found["replaced"] and found["replaced"].lower() not in known.replacements:
+            continue
         made += [words(line[at : found.start()]), _marked(found, known)]
         at = found.end()
     return joined((*made, words(line[at:])))
 
 
 def _marked(found: re.Match[str], known: _Known) -> str:
+    if found["replaced"]:
+        return _for_other_words(found[0], found["replaced"], known)
     name = found["name"] or (found["quoted"] if found[0].endswith("_") else None)
     if name is not None and name.lower() in known.addresses:
-        return link(words(name), known.addresses[name.lower()])
+        return _to_named(words(name), name, known)
     if found["address"] is None:
         return quoted(found["literal"] or found["quoted"])
     # Spaces before "<" are no part of the pattern: what may be either text or space is tried in
     # every way there is.
     return link(words(found["words"].rstrip() or found["words"][0]), found["address"])
+
+
+def _to_named(shown: str, name: str, known: _Known) -> str:
+    """A link to what has the name, while there may be more of them."""
+    address = known.addresses.get(name.lower(), "")
+    return link(shown, address) if known.allowance.takes(address) else shown
+
+
+def _for_other_words(written: str, name: str, known: _Known) -> str:
+    """`|name|`, and `|name|_`, which is a link as well."""
+    other = known.replacements[name.lower()].strip("`")
+    if not known.allowance.takes(other):
+        return words(written)
+    return _to_named(words(other), name, known) if written.endswith("_") else words(other)

@@ -151,6 +151,17 @@ def test_what_is_unknown_is_never_a_pass(
     assert result.detail
 
 
+def test_a_status_takes_no_failure_back_and_makes_none() -> None:
+    left = Outcome(kind=OutcomeKind.EXITED, code=1)
+    failed = judge(ended(Said(result="failed", grade=30.0, state="after"), left), state="before")
+    assert (failed.result, failed.grade, failed.state) == ("failed", 30, "after")
+    assert "exit status was 1" in failed.detail
+    for said in (Said(result="failed", faults=["x"]), Said(result="perfect"), Said(grade=5.0)):
+        assert judge(ended(said, left), state="").result == "error"
+    killed = Outcome(kind=OutcomeKind.SIGNALED, signal=9)
+    assert judge(ended(Said(result="failed"), killed), state="").result == "error"
+
+
 def test_what_was_lost_may_be_had_another_time() -> None:
     gone = Outcome(kind=OutcomeKind.LOST, reason="gone")
     assert judge(ended(Said(result="success"), gone), state="").passing

@@ -146,6 +146,63 @@ def test_addresses_may_have_names() -> None:
     assert to_markdown(text).rstrip() == shown.rstrip()
 
 
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("a\n\n.. to do: ask Bob\n   for more\n\n   and more\n\nb", "a\n\nb"),
+        ("a\n..\n   all of it\n\nb", "a\nb"),
+        ("a\n\n..\n\n   a quotation", "a\n\n\n   a quotation"),
+        (".. note: no directive\na", "a"),
+        (".. _here:\n.. __: http://example.org\na", "a"),
+        ("so on ..\n... and on\n..so", "so on ..\n... and on\n..so"),
+        (".. [1] A footnote.", ".. \\[1\\] A footnote."),
+        (".. c:function:: f", ".. c:function:: f"),
+        ("::\n\n   .. code", "\n\n\n```\n.. code\n```\n"),
+        (".. comment\n   .. _k: http://evil.example\n\nk_", "k_"),
+        ("- one\n\n  .. comment\n- two", "- one\n\n- two"),
+    ],
+)
+def test_comments_are_for_nobody_but_their_author(written: str, shown: str) -> None:
+    assert to_markdown(written) == shown
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("- .. image:: a.png\n     :alt: pic\n- b", "- ![pic](a.png)\n\n- b"),
+        ("1. .. code-block:: c\n\n      int x;\n\n   b", "1. ```c\n   int x;\n   ```\n\n   b"),
+        ("- .. comment\n- b", "- \n- b"),
+        (
+            "- .. code-block:: c\n\n     .. _k: http://e.org\n\nk_",
+            "- ```c\n  .. _k: http://e.org\n  ```\n\nk_",
+        ),
+    ],
+)
+def test_what_stands_behind_the_mark_of_a_list_is_what_it_is(written: str, shown: str) -> None:
+    assert to_markdown(written) == shown
+
+
+def test_words_may_stand_for_others() -> None:
+    text = "|b| and |b|_, |c|\n\n.. |b| replace:: `A Book`\n.. _b: http://e.org\n"
+    assert to_markdown(text).strip() == "A Book and [A Book](http://e.org), \\|c\\|"
+    assert to_markdown(".. |b| replace:: <b>[x](y)|\n|b|") == "&lt;b>\\[x\\](y)\\|"
+    hidden = ".. hidden-until:: 2999-01-01\n\n   .. |b| replace:: the answer\n\n|b|"
+    assert "the answer" not in to_markdown(hidden)
+
+
+@pytest.mark.parametrize(
+    ("definition", "use"),
+    [
+        (".. _a: http://e.org/", "a_ "),
+        (".. |a| replace:: ", "|a| "),
+        (".. _a: http://e.org/", "`a`_ "),
+    ],
+)
+def test_a_short_name_for_something_long_makes_no_flood(definition: str, use: str) -> None:
+    text = f"{definition}{'x' * 9000}\n\n" + (use * 300 + "\n") * 60
+    assert len(to_markdown(text)) < 3 << 20
+
+
 def test_formulas_are_kept_letter_by_letter() -> None:
     assert to_markdown(".. math::\n\n   a_1 * b_1\n").strip() == "```math\na_1 * b_1\n```"
     assert to_markdown(".. math:: a_1\n").strip() == "```math\na_1\n```"
