@@ -42,6 +42,7 @@ static char plan[PLAN_MOST];
 static int server = -1; /* the socket to it, if there is one */
 static bool on_errand;
 static jmp_buf errand_is_over;
+static const char errand[] = "errand"; /* their first word: a plan may have lost its descriptors */
 static sigset_t anything; /* which signals are let through when none is kept back */
 
 void complain(const char *text, size_t length)
@@ -158,13 +159,13 @@ static void start(ssize_t length, const int *given)
 }
 
 /* What the server waits for must not keep it waiting: no step of an errand takes long. */
-static void run_errand(ssize_t length)
+static void run_errand(char *steps, ssize_t length)
 {
     see_to_ended();
     server = 0;
     on_errand = true;
     if (setjmp(errand_is_over) == 0) {
-        follow_steps(plan, length);
+        follow_steps(steps, length);
         (void)!send(0, "done", 4, MSG_NOSIGNAL);
     }
     on_errand = false;
@@ -258,8 +259,8 @@ int main(int count_of_words, char **argument)
     for (ssize_t length; wait_for_server(), (length = receive(given, &count)) != 0;) {
         if (length > 0 && count == GIVEN_DESCRIPTORS)
             start(length, given);
-        else if (length > 0 && count == 0)
-            run_errand(length);
+        else if (length > (ssize_t)sizeof errand && !memcmp(plan, errand, sizeof errand))
+            run_errand(plan + sizeof errand, length - (ssize_t)sizeof errand);
         for (int i = 0; i < count; i++)
             close(given[i]);
     }

@@ -9,15 +9,16 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { IN_USE_MOST = 256, UNUSED_MOST = 32, TEXT_MOST = 16384 };
+enum { IN_USE_MOST = 256, UNUSED_MOST = 32, TEXT_MOST = 16384, REST = 100 /* milliseconds */ };
 
 static struct { int network; pid_t user; } in_use[IN_USE_MOST];
 static int in_use_count;
-static int unused[UNUSED_MOST]; /* the longest first: the kernel takes a moment to forget sockets */
+static struct { int network; uint64_t since; } unused[UNUSED_MOST]; /* the longest first */
 static int unused_count;
-static int current = -1; /* the one that the next process is started in */
+static int current = -1; /* the one that the next process is started in, if it can be kept */
 static int home = -1;    /* where this process is else, and nobody is besides */
 
 static char as_new[TEXT_MOST]; /* what is counted in one where nothing has happened */
@@ -38,12 +39,11 @@ static ssize_t read_from(int folder, const char *name, char *text, size_t most)
     return length;
 }
 
-/* What the kernel counts for the network that this process is in. What it counts of TCP alone
- * ("netstat") changes with nothing that these don't show. Sockets come first, and of those only how
- * many: the rest of that file is the whole machine's. */
+/* What the kernel counts for the network that this process is in. Sockets come first, and of those
+ * only how many: the rest of that file is the whole machine's. */
 static ssize_t look(char *text)
 {
-    static const char *const files[] = {"dev", "snmp", "snmp6", "ip6_flowlabel"};
+    static const char *const files[] = {"dev", "snmp", "snmp6", "netstat", "ip6_flowlabel"};
     static const char none[] = "sockets: used 0\n";
     int folder = open("/proc/thread-self/net", O_PATH | O_DIRECTORY | O_CLOEXEC);
     ssize_t length = read_from(folder, "sockstat", text, sizeof none - 1);
@@ -67,14 +67,18 @@ static bool nothing_happened(void)
 
 /* ---- which is whose ---- */
 
-/* Above all other descriptors, so that who is to become a sandbox can let go of all at once. */
 static int opened(void)
 {
-    int file = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
-    int kept = file < 0 ? -1 : fcntl(file, F_DUPFD_CLOEXEC, NETWORKS_FROM);
-    if (file >= 0)
-        close(file);
-    return kept;
+    return open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+}
+
+/* Above all other descriptors, so that who is to become a sandbox can let go of all at once. */
+static int kept(int network)
+{
+    int high = network < 0 ? -1 : fcntl(network, F_DUPFD_CLOEXEC, NETWORKS_FROM);
+    if (network >= 0)
+        close(network);
+    return high;
 }
 
 static bool be_in(int network)
@@ -95,18 +99,29 @@ static void go_home(void)
         _exit(1); /* the server starts another one */
 }
 
-static int new_network(void)
+static bool in_new_network(void)
 {
     if (unshare(CLONE_NEWNET) < 0)
-        return -1;
+        return false;
     if (length_as_new < 0)
         length_as_new = look(as_new);
-    return opened();
+    return true;
 }
 
+static uint64_t now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (uint64_t)time.tv_sec * 1000 + (uint64_t)time.tv_nsec / 1000000;
+}
+
+/* What a program has begun comes to its end first: sockets are counted a moment longer than they
+ * live, and who joined a group is spoken of a few milliseconds later. */
 static int longest_unused(void)
 {
-    int network = unused[0];
+    if (unused_count == 0 || now() - unused[0].since < REST)
+        return -1;
+    int network = unused[0].network;
     memmove(unused, unused + 1, (size_t)--unused_count * sizeof *unused);
     return network;
 }
@@ -114,21 +129,22 @@ static int longest_unused(void)
 bool enter_network(void)
 {
     /* Who is not the machine's root could not come back to where this process was at first. */
-    if (home < 0 && (home = new_network()) < 0)
+    if (home < 0 && (!in_new_network() || (home = opened()) < 0))
         return false;
-    while (unused_count > 0) {
-        current = longest_unused();
+    while ((current = longest_unused()) >= 0) {
         if (be_in(current) && nothing_happened())
             return true;
         let_go(current);
     }
-    current = new_network();
-    return current >= 0;
+    if (!in_new_network())
+        return false;
+    current = kept(opened());
+    return true;
 }
 
 void leave_network(pid_t user)
 {
-    if (user > 0 && in_use_count < IN_USE_MOST) {
+    if (user > 0 && current >= 0 && in_use_count < IN_USE_MOST) {
         in_use[in_use_count].network = current;
         in_use[in_use_count++].user = user;
     } else { /* of more than that nobody keeps account: they end with their users */
@@ -144,9 +160,11 @@ void on_end_of_user(pid_t user)
         at++;
     if (at == in_use_count)
         return;
-    if (unused_count < UNUSED_MOST)
-        unused[unused_count++] = in_use[at].network;
-    else
+    if (unused_count < UNUSED_MOST) {
+        unused[unused_count].network = in_use[at].network;
+        unused[unused_count++].since = now();
+    } else {
         let_go(in_use[at].network);
+    }
     in_use[at] = in_use[--in_use_count];
 }

@@ -32,10 +32,10 @@ async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 def raise_descriptor_limit(sandboxes: int) -> None:
     """Let this process open what so many sandboxes take. Raises Unavailable when it may not.
 
-    A connection for each, and as many for clients; a few for all else.
+    A connection for each, a hold on its process 1, and as many for clients; a few for all else.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = max(hard, 2 * sandboxes + _OTHER_DESCRIPTORS)
+    wanted = max(hard, 3 * sandboxes + _OTHER_DESCRIPTORS)
     for limit in (wanted, hard):
         with contextlib.suppress(OSError, ValueError):  # only root may pass the hard limit
             resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))

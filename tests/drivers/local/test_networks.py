@@ -57,6 +57,13 @@ try:
 except OSError:
     pass
 """,
+    "a connection of MPTCP to nowhere": """
+import socket
+try:
+    socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262).connect(("127.255.255.255", 9))
+except OSError:
+    pass
+""",
     "a label of a flow that outlives its socket": """
 import socket, struct
 wanted = struct.pack("!16sI", socket.inet_pton(socket.AF_INET6, "::1"), 0)
@@ -103,6 +110,32 @@ async def test_none_in_which_anything_happened_serves_a_second_sandbox(
     first, second = await networks(lean, spec, DEEDS[deed])
 
     assert second != first
+
+
+JOINS = """
+import os, socket, struct
+for family, level, option, what in (
+    (socket.AF_INET, socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP,
+     socket.inet_aton("239.1.2.3") + socket.inet_aton("127.0.0.1")),
+    (socket.AF_INET6, socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP,
+     socket.inet_pton(socket.AF_INET6, "ff05::1:3") + struct.pack("i", 1)),
+):
+    socket.socket(family, socket.SOCK_DGRAM).setsockopt(level, option, what)
+os._exit(0)
+"""
+
+
+async def test_what_is_said_later_of_who_joined_a_group_is_said_in_no_other_sandbox(
+    lean: LocalDriver, spec: SandboxSpec
+) -> None:
+    for _ in range(5):
+        async with open_session(lean, spec) as session:
+            await did(session, JOINS)
+        async with open_session(lean, spec) as session:
+            await asyncio.sleep(0.05)
+            text = "print(open('/proc/net/dev').read().split('lo:')[1].split()[:2])"
+            command = Command(argv=("/usr/bin/python3", "-I", "-S", "-c", text))
+            assert (await session.run(command)).stdout == b"['0', '0']\n"
 
 
 async def test_a_second_sandbox_finds_nothing_in_it_that_a_first_one_would_not(

@@ -26,6 +26,7 @@ _TRIES: Final = 2
 """The program may have ended since it was last used."""
 _READY: Final = "ready "
 _DONE: Final = "done"
+_ERRAND: Final = b"errand\0"
 _HIDDEN: Final = "hidden"
 _PATIENCE: Final = struct.pack("ll", 0, 200_000)
 """Seconds and microseconds, as the kernel has them."""
@@ -62,7 +63,9 @@ class Shell:
         """
         _be_patient(connection)
         answer, descriptors = _answer(connection)
-        if answer.startswith(_READY) and descriptors:
+        if answer.startswith(_READY):
+            if not descriptors:
+                raise RuntimeFailed("this process has no room for another descriptor (EMFILE)")
             process = Process.parse(answer.removeprefix(_READY))
             assert process is not None
             return cls(connection, replace(process, hold=Hold(descriptors[0])))
@@ -145,11 +148,11 @@ class Helper:
         Raises Refused for that, and RuntimeFailed, CreateTimeout or DriverUnavailable.
         """
         with self._lock:
-            self._say(errand)
+            self._say(_ERRAND + errand)
             assert self._connection is not None
             try:
                 answer, _ = _answer(self._connection)
-            except CreateTimeout:  # what it says later would be taken for another answer
+            except BaseException:  # what it says later would be taken for another answer
                 self._end()
                 raise
         if not answer:

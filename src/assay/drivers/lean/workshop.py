@@ -138,7 +138,7 @@ class LeanWorkshop(Workshop[SandboxFolder]):
             return False
         try:
             self.helper.do(words(move.steps))
-        except AssayError:  # somebody else has them, or they are not as they should be any more
+        except (AssayError, OSError):  # others have them, or they are not as they should be
             spares.taken(move, done=False)
             self.groups.remove(sandbox_id, None)
             return False
@@ -196,9 +196,10 @@ class LeanWorkshop(Workshop[SandboxFolder]):
         users = self._ranges.leaving(folder.id, made.first_user)
         try:
             self.helper.do(words([*move.steps, *users, *folder.leaving()]))
-        except AssayError:  # whatever was not done is seen to in another way
+        except (AssayError, OSError):  # whatever was not done is seen to in another way
+            spares.left(move, done=False)
             return False
-        spares.left(move)
+        spares.left(move, done=True)
         return True
 
     def _meaning(self, error: Refused) -> AssayError:

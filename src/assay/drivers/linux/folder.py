@@ -143,6 +143,8 @@ class SandboxFolder:
                 os.unlink(file)
         try:
             os.rmdir(self.path)
+        except FileNotFoundError:
+            pass
         except OSError:  # there is more in it
             shutil.rmtree(self.path)
 

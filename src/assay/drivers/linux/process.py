@@ -31,10 +31,12 @@ class Hold:
             return self._open and not _ended(self._descriptor)
 
     def kill(self, deadline: float) -> None:
-        """As Process.kill; not while another thread lets go of it."""
-        with contextlib.suppress(ProcessLookupError):
+        """As Process.kill; nothing once it was let go of."""
+        with self._lock:
+            if not self._open or _ended(self._descriptor):
+                return
             signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
-            _wait([self._descriptor], deadline)
+        _wait([self._descriptor], deadline)
 
     def close(self) -> None:
         """Let go of it."""

@@ -66,7 +66,8 @@ class Spares:
         self._around = around
         self.trees = trees
         self._memory = trees["memory"]
-        self._others = [each for each in trees.values() if each != self._memory]
+        # Of controllers that are mounted together the folder is the same.
+        self._others = [each for each in dict.fromkeys(trees.values()) if each != self._memory]
         self.limits: dict[str, SandboxLimits] = {}
         """Of groups by their names, if this process has set them."""
         self.usual: SandboxLimits | None = None
@@ -146,12 +147,14 @@ class Spares:
         """Whether those steps were taken."""
         if done:
             self._rename_limits(move.spare, move.sandbox_id)
-        else:
+        elif os.path.isdir(f"{self._memory}/{move.spare}"):
             self._names.append(move.spare)
+        else:
+            self.limits.pop(move.spare, None)
 
     def leaving(self, sandbox_id: str) -> Move | None:
         """How its groups are kept, if they are as new, once all its processes have ended; None:
-        they are to be removed otherwise. Tell `left` once that is done.
+        they are to be removed otherwise. Tell `left` how it went.
         """
         known = self.limits.get(sandbox_id)
         if not self._around or known is None or len(self._names) >= SPARES_MOST:
@@ -173,10 +176,15 @@ class Spares:
         for folder in (*self._others, self._memory):
             yield "rename", f"{folder}/{sandbox_id}", f"{folder}/{spare}"
 
-    def left(self, move: Move) -> None:
-        """Those steps were taken."""
-        self._rename_limits(move.sandbox_id, move.spare)
-        self._names.append(move.spare)
+    def left(self, move: Move, *, done: bool) -> None:
+        """Whether those steps were taken; if not, or it isn't known, all have their names again."""
+        if done:
+            self._rename_limits(move.sandbox_id, move.spare)
+            self._names.append(move.spare)
+            return
+        for folder in (self._memory, *self._others):
+            with contextlib.suppress(OSError):
+                os.rename(f"{folder}/{move.spare}", f"{folder}/{move.sandbox_id}")
 
     def _rename_limits(self, old: str, new: str) -> None:
         if (known := self.limits.pop(old, None)) is not None:
