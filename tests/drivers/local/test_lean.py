@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 import signal
@@ -27,6 +28,7 @@ from assay.domain.errors import AssayError, RuntimeFailed
 from assay.driver.port import RootFilesystem, SandboxSpec
 from assay.drivers.lean import LeanDriver, stock
 from assay.drivers.lean.plan import Preparation
+from assay.drivers.linux import cgroups
 from assay.drivers.linux.driver import LocalDriver
 from assay.drivers.linux.folder import SandboxFolder
 from assay.drivers.linux.stage import words
@@ -361,3 +363,21 @@ def test_the_program_by_itself_says_what_it_is_for() -> None:
 
     assert alone.returncode == 2
     assert b"no use by itself" in alone.stderr
+
+
+def test_a_helper_gets_out_of_its_servers_groups_though_others_tidy_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel says ENODEV to who writes a file of a group that is removed at this moment."""
+    removed = iter([errno.ENODEV, errno.ENOENT])
+    written: list[str] = []
+
+    def put(path: str, text: str) -> None:
+        Path(path).parent.rmdir()
+        if (number := next(removed, None)) is not None:
+            raise OSError(number, os.strerror(number))
+        written.append(text)
+
+    monkeypatch.setattr(cgroups, "put", put)
+    cgroups.join(f"{tmp_path}/group/cgroup.procs", 7)
+    assert written == ["7"]

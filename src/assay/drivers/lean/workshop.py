@@ -15,7 +15,7 @@ from assay.driver.port import Capabilities, Sandbox, SandboxSpec
 from assay.drivers.lean.helper import Helper, Refused, open_log
 from assay.drivers.lean.plan import Preparation, completion
 from assay.drivers.lean.stock import Prepared, Stock
-from assay.drivers.linux.cgroups import end, make_folder, put
+from assay.drivers.linux.cgroups import end, join
 from assay.drivers.linux.confinement import agent_command, instead_of_groups
 from assay.drivers.linux.filter import compiled
 from assay.drivers.linux.folder import SandboxFolder
@@ -51,8 +51,7 @@ class LeanWorkshop(Workshop[SandboxFolder]):
 
     def _take_out(self, helper: int) -> None:
         for file in self.groups.exits():
-            make_folder(Path(file).parent)
-            put(file, f"{helper}")
+            join(file, helper)
 
     def reserve(self) -> str:
         """The id of the sandbox that is to be made next: of one that is prepared, if any is."""

@@ -14,6 +14,7 @@ a kernel of the sandbox's own runs both, there is no agent's group:
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
 from collections.abc import Iterable, Sequence
@@ -44,6 +45,7 @@ and the keeper and the prepared process of the next. Each further execution take
 
 SECONDS_TO_DIE: Final = 10.0
 _READ_MOST: Final = 65536
+_TIDIED_MOST: Final = 10
 _LINKS_OF_NONE: Final = 2
 """To a group without others in it: its name, and its own."""
 
@@ -226,11 +228,28 @@ def get(path: str) -> str:
 
 def make_folder(folder: Path | str) -> None:
     """Make a group and those above it, even while another server tidies up."""
-    for _ in range(10):
+    for _ in range(_TIDIED_MOST):
         with contextlib.suppress(FileNotFoundError):
             os.makedirs(folder, exist_ok=True)
             return
     os.makedirs(folder, exist_ok=True)
+
+
+def join(procs: str, pid: int) -> None:
+    """Put a process into a group, which is made for it, by its file of processes.
+
+    Another server that tidies up may remove the group in between, again and again.
+    """
+    for _ in range(_TIDIED_MOST):
+        make_folder(os.path.dirname(procs))
+        try:
+            put(procs, f"{pid}")
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENODEV):
+                raise
+        else:
+            return
+    put(procs, f"{pid}")
 
 
 def gifts(folder: Path | str, *files: str) -> list[Gift]:
