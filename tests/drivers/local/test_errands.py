@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,10 +14,12 @@ import pytest
 
 from assay.agent.native import program
 from assay.agent.session import open_session
-from assay.domain.errors import AssayError
+from assay.domain.errors import AssayError, RuntimeFailed
 from assay.driver.port import SandboxSpec
+from assay.drivers.lean import LeanDriver
 from assay.drivers.lean.helper import Helper, Refused
 from assay.drivers.linux.driver import LocalDriver
+from assay.drivers.linux.process import Hold
 from assay.drivers.linux.stage import words
 
 pytestmark = pytest.mark.root
@@ -114,6 +118,55 @@ def test_hundreds_of_refused_errands_leave_no_descriptor(helper: Helper, tmp_pat
             with pytest.raises(Refused):
                 helper.do(words([step]))
     assert held() == before
+
+
+def test_a_plan_that_has_lost_its_descriptors_is_no_errand(helper: Helper, tmp_path: Path) -> None:
+    helper.do(words([("append", f"{tmp_path}/file", "1\n")]))
+    assert helper._connection is not None
+    helper._connection.send(words([("append", f"{tmp_path}/file", "on the host, as root\n")]))
+    helper.do(words([("append", f"{tmp_path}/file", "2\n")]))  # and the answer is to this one
+    assert (tmp_path / "file").read_text() == "1\n2\n"
+
+
+async def test_a_sandbox_is_gone_though_the_answer_of_its_errand_was_lost(
+    lean: LocalDriver, spec: SandboxSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[bytes] = []
+
+    def lost(self: Helper, errand: bytes) -> None:
+        does(self, errand)
+        done.append(errand)
+        raise RuntimeFailed("lean has ended on an errand")
+
+    does = Helper.do
+    async with open_session(lean, spec):
+        monkeypatch.setattr(Helper, "do", lost)
+    assert done
+    assert isinstance(lean, LeanDriver)
+    assert lean._lean._made == {}
+    monkeypatch.undo()
+    async with open_session(lean, spec):
+        pass
+
+
+def test_a_hold_that_was_let_go_of_kills_nobody() -> None:
+    child = subprocess.Popen(["/bin/sleep", "60"])
+    try:
+        hold = Hold(os.pidfd_open(child.pid))
+        assert hold.runs()
+        hold.close()
+        reused = os.pidfd_open(child.pid)  # most often with the same number
+        hold.kill(time.monotonic() + 1)
+        os.close(reused)
+        assert not hold.runs()
+        assert child.poll() is None
+        again = Hold(os.pidfd_open(child.pid))
+        again.kill(time.monotonic() + 5)
+        assert not again.runs()
+        again.close()
+    finally:
+        child.kill()
+        child.wait()
 
 
 async def test_users_that_are_another_sandboxes_by_now_are_not_freed(

@@ -130,7 +130,7 @@ class LeanWorkshop(Workshop[SandboxFolder]):
         return Prepared(folder=folder, lock=lock, shell=shell, first_user=first_user)
 
     def _took_spare_groups(self, sandbox_id: str) -> bool:
-        """Whether it went as it mostly does, in one step of this process and several of `lean`."""
+        """Whether one errand of `lean`'s was enough, as it mostly is."""
         spares = self.groups.spares
         move = None if spares is None else spares.taking(sandbox_id)
         if spares is None or move is None:
@@ -186,7 +186,7 @@ class LeanWorkshop(Workshop[SandboxFolder]):
             super()._remove(folder)
 
     def _left_at_once(self, folder: SandboxFolder) -> bool:
-        """The same for its end."""
+        """Whether one errand of `lean`'s was enough for all that is left of it, as it mostly is."""
         made, spares = self._made.get(folder.id), self.groups.spares
         move = None if spares is None or made is None else spares.leaving(folder.id)
         if made is None or spares is None or move is None:
