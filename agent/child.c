@@ -179,12 +179,12 @@ static void limit_processes(void)
         setrlimit(RLIMIT_NPROC, &(struct rlimit){processes_most, processes_most});
 }
 
+/* The agent ignores this one and no other (main.c), and keeps back some. */
 static void default_signals(void)
 {
     sigset_t none;
     sigemptyset(&none);
-    for (int number = 1; number < _NSIG; number++)
-        signal(number, SIG_DFL);
+    signal(SIGPIPE, SIG_DFL);
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 

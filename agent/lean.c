@@ -44,6 +44,7 @@ static bool on_errand;
 static jmp_buf errand_is_over;
 static const char errand[] = "errand"; /* their first word: a plan may have lost its descriptors */
 static sigset_t anything; /* which signals are let through when none is kept back */
+static volatile sig_atomic_t some_ended = 1; /* since somebody looked */
 
 void complain(const char *text, size_t length)
 {
@@ -58,10 +59,14 @@ void complain(const char *text, size_t length)
 /* ---- who a process is ---- */
 
 /* In its own namespace it is number 1; the host's /proc knows what it is there: the first number, and
- * the twentieth after the program's name, which may hold anything. */
-static void say_who(char *text, size_t most)
+ * the twentieth after the program's name, which may hold anything. It is read once: the kernel counts
+ * up all that a process is for that file. */
+static const char *who(void)
 {
+    static char text[64];
     char line[1024] = {0}, *at;
+    if (text[0])
+        return text;
     int file = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
     check(file >= 0 && read(file, line, sizeof line - 1) > 0 && (at = strrchr(line, ')')),
           "read", "/proc/self/stat");
@@ -69,15 +74,15 @@ static void say_who(char *text, size_t most)
     for (int i = 0; i < 20 && at; i++)
         at = strchr(at + 1, ' ');
     require(at != NULL, "too short:", "/proc/self/stat");
-    snprintf(text, most, "%lu %lu", strtoul(line, NULL, 10), strtoul(at, NULL, 10));
+    snprintf(text, sizeof text, "%lu %lu", strtoul(line, NULL, 10), strtoul(at, NULL, 10));
+    return text;
 }
 
 /* At the end of a file that may have been begun; see folder.py. */
 static void step_note(char **with)
 {
-    char who[64], line[128];
-    say_who(who, sizeof who);
-    snprintf(line, sizeof line, "range %s\nprocess %s\n", with[1], who);
+    char line[128];
+    snprintf(line, sizeof line, "range %s\nprocess %s\n", with[1], who());
     step_append((char *[]){with[0], line});
 }
 
@@ -103,9 +108,8 @@ static bool send_ready(const char *text)
 static void step_wait(char **with)
 {
     (void)with;
-    char who[64], text[80];
-    say_who(who, sizeof who);
-    snprintf(text, sizeof text, "ready %s", who);
+    char text[80];
+    snprintf(text, sizeof text, "ready %s", who());
     check(send_ready(text), "speak to", "the server");
     ssize_t length = recv(server, plan, sizeof plan, 0);
     if (length <= 0)
@@ -136,8 +140,13 @@ static _Noreturn void begin(ssize_t length, const int *given)
     follow_plan(plan, length);
 }
 
+/* The kernel goes through all processes that this one has started, for each look. */
 void see_to_ended(void)
 {
+    sigset_t waiting;
+    if (!some_ended && sigpending(&waiting) == 0 && !sigismember(&waiting, SIGCHLD))
+        return;
+    some_ended = 0;
     for (pid_t ended; (ended = waitpid(-1, NULL, WNOHANG)) > 0;)
         on_end_of_user(ended);
 }
@@ -172,7 +181,11 @@ static void run_errand(char *steps, ssize_t length)
     server = -1;
 }
 
-static void on_child(int number) { (void)number; }
+static void on_child(int number)
+{
+    (void)number;
+    some_ended = 1;
+}
 
 /* Return when the server has something to say, or is gone; meanwhile see to those that end. */
 static void wait_for_server(void)

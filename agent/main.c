@@ -206,10 +206,13 @@ static bool is_given(int listener)
            fcntl(listener, F_SETFD, FD_CLOEXEC) == 0;
 }
 
+/* Whatever was ignored where this was started is not, neither here nor in what it starts. */
 static int block_signals(void)
 {
     sigset_t signals;
     sigemptyset(&signals);
+    for (int number = 1; number < _NSIG; number++)
+        signal(number, SIG_DFL);
     sigaddset(&signals, SIGCHLD);
     sigprocmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);

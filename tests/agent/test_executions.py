@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 from wire import (
@@ -19,6 +20,7 @@ from wire import (
     command,
     frame,
     number,
+    running_agent,
 )
 
 pytestmark = pytest.mark.root
@@ -179,6 +181,18 @@ def test_cancel_ends_a_program_that_ignores_signals(agent: RunningAgent) -> None
     facts = peer.until(EXIT)
     assert facts.number(33) == 9
     assert facts.number(34) == 4
+
+
+def test_what_is_ignored_where_the_agent_was_started_is_not_in_programs(
+    agent_command: list[str], tmp_path: Path
+) -> None:
+    ignoring = ["sh", "-c", "trap '' HUP TERM USR1 PIPE; exec \"$@\"", "sh", *agent_command]
+    with running_agent(ignoring, tmp_path) as agent:
+        peer = agent.peer()
+        for channel in range(1, 4):  # by a prepared process, and by others
+            peer.send(command(channel, "grep", "^SigIgn", "/proc/self/status"))
+            assert peer.until(OUTPUT, channel).payload[9:].split() == [b"SigIgn:", b"0" * 16]
+            peer.until(EXIT, channel)
 
 
 def test_a_new_owner_finds_every_execution_in_the_greeting(agent: RunningAgent) -> None:

@@ -272,7 +272,10 @@ def opened_by(process: str) -> dict[int, tuple[str, int]]:
     for link in Path("/proc", process, "fd").iterdir():
         with contextlib.suppress(FileNotFoundError):  # of the execution that has just ended
             held = os.open(link, os.O_PATH)
-            found[int(link.name)] = (os.readlink(f"/proc/self/fd/{held}"), os.fstat(held).st_dev)
+            found[int(link.name)] = (
+                str(Path(f"/proc/self/fd/{held}").readlink()),
+                os.fstat(held).st_dev,
+            )
             os.close(held)
     return found
 

@@ -169,7 +169,7 @@ def profile(machine: str, *, devices: bool = False) -> Rule:
 
 def _listed_requests() -> list[Rule]:
     return [
-        *(_allow(["ioctl"], [_masked(1, _LOW_WORD, request)]) for request in _REQUESTS),
+        *(_allow(["ioctl"], [each]) for each in _any_of(1, _REQUESTS)),
         *(
             _refuse(["ioctl"], errno.EPERM, [_masked(1, _LOW_WORD, request)])
             for request in (_TIOCSTI, _TIOCLINUX)
@@ -227,9 +227,8 @@ def _sockets() -> list[Rule]:
         raw = [_masked(0, _LOW_WORD, family), _masked(1, _SOCKET_TYPE, _SOCK_RAW)]
         rules.append(_refuse(["socket"], errno.EPERM, raw))
     known = (_AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK)
-    for family in set(range(_FAMILIES)).difference(known):
-        rules.append(_refuse(["socket"], errno.EAFNOSUPPORT, [_masked(0, _LOW_WORD, family)]))
-    return rules
+    unknown = _any_of(0, set(range(_FAMILIES)).difference(known))
+    return rules + [_refuse(["socket"], errno.EAFNOSUPPORT, [each]) for each in unknown]
 
 
 def _socket_options() -> list[Rule]:
