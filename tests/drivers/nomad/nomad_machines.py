@@ -86,6 +86,8 @@ class Machines:
     clients: list[Agent] = field(default_factory=list)
     servers: list[Agent] = field(default_factory=list)
     mark: str = field(default_factory=lambda: secrets.token_hex(2))
+    groups_of_others: list[Path] = field(default_factory=lambda: groups())
+    """An idle Nomad's are empty, and it can't do without them."""
 
     @property
     def net(self) -> str:
@@ -228,10 +230,10 @@ class Machines:
         with contextlib.suppress(subprocess.CalledProcessError):
             ip("link", "del", self.bridge)
         self._unmount()
-        for top in Path("/sys/fs/cgroup").glob("*/nomad"):
-            for folder, _, _ in os.walk(top, topdown=False):
-                with contextlib.suppress(OSError):  # another Nomad's, which is in use
-                    Path(folder).rmdir()
+        for each in groups():
+            if each not in self.groups_of_others:
+                with contextlib.suppress(OSError):
+                    each.rmdir()
 
     def end_all_in(self, namespace: str) -> None:
         """Whatever a killed client has left in its network: tasks, and what Nomad holds them by."""
@@ -248,6 +250,12 @@ class Machines:
         found = [line.split()[4] for line in mounts if f" {self.folder}/" in line]
         for place in reversed(found):
             subprocess.run(["umount", "--lazy", place], check=False, capture_output=True)
+
+
+def groups() -> list[Path]:
+    """All control groups of any Nomad on this machine, the innermost first."""
+    tops = Path("/sys/fs/cgroup").glob("*/nomad")
+    return [Path(each) for top in tops for each, _, _ in os.walk(top, topdown=False)]
 
 
 @contextlib.contextmanager

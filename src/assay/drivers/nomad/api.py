@@ -31,6 +31,8 @@ _MOST_BYTES: Final = 64 * 1024 * 1024
 _MOST_MESSAGE: Final = 4 * 1024 * 1024
 _NO_LEADER: Final = ("no cluster leader", "rpc error: eof", "not ready to serve")
 _UNKNOWN_TO_IT: Final = "acl token"
+_GONE: Final = "job not found"
+"""With 500, where two end a job at one time."""
 _TLS: Final = "HTTP request to an HTTPS server"
 _REMEDY: Final = "start it, or say where it is in NOMAD_ADDR"
 
@@ -245,7 +247,7 @@ def _refusal(status: int, said: str) -> RuntimeFailed | DriverUnavailable:
             " NOMAD_NAMESPACE)",
             detail=said[:500],
         )
-    if status == 404:
+    if status == 404 or _GONE in said.lower():
         return NotThere("Nomad does not know it", detail=said[:500])
     return RuntimeFailed(
         "Nomad could not do it; `assay doctor` looks for the cause",

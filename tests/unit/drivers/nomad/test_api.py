@@ -91,6 +91,7 @@ async def test_the_next_address_is_asked_when_nobody_listens_at_one() -> None:
         (500, "ACL token expired", DriverUnavailable, "NOMAD_TOKEN"),
         (500, "ACL token not found or invalid", DriverUnavailable, "NOMAD_TOKEN"),
         (404, "job not found", NotThere, "does not know it"),
+        (500, "DeleteJob failed: job not found", NotThere, "does not know it"),
         (500, "oh", RuntimeFailed, "could not do it"),
         (200, "no json", RuntimeFailed, "no JSON"),
     ],
