@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from tests.side_by_side import ALONE, run_taken
 
 HERE = Path(__file__).parent
 SLOW = (
+    "api/test_jobe_for_real.py",
     "bench",
     "cgroup2",
     "cli",
@@ -25,8 +27,15 @@ SLOW = (
     "server",
     "storage",
     "unit/drivers/fake/test_conformance.py",
+    "unit/testing/test_suites.py",
     "wheels",
 )
+
+
+QUICK = "not slow"
+"""By which the fast part is chosen: slow folders are not even looked into then, and what is left to
+chance has fewer tries."""
+settings.register_profile("quick", max_examples=15)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -34,6 +43,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--submissions", type=int, default=12, help="of the drill")
     parser.addoption("--drill-seed", type=int, help="of all that is random in it [random]")
     parser.addoption("--claims", type=Path, help="a folder: see tests/side_by_side.py")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.markexpr == QUICK:
+        settings.load_profile("quick")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    return True if config.option.markexpr == QUICK and is_in(collection_path, SLOW) else None
 
 
 @pytest.hookimpl(trylast=True)
@@ -48,14 +66,14 @@ def pytest_collection_finish() -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
-        if is_in(item, SLOW):
+        if is_in(item.path, SLOW):
             item.add_marker(pytest.mark.slow)
     if config.option.claims is not None:
-        items[:] = [item for item in items if not is_in(item, ALONE)]
+        items[:] = [item for item in items if not is_in(item.path, ALONE)]
 
 
-def is_in(item: pytest.Item, places: Sequence[str]) -> bool:
-    return any(item.path.is_relative_to(HERE / place) for place in places)
+def is_in(path: Path, places: Sequence[str]) -> bool:
+    return any(path.is_relative_to(HERE / place) for place in places)
 
 
 def pytest_runtestloop(session: pytest.Session) -> bool | None:

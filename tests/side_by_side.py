@@ -29,6 +29,8 @@ ALONE = (
 WHOLE = ("drivers/local",)
 """Folders whose tests look for whatever any of them has left on the machine."""
 HERE = Path(__file__).parent
+LONGEST = ("--durations=40", "--durations-min=2")
+"""What takes so long is named at the end: who adds to it sees what it costs."""
 FINE = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 
 
@@ -96,7 +98,7 @@ def run_two(arguments: Sequence[str]) -> list[int]:
 def start(arguments: Sequence[str], output: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
     """A pytest of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "pytest", *arguments], stdout=output, stderr=output
+        [sys.executable, "-m", "pytest", *LONGEST, *arguments], stdout=output, stderr=output
     )
 
 

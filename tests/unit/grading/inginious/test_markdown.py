@@ -242,6 +242,7 @@ def test_lines_end_in_many_ways(end: str) -> None:
     assert to_markdown(text).replace("\\", "") == text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

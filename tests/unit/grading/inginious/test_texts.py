@@ -244,6 +244,7 @@ def test_feedback_is_read_as_its_task_says() -> None:
     assert "why" not in to_result(late).message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [
@@ -267,6 +268,7 @@ def test_a_million_characters_of_html_are_read_in_a_moment(text: str) -> None:
     assert time.process_time() - began < 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [
