@@ -141,3 +141,7 @@ async def bench(
     for sandbox_id in left if not keep_idle else ():
         await driver.destroy(sandbox_id)
     assert not {task for task in others if "assay/pool" in repr(task)}, "a task is left"
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()

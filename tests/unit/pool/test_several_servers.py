@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
 from pool_bench import RowsInMemory, bench
 
 from assay.domain.errors import StorageError
 from assay.drivers.fake import run_in_virtual_time
 from assay.pool.plan import Position
-
-
-@pytest.fixture(autouse=True)
-def nothing_left() -> None:
-    """(Each test has an event loop of its own, in virtual time, and `bench` looks for leaks.)"""
 
 
 def test_one_of_several_servers_keeps_its_part_as_servers_come_and_go() -> None:
