@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import random
@@ -54,13 +55,15 @@ Open = Callable[..., AbstractAsyncContextManager[LocalDriver]]
 
 
 async def given_up(state: Path) -> None:
-    """Wait until what was being prepared has noticed that its server is gone, and has ended."""
+    """Wait until what was being prepared has noticed that its server is gone, and has ended; or
+    became a sandbox, and its folder that of one, since it had been told so a moment before."""
     for folder in state.glob("*/prepared/*"):
-        lock = os.open(folder, os.O_RDONLY)
-        try:
-            await asyncio.to_thread(fcntl.flock, lock, fcntl.LOCK_EX)
-        finally:
-            os.close(lock)
+        with contextlib.suppress(FileNotFoundError):
+            lock = os.open(folder, os.O_RDONLY)
+            try:
+                await asyncio.to_thread(fcntl.flock, lock, fcntl.LOCK_EX)
+            finally:
+                os.close(lock)
 
 
 @pytest.mark.parametrize("runtime", [None, CRUN, RUNC, RUNSC, LXC], ids=named)
