@@ -126,6 +126,9 @@ def test_every_execution_gets_a_fresh_sandbox(tmp_path: Path, over: str) -> None
         "each of 16 executions succeeds", "start p99 ≤ 250 ms", "no runner is left",
         "no sandbox is left beyond the pool's", "the pool is back at its target",
     ]  # fmt: skip
+    bare, beside = (row[-1] for row in found["tables"][0]["rows"][-2:])
+    assert 0.1 < float(bare) < 1000
+    assert float(beside.removesuffix(" ×")) > 1
 
 
 def test_claims_and_keystrokes_are_timed(tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import statistics
 import subprocess
+import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -58,6 +60,23 @@ async def open_floor(argv: Sequence[str]) -> AsyncIterator[Floor]:
             process.kill()
             await process.wait()
             raise
+
+
+async def bare_sandbox(path: str, *, times: int = 21) -> float | None:
+    """Seconds, the median, that a program of /usr takes in new namespaces of every kind, with a
+    root of their own and nothing to read; None where nobody may make them."""
+    with tempfile.TemporaryDirectory(prefix="assay-floor-") as root:
+        for name in ("usr", "proc", "tmp"):
+            Path(root, name).mkdir()
+        for name in ("bin", "sbin", "lib", "lib64"):
+            if Path("/", name).is_symlink():
+                Path(root, name).symlink_to(f"usr/{name}")
+        ended = await asyncio.create_subprocess_exec(
+            program("floor"), "--namespaces", str(times), root, "/usr", "usr", path,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        out, _ = await ended.communicate()
+    return statistics.median(map(int, out.split())) / 1e9 if ended.returncode == 0 else None
 
 
 async def bare_rate(argv: Sequence[str], *, at_once: int, seconds: float) -> float:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from assay.bench.figures import Check, Unit
+from assay.bench.floor import bare_sandbox
 from assay.bench.load.aftermath import Left, left_by
 from assay.bench.load.journal import NEVER, Result, percentile
 from assay.bench.load.plan import Fresh, Program, greeting, waiting
@@ -59,18 +60,25 @@ async def measure(setting: Setting, options: FreshOptions) -> LoadReport:
     )  # fmt: skip
     pools = {options.program.environment: options.pool}
     most = ("--most-sandboxes", str(options.most_sandboxes))
+    # Of another one's machine nothing is known.
+    bare = None if setting.server else await bare_sandbox(options.program.argv[0])
     async with setting.target(pools, options=most) as target:
         async with setting.generator(target) as generator, Watch(target, generator) as watch:
             result = await generator.do(job)
         left = await left_by(target)
-    return _report(setting, options, result, watch, left)
+    return _report(setting, options, result, watch, left, bare)
 
 
 # --- the report ----------------------------------------------------------------------------------
 
 
 def _report(
-    setting: Setting, options: FreshOptions, result: Result, watch: Watch, left: Left
+    setting: Setting,
+    options: FreshOptions,
+    result: Result,
+    watch: Watch,
+    left: Left,
+    bare: float | None,
 ) -> LoadReport:
     start = start_latency(result)
     return LoadReport(
@@ -81,7 +89,7 @@ def _report(
         checks=tuple(_checks(result, left, start)),
         latencies=(start, *_other_latencies(result)),
         series=(over_time(start, (50, 99)), watch.cores(), watch.memory()),
-        tables=(_spent(watch, result), _happened(result, left)),
+        tables=(_spent(watch, result, bare), _happened(result, left)),
         errors={**result.executions.errors, **result.claims.errors, **result.releases.errors},
         stopped=setting.stopped,
     )
@@ -136,12 +144,16 @@ def _settings(options: FreshOptions, setting: Setting) -> dict[str, str]:
     }
 
 
-def _spent(watch: Watch, result: Result) -> Table:
-    count = max(1, len(result.executions.scheduled))
+def _spent(watch: Watch, result: Result, bare: float | None) -> Table:
+    count = sum(1 for problem in result.executions.problem if not problem) or 1
     rows = [
         (name, *(("unknown",) * 2 if seconds is None else _shares(seconds, watch.seconds, count)))
         for name, seconds in watch.spent.items()
     ]
+    if bare is not None:
+        each = (watch.spent["the whole machine"] or 0.0) / count
+        rows.append(("a bare sandbox of this program, alone", "", f"{bare * 1000:.2f}"))
+        rows.append(("the whole machine, beside that", "", f"{each / bare:.1f} ×"))
     return Table(
         name="processors' time", head=("who", "cores", "ms each execution"), rows=tuple(rows)
     )
