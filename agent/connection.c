@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 enum { WAITING_MOST = 8, HELLO_MOST = 512, ANSWERS_MOST = 16, BATCH_SIZE = 8192, OUTPUT_HEAD = 9,
-       PING_SECONDS = 10, SILENCE_SECONDS = 30 };
+       PING_SECONDS = 10, SILENCE_SECONDS = 30, BESIDE_TERMINAL = 512 * 1024 };
 static const uint64_t SECOND = 1000000000ull;
 
 struct waiting { int fd; uint64_t since; size_t have; uint8_t bytes[HELLO_MOST]; };
@@ -460,6 +460,26 @@ static void add_exit(struct execution *e)
     e->exit_sent = batch_add(EXIT, e->channel, payload, length, 0);
 }
 
+static bool terminal_attached(void)
+{
+    for (int i = 0; i < SLOTS; i++)
+        if (executions[i].state >= RUNNING && executions[i].state < ENDED &&
+            executions[i].terminal && executions[i].attached)
+            return true;
+    return false;
+}
+
+/* Whatever is under way to the host when somebody types is ahead of the answer: an orchestrator's way
+ * holds all that an execution may send, and carries some megabytes a second. Not less than twice what
+ * hosts acknowledge at once, or it would stand still. */
+static size_t room_under_way(const struct execution *e)
+{
+    uint64_t under_way = e->sent - e->output.kept;
+    if (e->terminal || !terminal_attached())
+        return PAYLOAD_MOST - OUTPUT_HEAD;
+    return under_way < BESIDE_TERMINAL ? (size_t)(BESIDE_TERMINAL - under_way) : 0;
+}
+
 /* One frame of output. Short ones are copied, so that many fit one send; a long one ends the
  * batch and leaves from its ring. */
 static bool add_output(struct execution *e)
@@ -467,10 +487,13 @@ static bool add_output(struct execution *e)
     uint8_t head[OUTPUT_HEAD];
     const uint8_t *bytes;
     size_t length = execution_unsent(e, &bytes, &head[8]);
-    if (!e->attached || length == 0)
+    size_t room = e->attached && length ? room_under_way(e) : 0;
+    if (room == 0)
         return false;
-    if (length > PAYLOAD_MOST - OUTPUT_HEAD)
-        length = PAYLOAD_MOST - OUTPUT_HEAD;
+    if (room > PAYLOAD_MOST - OUTPUT_HEAD)
+        room = PAYLOAD_MOST - OUTPUT_HEAD;
+    if (length > room)
+        length = room;
     put_number(head, e->sent, 8);
     if (length < BATCH_SIZE / 4) {
         if (sizeof batch - batch_length < HEADER_SIZE + OUTPUT_HEAD + length)

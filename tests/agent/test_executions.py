@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import time
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from wire import (
     OUTPUT,
     RELEASE,
     WINDOW,
+    Peer,
     RunningAgent,
     command,
     frame,
@@ -89,6 +91,31 @@ def test_output_is_kept_until_acknowledged_and_no_further_than_a_mebibyte(
     for wrong in (10 * MIB, 2**63):
         peer.send(frame(ACK, 1, number(wrong)))
         assert peer.until(FAILED).text(7) == "offset"
+
+
+def output_until(peer: Peer, channel: int, end: int) -> None:
+    """Receive output up to there, and see that then none comes."""
+    reached = 0
+    while reached < end:
+        payload = peer.until(OUTPUT, channel).payload
+        reached = int.from_bytes(payload[:8], "little") + len(payload) - 9
+    assert reached == end
+    peer.socket.settimeout(0.5)
+    with pytest.raises(TimeoutError):
+        peer.until(OUTPUT, channel)
+    peer.socket.settimeout(10)
+
+
+def test_beside_a_terminal_half_as_much_of_a_flood_is_under_way(agent: RunningAgent) -> None:
+    peer = agent.peer()
+    peer.send(command(1, "sh", "-c", "echo up; exec cat", terminal=struct.pack("<HH", 24, 80)))
+    peer.until(OUTPUT, 1)
+    peer.send(command(2, "sh", "-c", "yes | head -c 3000000"))
+    output_until(peer, 2, MIB // 2)
+    peer.send(frame(ACK, 2, number(100_000)))
+    output_until(peer, 2, MIB // 2 + 100_000)
+    peer.send(frame(CANCEL, 1))  # and without one, all
+    output_until(peer, 2, MIB + 100_000)
 
 
 def test_a_second_connection_gets_all_that_was_not_acknowledged(agent: RunningAgent) -> None:
