@@ -474,10 +474,13 @@ static bool terminal_attached(void)
  * hosts acknowledge at once, or it would stand still. */
 static size_t room_under_way(const struct execution *e)
 {
+    const size_t frame = PAYLOAD_MOST - OUTPUT_HEAD;
     uint64_t under_way = e->sent - e->output.kept;
     if (e->terminal || !terminal_attached())
-        return PAYLOAD_MOST - OUTPUT_HEAD;
-    return under_way < BESIDE_TERMINAL ? (size_t)(BESIDE_TERMINAL - under_way) : 0;
+        return frame;
+    if (under_way >= BESIDE_TERMINAL)
+        return 0;
+    return BESIDE_TERMINAL - under_way < frame ? (size_t)(BESIDE_TERMINAL - under_way) : frame;
 }
 
 /* One frame of output. Short ones are copied, so that many fit one send; a long one ends the
@@ -487,13 +490,13 @@ static bool add_output(struct execution *e)
     uint8_t head[OUTPUT_HEAD];
     const uint8_t *bytes;
     size_t length = execution_unsent(e, &bytes, &head[8]);
-    size_t room = e->attached && length ? room_under_way(e) : 0;
-    if (room == 0)
+    if (!e->attached || length == 0)
         return false;
-    if (room > PAYLOAD_MOST - OUTPUT_HEAD)
-        room = PAYLOAD_MOST - OUTPUT_HEAD;
+    size_t room = room_under_way(e);
     if (length > room)
         length = room;
+    if (length == 0)
+        return false;
     put_number(head, e->sent, 8);
     if (length < BATCH_SIZE / 4) {
         if (sizeof batch - batch_length < HEADER_SIZE + OUTPUT_HEAD + length)

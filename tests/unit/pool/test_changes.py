@@ -8,9 +8,7 @@ from dataclasses import replace
 import pytest
 from pool_bench import bench, environment
 
-from assay.domain.errors import (
-    UnknownEnvironment,
-)
+from assay.domain.errors import UnknownEnvironment
 from assay.drivers.fake import FakeDriver, run_in_virtual_time
 
 

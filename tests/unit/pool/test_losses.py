@@ -7,14 +7,9 @@ import asyncio
 import pytest
 from pool_bench import Bench, bench, now
 
-from assay.domain.errors import (
-    RuntimeFailed,
-    StorageError,
-)
+from assay.domain.errors import RuntimeFailed, StorageError
 from assay.drivers.fake import FakeDriver, FakeMachine, run_in_virtual_time
-from assay.pool import (
-    SandboxUnhealthy,
-)
+from assay.pool import SandboxUnhealthy
 
 
 def test_a_lost_sandbox_is_replaced_at_once() -> None:
