@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -26,26 +26,26 @@ pytestmark = pytest.mark.root
 
 
 @pytest.fixture
-def helper() -> Iterator[Helper]:
+async def helper() -> AsyncIterator[Helper]:
     made = Helper(program("lean"), lambda _pid: None)
     yield made
-    made.close()
+    await made.aclose()
 
 
-def test_an_errand_ends_at_the_first_step_that_can_not_be_taken(
+async def test_an_errand_ends_at_the_first_step_that_can_not_be_taken(
     helper: Helper, tmp_path: Path
 ) -> None:
     for name in ("a", "b", "c"):
         (tmp_path / name).write_text("one\ntwo 2\n")
     with pytest.raises(Refused, match="lean") as refused:
-        helper.do(words([
+        await helper.do(words([
             ("unlink", f"{tmp_path}/a"), ("line", f"{tmp_path}/b", "two"),
             ("unlink", f"{tmp_path}/c"),
         ]))  # fmt: skip
     assert refused.value.detail == f"other than was expected: {tmp_path}/b: Invalid argument"
     assert [each.name for each in sorted(tmp_path.iterdir())] == ["b", "c"]
 
-    helper.do(words([("unlink", f"{tmp_path}/c")]))  # it goes on
+    await helper.do(words([("unlink", f"{tmp_path}/c")]))  # it goes on
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_an_errand_ends_at_the_first_step_that_can_not_be_taken(
         (("line", "{0}/file"), "too few words"),
     ],
 )  # fmt: skip
-def test_each_step_says_what_is_wrong(
+async def test_each_step_says_what_is_wrong(
     helper: Helper, tmp_path: Path, step: tuple[str, ...], said: str
 ) -> None:
     (tmp_path / "file").write_text("a line\n\nthe last one")
@@ -87,44 +87,48 @@ def test_each_step_says_what_is_wrong(
     (tmp_path / "link").symlink_to("there")
     errand = words([tuple(word.format(tmp_path) for word in step)])
     if not said:
-        helper.do(errand)
+        await helper.do(errand)
         return
     with pytest.raises(Refused) as refused:
-        helper.do(errand)
+        await helper.do(errand)
     assert said in refused.value.detail
 
 
-def test_an_errand_of_a_helper_that_was_killed_is_done_by_the_next(
+async def test_an_errand_of_a_helper_that_was_killed_is_done_by_the_next(
     helper: Helper, tmp_path: Path
 ) -> None:
-    helper.do(words([("append", f"{tmp_path}/file", "1\n")]))
+    await helper.do(words([("append", f"{tmp_path}/file", "1\n")]))
     assert helper.pid is not None
     os.kill(helper.pid, signal.SIGKILL)
     for number in range(2, 5):
         with contextlib.suppress(AssayError):  # it may have heard the first one still
-            helper.do(words([("append", f"{tmp_path}/file", f"{number}\n")]))
+            await helper.do(words([("append", f"{tmp_path}/file", f"{number}\n")]))
     assert (tmp_path / "file").read_text().startswith("1\n")
     assert (tmp_path / "file").read_text().endswith("4\n")
 
 
-def test_hundreds_of_refused_errands_leave_no_descriptor(helper: Helper, tmp_path: Path) -> None:
+async def test_hundreds_of_refused_errands_leave_no_descriptor(
+    helper: Helper, tmp_path: Path
+) -> None:
     def held() -> int:
         return len(list(Path(f"/proc/{helper.pid}/fd").iterdir()))
 
-    helper.do(words([("append", f"{tmp_path}/file", "1\n")]))
+    await helper.do(words([("append", f"{tmp_path}/file", "1\n")]))
     before = held()
     for step in (("line", f"{tmp_path}/file", "2"), ("put", f"{tmp_path}", "2")):
         for _ in range(100):
             with pytest.raises(Refused):
-                helper.do(words([step]))
+                await helper.do(words([step]))
     assert held() == before
 
 
-def test_a_plan_that_has_lost_its_descriptors_is_no_errand(helper: Helper, tmp_path: Path) -> None:
-    helper.do(words([("append", f"{tmp_path}/file", "1\n")]))
+async def test_a_plan_that_has_lost_its_descriptors_is_no_errand(
+    helper: Helper, tmp_path: Path
+) -> None:
+    await helper.do(words([("append", f"{tmp_path}/file", "1\n")]))
     assert helper._connection is not None
     helper._connection.send(words([("append", f"{tmp_path}/file", "on the host, as root\n")]))
-    helper.do(words([("append", f"{tmp_path}/file", "2\n")]))  # and the answer is to this one
+    await helper.do(words([("append", f"{tmp_path}/file", "2\n")]))  # and the answer is to this one
     assert (tmp_path / "file").read_text() == "1\n2\n"
 
 
@@ -133,8 +137,8 @@ async def test_a_sandbox_is_gone_though_the_answer_of_its_errand_was_lost(
 ) -> None:
     done: list[bytes] = []
 
-    def lost(self: Helper, errand: bytes) -> None:
-        does(self, errand)
+    async def lost(self: Helper, errand: bytes) -> None:
+        await does(self, errand)
         done.append(errand)
         raise RuntimeFailed("lean has ended on an errand")
 

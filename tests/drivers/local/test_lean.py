@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -217,6 +216,11 @@ async def test_one_that_was_killed_while_it_waited_is_made_anew(
             assert (await session.run(Command(argv=("/usr/bin/true",)))).outcome.code == 0
 
 
+def _is_preparing() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.get_name() == stock.PREPARER
+
+
 async def test_what_can_not_be_prepared_now_is_prepared_later(
     open_driver: Open, spec: SandboxSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,7 +231,7 @@ async def test_what_can_not_be_prepared_now_is_prepared_later(
         usual = Preparation.of
 
         def of(self: Preparation, sandbox_id: str, first_user: int) -> bytes:
-            refused = threading.current_thread().name == "assay-preparer" and preparations
+            refused = _is_preparing() and preparations
             return preparations.pop() if refused else usual(self, sandbox_id, first_user)
 
         monkeypatch.setattr(Preparation, "of", of)

@@ -13,12 +13,12 @@ from assay.drivers.engine.engine import API, Engine
 from assay.drivers.engine.product import Product
 from assay.drivers.engine.workshop import EngineWorkshop
 from assay.drivers.linux import health
-from assay.drivers.linux.driver import LocalDriver
+from assay.drivers.linux.driver import ThreadedDriver
 
 _UNIX: Final = "unix://"
 
 
-class EngineDriver(LocalDriver):
+class EngineDriver(ThreadedDriver):
     """Makes sandboxes with an engine that speaks Docker's API at a UNIX socket of this machine.
 
     `endpoint` is where, such as unix:///var/run/docker.sock; "": where it usually is. `runtime` is

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from assay.domain.errors import RuntimeFailed
-from assay.driver.port import Health, SandboxSpec
+from assay.driver.port import Health, Sandbox, SandboxSpec
 from assay.drivers.lean.workshop import LeanWorkshop
 from assay.drivers.linux import health
 from assay.drivers.linux.driver import LocalDriver
+from assay.drivers.linux.finish import to_the_end
 from assay.drivers.linux.users import FIRST
 
 
@@ -43,7 +44,33 @@ class LeanDriver(LocalDriver):
             first_user=first_user,
             stock=stock,
         )
-        super().__init__(self._lean, parallel)
+        self._places = asyncio.Semaphore(parallel)
+        self._removals: set[asyncio.Task[None]] = set()
+        super().__init__(self._lean)
+
+    async def create(self, spec: SandboxSpec) -> Sandbox:
+        """Make a sandbox whose agent accepts connections."""
+        async with self._places:
+            await self._lean.get_ready()
+            return await super().create(spec)
+
+    async def _make(self, sandbox_id: str, spec: SandboxSpec) -> Sandbox:
+        return await self._lean.make(sandbox_id, spec)
+
+    def _removal(self, sandbox_id: str) -> asyncio.Future[None]:
+        removal = asyncio.get_running_loop().create_task(self._lean.clear(sandbox_id))
+        self._removals.add(removal)
+        removal.add_done_callback(self._removals.discard)
+        return removal
+
+    async def aclose(self) -> None:
+        """End the helper, and what is prepared. Sandboxes go on."""
+        await to_the_end(self._close())
+
+    async def _close(self) -> None:
+        if self._removals:
+            await asyncio.wait(self._removals)
+        await self._lean.aclose()
 
     async def probe(self) -> Health:
         """Make a sandbox with an empty root and connect to its agent. Never raises."""

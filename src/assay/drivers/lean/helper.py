@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import array
+import asyncio
 import contextlib
 import os
 import socket
-import struct
 import subprocess
-import threading
-import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Final
 
 from assay.domain.errors import CreateTimeout, DriverUnavailable, RuntimeFailed
 from assay.drivers.linux.filter import compiled
+from assay.drivers.linux.finish import to_the_end
 from assay.drivers.linux.process import Hold, Process
 
 _MESSAGE_MOST: Final = 4096
@@ -28,8 +28,6 @@ _READY: Final = "ready "
 _DONE: Final = "done"
 _ERRAND: Final = b"errand\0"
 _HIDDEN: Final = "hidden"
-_PATIENCE: Final = struct.pack("ll", 0, 200_000)
-"""Seconds and microseconds, as the kernel has them."""
 
 
 class Refused(RuntimeFailed):
@@ -55,14 +53,13 @@ class Shell:
         """Whether the host could not tell who owns the image's files."""
 
     @classmethod
-    def begun(cls, connection: socket.socket) -> Shell | None:
+    async def begun(cls, connection: socket.socket) -> Shell | None:
         """One that was just asked for, once it waits for the rest of its plan.
 
         None: it has ended without a word, or who should start it has.
         Raises Refused, CreateTimeout.
         """
-        _be_patient(connection)
-        answer, descriptors = _answer(connection)
+        answer, descriptors = await _answer(connection)
         if answer.startswith(_READY):
             if not descriptors:
                 raise RuntimeFailed("this process has no room for another descriptor (EMFILE)")
@@ -73,10 +70,10 @@ class Shell:
             raise Refused(answer)
         return None
 
-    def complete(self, plan: bytes, abandoned: threading.Event) -> None:
+    async def complete(self, plan: bytes) -> None:
         """Send the rest; return when it is the agent. Raises Refused, CreateTimeout."""
         self._connection.send(plan)
-        while answer := _answer(self._connection, abandoned)[0]:
+        while answer := (await _answer(self._connection))[0]:
             if answer != _HIDDEN:
                 raise Refused(answer)
             self.hides_owners = True
@@ -87,53 +84,65 @@ class Shell:
         self._connection.close()
 
 
-def _be_patient(connection: socket.socket) -> None:
-    """Have the kernel wait so long for each message: one call in place of two."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _PATIENCE)
+async def readable(descriptor: int, seconds: float) -> bool:
+    """Wait for that, so long at most, and say whether it is."""
+    loop = asyncio.get_running_loop()
+    waiting: asyncio.Future[bool] = loop.create_future()
+    timer = loop.call_later(seconds, _settle, waiting, False)
+    loop.add_reader(descriptor, _settle, waiting, True)
+    try:
+        return await waiting
+    finally:
+        loop.remove_reader(descriptor)
+        timer.cancel()
 
 
-def _answer(
-    connection: socket.socket, abandoned: threading.Event | None = None
-) -> tuple[str, list[int]]:
+def _settle(waiting: asyncio.Future[bool], result: bool) -> None:
+    if not waiting.done():
+        waiting.set_result(result)
+
+
+async def _answer(connection: socket.socket) -> tuple[str, list[int]]:
     """What is said next, with descriptors; nothing when it has ended, or is the agent."""
-    deadline = time.monotonic() + _SECONDS_TO_STEP
-    while True:
-        try:
-            text, descriptors, _, _ = socket.recv_fds(
-                connection, _MESSAGE_MOST, 1, socket.MSG_CMSG_CLOEXEC
-            )
-            return text.decode(errors="replace"), descriptors
-        except BlockingIOError:
-            if time.monotonic() > deadline or (abandoned is not None and abandoned.is_set()):
-                raise CreateTimeout(
-                    f"lean did not make a sandbox in {_SECONDS_TO_STEP:.0f} s"
-                ) from None
-        except ConnectionResetError:
-            return "", []
+    if not await readable(connection.fileno(), _SECONDS_TO_STEP):
+        raise CreateTimeout(f"lean did not make a sandbox in {_SECONDS_TO_STEP:.0f} s")
+    return _said(connection)
+
+
+def _said(connection: socket.socket) -> tuple[str, list[int]]:
+    try:
+        text, descriptors, _, _ = socket.recv_fds(
+            connection, _MESSAGE_MOST, 1, socket.MSG_CMSG_CLOEXEC
+        )
+    except ConnectionResetError:
+        return "", []
+    return text.decode(errors="replace"), descriptors
 
 
 class Helper:
-    """Starts `lean` when it is first needed, and again when it has ended. For several threads."""
+    """Starts `lean` when it is first needed, and again when it has ended."""
 
     def __init__(self, program: Path, on_start: Callable[[int], None]) -> None:
         """`on_start` is told the number of the process, before it starts any other."""
         self._program = program
         self._on_start = on_start
-        self._lock = threading.Lock()
+        self._turn = asyncio.Lock()
         self._connection: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._errands: deque[asyncio.Future[str]] = deque()
+        """Whose answers are still to come, in this order."""
 
-    def start(self, plan: bytes, output: int, lock: int) -> Shell:
+    async def start(self, plan: bytes, output: int, lock: int) -> Shell:
         """A process that takes the plan's steps, and holds `lock` until it is the agent.
 
         Raises Refused, RuntimeFailed, CreateTimeout or DriverUnavailable.
         """
         for _ in range(_TRIES):
-            ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            ours, its = _pair()
             try:
                 with its:
-                    self._send(plan, [its.fileno(), output, lock])
-                shell = Shell.begun(ours)
+                    await self._say(plan, [its.fileno(), output, lock])
+                shell = await Shell.begun(ours)
             except BaseException:
                 ours.close()
                 raise
@@ -142,41 +151,71 @@ class Helper:
             ours.close()
         raise RuntimeFailed("lean ends as soon as it is to start a process", detail="see `dmesg`")
 
-    def do(self, errand: bytes) -> None:
+    async def do(self, errand: bytes) -> None:
         """Have steps taken on the host, in order up to the first that can't be.
 
-        Raises Refused for that, and RuntimeFailed, CreateTimeout or DriverUnavailable.
+        Raises Refused for that, and RuntimeFailed, CreateTimeout or DriverUnavailable. Who is
+        cancelled meanwhile is so when they are taken.
         """
-        with self._lock:
-            self._say(_ERRAND + errand)
-            assert self._connection is not None
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[str] = loop.create_future()
+        await self._say(_ERRAND + errand, answer=answer)
+        # What it says later would be taken for another answer.
+        timer = loop.call_later(_SECONDS_TO_STEP, self._end)
+        try:
+            said = await asyncio.shield(answer)
+        except asyncio.CancelledError:
+            await to_the_end(answer)
+            raise
+        finally:
+            timer.cancel()
+        if not said:
+            raise RuntimeFailed("lean has ended on an errand, or hangs", detail="see `dmesg`")
+        if said != _DONE:
+            raise Refused(said)
+
+    async def _say(
+        self,
+        plan: bytes,
+        descriptors: Sequence[int] = (),
+        answer: asyncio.Future[str] | None = None,
+    ) -> None:
+        async with self._turn:
+            if self._connection is None:
+                self._begin()
             try:
-                answer, _ = _answer(self._connection)
-            except BaseException:  # what it says later would be taken for another answer
+                await self._send(plan, descriptors)
+            except (BrokenPipeError, ConnectionResetError):
                 self._end()
-                raise
-        if not answer:
-            raise RuntimeFailed("lean has ended on an errand", detail="see `dmesg`")
-        if answer != _DONE:
-            raise Refused(answer)
+                self._begin()
+                await self._send(plan, descriptors)
+            if answer is not None:
+                self._errands.append(answer)
 
-    def _send(self, plan: bytes, descriptors: Sequence[int]) -> None:
-        with self._lock:
-            self._say(plan, [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))])
-
-    def _say(self, plan: bytes, rights: Sequence[tuple[int, int, array.array[int]]] = ()) -> None:
-        if self._connection is not None:
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                self._connection.sendmsg([plan], rights)
+    async def _send(self, plan: bytes, descriptors: Sequence[int]) -> None:
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
+        while self._connection is not None:
+            try:
+                self._connection.sendmsg([plan], rights if descriptors else [])
+            except BlockingIOError:  # it has much to do
+                await _writable(self._connection.fileno())
+            else:
                 return
-            self._end()
-        self._connection = self._begin()
-        self._connection.sendmsg([plan], rights)
+        raise BrokenPipeError
 
-    def _begin(self) -> socket.socket:
+    def _on_answer(self) -> None:
+        """(Nothing: it has ended.)"""
+        if self._connection is None:
+            return
+        answer = _said(self._connection)[0]
+        if not answer or not self._errands:
+            self._end()
+        elif not (first := self._errands.popleft()).done():
+            first.set_result(answer)
+
+    def _begin(self) -> None:
         program = compiled()
-        ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        _be_patient(ours)
+        ours, its = _pair()
         with its:
             try:
                 self._process = subprocess.Popen(
@@ -188,36 +227,61 @@ class Helper:
                 raise DriverUnavailable(
                     f"{self._program} can't be started; build it: make -C agent", detail=str(error)
                 ) from error
+        self._connection = ours
         try:
             self._on_start(self._process.pid)
             ours.send(program)
         except OSError:  # it was killed already
-            ours.close()
             self._end()
             raise
-        return ours
+        asyncio.get_running_loop().add_reader(ours.fileno(), self._on_answer)
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """End it. The processes that it has started go on."""
-        with self._lock:
-            self._end()
+        process = self._process
+        self._hang_up()
+        if process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                await asyncio.to_thread(process.wait, _SECONDS_TO_END)
+        self._end()
 
-    def _end(self) -> None:
+    def _hang_up(self) -> None:
         if self._connection is not None:
+            asyncio.get_running_loop().remove_reader(self._connection.fileno())
             self._connection.close()
             self._connection = None
+        while self._errands:
+            if not (each := self._errands.popleft()).done():
+                each.set_result("")
+
+    def _end(self) -> None:
+        self._hang_up()
         if self._process is not None:
-            try:
-                self._process.wait(_SECONDS_TO_END)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+            self._process.kill()
+            self._process.wait()
             self._process = None
 
     @property
     def pid(self) -> int | None:
         """Of the running program, for who looks after it."""
         return self._process.pid if self._process is not None else None
+
+
+def _pair() -> tuple[socket.socket, socket.socket]:
+    """Our end, which never waits, and the other."""
+    ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setblocking(False)
+    return ours, its
+
+
+async def _writable(descriptor: int) -> None:
+    loop = asyncio.get_running_loop()
+    waiting: asyncio.Future[bool] = loop.create_future()
+    loop.add_writer(descriptor, _settle, waiting, True)
+    try:
+        await waiting
+    finally:
+        loop.remove_writer(descriptor)
 
 
 def open_log(path: Path) -> int:

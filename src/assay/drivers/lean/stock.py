@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import os
-import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from assay.domain.errors import AssayError, RuntimeFailed
 from assay.drivers.lean.helper import Shell
+from assay.drivers.linux.finish import to_the_end
 from assay.drivers.linux.folder import SandboxFolder, new_id
 from assay.drivers.linux.process import Process
 
 _SECONDS_AFTER_FAILURE: Final = 5.0
 _SECONDS_BETWEEN_SWEEPS: Final = 5.0
 _ATTEMPTS: Final = 20
+PREPARER: Final = "assay-preparer"
+"""The task's name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,9 +56,9 @@ class Stock:
         path: Path,
         most: int,
         *,
-        prepare: Callable[[str], Prepared],
-        give_up: Callable[[Prepared], None],
-        discard: Callable[[SandboxFolder], None],
+        prepare: Callable[[str], Awaitable[Prepared]],
+        give_up: Callable[[Prepared], Awaitable[None]],
+        discard: Callable[[SandboxFolder], Awaitable[None]],
     ) -> None:
         """`prepare` makes one of that id, `give_up` ends one; `discard` removes what is left of one
         whose process has ended. All may raise AssayError or OSError."""
@@ -67,9 +70,9 @@ class Stock:
         self._ready: deque[Prepared] = deque()
         self._reserved: dict[str, Prepared] = {}
         self._at_work = 0
-        self._changed = threading.Condition()
+        self._changed = asyncio.Event()
         self._closed = False
-        self._thread: threading.Thread | None = None
+        self._task: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
         return len(self._ready)
@@ -81,8 +84,7 @@ class Stock:
     def lay(self, sandbox_id: str) -> tuple[SandboxFolder, int]:
         """A new folder for one, and its lock. Raises OSError, RuntimeFailed.
 
-        Until it is locked it looks abandoned, and whoever sweeps may take it away: this process's
-        own thread, or another server's.
+        Until it is locked it looks abandoned, and another server that sweeps may take it away.
         """
         folder = self.folder(sandbox_id)
         for _ in range(_ATTEMPTS):
@@ -99,93 +101,76 @@ class Stock:
 
     def reserve(self) -> str:
         """The id of one that is ready, or a new one."""
-        with self._changed:
-            if not self._ready:
-                return new_id()
-            prepared = self._ready.popleft()
-            self._reserved[prepared.id] = prepared
-            return prepared.id
-
-    def release(self, sandbox_id: str) -> None:
-        """Have one back that was reserved, if it is one of ours."""
-        with self._changed:
-            prepared = self._reserved.pop(sandbox_id, None)
-            if prepared is not None:
-                self._ready.append(prepared)
+        if not self._ready:
+            return new_id()
+        prepared = self._ready.popleft()
+        self._reserved[prepared.id] = prepared
+        return prepared.id
 
     @contextlib.contextmanager
     def at_work(self, sandbox_id: str) -> Iterator[Prepared | None]:
         """The one with this id, if there is one; while several are made, no others are."""
-        with self._changed:
-            self._at_work += 1
-            prepared = self._reserved.pop(sandbox_id, None)
+        self._at_work += 1
         try:
-            yield prepared
+            yield self._reserved.pop(sandbox_id, None)
         finally:
-            self._done()
-
-    def _done(self) -> None:
-        with self._changed:
             self._at_work -= 1
-            if self._most and self._thread is None and not self._closed:
-                self._thread = threading.Thread(
-                    target=self._keep, name="assay-preparer", daemon=True
-                )
-                self._thread.start()
-            self._changed.notify()
+            if self._most and self._task is None and not self._closed:
+                self._task = asyncio.get_running_loop().create_task(self._keep(), name=PREPARER)
+            self._changed.set()
 
-    def _keep(self) -> None:
-        # Whoever waits for a sandbox, or runs in one, goes first.
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
-        self._remove_abandoned()
+    async def _keep(self) -> None:
+        await self._remove_abandoned()
         while True:
-            with self._changed:
-                called = self._changed.wait_for(self._may_prepare, _SECONDS_BETWEEN_SWEEPS)
-                if self._closed:
-                    return
-            if not called:
-                self._remove_abandoned()
+            if not self._may_prepare():
+                await self._wait_for_change()
                 continue
             try:
-                prepared = self._prepare(new_id())
+                prepared = await self._prepare(new_id())
             except (AssayError, OSError):  # who needs one will see, and say, why
-                with self._changed:
-                    self._changed.wait_for(lambda: self._closed, _SECONDS_AFTER_FAILURE)
+                await asyncio.sleep(_SECONDS_AFTER_FAILURE)
                 continue
-            with self._changed:
-                self._ready.append(prepared)
+            self._ready.append(prepared)
+
+    async def _wait_for_change(self) -> None:
+        self._changed.clear()
+        try:
+            async with asyncio.timeout(_SECONDS_BETWEEN_SWEEPS):
+                await self._changed.wait()
+        except TimeoutError:
+            await self._remove_abandoned()
 
     def _may_prepare(self) -> bool:
-        return self._closed or (self._at_work < 2 and len(self._ready) < self._most)
+        """Whoever waits for a sandbox goes first."""
+        return self._at_work < 2 and len(self._ready) < self._most
 
-    def _remove_abandoned(self) -> None:
+    async def _remove_abandoned(self) -> None:
         """Those of servers that are gone: nobody else looks here. Their processes have the locks
         until they have ended, too, which may be a moment after a server that was killed."""
         with contextlib.suppress(OSError):
             for path in self._path.iterdir():
                 with contextlib.suppress(AssayError, OSError):
-                    self._remove_if_abandoned(path)
+                    await self._remove_if_abandoned(path)
 
-    def _remove_if_abandoned(self, path: Path) -> None:
+    async def _remove_if_abandoned(self, path: Path) -> None:
         lock = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_at(lock, path):  # and not the next one of this name
-                self._discard(SandboxFolder(path))
+                await self._discard(SandboxFolder(path))
         finally:
             os.close(lock)
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """End all that are ready."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify()
-        if self._thread is not None:
-            self._thread.join()
+        self._closed = True
+        if self._task is not None:
+            self._task.cancel()
+            await to_the_end(self._task)
         while self._ready:
             with contextlib.suppress(AssayError, OSError):
-                self._give_up(self._ready.popleft())
-        self._remove_abandoned()
+                await self._give_up(self._ready.popleft())
+        await self._remove_abandoned()
         with contextlib.suppress(OSError):
             self._path.rmdir()
 

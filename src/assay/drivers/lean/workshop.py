@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import os
-import threading
 from functools import cached_property
 from pathlib import Path
 from typing import Final
 
 from assay.domain.errors import AssayError, RuntimeFailed
 from assay.driver.port import Capabilities, Sandbox, SandboxSpec
-from assay.drivers.lean.helper import Helper, Refused, open_log
+from assay.drivers.lean.helper import Helper, Refused, open_log, readable
 from assay.drivers.lean.plan import Preparation, completion
 from assay.drivers.lean.stock import Prepared, Stock
-from assay.drivers.linux.cgroups import end, join
+from assay.drivers.linux.cgroups import SECONDS_TO_END, join
 from assay.drivers.linux.confinement import agent_command, instead_of_groups
 from assay.drivers.linux.filter import compiled
+from assay.drivers.linux.finish import in_thread, to_the_end
 from assay.drivers.linux.folder import SandboxFolder
+from assay.drivers.linux.process import Process
 from assay.drivers.linux.stage import keeps_owners, overlay_refused, staged, words
 from assay.drivers.linux.workshop import Made, Workshop
 
@@ -35,6 +37,7 @@ class LeanWorkshop(Workshop[SandboxFolder]):
         super().__init__(
             name="lean", state=state, agent=agent, first_user=first_user, kind=SandboxFolder
         )
+        self._is_ready = False
         self.helper = Helper(program, self._take_out)
         # Without root, which user ids a sandbox has depends on its image.
         self.stock = Stock(
@@ -42,8 +45,18 @@ class LeanWorkshop(Workshop[SandboxFolder]):
             0 if self.ids.rootless else stock,
             prepare=self._prepare,
             give_up=self._give_up,
-            discard=self._remove,
+            discard=self._clear,
         )
+
+    async def get_ready(self) -> None:
+        """Find out, once, all that takes its time. Raises DriverUnavailable."""
+        if not self._is_ready:
+            await in_thread(self._look_around)
+            self._is_ready = True
+
+    def _look_around(self) -> None:
+        compiled()
+        _ = self._ranges, self._installed_agent, self._preparation
 
     def capabilities(self) -> Capabilities:
         """What can be done here."""
@@ -57,22 +70,19 @@ class LeanWorkshop(Workshop[SandboxFolder]):
         """The id of the sandbox that is to be made next: of one that is prepared, if any is."""
         return self.stock.reserve()
 
-    def release(self, sandbox_id: str) -> None:
-        """Take back what was reserved: it will not be made."""
-        self.stock.release(sandbox_id)
-
-    def make(self, sandbox_id: str, spec: SandboxSpec, abandoned: threading.Event) -> Sandbox:
-        """Make a sandbox whose agent accepts connections; on any failure nothing is left."""
+    async def make(self, sandbox_id: str, spec: SandboxSpec) -> Sandbox:
+        """Make a sandbox whose agent accepts connections; nothing is left on any failure, nor when
+        this is cancelled."""
         try:
             with self.stock.at_work(sandbox_id) as found:
                 if found is not None and not found.process.runs():  # killed while it waited
-                    self._give_up(found)
+                    await to_the_end(self._give_up(found))
                     found = None
-                prepared = found or self._prepare(sandbox_id, owners=spec.root.owners)
+                prepared = found or await self._prepare(sandbox_id, owners=spec.root.owners)
                 try:
-                    folder = self._complete(prepared, spec, abandoned)
+                    folder = await self._complete(prepared, spec)
                 except BaseException:
-                    self._give_up(prepared)
+                    await to_the_end(self._give_up(prepared))
                     raise
         except Refused as error:
             raise self._meaning(error) from None
@@ -98,27 +108,25 @@ class LeanWorkshop(Workshop[SandboxFolder]):
             rootless=self.ids.rootless,
         )
 
-    def _prepare(self, sandbox_id: str, *, owners: bool = False) -> Prepared:
+    async def _prepare(self, sandbox_id: str, *, owners: bool = False) -> Prepared:
         folder, lock = self.stock.lay(sandbox_id)
         try:
-            return self._begin(folder, lock, owners=owners)
+            return await self._begin(folder, lock, owners=owners)
         except BaseException:
             # What can't be removed now is found by the next server.
-            with contextlib.suppress(AssayError, OSError):
-                self._remove(folder)
-            self._let_go(folder.id)
+            await to_the_end(self._clear(folder))
             os.close(lock)
             raise
 
-    def _begin(self, folder: SandboxFolder, lock: int, *, owners: bool) -> Prepared:
+    async def _begin(self, folder: SandboxFolder, lock: int, *, owners: bool) -> Prepared:
         first_user = self._ranges.take(folder.id, owners=owners)
-        if not self._took_spare_groups(folder.id):
-            self.groups.make(folder.id, owner=None)
+        if not await self._took_spare_groups(folder.id):
+            await in_thread(self.groups.make, folder.id, owner=None)
         plan = words([folder.noting_process(first_user)])
         plan += self._preparation.of(folder.id, first_user)
         log = open_log(folder.agent_log)
         try:
-            shell = self.helper.start(plan, log, lock)
+            shell = await self.helper.start(plan, log, lock)
         finally:
             os.close(log)
         self._made[folder.id] = Made(process=shell.process, first_user=first_user)
@@ -129,26 +137,27 @@ class LeanWorkshop(Workshop[SandboxFolder]):
             raise
         return Prepared(folder=folder, lock=lock, shell=shell, first_user=first_user)
 
-    def _took_spare_groups(self, sandbox_id: str) -> bool:
+    async def _took_spare_groups(self, sandbox_id: str) -> bool:
         """Whether one errand of `lean`'s was enough, as it mostly is."""
         spares = self.groups.spares
         move = None if spares is None else spares.taking(sandbox_id)
         if spares is None or move is None:
             return False
         try:
-            self.helper.do(words(move.steps))
+            await self.helper.do(words(move.steps))
         except (AssayError, OSError):  # others have them, or they are not as they should be
             spares.taken(move, done=False)
-            self.groups.remove(sandbox_id, None)
+            await in_thread(self.groups.remove, sandbox_id, None)
             return False
+        except asyncio.CancelledError:  # who gives up the sandbox removes what it has of them
+            spares.taken(move, done=False)
+            raise
         spares.taken(move, done=True)
         return True
 
     # --- what is its own -------------------------------------------------------------------------
 
-    def _complete(
-        self, prepared: Prepared, spec: SandboxSpec, abandoned: threading.Event
-    ) -> SandboxFolder:
+    async def _complete(self, prepared: Prepared, spec: SandboxSpec) -> SandboxFolder:
         shown = staged(spec, self._installed_agent, prepared.first_user, rootless=self.ids.rootless)
         groups = self.groups
         held = ("--cgroups", str(len(groups.learners(prepared.id))))
@@ -166,38 +175,59 @@ class LeanWorkshop(Workshop[SandboxFolder]):
         ])  # fmt: skip
         groups.limit(prepared.id, spec.limits, prepared.first_user)
         self.sandboxes.open()
-        prepared.shell.complete(plan, abandoned)
+        await prepared.shell.complete(plan)
         if not prepared.process.runs():
             raise RuntimeFailed("the agent ended as soon as it was started", detail=folder.log())
         return folder
 
-    def _give_up(self, prepared: Prepared) -> None:
+    async def _give_up(self, prepared: Prepared) -> None:
         prepared.shell.close()
         taken = self.sandboxes.folder(prepared.id)
-        with contextlib.suppress(AssayError, OSError):
-            self._remove(taken if taken.path.exists() else prepared.folder)
-        self._let_go(prepared.id)
+        await self._clear(taken if taken.path.exists() else prepared.folder)
         os.close(prepared.lock)
 
     # --- its end ---------------------------------------------------------------------------------
 
-    def _remove(self, folder: SandboxFolder) -> None:
-        if not self._left_at_once(folder):
-            super()._remove(folder)
+    async def clear(self, sandbox_id: str) -> None:
+        """The same as `remove`, which is seldom needed: most often an errand of `lean`'s will do.
 
-    def _left_at_once(self, folder: SandboxFolder) -> bool:
+        Raises AssayError.
+        """
+        lock = self.sandboxes.lock_now(sandbox_id) if sandbox_id in self._made else None
+        gone = False
+        if lock is not None:
+            try:
+                gone = await self._left_at_once(self.sandboxes.folder(sandbox_id))
+            finally:
+                os.close(lock)
+        if gone:
+            self._let_go(sandbox_id)
+        else:
+            await in_thread(self.remove, sandbox_id)
+
+    async def _clear(self, folder: SandboxFolder) -> None:
+        """The same for a folder whose lock we have, as far as that can be done."""
+        with contextlib.suppress(AssayError, OSError):
+            if not await self._left_at_once(folder):
+                await in_thread(self._remove, folder)
+        self._let_go(folder.id)
+
+    async def _left_at_once(self, folder: SandboxFolder) -> bool:
         """Whether one errand of `lean`'s was enough for all that is left of it, as it mostly is."""
         made, spares = self._made.get(folder.id), self.groups.spares
         move = None if spares is None or made is None else spares.leaving(folder.id)
         if made is None or spares is None or move is None:
             return False
-        end(made.process)
+        await _ended(made.process)
         users = self._ranges.leaving(folder.id, made.first_user)
         try:
-            self.helper.do(words([*move.steps, *users, *folder.leaving()]))
+            await self.helper.do(words([*move.steps, *users, *folder.leaving()]))
         except (AssayError, OSError):  # whatever was not done is seen to in another way
             spares.left(move, done=False)
             return False
+        except asyncio.CancelledError:
+            spares.left(move, done=False)
+            raise
         spares.left(move, done=True)
         return True
 
@@ -209,8 +239,15 @@ class LeanWorkshop(Workshop[SandboxFolder]):
             return overlay_refused(error.number, error.detail)
         return error
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """Let go of everything but the sandboxes."""
-        self.stock.close()
-        self.helper.close()
-        super().close()
+        await self.stock.aclose()
+        await self.helper.aclose()
+        await in_thread(self.close)
+
+
+async def _ended(process: Process) -> None:
+    """End a sandbox by its process 1: the kernel lets it go when all others have ended."""
+    descriptor = process.hold.killed() if process.hold is not None else None
+    if descriptor is not None:
+        await readable(descriptor, SECONDS_TO_END)

@@ -44,6 +44,8 @@ AGENTS_OWN: Final = 3
 and the keeper and the prepared process of the next. Each further execution takes one more."""
 
 SECONDS_TO_DIE: Final = 10.0
+SECONDS_TO_END: Final = PERIOD_US / 1e6
+"""For a process that is killed, and owes no time; then its groups are looked at."""
 _READ_MOST: Final = 65536
 _TIDIED_MOST: Final = 10
 _LINKS_OF_NONE: Final = 2
@@ -310,7 +312,7 @@ def members(folder: Path | str) -> list[int]:
 def end(process: Process | None) -> None:
     """End a sandbox by its process 1: the kernel lets it go when all others have ended."""
     if process is not None:
-        process.kill(time.monotonic() + PERIOD_US / 1e6)
+        process.kill(time.monotonic() + SECONDS_TO_END)
 
 
 def remove_all(folders: Sequence[Path | str], processes: Path | str, share: Path | str) -> None:

@@ -1,4 +1,4 @@
-"""What all local drivers do alike: threads that make and remove, and a socket to each agent."""
+"""What all local drivers do alike: a socket to each agent, and threads that make and remove."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
@@ -19,21 +20,16 @@ from assay.drivers.linux.dial import dial
 from assay.drivers.linux.finish import to_the_end
 from assay.drivers.linux.folder import is_id
 from assay.drivers.linux.process import Process
-from assay.drivers.linux.workshop import Workshop
+from assay.drivers.linux.workshop import MakingWorkshop, Workshop
 
 _SECONDS_TO_CONNECT: Final = 5.0
 
 
-class LocalDriver:
-    """A driver without its technology: that is the workshop's.
+class LocalDriver(ABC):
+    """A driver without its technology: that is the workshop's."""
 
-    Up to `parallel` sandboxes are made at a time, others wait.
-    """
-
-    def __init__(self, workshop: Workshop[Any], parallel: int) -> None:
+    def __init__(self, workshop: Workshop[Any]) -> None:
         self._workshop = workshop
-        self._makers = ThreadPoolExecutor(parallel, thread_name_prefix="assay-maker")
-        self._removers = ThreadPoolExecutor(8, thread_name_prefix="assay-remover")
         self._being_made: set[str] = set()
 
     @property
@@ -51,31 +47,16 @@ class LocalDriver:
         if spec.network:
             raise CapabilityMissing(f"the driver {self.name} makes sandboxes without network only")
         require_devices(spec.devices, self.name, self.capabilities)
-        sandbox_id, abandoned = self._workshop.reserve(), threading.Event()
+        sandbox_id = self._workshop.reserve()
         self._being_made.add(sandbox_id)
         try:
-            work = self._makers.submit(self._workshop.make, sandbox_id, spec, abandoned)
-            made = asyncio.wrap_future(work)
-            try:
-                return await asyncio.shield(made)
-            except asyncio.CancelledError:
-                abandoned.set()
-                await to_the_end(self._undo(work, made, sandbox_id))
-                raise
+            return await self._make(sandbox_id, spec)
         finally:
             self._being_made.discard(sandbox_id)
 
-    async def _undo(
-        self, work: Future[Sandbox], made: asyncio.Future[Sandbox], sandbox_id: str
-    ) -> None:
-        """A thread can't be stopped: wait for it, and then remove what it has made."""
-        if work.cancel():
-            self._workshop.release(sandbox_id)
-        else:
-            with contextlib.suppress(AssayError):
-                await made
-            with contextlib.suppress(AssayError):
-                await self.destroy(sandbox_id)
+    @abstractmethod
+    async def _make(self, sandbox_id: str, spec: SandboxSpec) -> Sandbox:
+        """Make it; nothing is left of it on any failure, nor when this is cancelled."""
 
     async def connect(self, sandbox_id: str) -> ByteStream:
         """Open a byte stream to the agent. Raises SandboxGone when there is none."""
@@ -109,9 +90,50 @@ class LocalDriver:
     async def destroy(self, sandbox_id: str) -> None:
         """End a sandbox and remove all that belongs to it, even if the caller stops waiting."""
         if is_id(sandbox_id):
-            loop = asyncio.get_running_loop()
-            removal = loop.run_in_executor(self._removers, self._workshop.remove, sandbox_id)
-            await asyncio.shield(removal)
+            await asyncio.shield(self._removal(sandbox_id))
+
+    @abstractmethod
+    def _removal(self, sandbox_id: str) -> asyncio.Future[None]:
+        """Begin with it."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Let go of everything but the sandboxes, which go on."""
+
+
+class ThreadedDriver(LocalDriver):
+    """One whose workshop does its work in threads, up to `parallel` sandboxes at a time."""
+
+    def __init__(self, workshop: MakingWorkshop[Any], parallel: int) -> None:
+        super().__init__(workshop)
+        self._maker = workshop
+        self._makers = ThreadPoolExecutor(parallel, thread_name_prefix="assay-maker")
+        self._removers = ThreadPoolExecutor(8, thread_name_prefix="assay-remover")
+
+    async def _make(self, sandbox_id: str, spec: SandboxSpec) -> Sandbox:
+        abandoned = threading.Event()
+        work = self._makers.submit(self._maker.make, sandbox_id, spec, abandoned)
+        made = asyncio.wrap_future(work)
+        try:
+            return await asyncio.shield(made)
+        except asyncio.CancelledError:
+            abandoned.set()
+            await to_the_end(self._undo(work, made, sandbox_id))
+            raise
+
+    async def _undo(
+        self, work: Future[Sandbox], made: asyncio.Future[Sandbox], sandbox_id: str
+    ) -> None:
+        """A thread can't be stopped: wait for it, and then remove what it has made."""
+        if not work.cancel():
+            with contextlib.suppress(AssayError):
+                await made
+            with contextlib.suppress(AssayError):
+                await self.destroy(sandbox_id)
+
+    def _removal(self, sandbox_id: str) -> asyncio.Future[None]:
+        loop = asyncio.get_running_loop()
+        return loop.run_in_executor(self._removers, self._workshop.remove, sandbox_id)
 
     async def aclose(self) -> None:
         """End the driver's threads. Sandboxes go on."""

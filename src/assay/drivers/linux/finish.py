@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 async def to_the_end(work: asyncio.Future[Any] | Coroutine[Any, Any, Any]) -> None:
@@ -16,3 +19,13 @@ async def to_the_end(work: asyncio.Future[Any] | Coroutine[Any, Any, Any]) -> No
             await asyncio.wait([task])
     if not task.cancelled():
         task.exception()
+
+
+async def in_thread(function: Callable[P, R], *args: P.args, **named: P.kwargs) -> R:
+    """Call it in a thread. That can't be stopped: who is cancelled meanwhile is so when it ends."""
+    work = asyncio.ensure_future(asyncio.to_thread(function, *args, **named))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await to_the_end(work)
+        raise

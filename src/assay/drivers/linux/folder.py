@@ -208,6 +208,21 @@ class Sandboxes(Generic[AnyFolder]):
         finally:
             os.close(lock)
 
+    def lock_now(self, sandbox_id: str) -> int | None:
+        """A descriptor with the lock of a folder, to be closed; None when somebody else has it, or
+        there is none."""
+        path = self.folder(sandbox_id).path
+        try:
+            lock = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.exists():
+                return lock
+        os.close(lock)
+        return None
+
 
 def _wait_for(lock: int) -> None:
     deadline = time.monotonic() + _SECONDS_TO_WAIT

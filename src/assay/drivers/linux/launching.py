@@ -10,12 +10,12 @@ from pathlib import Path
 
 from assay.drivers.linux.folder import AnyFolder, new_id
 from assay.drivers.linux.launcher import Launcher
-from assay.drivers.linux.workshop import Workshop
+from assay.drivers.linux.workshop import MakingWorkshop
 
 Ended = subprocess.CompletedProcess[str]
 
 
-class LaunchingWorkshop(Workshop[AnyFolder]):
+class LaunchingWorkshop(MakingWorkshop[AnyFolder]):
     """What those have in common that have a program, or an engine, make what a stage shows."""
 
     @cached_property

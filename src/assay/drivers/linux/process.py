@@ -32,11 +32,17 @@ class Hold:
 
     def kill(self, deadline: float) -> None:
         """As Process.kill; nothing once it was let go of."""
+        if (descriptor := self.killed()) is not None:
+            _wait([descriptor], deadline)
+
+    def killed(self) -> int | None:
+        """Send SIGKILL, and tell the descriptor that can be read from once it has ended; None when
+        it has already, or was let go of."""
         with self._lock:
             if not self._open or _ended(self._descriptor):
-                return
+                return None
             signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
-        _wait([self._descriptor], deadline)
+            return self._descriptor
 
     def close(self) -> None:
         """Let go of it."""

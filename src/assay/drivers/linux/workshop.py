@@ -1,4 +1,4 @@
-"""The blocking half of a local driver: makes and removes sandboxes in the calling thread."""
+"""The blocking half of a local driver: removes sandboxes, and mostly makes them, in its thread."""
 
 from __future__ import annotations
 
@@ -99,13 +99,6 @@ class Workshop(ABC, Generic[AnyFolder]):
     def reserve(self) -> str:
         """The id of the sandbox that is to be made next."""
         return new_id()
-
-    def release(self, sandbox_id: str) -> None:
-        """Take back what was reserved: it will not be made."""
-
-    @abstractmethod
-    def make(self, sandbox_id: str, spec: SandboxSpec, abandoned: threading.Event) -> Sandbox:
-        """Make a sandbox whose agent accepts connections; on any failure nothing is left."""
 
     def examine(self, sandbox_id: str) -> SandboxState | None:
         """What the host knows of a sandbox, or None when there is none."""
@@ -223,3 +216,11 @@ class Workshop(ABC, Generic[AnyFolder]):
         room = os.statvfs(self._state)
         inodes = room.f_favail > _LEAST_INODES or room.f_files == 0  # 0: not counted
         return inodes and room.f_bavail * room.f_frsize > _LEAST_ROOM
+
+
+class MakingWorkshop(Workshop[AnyFolder]):
+    """One that makes sandboxes in the calling thread, too."""
+
+    @abstractmethod
+    def make(self, sandbox_id: str, spec: SandboxSpec, abandoned: threading.Event) -> Sandbox:
+        """Make a sandbox whose agent accepts connections; on any failure nothing is left."""

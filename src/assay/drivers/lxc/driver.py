@@ -10,12 +10,12 @@ from pathlib import Path
 from assay.domain.errors import RuntimeMissing
 from assay.driver.port import Health, Problem, SandboxSpec
 from assay.drivers.linux import health
-from assay.drivers.linux.driver import LocalDriver
+from assay.drivers.linux.driver import ThreadedDriver
 from assay.drivers.linux.users import FIRST
 from assay.drivers.lxc.workshop import REMEDY, LxcWorkshop
 
 
-class LxcDriver(LocalDriver):
+class LxcDriver(ThreadedDriver):
     """Makes sandboxes with `lxc-start`, of LXC 5 or later.
 
     `program` is a name on PATH, or a path; `state` a folder of its own on this machine, that

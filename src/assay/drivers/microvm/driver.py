@@ -9,7 +9,7 @@ from typing import Final
 from assay.domain.errors import AssayError
 from assay.driver.port import ByteStream, Health, Problem
 from assay.drivers.linux import health
-from assay.drivers.linux.driver import LocalDriver
+from assay.drivers.linux.driver import ThreadedDriver
 from assay.drivers.linux.users import FIRST
 from assay.drivers.microvm.machine import Monitor
 from assay.drivers.microvm.workshop import MachineWorkshop
@@ -17,7 +17,7 @@ from assay.drivers.microvm.workshop import MachineWorkshop
 _SECONDS_TO_CONNECT: Final = 10.0
 
 
-class MicroVmDriver(LocalDriver):
+class MicroVmDriver(ThreadedDriver):
     """Makes sandboxes with a monitor of virtual machines.
 
     `state` is a folder of its own on this machine, that several servers may share, and `disks` one

@@ -15,7 +15,7 @@ from assay.driver.port import Capabilities, Cleanup, Sandbox, SandboxSpec
 from assay.drivers.linux.cgroups import put
 from assay.drivers.linux.process import Process
 from assay.drivers.linux.stage import words
-from assay.drivers.linux.workshop import Workshop
+from assay.drivers.linux.workshop import MakingWorkshop
 from assay.drivers.microvm import plan
 from assay.drivers.microvm.disk import Disks
 from assay.drivers.microvm.folder import MachineFolder
@@ -27,7 +27,7 @@ TOKEN_BYTES: Final = 32
 _SECONDS_TO_START: Final = 30.0
 
 
-class MachineWorkshop(Workshop[MachineFolder]):
+class MachineWorkshop(MakingWorkshop[MachineFolder]):
     """Each sandbox is a kept machine of its image and limits, restored."""
 
     def __init__(

@@ -9,13 +9,13 @@ from pathlib import Path
 from assay.domain.errors import RuntimeMissing
 from assay.driver.port import Health, Problem, SandboxSpec
 from assay.drivers.linux import health
-from assay.drivers.linux.driver import LocalDriver
+from assay.drivers.linux.driver import ThreadedDriver
 from assay.drivers.linux.users import FIRST
 from assay.drivers.oci.runtime import Runtime
 from assay.drivers.oci.workshop import BundleWorkshop
 
 
-class OciDriver(LocalDriver):
+class OciDriver(ThreadedDriver):
     """Makes sandboxes with crun, runc, runsc, or another program with their command line.
 
     `state` is a folder of its own on this machine, that several servers may share; `agent` is the

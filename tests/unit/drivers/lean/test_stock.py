@@ -1,7 +1,8 @@
-"""The folder of what is prepared, of which several servers and threads sweep what is abandoned."""
+"""The folder of what is prepared, of which several servers sweep what is abandoned."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 import time
@@ -15,13 +16,16 @@ from assay.drivers.linux.folder import SandboxFolder, new_id
 
 
 def stock_in(path: Path) -> Stock:
-    def never(_: object) -> Prepared:
+    async def never(_: object) -> Prepared:
         raise AssertionError("nobody asked for one")
 
-    def give_up(_: Prepared) -> None:
+    async def give_up(_: Prepared) -> None:
         raise AssertionError("there is none")
 
-    return Stock(path, 0, prepare=never, give_up=give_up, discard=SandboxFolder.remove)
+    async def discard(folder: SandboxFolder) -> None:
+        folder.remove()
+
+    return Stock(path, 0, prepare=never, give_up=give_up, discard=discard)
 
 
 def test_what_is_just_being_made_is_there_once_it_is_locked_however_often_others_sweep(
@@ -32,7 +36,7 @@ def test_what_is_just_being_made_is_there_once_it_is_locked_however_often_others
 
     def sweep() -> None:
         while not stop:
-            others.close()  # it sweeps, and removes the folder of all while that is empty
+            asyncio.run(others.aclose())  # it sweeps, and removes the folder of all if it is empty
             time.sleep(0.0002)
 
     sweepers = [threading.Thread(target=sweep) for _ in range(2)]
@@ -51,14 +55,14 @@ def test_what_is_just_being_made_is_there_once_it_is_locked_however_often_others
     assert not (tmp_path / "prepared").exists() or not list((tmp_path / "prepared").iterdir())
 
 
-def test_what_was_abandoned_is_removed_and_what_is_locked_stays(tmp_path: Path) -> None:
+async def test_what_was_abandoned_is_removed_and_what_is_locked_stays(tmp_path: Path) -> None:
     stock = stock_in(tmp_path / "prepared")
     abandoned = stock.lay(new_id())
     kept, lock = stock.lay(new_id())
     os.close(abandoned[1])
-    stock.close()
+    await stock.aclose()
     assert not abandoned[0].path.exists()
     assert kept.path.exists()
     os.close(lock)
-    stock.close()
+    await stock.aclose()
     assert not (tmp_path / "prepared").exists()
