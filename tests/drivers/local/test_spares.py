@@ -61,7 +61,9 @@ async def test_the_next_sandbox_gets_the_group_of_one_that_is_gone(
     number = (GROUPS / first.id).stat().st_ino
     await driver.destroy(first.id)
     assert number in spares()
-    assert (GROUPS / spares()[number] / "learners").stat().st_uid == 0
+    left = (GROUPS / spares()[number] / "learners").stat()
+    assert f"{left.st_uid}" in ("0", first.facts["first_user"])
+    assert left.st_mode & 0o777 == 0o700
     roomy = dataclasses.replace(spec, limits=SandboxLimits(memory_bytes=512 * MIB))
     async with open_session(driver, roomy) as session:
         numbers = {path.stat().st_ino for path in (GROUPS).iterdir() if path.is_dir()}
@@ -161,14 +163,42 @@ async def test_groups_go_from_one_sandbox_to_the_next_by_errands_alone(
     for name in ("make", "remove"):
         refuse = lambda *_: pytest.fail("it was not done by an errand")  # noqa: E731
         monkeypatch.setattr(lean._lean.groups, name, refuse)
+    users = []
     for _ in range(3):
         (GROUPS / spares()[number] / "memory.force_empty").write_text("0")
         async with open_session(lean, spec) as session:
             completed = await session.run(python("print('here')"))
             assert completed.stdout == b"here\n"
             assert group_of(session, "memory").stat().st_ino == number
+            users.append(session.sandbox.facts["first_user"])
+            for hierarchy in TREES:
+                (group_of(session, hierarchy) / "learners").chmod(0o777)  # as its agent may
+    assert len({*users}) == 1
     for tree in TREES.values():
-        assert (Path(tree) / spares()[number] / "learners").stat().st_uid == 0
+        left = (Path(tree) / spares()[number] / "learners").stat()
+        assert (f"{left.st_uid}", left.st_mode & 0o777) == (users[0], 0o700)
+
+
+@needs_version_1
+async def test_groups_whose_users_are_another_sandboxes_by_now_are_given_away(
+    lean: LocalDriver, spec: SandboxSpec, state: Path
+) -> None:
+    async with open_session(lean, spec) as session:
+        number = group_of(session, "memory").stat().st_ino
+        first, link = session.sandbox.facts["first_user"], only(state / "users")
+    link.symlink_to("a-sandbox-of-another-server")
+    async with open_session(lean, spec) as session:
+        completed = await session.run(python("print('here')"))
+        assert completed.stdout == b"here\n"
+        assert session.sandbox.facts["first_user"] != first
+    assert f"{link.readlink()}" == "a-sandbox-of-another-server"
+    link.unlink()
+    assert number in spares()
+
+
+def only(folder: Path) -> Path:
+    (found,) = folder.iterdir()
+    return found
 
 
 @needs_version_1

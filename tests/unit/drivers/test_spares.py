@@ -8,6 +8,7 @@ from assay.domain.limits import SandboxLimits
 from assay.drivers.linux.spares import Spares
 
 LIMITS = SandboxLimits()
+OWNER = 1_900_000_000
 
 
 def made(folder: Path) -> Spares:
@@ -20,6 +21,7 @@ def made(folder: Path) -> Spares:
     )
     spares.usual = LIMITS
     spares.limits["spare-1"] = LIMITS
+    spares._owners["spare-1"] = OWNER
     return spares
 
 
@@ -33,9 +35,26 @@ def test_a_folder_of_two_controllers_is_renamed_once_and_memory_decides(tmp_path
     assert taking is not None
     assert renamed(taking.steps) == ["memory", "pids", "cpu,cpuacct"]  # who has the first has all
     spares.taken(taking, done=True)
-    leaving = spares.leaving("sandbox")
+    leaving = spares.leaving("sandbox", OWNER)
     assert leaving is not None
     assert renamed(leaving.steps) == ["pids", "cpu,cpuacct", "memory"]  # none without the last
+
+
+def test_who_takes_spares_has_the_users_of_who_left_them(tmp_path: Path) -> None:
+    spares = made(tmp_path)
+    leaving = spares.leaving("sandbox", 7)
+    assert leaving is None  # whose limits nobody knows
+    for user in (OWNER, 2_000_000_000):
+        taking = spares.taking("sandbox")
+        assert taking is not None
+        assert taking.owner == user
+        spares.taken(taking, done=True)
+        leaving = spares.leaving("sandbox", 2_000_000_000)
+        assert leaving is not None
+        given = {step[3] for step in leaving.steps if step[0] == "hand"}
+        assert given == {"2000000000"}
+        spares.left(leaving, done=True)
+    assert list(spares._owners.values()) == [2_000_000_000]
 
 
 def test_spares_of_other_limits_are_not_taken_so(tmp_path: Path) -> None:
@@ -64,7 +83,7 @@ def test_what_was_laid_aside_in_part_has_its_name_again(tmp_path: Path) -> None:
     move = spares.taking("sandbox")
     assert move is not None
     spares.taken(move, done=True)
-    leaving = spares.leaving("sandbox")
+    leaving = spares.leaving("sandbox", OWNER)
     assert leaving is not None
     (tmp_path / "pids/spare-1").rename(tmp_path / f"pids/{leaving.spare}")
     spares.left(leaving, done=False)

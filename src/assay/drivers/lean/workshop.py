@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import os
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -15,7 +16,7 @@ from assay.driver.port import Capabilities, Sandbox, SandboxSpec
 from assay.drivers.lean.helper import Helper, Refused, open_log, readable
 from assay.drivers.lean.plan import Preparation, completion
 from assay.drivers.lean.stock import Prepared, Stock
-from assay.drivers.linux.cgroups import SECONDS_TO_END, join
+from assay.drivers.linux.cgroups import SECONDS_TO_END, Gift, join
 from assay.drivers.linux.confinement import agent_command, instead_of_groups
 from assay.drivers.linux.filter import compiled
 from assay.drivers.linux.finish import in_thread, to_the_end
@@ -49,14 +50,18 @@ class LeanWorkshop(Workshop[SandboxFolder]):
         )
 
     async def get_ready(self) -> None:
-        """Find out, once, all that takes its time. Raises DriverUnavailable."""
-        if not self._is_ready:
+        """Find out, once, all that takes its time. Raises AssayError."""
+        if self._is_ready:
+            return
+        try:
             await in_thread(self._look_around)
-            self._is_ready = True
+        except OSError as error:
+            raise self._explained(error) from error
+        self._is_ready = True
 
     def _look_around(self) -> None:
         compiled()
-        _ = self._ranges, self._installed_agent, self._preparation
+        _ = self._ranges, self._installed_agent, self._preparation, self._preparation_for_owner
 
     def capabilities(self) -> Capabilities:
         """What can be done here."""
@@ -99,11 +104,22 @@ class LeanWorkshop(Workshop[SandboxFolder]):
 
     @cached_property
     def _preparation(self) -> Preparation:
-        groups = self.groups
+        return self._prepared_with(self.groups.gifts(_MARK))
+
+    @cached_property
+    def _preparation_for_owner(self) -> Preparation:
+        """For who has spare groups that are theirs already: others are new, if there are any."""
+        spares = self.groups.spares
+        kept = () if spares is None else tuple(f"{tree}/" for tree in spares.trees.values())
+        return self._prepared_with([
+            gift for gift in self.groups.gifts(_MARK) if not gift.path.startswith(kept)
+        ])  # fmt: skip
+
+    def _prepared_with(self, gifts: Sequence[Gift]) -> Preparation:
         return Preparation(
-            gifts=groups.gifts(_MARK),
-            entrances=groups.entrances(_MARK),
-            learners=groups.learners(_MARK),
+            gifts=gifts,
+            entrances=self.groups.entrances(_MARK),
+            learners=self.groups.learners(_MARK),
             mark=_MARK,
             rootless=self.ids.rootless,
         )
@@ -113,17 +129,19 @@ class LeanWorkshop(Workshop[SandboxFolder]):
         try:
             return await self._begin(folder, lock, owners=owners)
         except BaseException:
-            # What can't be removed now is found by the next server.
             await to_the_end(self._clear(folder))
             os.close(lock)
             raise
 
     async def _begin(self, folder: SandboxFolder, lock: int, *, owners: bool) -> Prepared:
-        first_user = self._ranges.take(folder.id, owners=owners)
-        if not await self._took_spare_groups(folder.id):
+        preparation = self._preparation_for_owner
+        first_user = await self._took_spare_groups(folder.id)
+        if first_user is None:
+            preparation = self._preparation
+            first_user = self._ranges.take(folder.id, owners=owners)
             await in_thread(self.groups.make, folder.id, owner=None)
         plan = words([folder.noting_process(first_user)])
-        plan += self._preparation.of(folder.id, first_user)
+        plan += preparation.of(folder.id, first_user)
         log = open_log(folder.agent_log)
         try:
             shell = await self.helper.start(plan, log, lock)
@@ -137,23 +155,25 @@ class LeanWorkshop(Workshop[SandboxFolder]):
             raise
         return Prepared(folder=folder, lock=lock, shell=shell, first_user=first_user)
 
-    async def _took_spare_groups(self, sandbox_id: str) -> bool:
-        """Whether one errand of `lean`'s was enough, as it mostly is."""
+    async def _took_spare_groups(self, sandbox_id: str) -> int | None:
+        """The first user of spare groups, and now of the sandbox's, if one errand of `lean`'s was
+        enough to take them, as it mostly is."""
         spares = self.groups.spares
-        move = None if spares is None else spares.taking(sandbox_id)
-        if spares is None or move is None:
-            return False
+        if spares is None or (move := spares.taking(sandbox_id)) is None:
+            return None
         try:
-            await self.helper.do(words(move.steps))
+            users = self._ranges.taking(sandbox_id, move.owner)
+            await self.helper.do(words([*users, *move.steps]))
         except (AssayError, OSError):  # others have them, or they are not as they should be
             spares.taken(move, done=False)
+            self._ranges.free(sandbox_id, move.owner)
             await in_thread(self.groups.remove, sandbox_id, None)
-            return False
+            return None
         except asyncio.CancelledError:  # who gives up the sandbox removes what it has of them
             spares.taken(move, done=False)
             raise
         spares.taken(move, done=True)
-        return True
+        return move.owner
 
     # --- what is its own -------------------------------------------------------------------------
 
@@ -194,28 +214,32 @@ class LeanWorkshop(Workshop[SandboxFolder]):
         Raises AssayError.
         """
         lock = self.sandboxes.lock_now(sandbox_id) if sandbox_id in self._made else None
-        gone = False
-        if lock is not None:
-            try:
-                gone = await self._left_at_once(self.sandboxes.folder(sandbox_id))
-            finally:
-                os.close(lock)
-        if gone:
-            self._let_go(sandbox_id)
-        else:
+        if lock is None:
             await in_thread(self.remove, sandbox_id)
+            return
+        try:
+            await self._empty(self.sandboxes.folder(sandbox_id))
+        finally:
+            os.close(lock)
+        self._let_go(sandbox_id)
 
     async def _clear(self, folder: SandboxFolder) -> None:
-        """The same for a folder whose lock we have, as far as that can be done."""
+        """The same for a folder whose lock we have, as far as that can be done: what can't be
+        removed now is found by the next server."""
         with contextlib.suppress(AssayError, OSError):
-            if not await self._left_at_once(folder):
-                await in_thread(self._remove, folder)
+            await self._empty(folder)
         self._let_go(folder.id)
+
+    async def _empty(self, folder: SandboxFolder) -> None:
+        if not await self._left_at_once(folder):
+            await in_thread(self._remove, folder)
 
     async def _left_at_once(self, folder: SandboxFolder) -> bool:
         """Whether one errand of `lean`'s was enough for all that is left of it, as it mostly is."""
         made, spares = self._made.get(folder.id), self.groups.spares
-        move = None if spares is None or made is None else spares.leaving(folder.id)
+        move = (
+            None if spares is None or made is None else spares.leaving(folder.id, made.first_user)
+        )
         if made is None or spares is None or move is None:
             return False
         await _ended(made.process)

@@ -50,6 +50,8 @@ class Move:
     sandbox_id: str
     spare: str
     """What the groups are called while nobody has them."""
+    owner: int
+    """The first user of the sandbox that has, or had, what is an agent's of them."""
     steps: list[Step]
 
 
@@ -70,6 +72,8 @@ class Spares:
         self._others = [each for each in dict.fromkeys(trees.values()) if each != self._memory]
         self.limits: dict[str, SandboxLimits] = {}
         """Of groups by their names, if this process has set them."""
+        self._owners: dict[str, int] = {}
+        """The same, of those that are still a sandbox's who has left."""
         self.usual: SandboxLimits | None = None
         """Those that the last sandbox had."""
         self._names: deque[str] = deque()
@@ -85,6 +89,7 @@ class Spares:
                 # Whoever has renamed the first has them all.
                 os.rename(f"{self._memory}/{name}", f"{self._memory}/{sandbox_id}")
                 self._rename_limits(name, sandbox_id)
+                self._owners.pop(name, None)
                 return self._take_others(name, sandbox_id)
         return False
 
@@ -115,9 +120,8 @@ class Spares:
     # --- the same as steps ---------------------------------------------------------------------
 
     def taking(self, sandbox_id: str) -> Move | None:
-        """How a sandbox has spare groups that have the usual limits; None: take them otherwise.
-
-        Tell `taken` how it went.
+        """How a sandbox has spare groups that have the usual limits, if it has the same users as
+        who had them before; None: take them otherwise. Tell `taken` how it went.
         """
         if not self._around:
             return None
@@ -125,9 +129,10 @@ class Spares:
         for _ in range(len(self._names) if usual is not None else 0):
             with contextlib.suppress(IndexError):  # another thread was faster
                 name = self._names.popleft()
-                if usual is not None and self.limits.get(name) == usual:
+                owner = self._owners.get(name)
+                if usual is not None and owner is not None and self.limits.get(name) == usual:
                     steps = [*self._taking(name, sandbox_id, usual)]
-                    return Move(sandbox_id=sandbox_id, spare=name, steps=steps)
+                    return Move(sandbox_id=sandbox_id, spare=name, owner=owner, steps=steps)
                 self._names.append(name)
         return None
 
@@ -147,31 +152,36 @@ class Spares:
         """Whether those steps were taken."""
         if done:
             self._rename_limits(move.spare, move.sandbox_id)
+            self._owners.pop(move.spare, None)
         elif os.path.isdir(f"{self._memory}/{move.spare}"):
             self._names.append(move.spare)
         else:
-            self.limits.pop(move.spare, None)
+            self._forget(move.spare)
 
-    def leaving(self, sandbox_id: str) -> Move | None:
+    def leaving(self, sandbox_id: str, owner: int) -> Move | None:
         """How its groups are kept, if they are as new, once all its processes have ended; None:
         they are to be removed otherwise. Tell `left` how it went.
+
+        They stay `owner`'s, its first user's: to give them to the next sandbox takes a tenth of
+        making it, unless that has the same users.
         """
         known = self.limits.get(sandbox_id)
         if not self._around or known is None or len(self._names) >= SPARES_MOST:
             return None
         spare = PREFIX + secrets.token_hex(8)
-        return Move(
-            sandbox_id=sandbox_id, spare=spare, steps=[*self._leaving(sandbox_id, spare, known)]
-        )
+        steps = [*self._leaving(sandbox_id, spare, owner, known)]
+        return Move(sandbox_id=sandbox_id, spare=spare, owner=owner, steps=steps)
 
-    def _leaving(self, sandbox_id: str, spare: str, limits: SandboxLimits) -> Iterator[Step]:
+    def _leaving(
+        self, sandbox_id: str, spare: str, owner: int, limits: SandboxLimits
+    ) -> Iterator[Step]:
         around = f"{self._around}/{sandbox_id}"
         yield "line", f"{around}/cgroup.events", "populated 0"
         yield from (("rmdir_if", f"{around}/{LEARNERS}/{slot}") for slot in SLOTS)
         yield "rmdir", f"{around}/{LEARNERS}"
         yield "rmdir", around
         for name, folder in self.trees.items():
-            yield from _as_new(name, f"{folder}/{sandbox_id}")
+            yield from _as_new(name, f"{folder}/{sandbox_id}", owner)
         yield self._has_share(sandbox_id, limits)
         for folder in (*self._others, self._memory):
             yield "rename", f"{folder}/{sandbox_id}", f"{folder}/{spare}"
@@ -180,11 +190,16 @@ class Spares:
         """Whether those steps were taken; if not, or it isn't known, all have their names again."""
         if done:
             self._rename_limits(move.sandbox_id, move.spare)
+            self._owners[move.spare] = move.owner
             self._names.append(move.spare)
             return
         for folder in (self._memory, *self._others):
             with contextlib.suppress(OSError):
                 os.rename(f"{folder}/{move.spare}", f"{folder}/{move.sandbox_id}")
+
+    def _forget(self, spare: str) -> None:
+        self.limits.pop(spare, None)
+        self._owners.pop(spare, None)
 
     def _rename_limits(self, old: str, new: str) -> None:
         if (known := self.limits.pop(old, None)) is not None:
@@ -228,11 +243,12 @@ class Spares:
                 if all(_is_spare(group.rpartition("/")[2]) for group in groups):
                     self._names.clear()
                     self.limits.clear()
+                    self._owners.clear()
                     for spare in groups:
                         _remove_tree(spare)
 
 
-def _as_new(hierarchy: str, group: str) -> Iterator[Step]:
+def _as_new(hierarchy: str, group: str, owner: int) -> Iterator[Step]:
     """Steps that fail for a group that can serve nobody else, and make it fit for that."""
     learners, agent, top = _main(group)
     yield "among", learners, *SLOTS
@@ -248,7 +264,7 @@ def _as_new(hierarchy: str, group: str) -> Iterator[Step]:
             yield "line", f"{each}/pids.events", "max 0"
     elif hierarchy == "cpuacct":
         yield "put", f"{learners}/cpuacct.usage", "0"
-    yield "hand", learners, str(0o700), "0"
+    yield "hand", learners, str(0o700), str(owner)
 
 
 def _is_spare(name: str) -> bool:

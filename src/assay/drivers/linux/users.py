@@ -145,8 +145,12 @@ class UserRanges:
                 if os.readlink(link) == sandbox_id:
                     os.unlink(link)
 
+    def taking(self, sandbox_id: str, first: int) -> list[tuple[str, ...]]:
+        """The step that takes a certain range; it fails if that is another's."""
+        return [("link", self._link((first - self._first) // self._step), sandbox_id)]
+
     def leaving(self, sandbox_id: str, first: int) -> list[tuple[str, ...]]:
-        """The same as steps, which fail if it is another's; see stage.py."""
+        """The steps that free a range, which fail if it is another's; see stage.py."""
         link = self._link((first - self._first) // self._step)
         return [("points", link, sandbox_id), ("unlink", link)]
 
