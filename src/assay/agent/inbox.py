@@ -11,7 +11,7 @@ from assay.agent import protocol as wire
 from assay.agent.outbox import broken_by
 from assay.domain.errors import ConnectionLost, ProtocolViolation
 from assay.driver.port import ByteStream
-from assay.driver.stream import DirectReads
+from assay.driver.stream import DirectReads, reads_directly
 
 READ_BYTES: Final = 262_144
 FRAMES_AT_ONCE: Final = 256
@@ -35,7 +35,7 @@ class Inbox:
         self.last_heard = self._loop.time()
         """When something came last."""
         self._stream = stream
-        self._direct = stream if isinstance(stream, DirectReads) else None
+        self._direct = stream if reads_directly(stream) else None
         self._receive = receive
         self._broken = broken
         self._decoder = wire.FrameDecoder(wire.TO_HOST)

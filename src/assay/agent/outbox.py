@@ -10,7 +10,7 @@ from typing import Final
 from assay.agent import protocol as wire
 from assay.domain.errors import ConnectionLost
 from assay.driver.port import ByteStream
-from assay.driver.stream import DirectWrites
+from assay.driver.stream import writes_directly
 
 MOST_TOGETHER: Final = 65_536
 """Bytes of urgent frames that go out in one write."""
@@ -32,7 +32,7 @@ class Outbox:
 
     def __init__(self, stream: ByteStream, broken: Callable[[ConnectionLost], None]) -> None:
         self._stream = stream
-        self._direct = stream if isinstance(stream, DirectWrites) else None
+        self._direct = stream if writes_directly(stream) else None
         self._broken = broken
         self._rest: bytes | memoryview = b""
         self._pong: bytes | None = None

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable
-from typing import Final, Protocol, runtime_checkable
+from typing import Final, Protocol, TypeGuard, runtime_checkable
 
 from assay.domain.errors import ConnectionLost
 
@@ -58,6 +58,27 @@ class DirectReads(Protocol):
     def close(self) -> None:
         """Close both directions at once; nothing is handed over after this, no end either."""
         ...
+
+
+_writers: dict[type, bool] = {}
+_readers: dict[type, bool] = {}
+"""To look takes longer than many a write, so each type is asked once."""
+
+
+def writes_directly(stream: object) -> TypeGuard[DirectWrites]:
+    """Whether it offers that."""
+    kind = type(stream)
+    if kind not in _writers:
+        _writers[kind] = issubclass(kind, DirectWrites)
+    return _writers[kind]
+
+
+def reads_directly(stream: object) -> TypeGuard[DirectReads]:
+    """Whether it offers that."""
+    kind = type(stream)
+    if kind not in _readers:
+        _readers[kind] = issubclass(kind, DirectReads)
+    return _readers[kind]
 
 
 class SocketStream:

@@ -15,6 +15,8 @@ from assay.pool.plan import inspect, leaving, plan
 from assay.pool.shelf import Idle, Shelf
 
 EVERY_SECONDS: Final = 1.0
+SECONDS_TO_SETTLE: Final = 0.005
+"""Until the loop looks at what nobody waits for."""
 """What is wanted is compared with what there is at least so often."""
 CHECKS_AT_ONCE: Final = 8
 CHECK_TIMEOUT: Final = 5.0
@@ -204,7 +206,7 @@ class Upkeep:
         shelf.creating[version] -= 1
         if not shelf.creating[version]:
             del shelf.creating[version]
-        self.hint()
+        self.hint(SECONDS_TO_SETTLE)  # the next one was begun with when this one was created
 
     async def _make(self, shelf: Shelf, blueprint: Blueprint) -> None:
         now = asyncio.get_running_loop().time

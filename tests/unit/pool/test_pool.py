@@ -24,6 +24,7 @@ from assay.pool import (
     SandboxFailed,
 )
 from assay.pool.shelf import Idle
+from assay.pool.upkeep import SECONDS_TO_SETTLE
 
 
 def test_it_is_filled_to_its_target_and_refilled_after_a_claim() -> None:
@@ -266,7 +267,7 @@ def test_events_and_statistics_say_what_happened() -> None:
             claimed = [each for each in it.events if isinstance(each, Claimed)]
             assert [each.from_stock for each in claimed] == [True, False]
             await it.pool.ready()
-            await asyncio.sleep(0.0)
+            await asyncio.sleep(SECONDS_TO_SETTLE)
             added = [each for each in it.events if isinstance(each, SandboxAdded)]
             assert len(added) == 3
             assert all(each.seconds >= 0.1 for each in added)

@@ -5,10 +5,14 @@ The steps and what they take are those of `agent/lean.c`, which takes them in th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from assay.driver.port import SandboxSpec, Secret
 from assay.drivers.linux.cgroups import Gift
 from assay.drivers.linux.confinement import OOM_SCORE, SOCKET, masked_paths, network_settings
 from assay.drivers.linux.devices import folders
@@ -30,6 +34,9 @@ _LISTENER: Final = f"{WRITABLE}/control/{Path(SOCKET).name}"
 
 _FIRST_USER, _IDS = "\1", "\2"
 """What stands in a preparation for what differs from one to the next; no path has it in it."""
+_ANYBODY: Final = 1 << 40
+"""The same in a completion, for the first user: nobody has that number."""
+_ANY_SECRET: Final = Secret(secrets.token_bytes(32))
 
 
 class Preparation:
@@ -115,3 +122,44 @@ def completion(
     yield "capabilities", KEPT
     yield ("filter",) if wide_filter is None else ("filter_of", wide_filter.hex())
     yield "run", *command
+
+
+class Completions:
+    """The second plans, each made once in a second for all that are of the same.
+
+    They differ in users and secrets alone, and to make one takes a tenth of what the server does
+    for a sandbox. What is on the host may be another by the next second.
+    """
+
+    def __init__(self, make: Callable[[SandboxSpec, int], bytes]) -> None:
+        """`make` makes the one of a sandbox with that first user."""
+        self._make = make
+        self._second = 0
+        self._made: dict[int, tuple[SandboxSpec, bytes]] = {}
+
+    def of(self, spec: SandboxSpec, first_user: int) -> bytes:
+        """The plan for one sandbox, without devices of the host."""
+        root, secret = spec.root, spec.secret.reveal().hex()
+        plan = self._for_anybody(spec).replace(_ANY_SECRET.reveal().hex().encode(), secret.encode())
+        for user in {root.user, root.group, 0}:
+            plan = plan.replace(b"%d" % (_ANYBODY + user), b"%d" % (first_user + user))
+        return plan
+
+    def _for_anybody(self, spec: SandboxSpec) -> bytes:
+        if self._second != (second := int(time.monotonic())):
+            self._made.clear()
+            self._second = second
+        found = self._made.get(id(spec.root))  # which it holds on to
+        if found is not None and _are_alike(spec, found[0]):
+            return found[1]
+        plan = self._make(replace(spec, secret=_ANY_SECRET), _ANYBODY)
+        self._made[id(spec.root)] = spec, plan
+        return plan
+
+
+def _are_alike(one: SandboxSpec, other: SandboxSpec) -> bool:
+    return (
+        one.root is other.root
+        and one.limits == other.limits
+        and one.unclaimed_seconds == other.unclaimed_seconds
+    )

@@ -14,7 +14,7 @@ from typing import Final
 from assay.domain.errors import AssayError, RuntimeFailed
 from assay.driver.port import Capabilities, Sandbox, SandboxSpec
 from assay.drivers.lean.helper import Helper, Refused, open_log, readable
-from assay.drivers.lean.plan import Preparation, completion
+from assay.drivers.lean.plan import Completions, Preparation, completion
 from assay.drivers.lean.stock import Prepared, Stock
 from assay.drivers.linux.cgroups import SECONDS_TO_END, Gift, join
 from assay.drivers.linux.confinement import agent_command, instead_of_groups
@@ -39,6 +39,7 @@ class LeanWorkshop(Workshop[SandboxFolder]):
             name="lean", state=state, agent=agent, first_user=first_user, kind=SandboxFolder
         )
         self._is_ready = False
+        self._completions = Completions(self._completion)
         self.helper = Helper(program, self._take_out)
         # Without root, which user ids a sandbox has depends on its image.
         self.stock = Stock(
@@ -178,27 +179,33 @@ class LeanWorkshop(Workshop[SandboxFolder]):
     # --- what is its own -------------------------------------------------------------------------
 
     async def _complete(self, prepared: Prepared, spec: SandboxSpec) -> SandboxFolder:
-        shown = staged(spec, self._installed_agent, prepared.first_user, rootless=self.ids.rootless)
-        groups = self.groups
-        held = ("--cgroups", str(len(groups.learners(prepared.id))))
-        command = agent_command(
-            spec.unclaimed_seconds, *(held if groups.limits else instead_of_groups(spec.limits))
-        )
         folder = self.sandboxes.folder(prepared.id)
+        # Without root, a sandbox's users are no row of numbers.
+        alike = not self.ids.rootless and not spec.devices
+        made = self._completions.of if alike else self._completion
         plan = words([
             prepared.folder.noting_image(spec.root.digest),
             ("rename", f"{prepared.folder.path}", f"{folder.path}"),
-            *completion(
-                shown, first_user=prepared.first_user, command=command,
-                wide_filter=compiled(devices=True) if shown.nodes else None,
-            ),
         ])  # fmt: skip
-        groups.limit(prepared.id, spec.limits, prepared.first_user)
+        plan += made(spec, prepared.first_user)
+        self.groups.limit(prepared.id, spec.limits, prepared.first_user)
         self.sandboxes.open()
         await prepared.shell.complete(plan)
         if not prepared.process.runs():
             raise RuntimeFailed("the agent ended as soon as it was started", detail=folder.log())
         return folder
+
+    def _completion(self, spec: SandboxSpec, first_user: int) -> bytes:
+        shown = staged(spec, self._installed_agent, first_user, rootless=self.ids.rootless)
+        groups = self.groups
+        held = ("--cgroups", str(len(groups.learners(_MARK))))
+        command = agent_command(
+            spec.unclaimed_seconds, *(held if groups.limits else instead_of_groups(spec.limits))
+        )
+        wide_filter = compiled(devices=True) if shown.nodes else None
+        return words(
+            completion(shown, first_user=first_user, command=command, wide_filter=wide_filter)
+        )
 
     async def _give_up(self, prepared: Prepared) -> None:
         prepared.shell.close()

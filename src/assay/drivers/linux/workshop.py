@@ -132,7 +132,9 @@ class Workshop(ABC, Generic[AnyFolder]):
             self._let_go(sandbox_id)
 
     def _remove(self, folder: SandboxFolder) -> None:
-        self.groups.remove(folder.id, self._process_in(folder) or folder.half_made())
+        made = self._made.get(folder.id)
+        process = folder.process() if made is None else made.process
+        self.groups.remove(folder.id, process or folder.half_made())
         self._ranges.free(folder.id, folder.range())
         folder.remove()
 
@@ -142,11 +144,8 @@ class Workshop(ABC, Generic[AnyFolder]):
 
     def process_of(self, sandbox_id: str) -> Process | None:
         """Process 1 of a sandbox, running or not; None: there is none (yet)."""
-        return self._process_in(self.sandboxes.folder(sandbox_id))
-
-    def _process_in(self, folder: SandboxFolder) -> Process | None:
-        made = self._made.get(folder.id)
-        return folder.process() if made is None else made.process
+        made = self._made.get(sandbox_id)
+        return self.sandboxes.folder(sandbox_id).process() if made is None else made.process
 
     def close(self) -> None:
         """Let go of everything but the sandboxes."""
