@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -17,6 +18,7 @@ from assay.agent.session import open_session
 from assay.domain.errors import AssayError, RuntimeFailed
 from assay.driver.port import SandboxSpec
 from assay.drivers.lean import LeanDriver
+from assay.drivers.lean import helper as helper_module
 from assay.drivers.lean.helper import Helper, Refused
 from assay.drivers.linux.driver import LocalDriver
 from assay.drivers.linux.process import Hold
@@ -105,6 +107,25 @@ async def test_an_errand_of_a_helper_that_was_killed_is_done_by_the_next(
             await helper.do(words([("append", f"{tmp_path}/file", f"{number}\n")]))
     assert (tmp_path / "file").read_text().startswith("1\n")
     assert (tmp_path / "file").read_text().endswith("4\n")
+
+
+async def test_a_helper_that_hangs_is_given_up_and_whoever_waits_for_it_goes_on(
+    helper: Helper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "file"
+    await helper.do(words([("append", f"{file}", "1\n")]))
+    assert helper.pid is not None
+    monkeypatch.setattr(helper_module, "_SECONDS_TO_STEP", 0.5)
+    hanging = helper.pid
+    os.kill(hanging, signal.SIGSTOP)
+    long = words([("line", f"{file}", "x" * 4000)])
+    errands = [asyncio.ensure_future(helper.do(long)) for _ in range(300)]  # more than it is sent
+    done, late = await asyncio.wait(errands, timeout=20)
+    assert not late
+    assert {type(each.exception()) for each in done} <= {RuntimeFailed, Refused}
+    assert helper.pid != hanging
+    await helper.do(words([("append", f"{file}", "2\n")]))
+    assert file.read_text() == "1\n2\n"
 
 
 async def test_hundreds_of_refused_errands_leave_no_descriptor(

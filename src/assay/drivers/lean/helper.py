@@ -104,9 +104,10 @@ def _settle(waiting: asyncio.Future[bool], result: bool) -> None:
 
 async def _answer(connection: socket.socket) -> tuple[str, list[int]]:
     """What is said next, with descriptors; nothing when it has ended, or is the agent."""
-    if not await readable(connection.fileno(), _SECONDS_TO_STEP):
-        raise CreateTimeout(f"lean did not make a sandbox in {_SECONDS_TO_STEP:.0f} s")
-    return _said(connection)
+    while await readable(connection.fileno(), _SECONDS_TO_STEP):
+        with contextlib.suppress(BlockingIOError):
+            return _said(connection)
+    raise CreateTimeout(f"lean did not make a sandbox in {_SECONDS_TO_STEP:.0f} s")
 
 
 def _said(connection: socket.socket) -> tuple[str, list[int]]:
@@ -131,6 +132,8 @@ class Helper:
         self._process: subprocess.Popen[bytes] | None = None
         self._errands: deque[asyncio.Future[str]] = deque()
         """Whose answers are still to come, in this order."""
+        self._crowded: asyncio.Future[bool] | None = None
+        """Of who waits until it takes more."""
 
     async def start(self, plan: bytes, output: int, lock: int) -> Shell:
         """A process that takes the plan's steps, and holds `lock` until it is the agent.
@@ -198,16 +201,31 @@ class Helper:
             try:
                 self._connection.sendmsg([plan], rights if descriptors else [])
             except BlockingIOError:  # it has much to do
-                await _writable(self._connection.fileno())
+                await self._has_room(self._connection.fileno())
             else:
                 return
         raise BrokenPipeError
+
+    async def _has_room(self, descriptor: int) -> None:
+        """Return when it takes more, or was hung up on."""
+        loop = asyncio.get_running_loop()
+        self._crowded = loop.create_future()
+        loop.add_writer(descriptor, _settle, self._crowded, True)
+        try:
+            await self._crowded
+        finally:
+            if self._connection is not None:
+                loop.remove_writer(descriptor)
+            self._crowded = None
 
     def _on_answer(self) -> None:
         """(Nothing: it has ended.)"""
         if self._connection is None:
             return
-        answer = _said(self._connection)[0]
+        try:
+            answer = _said(self._connection)[0]
+        except BlockingIOError:
+            return
         if not answer or not self._errands:
             self._end()
         elif not (first := self._errands.popleft()).done():
@@ -247,9 +265,13 @@ class Helper:
 
     def _hang_up(self) -> None:
         if self._connection is not None:
-            asyncio.get_running_loop().remove_reader(self._connection.fileno())
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(self._connection.fileno())
+            loop.remove_writer(self._connection.fileno())
             self._connection.close()
             self._connection = None
+        if self._crowded is not None:
+            _settle(self._crowded, False)
         while self._errands:
             if not (each := self._errands.popleft()).done():
                 each.set_result("")
@@ -272,16 +294,6 @@ def _pair() -> tuple[socket.socket, socket.socket]:
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setblocking(False)
     return ours, its
-
-
-async def _writable(descriptor: int) -> None:
-    loop = asyncio.get_running_loop()
-    waiting: asyncio.Future[bool] = loop.create_future()
-    loop.add_writer(descriptor, _settle, waiting, True)
-    try:
-        await waiting
-    finally:
-        loop.remove_writer(descriptor)
 
 
 def open_log(path: Path) -> int:

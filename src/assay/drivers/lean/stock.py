@@ -21,6 +21,7 @@ from assay.drivers.linux.process import Process
 _SECONDS_AFTER_FAILURE: Final = 5.0
 _SECONDS_BETWEEN_SWEEPS: Final = 5.0
 _ATTEMPTS: Final = 20
+_SECONDS_BETWEEN_ATTEMPTS: Final = 0.002
 PREPARER: Final = "assay-preparer"
 """The task's name."""
 
@@ -81,23 +82,31 @@ class Stock:
         """Where one lies."""
         return SandboxFolder(self._path / sandbox_id)
 
-    def lay(self, sandbox_id: str) -> tuple[SandboxFolder, int]:
+    async def lay(self, sandbox_id: str) -> tuple[SandboxFolder, int]:
         """A new folder for one, and its lock. Raises OSError, RuntimeFailed.
 
         Until it is locked it looks abandoned, and another server that sweeps may take it away.
         """
         folder = self.folder(sandbox_id)
         for _ in range(_ATTEMPTS):
-            # (pathlib says "exists" of a folder that went while it looked.)
-            with contextlib.suppress(FileNotFoundError, FileExistsError):
-                self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
-                folder.path.mkdir(mode=0o700)
-                lock = os.open(folder.path, os.O_RDONLY | os.O_CLOEXEC)
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                if _is_at(lock, folder.path):
-                    return folder, lock
-                os.close(lock)
+            if (lock := self._locked(folder.path)) is not None:
+                return folder, lock
+            await asyncio.sleep(_SECONDS_BETWEEN_ATTEMPTS)
         raise RuntimeFailed(f"others remove what is made in {self._path}, again and again")
+
+    def _locked(self, folder: Path) -> int | None:
+        """The lock of a new folder; None when somebody else was quicker."""
+        # (pathlib says "exists" of a folder that went while it looked.)
+        with contextlib.suppress(FileNotFoundError, FileExistsError):
+            self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700)
+            lock = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if _is_at(lock, folder):
+                    return lock
+            os.close(lock)
+        return None
 
     def reserve(self) -> str:
         """The id of one that is ready, or a new one."""

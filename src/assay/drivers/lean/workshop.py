@@ -126,7 +126,7 @@ class LeanWorkshop(Workshop[SandboxFolder]):
         )
 
     async def _prepare(self, sandbox_id: str, *, owners: bool = False) -> Prepared:
-        folder, lock = self.stock.lay(sandbox_id)
+        folder, lock = await self.stock.lay(sandbox_id)
         try:
             return await self._begin(folder, lock, owners=owners)
         except BaseException:

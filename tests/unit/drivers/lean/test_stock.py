@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import threading
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from assay.domain.errors import RuntimeFailed
 from assay.drivers.lean import stock as module
 from assay.drivers.lean.stock import Prepared, Stock
 from assay.drivers.linux.folder import SandboxFolder, new_id
@@ -28,7 +30,7 @@ def stock_in(path: Path) -> Stock:
     return Stock(path, 0, prepare=never, give_up=give_up, discard=discard)
 
 
-def test_what_is_just_being_made_is_there_once_it_is_locked_however_often_others_sweep(
+async def test_what_is_just_being_made_is_there_once_it_is_locked_however_often_others_sweep(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_ATTEMPTS", 10_000)  # they do nothing else here
@@ -44,7 +46,7 @@ def test_what_is_just_being_made_is_there_once_it_is_locked_however_often_others
         each.start()
     try:
         for _ in range(300):
-            folder, lock = ours.lay(new_id())
+            folder, lock = await ours.lay(new_id())
             folder.agent_log.write_text("here")
             folder.remove()
             os.close(lock)
@@ -57,8 +59,8 @@ def test_what_is_just_being_made_is_there_once_it_is_locked_however_often_others
 
 async def test_what_was_abandoned_is_removed_and_what_is_locked_stays(tmp_path: Path) -> None:
     stock = stock_in(tmp_path / "prepared")
-    abandoned = stock.lay(new_id())
-    kept, lock = stock.lay(new_id())
+    abandoned = await stock.lay(new_id())
+    kept, lock = await stock.lay(new_id())
     os.close(abandoned[1])
     await stock.aclose()
     assert not abandoned[0].path.exists()
@@ -66,3 +68,25 @@ async def test_what_was_abandoned_is_removed_and_what_is_locked_stays(tmp_path: 
     os.close(lock)
     await stock.aclose()
     assert not (tmp_path / "prepared").exists()
+
+
+async def test_a_sweeper_that_hangs_holds_nobody_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stock, sandbox_id = stock_in(tmp_path / "prepared"), new_id()
+    opened = os.open
+
+    def opened_late(path: Path, flags: int) -> int:
+        held = opened(path, flags)  # the sweeper's, who is a moment earlier
+        fcntl.flock(held, fcntl.LOCK_EX)
+        sweepers.append(held)
+        return opened(path, flags)
+
+    sweepers: list[int] = []
+    monkeypatch.setattr(os, "open", opened_late)
+    with pytest.raises(RuntimeFailed, match="others remove"):
+        async with asyncio.timeout(5):
+            await stock.lay(sandbox_id)
+    monkeypatch.undo()
+    for each in sweepers:
+        os.close(each)
