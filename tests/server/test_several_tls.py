@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import trustme
 from going_on import client_at
-from server_process import ServerProcess, free_port
+from server_process import ServerProcess, free_port, until
 from tests.storage.postgres import Postgres, postgres_of_tests
 
 from assay_client.errors import AssayError
@@ -141,5 +141,9 @@ async def test_a_scheme_that_is_advertised_is_the_one_by_which_others_come(
         runner = await one.create_runner("bash")
         with pytest.raises(AssayError, match="the server that has this runner is silent"):
             await other.attach_runner(runner.id).read("a.txt")
-        assert f"http://{HERE}:{port}" in second.log  # for the operator, and for no client
+
+        async def told() -> bool:
+            return f"http://{HERE}:{port}" in second.log
+
+        await until(told)  # the operator, and no client
         await runner.delete()

@@ -21,6 +21,7 @@ from local_drivers import FIRST_USER, LXC, Technology, local_driver, named, prog
 from assay.driver.port import Mount, RootFilesystem, SandboxSpec, Secret
 from assay.drivers.linux.driver import LocalDriver
 from assay.drivers.linux.process import Process
+from assay.drivers.linux.spares import PREFIX
 from assay.drivers.oci import CRUN, RUNC, RUNSC
 
 LAST_USER = 1_300_000_000
@@ -37,6 +38,7 @@ def left_over(state: Path) -> list[str]:
     folders = (path for kind in ("sandboxes", "prepared") for path in state.glob(f"*/{kind}/*"))
     found += [f"folder {path}" for path in folders]
     groups = Path("/sys/fs/cgroup").glob("*/assay/*/learners")
+    groups = (group for group in groups if not group.parent.name.startswith(PREFIX))
     found += [f"group {group}" for group in groups if _is_ours(group)]
     mounts = Path("/proc/self/mountinfo").read_text().splitlines()
     found += [f"mount {line}" for line in mounts if str(state) in line]

@@ -45,7 +45,7 @@ class LeanDriver(LocalDriver):
             stock=stock,
         )
         self._places = asyncio.Semaphore(parallel)
-        self._removals: set[asyncio.Task[None]] = set()
+        self._removals: dict[str, asyncio.Task[None]] = {}
         super().__init__(self._lean)
 
     async def create(self, spec: SandboxSpec) -> Sandbox:
@@ -58,9 +58,12 @@ class LeanDriver(LocalDriver):
         return await self._lean.make(sandbox_id, spec)
 
     def _removal(self, sandbox_id: str) -> asyncio.Future[None]:
-        removal = asyncio.get_running_loop().create_task(self._lean.clear(sandbox_id))
-        self._removals.add(removal)
-        removal.add_done_callback(self._removals.discard)
+        # Once for all who ask at the same time: they would only wait for each other.
+        removal = self._removals.get(sandbox_id)
+        if removal is None:
+            removal = asyncio.get_running_loop().create_task(self._lean.clear(sandbox_id))
+            self._removals[sandbox_id] = removal
+            removal.add_done_callback(lambda _done: self._removals.pop(sandbox_id))
         return removal
 
     async def aclose(self) -> None:
@@ -69,7 +72,7 @@ class LeanDriver(LocalDriver):
 
     async def _close(self) -> None:
         if self._removals:
-            await asyncio.wait(self._removals)
+            await asyncio.wait(self._removals.values())
         await self._lean.aclose()
 
     async def probe(self) -> Health:

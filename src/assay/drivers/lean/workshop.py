@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -39,6 +40,7 @@ class LeanWorkshop(Workshop[SandboxFolder]):
             name="lean", state=state, agent=agent, first_user=first_user, kind=SandboxFolder
         )
         self._is_ready = False
+        self._threads = ThreadPoolExecutor(8, thread_name_prefix="assay-lean")
         self._completions = Completions(self._completion)
         self.helper = Helper(program, self._take_out)
         # Without root, which user ids a sandbox has depends on its image.
@@ -55,7 +57,7 @@ class LeanWorkshop(Workshop[SandboxFolder]):
         if self._is_ready:
             return
         try:
-            await in_thread(self._look_around)
+            await in_thread(self._threads, self._look_around)
         except OSError as error:
             raise self._explained(error) from error
         self._is_ready = True
@@ -140,7 +142,7 @@ class LeanWorkshop(Workshop[SandboxFolder]):
         if first_user is None:
             preparation = self._preparation
             first_user = self._ranges.take(folder.id, owners=owners)
-            await in_thread(self.groups.make, folder.id, owner=None)
+            await in_thread(self._threads, self.groups.make, folder.id, owner=None)
         plan = words([folder.noting_process(first_user)])
         plan += preparation.of(folder.id, first_user)
         log = open_log(folder.agent_log)
@@ -168,7 +170,7 @@ class LeanWorkshop(Workshop[SandboxFolder]):
         except (AssayError, OSError):  # others have them, or they are not as they should be
             spares.taken(move, done=False)
             self._ranges.free(sandbox_id, move.owner)
-            await in_thread(self.groups.remove, sandbox_id, None)
+            await in_thread(self._threads, self.groups.remove, sandbox_id, None)
             return None
         except asyncio.CancelledError:  # who gives up the sandbox removes what it has of them
             spares.taken(move, done=False)
@@ -222,7 +224,7 @@ class LeanWorkshop(Workshop[SandboxFolder]):
         """
         lock = self.sandboxes.lock_now(sandbox_id) if sandbox_id in self._made else None
         if lock is None:
-            await in_thread(self.remove, sandbox_id)
+            await in_thread(self._threads, self.remove, sandbox_id)
             return
         try:
             await self._empty(self.sandboxes.folder(sandbox_id))
@@ -239,7 +241,7 @@ class LeanWorkshop(Workshop[SandboxFolder]):
 
     async def _empty(self, folder: SandboxFolder) -> None:
         if not await self._left_at_once(folder):
-            await in_thread(self._remove, folder)
+            await in_thread(self._threads, self._remove, folder)
 
     async def _left_at_once(self, folder: SandboxFolder) -> bool:
         """Whether one errand of `lean`'s was enough for all that is left of it, as it mostly is."""
@@ -274,7 +276,8 @@ class LeanWorkshop(Workshop[SandboxFolder]):
         """Let go of everything but the sandboxes."""
         await self.stock.aclose()
         await self.helper.aclose()
-        await in_thread(self.close)
+        await in_thread(self._threads, self.close)
+        self._threads.shutdown()
 
 
 async def _ended(process: Process) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -21,9 +23,12 @@ async def to_the_end(work: asyncio.Future[Any] | Coroutine[Any, Any, Any]) -> No
         task.exception()
 
 
-async def in_thread(function: Callable[P, R], *args: P.args, **named: P.kwargs) -> R:
-    """Call it in a thread. That can't be stopped: who is cancelled meanwhile is so when it ends."""
-    work = asyncio.ensure_future(asyncio.to_thread(function, *args, **named))
+async def in_thread(
+    threads: Executor, function: Callable[P, R], *args: P.args, **named: P.kwargs
+) -> R:
+    """Call it in one of them. It can't be stopped: who is cancelled meanwhile is so at its end."""
+    loop = asyncio.get_running_loop()
+    work = loop.run_in_executor(threads, partial(function, *args, **named))
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
