@@ -158,8 +158,5 @@ class Completions:
 
 
 def _are_alike(one: SandboxSpec, other: SandboxSpec) -> bool:
-    return (
-        one.root is other.root
-        and one.limits == other.limits
-        and one.unclaimed_seconds == other.unclaimed_seconds
-    )
+    """Of one root file system."""
+    return one.limits == other.limits and one.unclaimed_seconds == other.unclaimed_seconds

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import os
@@ -164,19 +163,20 @@ class LeanWorkshop(Workshop[SandboxFolder]):
         spares = self.groups.spares
         if spares is None or (move := spares.taking(sandbox_id)) is None:
             return None
+        done = False
         try:
-            users = self._ranges.taking(sandbox_id, move.owner)
-            await self.helper.do(words([*users, *move.steps]))
-        except (AssayError, OSError):  # others have them, or they are not as they should be
-            spares.taken(move, done=False)
-            self._ranges.free(sandbox_id, move.owner)
-            await in_thread(self._threads, self.groups.remove, sandbox_id, None)
-            return None
-        except asyncio.CancelledError:  # who gives up the sandbox removes what it has of them
-            spares.taken(move, done=False)
-            raise
-        spares.taken(move, done=True)
-        return move.owner
+            # Others have them, or they are not as they should be.
+            with contextlib.suppress(AssayError, OSError):
+                users = self._ranges.taking(sandbox_id, move.owner)
+                await self.helper.do(words([*users, *move.steps]))
+                done = True
+        finally:
+            spares.taken(move, done=done)
+        if done:
+            return move.owner
+        self._ranges.free(sandbox_id, move.owner)
+        await in_thread(self._threads, self.groups.remove, sandbox_id, None)
+        return None
 
     # --- what is its own -------------------------------------------------------------------------
 
@@ -246,23 +246,21 @@ class LeanWorkshop(Workshop[SandboxFolder]):
     async def _left_at_once(self, folder: SandboxFolder) -> bool:
         """Whether one errand of `lean`'s was enough for all that is left of it, as it mostly is."""
         made, spares = self._made.get(folder.id), self.groups.spares
-        move = (
-            None if spares is None or made is None else spares.leaving(folder.id, made.first_user)
-        )
-        if made is None or spares is None or move is None:
+        if made is None or spares is None:
+            return False
+        if (move := spares.leaving(folder.id, made.first_user)) is None:
             return False
         await _ended(made.process)
         users = self._ranges.leaving(folder.id, made.first_user)
+        done = False
         try:
-            await self.helper.do(words([*move.steps, *users, *folder.leaving()]))
-        except (AssayError, OSError):  # whatever was not done is seen to in another way
-            spares.left(move, done=False)
-            return False
-        except asyncio.CancelledError:
-            spares.left(move, done=False)
-            raise
-        spares.left(move, done=True)
-        return True
+            # Whatever is not done is seen to in another way.
+            with contextlib.suppress(AssayError, OSError):
+                await self.helper.do(words([*move.steps, *users, *folder.leaving()]))
+                done = True
+        finally:
+            spares.left(move, done=done)
+        return done
 
     def _meaning(self, error: Refused) -> AssayError:
         """A better error, where it is known what the refusal means."""
