@@ -162,8 +162,10 @@ static void become(const struct slot *slot)
     if (can_change_user) {
         for (int i = 0; i < 3; i++) /* or the program could not open its own /dev/stdout */
             (void)!fchown(i, user, group);
-        if (setgroups(marker != 0, &marker) || setresgid(group, group, group) ||
-            setresuid(owner, user, owner))
+        /* There is one thread. (The C library's own hold back all signals for each of these.) */
+        if (syscall(SYS_setgroups, marker != 0, &marker) ||
+            syscall(SYS_setresgid, group, group, group) ||
+            syscall(SYS_setresuid, owner, user, owner))
             fail("user", errno);
     } else if (user != getuid()) {
         fail("user", EPERM);

@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -140,11 +141,13 @@ static int make_terminal(struct execution *e, const struct settings *s)
     return number;
 }
 
+/* At once: who waits for it is woken once. */
 static bool send_request(struct execution *e, int terminal, const uint8_t *payload, size_t length)
 {
     struct start_header header = {.length = (uint32_t)length, .terminal = terminal};
-    return send(e->control, &header, sizeof header, MSG_NOSIGNAL) == sizeof header &&
-           send(e->control, payload, length, MSG_NOSIGNAL) == (ssize_t)length;
+    struct iovec parts[] = {{&header, sizeof header}, {(void *)payload, length}};
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
+    return sendmsg(e->control, &message, MSG_NOSIGNAL) == (ssize_t)(sizeof header + length);
 }
 
 static void watch_streams(struct execution *e)

@@ -244,29 +244,43 @@ bool slot_join(const struct slot *slot)
     return true;
 }
 
-/* The number after `name` in a file of such lines, or the file's only number without a name. */
-static bool read_number(int fd, const char *name, uint64_t *value)
+enum { TEXT_MOST = 2048 };
+
+static bool read_text(int fd, char text[TEXT_MOST])
 {
-    char text[2048];
-    ssize_t length = fd < 0 ? -1 : pread(fd, text, sizeof text - 1, 0);
-    if (length <= 0)
-        return false;
-    text[length] = 0;
-    const char *at = text;
-    size_t name_length = strlen(name);
-    while (name_length && (strncmp(at, name, name_length) || at[name_length] != ' ')) {
-        at = strchr(at, '\n');
-        if (!at++)
+    ssize_t length = fd < 0 ? -1 : pread(fd, text, TEXT_MOST - 1, 0);
+    if (length > 0)
+        text[length] = 0;
+    return length > 0;
+}
+
+/* The number after `name` in a text of such lines, or the text's only number without a name. */
+static bool number_in(const char *text, const char *name, uint64_t *value)
+{
+    size_t length = strlen(name);
+    while (length && (strncmp(text, name, length) || text[length] != ' ')) {
+        text = strchr(text, '\n');
+        if (!text++)
             return false;
     }
-    *value = strtoull(at + name_length, NULL, 10);
+    *value = strtoull(text + length, NULL, 10);
     return true;
 }
 
+static bool read_number(int fd, const char *name, uint64_t *value)
+{
+    char text[TEXT_MOST];
+    return read_text(fd, text) && number_in(text, name, value);
+}
+
+/* Version 1 has nothing but the number; version 2 has one of microseconds, with a name. */
 static bool read_cpu(int fd, uint64_t *cpu_ns)
 {
-    if (!read_number(fd, "usage_usec", cpu_ns))
-        return read_number(fd, "", cpu_ns);
+    char text[TEXT_MOST];
+    if (!read_text(fd, text))
+        return false;
+    if (!number_in(text, "usage_usec", cpu_ns))
+        return number_in(text, "", cpu_ns);
     *cpu_ns *= 1000;
     return true;
 }
