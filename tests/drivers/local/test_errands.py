@@ -20,6 +20,7 @@ from assay.driver.port import SandboxSpec
 from assay.drivers.lean import LeanDriver
 from assay.drivers.lean import helper as helper_module
 from assay.drivers.lean.helper import Helper, Refused
+from assay.drivers.linux import spares
 from assay.drivers.linux.driver import LocalDriver
 from assay.drivers.linux.process import Hold
 from assay.drivers.linux.stage import words
@@ -164,6 +165,7 @@ async def test_a_sandbox_is_gone_though_the_answer_of_its_errand_was_lost(
         raise RuntimeFailed("lean has ended on an errand")
 
     does = Helper.do
+    monkeypatch.setattr(spares, "SPARES_MOST", 1 << 20)  # whatever others have laid aside
     async with open_session(lean, spec):
         monkeypatch.setattr(Helper, "do", lost)
     assert done
