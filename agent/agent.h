@@ -1,7 +1,8 @@
 /* The agent: process 1 of a sandbox. docs/agent-protocol.md says what it speaks.
  *
  *   main.c        arguments, socket, event loop, clock
- *   connection.c  frames in and out, who may talk
+ *   connection.c  who may talk, and what they ask for
+ *   outbox.c      what goes out to them
  *   prepare.c     keepers, and the process that waits for a request
  *   interpreter.c an interpreter that waits for a program; interpreter.py is what it does
  *   execution.c   the life of an execution: start, limits, end
@@ -270,7 +271,21 @@ void connections_tick(uint64_t now);
 uint64_t connections_wakeup(void);
 bool connections_claimed(uint64_t *since);
 void connections_say_waits(void);
-bool connection_uses(const uint8_t *ring);
+
+/* ---- outbox.c: of the connection that is active ---- */
+
+void outbox_clear(void);                /* when that is closed */
+void outbox_ready(uint64_t epoch);
+void outbox_waits(void);
+void outbox_ping(void);
+bool outbox_pong(const uint8_t *payload, size_t length); /* false when it is too long */
+void outbox_failed(uint32_t channel, const char *code, const char *message); /* unless it is full */
+bool outbox_has_answers(void);
+bool outbox_is_full(void);              /* of answers */
+bool outbox_is_amid(void);              /* something is on its way that has not been sent whole */
+bool outbox_uses(const uint8_t *ring);
+uint64_t outbox_spoke(void);            /* when anything went out at last */
+bool outbox_send(int to, bool *broken); /* true when all went out and more may follow */
 
 /* ---- filter.c ---- */
 

@@ -1,8 +1,6 @@
-/* Who may talk to the agent, and the frames in both directions.
+/* Who may talk to the agent, and what they ask for. What goes out to them is outbox.c's.
  *
- * One connection is active: the one with the highest epoch. Nothing is queued for it but answers:
- * output goes out straight from the executions' rings, when the socket has room, so that neither
- * a slow host nor a flooding program costs memory. */
+ * One connection is active: the one with the highest epoch. */
 #define _GNU_SOURCE
 #include "agent.h"
 
@@ -10,15 +8,12 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
-enum { WAITING_MOST = 8, HELLO_MOST = 512, ANSWERS_MOST = 16, BATCH_SIZE = 8192, OUTPUT_HEAD = 9,
-       PING_SECONDS = 10, SILENCE_SECONDS = 30, BESIDE_TERMINAL = 512 * 1024 };
+enum { WAITING_MOST = 8, HELLO_MOST = 512, PING_SECONDS = 10, SILENCE_SECONDS = 30 };
 static const uint64_t SECOND = 1000000000ull;
 
 struct waiting { int fd; uint64_t since; size_t have; uint8_t bytes[HELLO_MOST]; };
-struct answer { uint32_t channel; const char *code, *message; };
 
 static int listener_fd;
 static uint8_t secret[SECRET_SIZE];
@@ -26,23 +21,10 @@ static uint64_t epoch;
 static struct waiting waiting[WAITING_MOST];
 
 static int active = -1;
-static uint64_t last_heard, last_spoke, unclaimed_since;
+static uint64_t last_heard, unclaimed_since;
 static uint8_t inbox[HEADER_SIZE + PAYLOAD_MOST];
 static size_t inbox_have;
 static bool out_blocked, in_paused;
-
-/* What is on its way: small frames copied, then at most one run of bytes left in its ring. */
-static uint8_t batch[BATCH_SIZE];
-static size_t batch_length, batch_sent;
-static const uint8_t *bulk;
-static size_t bulk_length;
-
-static bool ready_due, waits_due, ping_due, pong_due;
-static uint8_t pong[64];
-static size_t pong_length;
-static struct answer answers[ANSWERS_MOST];
-static int answer_count;
-static int next_turn; /* round robin over executions' output */
 
 void connections_init(int listener, const uint8_t given[SECRET_SIZE])
 {
@@ -64,11 +46,6 @@ bool connections_claimed(uint64_t *since)
     return active >= 0;
 }
 
-bool connection_uses(const uint8_t *ring)
-{
-    return bulk_length > 0 && bulk >= ring && bulk < ring + OUTPUT_RING;
-}
-
 /* ---- opening and closing ---- */
 
 static void waiting_close(struct waiting *one)
@@ -86,9 +63,9 @@ static void active_close(void)
     close(active);
     active = -1;
     unclaimed_since = now_ns();
-    inbox_have = batch_length = batch_sent = bulk_length = 0;
-    answer_count = 0;
-    ready_due = waits_due = ping_due = pong_due = out_blocked = in_paused = false;
+    inbox_have = 0;
+    out_blocked = in_paused = false;
+    outbox_clear();
     executions_detach();
 }
 
@@ -107,7 +84,7 @@ static void refuse(int fd, const char *code, const char *message)
 
 static void violation(const char *message)
 {
-    if (batch_length == 0 && bulk_length == 0) /* else it would cut a frame in two */
+    if (!outbox_is_amid()) /* else it would cut a frame in two */
         refuse(active, "protocol", message);
     active_close();
 }
@@ -178,14 +155,16 @@ static void promote(struct waiting *one, size_t used, uint64_t new_epoch)
     inbox_have = one->have - used;
     memcpy(inbox, one->bytes + used, inbox_have);
     watch_change(active, WATCH_CONNECTION, WAITING_MOST, 0, EPOLLIN);
-    last_heard = last_spoke = now_ns();
-    ready_due = true;
-    waits_due = interpreter_waits();
+    last_heard = now_ns();
+    outbox_ready(epoch);
+    if (interpreter_waits())
+        outbox_waits();
 }
 
 void connections_say_waits(void)
 {
-    waits_due = active >= 0;
+    if (active >= 0)
+        outbox_waits();
 }
 
 static void inbox_parse(void);
@@ -223,17 +202,11 @@ static void waiting_event(struct waiting *one)
 
 /* ---- frames from the host ---- */
 
-static void answer_failed(uint32_t channel, const char *code, const char *message)
-{
-    if (answer_count < ANSWERS_MOST)
-        answers[answer_count++] = (struct answer){channel, code, message};
-}
-
 static void exec_frame(uint32_t channel, const uint8_t *payload, size_t length)
 {
     const char *code = execution_start(channel, payload, length);
     if (code)
-        answer_failed(channel, code, "the execution was not started");
+        outbox_failed(channel, code, "the execution was not started");
 }
 
 /* False when the frame breaks the protocol. */
@@ -275,18 +248,14 @@ static bool execution_frame(struct execution *execution, uint8_t type, const uin
         return false;
     }
     if (!fits)
-        answer_failed(execution->channel, "offset", "that cannot be done at this point");
+        outbox_failed(execution->channel, "offset", "that cannot be done at this point");
     return true;
 }
 
 static bool frame(uint8_t type, uint32_t channel, const uint8_t *payload, size_t length)
 {
-    if (type == PING && length <= sizeof pong) {
-        memcpy(pong, payload, length);
-        pong_length = length;
-        pong_due = true;
+    if (type == PING && outbox_pong(payload, length))
         return true;
-    }
     if (type == PONG)
         return true;
     if (type == PREPARE)
@@ -302,7 +271,7 @@ static bool frame(uint8_t type, uint32_t channel, const uint8_t *payload, size_t
     struct execution *execution = execution_find(channel);
     if (execution)
         return execution_frame(execution, type, payload, length);
-    answer_failed(channel, "channel", "no such execution");
+    outbox_failed(channel, "channel", "no such execution");
     return true;
 }
 
@@ -311,7 +280,7 @@ static void inbox_parse(void)
     size_t at = 0;
     int generation = active;
     /* A full queue of answers waits until the host has taken them. */
-    while (inbox_have - at >= HEADER_SIZE && answer_count < ANSWERS_MOST) {
+    while (inbox_have - at >= HEADER_SIZE && !outbox_is_full()) {
         const uint8_t *head = inbox + at;
         size_t length = get_number(head, 4);
         if (length > PAYLOAD_MOST || get_number(head + 9, 3)) {
@@ -334,8 +303,8 @@ static void inbox_parse(void)
 
 static void active_interest(void)
 {
-    bool pause = answer_count >= ANSWERS_MOST;
-    bool blocked = batch_length > batch_sent || bulk_length > 0;
+    bool pause = outbox_is_full();
+    bool blocked = outbox_is_amid();
     if (active < 0 || (pause == in_paused && blocked == out_blocked))
         return;
     in_paused = pause;
@@ -371,225 +340,16 @@ void connection_event(int number, uint32_t events)
     }
 }
 
-/* ---- frames to the host ---- */
-
-static bool batch_add(uint8_t type, uint32_t channel, const uint8_t *payload, size_t length,
-                      size_t bulk_follows)
-{
-    if (sizeof batch - batch_length < HEADER_SIZE + length)
-        return false;
-    uint8_t *head = batch + batch_length;
-    put_number(head, length + bulk_follows, 4);
-    put_number(head + 4, channel, 4);
-    head[8] = type;
-    head[9] = head[10] = head[11] = 0;
-    if (length)
-        memcpy(head + HEADER_SIZE, payload, length);
-    batch_length += HEADER_SIZE + length;
-    return true;
-}
-
-static void put_executions(struct writer *writer)
-{
-    for (int i = 0; i < SLOTS; i++) {
-        struct execution *e = &executions[i];
-        if (e->state < RUNNING)
-            continue;
-        uint8_t known[33] = {0};
-        put_number(known, e->channel, 4);
-        known[4] = e->state == ENDED ? 2 : 1;
-        put_number(known + 5, e->output.kept, 8);
-        put_number(known + 13, e->output.read, 8);
-        put_number(known + 21, e->input.received, 8);
-        put_field(writer, F_EXECUTION, known, sizeof known);
-    }
-}
-
-static void add_ready(void)
-{
-    uint8_t payload[BATCH_SIZE / 2];
-    struct writer writer = {payload, payload + sizeof payload};
-    put_field_number(&writer, F_VERSION, PROTOCOL_VERSION);
-    put_field_number(&writer, F_EPOCH, epoch);
-    put_field_text(&writer, F_RELEASE, AGENT_RELEASE);
-    if (groups_can_kill())
-        put_field_text(&writer, F_CAPABILITY, "cgroup-kill");
-    if (getpid() == 1 && can_change_user)
-        put_field_text(&writer, F_CAPABILITY, "kill-all");
-    put_field_text(&writer, F_CAPABILITY, "stop-walk");
-    if (groups_can_measure())
-        put_field_text(&writer, F_CAPABILITY, "cgroup-facts");
-    if (can_change_user)
-        put_field_text(&writer, F_CAPABILITY, "privileges");
-    put_field_text(&writer, F_CAPABILITY, "interpreter");
-    put_field_number(&writer, F_HIGHEST, executions_highest());
-    put_executions(&writer);
-    ready_due = !batch_add(READY, 0, payload, (size_t)(writer.at - payload), 0);
-}
-
-static void add_answers(void)
-{
-    int done = 0;
-    for (; done < answer_count; done++) {
-        uint8_t payload[256];
-        struct writer writer = {payload, payload + sizeof payload};
-        put_field_text(&writer, F_CODE, answers[done].code);
-        put_field_text(&writer, F_MESSAGE, answers[done].message);
-        if (!batch_add(FAILED, answers[done].channel, payload, (size_t)(writer.at - payload), 0))
-            break;
-    }
-    answer_count -= done;
-    memmove(answers, answers + done, (size_t)answer_count * sizeof *answers);
-}
-
-static void add_window(struct execution *e)
-{
-    uint8_t payload[9];
-    put_number(payload, e->input.written + INPUT_RING, 8);
-    payload[8] = e->input.closed;
-    if (!batch_add(WINDOW, e->channel, payload, sizeof payload, 0))
-        return;
-    e->input.window = e->input.written + INPUT_RING;
-    e->window_due = false;
-}
-
-static void add_exit(struct execution *e)
-{
-    uint8_t payload[512];
-    size_t length = execution_facts(e, payload, sizeof payload);
-    e->exit_sent = batch_add(EXIT, e->channel, payload, length, 0);
-}
-
-static bool terminal_attached(void)
-{
-    for (int i = 0; i < SLOTS; i++)
-        if (executions[i].state >= RUNNING && executions[i].state < ENDED &&
-            executions[i].terminal && executions[i].attached)
-            return true;
-    return false;
-}
-
-/* Whatever is under way to the host when somebody types is ahead of the answer: an orchestrator's way
- * holds all that an execution may send, and carries some megabytes a second. Not less than twice what
- * hosts acknowledge at once, or it would stand still. */
-static size_t room_under_way(const struct execution *e)
-{
-    const size_t frame = PAYLOAD_MOST - OUTPUT_HEAD;
-    uint64_t under_way = e->sent - e->output.kept;
-    if (e->terminal || !terminal_attached())
-        return frame;
-    if (under_way >= BESIDE_TERMINAL)
-        return 0;
-    return BESIDE_TERMINAL - under_way < frame ? (size_t)(BESIDE_TERMINAL - under_way) : frame;
-}
-
-/* One frame of output. Short ones are copied, so that many fit one send; a long one ends the
- * batch and leaves from its ring. */
-static bool add_output(struct execution *e)
-{
-    uint8_t head[OUTPUT_HEAD];
-    const uint8_t *bytes;
-    size_t length = execution_unsent(e, &bytes, &head[8]);
-    if (!e->attached || length == 0)
-        return false;
-    size_t room = room_under_way(e);
-    if (length > room)
-        length = room;
-    if (length == 0)
-        return false;
-    put_number(head, e->sent, 8);
-    if (length < BATCH_SIZE / 4) {
-        if (sizeof batch - batch_length < HEADER_SIZE + OUTPUT_HEAD + length)
-            return false;
-        batch_add(OUTPUT, e->channel, head, OUTPUT_HEAD, length);
-        memcpy(batch + batch_length, bytes, length);
-        batch_length += length;
-    } else {
-        if (!batch_add(OUTPUT, e->channel, head, OUTPUT_HEAD, length))
-            return false;
-        bulk = bytes;
-        bulk_length = length;
-    }
-    e->sent += length;
-    return true;
-}
-
-static void add_outputs(bool terminals)
-{
-    int first = next_turn;
-    for (int i = 0; i < SLOTS && bulk_length == 0; i++) {
-        struct execution *e = &executions[(first + i) % SLOTS];
-        if (e->state < RUNNING || e->terminal != terminals)
-            continue;
-        if (add_output(e) && !terminals)
-            next_turn = (e->number + 1) % SLOTS;
-    }
-}
-
-static void batch_fill(void)
-{
-    if (ready_due)
-        add_ready();
-    if (waits_due)
-        waits_due = !batch_add(WAITS, 0, NULL, 0, 0);
-    if (pong_due)
-        pong_due = !batch_add(PONG, 0, pong, pong_length, 0);
-    if (ping_due)
-        ping_due = !batch_add(PING, 0, NULL, 0, 0);
-    add_answers();
-    for (int i = 0; i < SLOTS; i++)
-        if (executions[i].state >= RUNNING && executions[i].window_due && executions[i].attached)
-            add_window(&executions[i]);
-    add_outputs(true);
-    add_outputs(false);
-    for (int i = 0; i < SLOTS; i++) {
-        struct execution *e = &executions[i];
-        if (e->state == ENDED && e->attached && !e->exit_sent && e->sent == e->output.read &&
-            bulk_length == 0)
-            add_exit(e);
-    }
-}
-
-/* False when the socket takes no more for now, or broke. */
-static bool batch_send(void)
-{
-    struct iovec parts[2] = {
-        {batch + batch_sent, batch_length - batch_sent},
-        {(void *)(uintptr_t)bulk, bulk_length},
-    };
-    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
-    ssize_t sent = sendmsg(active, &message, MSG_NOSIGNAL);
-    if (sent < 0) {
-        if (errno != EAGAIN && errno != EINTR)
-            active_close();
-        return false;
-    }
-    last_spoke = now_ns();
-    size_t of_batch = batch_length - batch_sent;
-    if ((size_t)sent < of_batch) {
-        batch_sent += (size_t)sent;
-        return false;
-    }
-    batch_length = batch_sent = 0;
-    if (bulk_length > 0) {
-        bulk += (size_t)sent - of_batch;
-        bulk_length -= (size_t)sent - of_batch;
-    }
-    return bulk_length == 0;
-}
+/* ---- what goes out ---- */
 
 void connections_flush(void)
 {
-    while (active >= 0) {
-        if (batch_length == 0 && bulk_length == 0)
-            batch_fill();
-        if (batch_length == 0 && bulk_length == 0)
-            break;
-        if (!batch_send())
-            break;
-        if (inbox_have && answer_count == 0)
+    bool broken = false;
+    while (active >= 0 && outbox_send(active, &broken))
+        if (inbox_have && !outbox_has_answers())
             inbox_parse();
-    }
+    if (broken)
+        active_close();
     active_interest();
 }
 
@@ -604,8 +364,8 @@ void connections_tick(uint64_t now)
         return;
     if (now - last_heard >= SILENCE_SECONDS * SECOND)
         active_close();
-    else if (now - last_spoke >= PING_SECONDS * SECOND)
-        ping_due = true;
+    else if (now - outbox_spoke() >= PING_SECONDS * SECOND)
+        outbox_ping();
 }
 
 uint64_t connections_wakeup(void)
@@ -616,8 +376,8 @@ uint64_t connections_wakeup(void)
             at = waiting[i].since + 5 * SECOND;
     if (active >= 0) {
         /* A blocked socket takes no PING either: then only the other side's silence counts. */
-        if (!out_blocked && last_spoke + PING_SECONDS * SECOND < at)
-            at = last_spoke + PING_SECONDS * SECOND;
+        if (!out_blocked && outbox_spoke() + PING_SECONDS * SECOND < at)
+            at = outbox_spoke() + PING_SECONDS * SECOND;
         if (last_heard + SILENCE_SECONDS * SECOND < at)
             at = last_heard + SILENCE_SECONDS * SECOND;
     }

@@ -383,7 +383,7 @@ void settle(struct execution *e)
 bool execution_release(struct execution *e)
 {
     if (e->state != ENDED || !e->exit_sent ||
-        (e->output.ring && connection_uses(e->output.ring)))
+        (e->output.ring && outbox_uses(e->output.ring)))
         return false;
     forget(e);
     return true;

@@ -12,5 +12,4 @@ void reset_connections(void)
     for (int fd; (fd = accept4(listener_fd, NULL, NULL, SOCK_CLOEXEC)) >= 0;)
         close(fd);
     epoch = 0;
-    next_turn = 0;
 }
