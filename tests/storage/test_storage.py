@@ -11,6 +11,7 @@ from assay.domain.errors import SandboxGone, StorageError
 from assay.domain.lease import Lease, PortMapping
 from assay.domain.token import Scope, hash_of
 from assay.driver.port import Secret
+from assay.storage import writer
 from assay.storage.database import Storage
 from assay.storage.events import Committed, Event, StorageFailed
 from assay.storage.records import EnvironmentRecord, ExecutionRecord, SandboxRecord
@@ -60,6 +61,20 @@ async def test_a_sandbox_is_kept_with_its_secret(storage: Storage) -> None:
     (found,) = await storage.sandboxes()
     assert found.secret.reveal() == SANDBOX.secret.reveal()
     assert replace(found, secret=SANDBOX.secret) == SANDBOX
+
+
+async def test_a_sandbox_that_nobody_waits_for_is_kept_a_moment_later_or_when_somebody_does(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "LATER_SECONDS", 30.0)
+    kept = storage.add_sandbox(SANDBOX, later=True)
+    await asyncio.sleep(0.05)
+    assert not kept.done()
+    storage.hurry()
+    assert await kept
+    again = storage.add_sandbox(replace(SANDBOX, id="s2"), later=True)
+    await storage.take_sandbox("s1")
+    assert again.done()  # it came along
 
 
 async def test_sandboxes_are_found_by_their_driver(storage: Storage) -> None:

@@ -27,10 +27,13 @@ class Maker:
         self._endings = endings
         self._epochs = epochs
 
-    async def make(self, blueprint: Blueprint, on_made: Callable[[], None]) -> Idle:
+    async def make(
+        self, blueprint: Blueprint, on_made: Callable[[], None], *, wanted: Callable[[], bool]
+    ) -> Idle:
         """Make one that would still be known after `kill -9`. Raises AssayError.
 
-        After `on_made` there is only waiting, for the agent and for the disk.
+        After `on_made` there is only waiting, for the agent and for the disk: for the next write,
+        if it is not `wanted` at once, which costs half as much.
         """
         secret = Secret(secrets.token_bytes(32))
         sandbox = await self._driver.create(blueprint.spec(secret))
@@ -43,7 +46,7 @@ class Maker:
             secret=secret,
             created_at=self._rows.clock(),
         )
-        writing = asyncio.ensure_future(self._rows.add_sandbox(record))
+        writing = asyncio.ensure_future(self._rows.add_sandbox(record, later=not wanted()))
         agent: Agent | None = None
         try:
             agent = await self._connect(sandbox.id, secret, blueprint)

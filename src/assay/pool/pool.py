@@ -240,6 +240,7 @@ class Pool:
 
     async def _wait(self, shelf: Shelf, ticket: Ticket, deadline: float) -> None:
         started = _now()
+        self._storage.hurry()  # for a sandbox that is made, and written down no sooner
         try:
             await asyncio.wait((ticket.given,), timeout=max(0.0, deadline - started))
         except asyncio.CancelledError:

@@ -15,8 +15,12 @@ class Rows(Protocol):
         """Seconds since 1970 on the database's clock."""
         ...
 
-    def add_sandbox(self, record: SandboxRecord) -> Awaitable[object]:
-        """Write down a sandbox that was made."""
+    def add_sandbox(self, record: SandboxRecord, *, later: bool = False) -> Awaitable[object]:
+        """Write down a sandbox that was made; `later`: with what else is written in a moment."""
+        ...
+
+    def hurry(self) -> None:
+        """Write down now whatever was to be written later."""
         ...
 
     def take_sandbox(self, sandbox_id: str) -> Awaitable[object]:

@@ -213,7 +213,9 @@ class Upkeep:
         started, task = now(), asyncio.current_task()
         assert task is not None
         try:
-            idle = await self._maker.make(blueprint, lambda: self._on_created(task))
+            idle = await self._maker.make(
+                blueprint, lambda: self._on_created(task), wanted=lambda: bool(shelf.queue)
+            )
         except Exception as error:
             self._failed(shelf, _as_own(error, "make a sandbox"))
             return

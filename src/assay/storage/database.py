@@ -221,11 +221,16 @@ class Storage:
 
     # --- sandboxes ---
 
-    def add_sandbox(self, record: SandboxRecord) -> asyncio.Future[bool]:
-        """Know a sandbox before anybody can have it."""
+    def hurry(self) -> None:
+        """Somebody waits for what was to be written later."""
+        self._writer.hand_over()
+
+    def add_sandbox(self, record: SandboxRecord, *, later: bool = False) -> asyncio.Future[bool]:
+        """Know a sandbox before anybody can have it; `later`: nobody wants it at once."""
         if self._server is not None:
             record = replace(record, server=self._server.id, epoch=self._server.epoch)
-        return self._write("add_sandbox", self._sql.add_sandbox, rows.sandbox_values(record))
+        values = rows.sandbox_values(record)
+        return self._write("add_sandbox", self._sql.add_sandbox, values, later=later)
 
     def take_sandbox(self, sandbox_id: str) -> asyncio.Future[bool]:
         """Hand it to somebody, once and for all. SandboxGone: there is none, or it is taken."""

@@ -76,11 +76,12 @@ class Writer:
         """Put an operation behind all others; with `later` it may wait there for the next one."""
         self._later.append(operation)
         if not later:
-            self._hand_over()
+            self.hand_over()
         elif self._soon is None:
-            self._soon = self._loop.call_later(LATER_SECONDS, self._hand_over)
+            self._soon = self._loop.call_later(LATER_SECONDS, self.hand_over)
 
-    def _hand_over(self) -> None:
+    def hand_over(self) -> None:
+        """Let no operation wait any longer for the next one."""
         if self._soon is not None:
             self._soon.cancel()
             self._soon = None
@@ -90,7 +91,7 @@ class Writer:
 
     async def stop(self) -> None:
         """Do what waits, and end."""
-        self._hand_over()
+        self.hand_over()
         self._queue.put(None)
         await asyncio.shield(self._ended)
         self._thread.join()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -28,6 +28,10 @@ class RowsInMemory:
     """Every sandbox that was ever given away."""
     seconds: float = 0.001
     error: AssayError | None = None
+    later_seconds: float = 0.0
+    """How long what nobody waits for is put off."""
+    added_later: list[str] = field(default_factory=list)
+    _hurried: asyncio.Event = field(default_factory=asyncio.Event)
 
     def clock(self) -> float:
         return asyncio.get_running_loop().time()
@@ -37,10 +41,18 @@ class RowsInMemory:
         if self.error is not None:
             raise self.error
 
-    async def add_sandbox(self, record: SandboxRecord) -> None:
+    async def add_sandbox(self, record: SandboxRecord, *, later: bool = False) -> None:
+        if later:
+            self.added_later.append(record.id)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._hurried.wait(), self.later_seconds)
         await self._commit()
         assert record.id not in self.rows
         self.rows[record.id] = record
+
+    def hurry(self) -> None:
+        self._hurried.set()
+        self._hurried = asyncio.Event()
 
     async def take_sandbox(self, sandbox_id: str) -> None:
         await self._commit()

@@ -88,6 +88,24 @@ def test_the_next_one_is_begun_with_while_the_last_one_is_written_down() -> None
     run_in_virtual_time(main())
 
 
+def test_a_sandbox_is_written_down_at_once_only_for_who_waits() -> None:
+    async def main() -> None:
+        async with bench(create_seconds=0.1, rows=RowsInMemory(later_seconds=5.0)) as it:
+            it.set("a", 0)
+            await it.pool.blueprint("a")
+            await it.pool.claim("a")
+            assert it.rows.added_later == []
+            it.set("a", 1)
+            await asyncio.sleep(1.0)
+            assert it.numbers("a")[:2] == (0, 1), "it waits for another one's write"
+            started = now()
+            warm = await it.pool.claim("a")
+            assert it.rows.added_later == [warm.record.id]
+            assert now() - started <= 0.01
+
+    run_in_virtual_time(main())
+
+
 def test_no_sandbox_is_given_away_twice() -> None:
     async def main() -> None:
         async with bench(create_seconds=0.02) as it:
