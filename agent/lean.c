@@ -35,7 +35,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { GIVEN_DESCRIPTORS = 3,
+enum { GIVEN_DESCRIPTORS = 3, SECONDS_WITHOUT_PLAN = 120,
        NAMESPACES = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS };
 
 static char plan[PLAN_MOST];
@@ -243,14 +243,25 @@ static int enter_and_run(char **argument)
     return 127;
 }
 
-/* In a container that somebody else has made. Who gives up making a sandbox writes nothing. */
+/* Process 1 of a container hears of no signal without a handler. */
+static void nobody_came(int number)
+{
+    (void)number;
+    _exit(1);
+}
+
+/* In a container that somebody else has made. Who gives up making a sandbox writes nothing; who was
+ * killed meanwhile does not even do that. */
 static int follow(const char *path)
 {
+    signal(SIGALRM, nobody_came);
+    alarm(SECONDS_WITHOUT_PLAN);
     int pipe = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     check(pipe >= 0, "open", path);
     size_t length = 0;
     for (ssize_t more; (more = read(pipe, plan + length, sizeof plan - length)) > 0;)
         length += (size_t)more;
+    alarm(0);
     if (length == 0)
         return 0;
     follow_plan(plan, (ssize_t)length);

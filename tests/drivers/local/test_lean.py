@@ -369,6 +369,39 @@ def test_the_program_by_itself_says_what_it_is_for() -> None:
     assert b"no use by itself" in alone.stderr
 
 
+def test_process_1_of_a_container_does_not_wait_for_ever_for_a_killed_server(
+    tmp_path: Path,
+) -> None:
+    os.mkfifo(gate := tmp_path / "plan")
+    container = subprocess.Popen(
+        ["unshare", "--pid", "--fork", "--kill-child", program("lean"), "follow", gate]
+    )
+    try:
+        children = Path(f"/proc/{container.pid}/task/{container.pid}/children")
+        until(lambda: children.read_text() != "")
+        waiting = int(children.read_text())
+        until(lambda: signal.SIGALRM in handled(waiting))
+        os.kill(waiting, signal.SIGALRM)  # rather than wait two minutes for it
+        assert container.wait(timeout=5) == 1
+    finally:
+        container.kill()
+        container.wait()
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 5
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def handled(pid: int) -> set[int]:
+    """The signals that a process has handlers for."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    (mask,) = (int(line.split()[1], 16) for line in lines if line.startswith("SigCgt:"))
+    return {number for number in range(1, 65) if mask >> (number - 1) & 1}
+
+
 def test_a_helper_gets_out_of_its_servers_groups_though_others_tidy_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
