@@ -20,8 +20,17 @@ class Maker:
     """Makes sandboxes; what it could not finish is destroyed."""
 
     def __init__(
-        self, driver: Driver, rows: Rows, endings: Endings, *, epochs: Callable[[], int]
+        self,
+        driver: Driver,
+        rows: Rows,
+        endings: Endings,
+        *,
+        epochs: Callable[[], int],
+        alone: bool = True,
     ) -> None:
+        """Of several servers (not `alone`), the others must know at once what to see to when this
+        one's machine is gone, with its notes of what it has made."""
+        self._alone = alone
         self._driver = driver
         self._rows = rows
         self._endings = endings
@@ -33,7 +42,7 @@ class Maker:
         """Make one that would still be known after `kill -9`. Raises AssayError.
 
         After `on_made` there is only waiting, for the agent and for the disk: for the next write,
-        if it is not `wanted` at once, which costs half as much.
+        where a server is alone and it is not `wanted` at once, which costs half as much.
         """
         secret = Secret(secrets.token_bytes(32))
         sandbox = await self._driver.create(blueprint.spec(secret))
@@ -46,7 +55,8 @@ class Maker:
             secret=secret,
             created_at=self._rows.clock(),
         )
-        writing = asyncio.ensure_future(self._rows.add_sandbox(record, later=not wanted()))
+        later = self._alone and not wanted()
+        writing = asyncio.ensure_future(self._rows.add_sandbox(record, later=later))
         agent: Agent | None = None
         try:
             agent = await self._connect(sandbox.id, secret, blueprint)

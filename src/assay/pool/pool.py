@@ -81,7 +81,7 @@ class Pool:
             on_failure=self._tell,
             condemn=condemn,
         )
-        self._maker = Maker(driver, storage, self._endings, epochs=epochs)
+        self._maker = Maker(driver, storage, self._endings, epochs=epochs, alone=condemn is None)
         self._upkeep = Upkeep(
             self._maker,
             self._endings,

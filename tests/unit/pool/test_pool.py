@@ -106,6 +106,21 @@ def test_a_sandbox_is_written_down_at_once_only_for_who_waits() -> None:
     run_in_virtual_time(main())
 
 
+def test_of_several_servers_each_writes_down_at_once_what_others_may_have_to_see_to() -> None:
+    async def main() -> None:
+        rows = RowsInMemory(later_seconds=5.0)
+        async with bench(create_seconds=0.1, rows=rows, condemn=condemned) as it:
+            it.set("a", 1)
+            await asyncio.sleep(1.0)
+            assert it.numbers("a")[0] == 1
+            assert rows.added_later == []
+
+    async def condemned(sandbox_id: str) -> object:
+        return sandbox_id
+
+    run_in_virtual_time(main())
+
+
 def test_no_sandbox_is_given_away_twice() -> None:
     async def main() -> None:
         async with bench(create_seconds=0.02) as it:

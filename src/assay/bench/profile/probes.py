@@ -71,7 +71,7 @@ PROBES: Final = (
     )),
     Probe(stage=DATABASE, module="assay.storage.database", names=("Storage._submit",)),
     Probe(stage=DATABASE, module="assay.storage.writer", names=(
-        "Writer._resolve", "Writer._hand_over",
+        "Writer._resolve", "Writer.hand_over",
     )),
     Probe(stage=EVENTS, module="assay.observe.observer", names=("Observer.on_event",)),
     Probe(stage=DRIVER, module="assay.driver.guard", names=(
