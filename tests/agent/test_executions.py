@@ -43,6 +43,13 @@ def test_output_comes_before_the_facts_and_counts_both_streams(agent: RunningAge
     assert frames[2].number(32) == 3
 
 
+def test_each_of_many_refused_frames_is_answered_in_its_turn(agent: RunningAgent) -> None:
+    peer = agent.peer()
+    peer.send(b"".join(frame(RELEASE, channel) for channel in range(1, 101)))
+    for channel in range(1, 101):
+        assert peer.until(FAILED, channel).text(7) == "channel"
+
+
 def test_a_channel_is_forgotten_only_when_it_is_released(agent: RunningAgent) -> None:
     peer = agent.peer()
     peer.send(command(1, "true"))
