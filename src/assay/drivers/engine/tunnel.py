@@ -121,13 +121,21 @@ class SshTunnel(Endpoint):
 
     def _wait_until_dug(self) -> None:
         process, deadline = self._process, time.monotonic() + _SECONDS_TO_START
-        while not self._near.path.exists():
+        while not self._is_open():
             if process is None or process.poll() is not None:
                 raise self._failed()
             if time.monotonic() > deadline:
                 self._end()
                 raise self._failed(f"nothing came of it in {_SECONDS_TO_START:.0f} s")
             time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+    def _is_open(self) -> bool:
+        """Whether connections are let in: the socket is there a moment before it listens."""
+        try:
+            self._near.connect(_SECONDS_TO_START).close()
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+        return True
 
     def said(self) -> str:
         """The end of what ssh had to say."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import socket
 import struct
+import sys
 from pathlib import Path
 
 import pytest
@@ -124,6 +126,38 @@ def test_kata_is_asked_for_by_the_name_of_its_shim(name: str, tmp_path: Path) ->
     # A kernel of its own counts its users by itself.
     assert "--processes" in repr(told(KATA)["Cmd"])
     assert "--processes" not in repr(told(SHARED)["Cmd"])
+
+
+SLOW_TO_LISTEN = f"""#!{sys.executable}
+import socket, sys, time
+near = sys.argv[sys.argv.index("-L") + 1].partition(":")[0]
+door = socket.socket(socket.AF_UNIX)
+door.bind(near)
+time.sleep(0.3)
+door.listen()
+while True:
+    door.accept()
+"""
+
+
+async def test_a_tunnel_whose_socket_is_there_and_does_not_listen_yet_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ssh = tmp_path / "ssh"
+    ssh.write_text(SLOW_TO_LISTEN)
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    settings = Settings(state=tmp_path, images=tmp_path, runtimes={"podman": "ssh://h"})
+    driver = make_driver(settings, "podman")
+    assert isinstance(driver, DistantDriver)
+    try:
+        tunnel = driver.engine.endpoint
+        (await asyncio.to_thread(tunnel.connect, 5)).close()
+        _, writer = await tunnel.open(5)
+        writer.close()
+        await writer.wait_closed()
+    finally:
+        await driver.aclose()
 
 
 @pytest.mark.parametrize(
