@@ -80,7 +80,7 @@ struct usage { uint64_t cpu_ns, peak_bytes, oom_kills; bool cpu, peak, oom; };
 struct slot {
     bool open, taken;       /* its files are open; a prepared or running process is in it */
     pid_t keeper;           /* a process that stays in the groups, and makes others in them; or 0 */
-    int keeper_fd;          /* where it is asked to */
+    int keeper_fd;          /* where it is asked to; without one, where it will say its number */
     uint64_t keeper_died;
     bool stale;             /* its groups remember an execution's peak of memory */
     unsigned renewed;       /* how often they were replaced */
@@ -101,6 +101,8 @@ bool groups_can_measure(void);
 extern struct slot slots[SLOTS];
 bool slot_open(struct slot *slot);
 bool slot_join(const struct slot *slot); /* in the child */
+void slot_leave(struct slot *slot);
+void slot_learn_keeper(struct slot *slot);
 void slot_reset(struct slot *slot);
 void slot_usage(struct slot *slot, struct usage *usage);
 void slot_facts(struct slot *slot, const struct usage *base, struct usage *used);
@@ -235,10 +237,14 @@ bool interpreter_waits(void);
 
 /* ---- child.c ---- */
 
+enum {
+    START_INTERPRETER = 1, /* the program goes on reading from the control socket */
+    START_KEEPER = 2,      /* leave a keeper in the groups first */
+};
 struct start_header {
     uint32_t length;
     int32_t terminal;
-    uint32_t interpreter; /* the program goes on reading from the control socket */
+    uint32_t what;
 };
 struct start_failure { int32_t error; char step[16]; };
 
@@ -246,7 +252,9 @@ struct start_failure { int32_t error; char step[16]; };
 enum { GIVEN = 4 };
 
 void keeper_run(int control, const struct slot *slot) __attribute__((noreturn));
-void child_run(const struct slot *slot, const int given[GIVEN], bool join)
+enum { NO_KEEPER = -1, BY_KEEPER = -2 };
+/* `keeper`: the socket of one that it may leave behind; or none, or it is one's work. */
+void child_run(const struct slot *slot, const int given[GIVEN], int keeper)
     __attribute__((noreturn));
 
 /* ---- builtin.c, bridge.c ---- */

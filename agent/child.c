@@ -1,8 +1,8 @@
 /* The process between being forked and being the learner's program (or a built-in one).
  *
  * It is made before it is needed, and waits for the request. Joining its slot's groups can take
- * milliseconds, so that is done once, by a keeper that stays in them: what it forks is in the
- * groups from birth, and with CLONE_PARENT it is the agent's child all the same. */
+ * milliseconds, so the first process does that, and leaves a keeper behind that stays in them: what
+ * it forks is in the groups from birth, and with CLONE_PARENT it is the agent's child all the same. */
 #define _GNU_SOURCE
 #include "agent.h"
 
@@ -22,7 +22,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { CONTROL = 3, FIELDS_MOST = PAYLOAD_MOST / 5, PENDING_SIGNALS = 512 };
+enum { CONTROL = 3, KEEPER = 4, FIELDS_MOST = PAYLOAD_MOST / 5, PENDING_SIGNALS = 512 };
 
 struct request {
     char *arguments[FIELDS_MOST + 1], *environment[FIELDS_MOST + 1];
@@ -59,15 +59,19 @@ static void close_agents_ends(void)
     }
 }
 
-static void keep_only(int control, const int streams[3])
+static void keep_only(int control, const int streams[3], int keeper)
 {
+    int after = keeper < 0 ? CONTROL + 1 : KEEPER + 1;
     for (int i = 0; streams && i < 3; i++)
         dup2(streams[i], i);
+    /* Neither is where the other one is to be: they come after all that the agent has open. */
     dup2(control, CONTROL);
     fcntl(CONTROL, F_SETFD, FD_CLOEXEC);
+    if (keeper >= 0)
+        dup2(keeper, KEEPER);
     /* The largest number there can be: gVisor takes a larger one for a negative. */
-    if (syscall(SYS_close_range, CONTROL + 1, INT_MAX, 0) < 0)
-        for (int fd = CONTROL + 1; fd < 4096; fd++)
+    if (syscall(SYS_close_range, after, INT_MAX, 0) < 0)
+        for (int fd = after; fd < 4096; fd++)
             close(fd);
 }
 
@@ -192,45 +196,6 @@ static void default_signals(void)
 
 extern char **environ;
 
-void child_run(const struct slot *slot, const int given[GIVEN], bool join)
-{
-    struct start_header header;
-    int error = 0;
-    setsid();
-    if (join) { /* else the keeper has done all this */
-        connections_forget_secret();
-        close_agents_ends();
-        error = slot_join(slot) ? 0 : errno;
-    }
-    keep_only(given[0], given + 1);
-    if (error)
-        fail("group", error);
-    if (!join)
-        (void)!write(CONTROL, &(pid_t){getpid()}, sizeof(pid_t));
-    read_all(&header, sizeof header);
-    read_all(payload, header.length);
-    read_request(header.length);
-    umask(022);
-    if (header.terminal >= 0)
-        open_terminal(header.terminal);
-    set_limits();
-    become(slot);
-    limit_processes();
-    if (request.directory && chdir(request.directory) < 0)
-        fail("directory", errno);
-    default_signals();
-    environ = request.environment;
-    if (request.builtin) {
-        close(CONTROL);
-        _exit(builtin_run(request.argument_count, request.arguments));
-    }
-    if (header.interpreter)
-        fcntl(CONTROL, F_SETFD, 0);
-    execvp(request.arguments[0], request.arguments);
-    fail("program", errno);
-    _exit(126);
-}
-
 /* ---- the keeper ---- */
 
 static bool receive(int given[GIVEN])
@@ -250,20 +215,93 @@ static bool receive(int given[GIVEN])
     return true;
 }
 
-void keeper_run(int control, const struct slot *slot)
+static _Noreturn void serve(const struct slot *slot)
 {
     int given[GIVEN];
-    connections_forget_secret();
-    setsid();
-    close_agents_ends();
-    bool joined = slot_join(slot);
-    keep_only(control, NULL);
-    while (joined && receive(given)) {
+    while (receive(given)) {
         /* When it can't be made, the agent sees that the control socket closes. */
         if (syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0) == 0)
-            child_run(slot, given, false);
+            child_run(slot, given, BY_KEEPER);
         for (int i = 0; i < GIVEN; i++)
             close(given[i]);
     }
     _exit(0);
+}
+
+void keeper_run(int control, const struct slot *slot)
+{
+    connections_forget_secret();
+    setsid();
+    close_agents_ends();
+    bool joined = slot_join(slot);
+    keep_only(control, NULL, NO_KEEPER);
+    if (!joined)
+        _exit(0);
+    serve(slot);
+}
+
+/* The program would not let go of it as long as it holds a stream of the program's. */
+static void leave_keeper(const struct slot *slot, bool wanted)
+{
+    pid_t pid = wanted ? (pid_t)syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0) : -1;
+    if (pid == 0) {
+        setsid();
+        for (int i = 0; i <= CONTROL; i++)
+            dup2(KEEPER, i);
+        close(KEEPER);
+        fcntl(CONTROL, F_SETFD, FD_CLOEXEC);
+        serve(slot);
+    }
+    if (pid > 0) /* before the program runs: who ends it must know whom to spare */
+        (void)!write(KEEPER, &pid, sizeof pid);
+    close(KEEPER);
+}
+
+/* ---- the process itself ---- */
+
+/* What has come from the agent itself, not from a keeper that has done all this. */
+static void join(const struct slot *slot, const int given[GIVEN], int keeper)
+{
+    connections_forget_secret();
+    close_agents_ends();
+    int error = slot_join(slot) ? 0 : errno;
+    keep_only(given[0], given + 1, keeper);
+    if (error)
+        fail("group", error);
+}
+
+void child_run(const struct slot *slot, const int given[GIVEN], int keeper)
+{
+    struct start_header header;
+    setsid();
+    if (keeper != BY_KEEPER) {
+        join(slot, given, keeper);
+    } else {
+        keep_only(given[0], given + 1, NO_KEEPER);
+        (void)!write(CONTROL, &(pid_t){getpid()}, sizeof(pid_t));
+    }
+    read_all(&header, sizeof header);
+    if (keeper >= 0)
+        leave_keeper(slot, header.what & START_KEEPER);
+    read_all(payload, header.length);
+    read_request(header.length);
+    umask(022);
+    if (header.terminal >= 0)
+        open_terminal(header.terminal);
+    set_limits();
+    become(slot);
+    limit_processes();
+    if (request.directory && chdir(request.directory) < 0)
+        fail("directory", errno);
+    default_signals();
+    environ = request.environment;
+    if (request.builtin) {
+        close(CONTROL);
+        _exit(builtin_run(request.argument_count, request.arguments));
+    }
+    if (header.what & START_INTERPRETER)
+        fcntl(CONTROL, F_SETFD, 0);
+    execvp(request.arguments[0], request.arguments);
+    fail("program", errno);
+    _exit(126);
 }

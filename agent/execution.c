@@ -77,7 +77,7 @@ void forget(struct execution *e)
     if (e->input.ring)
         munmap(e->input.ring, INPUT_RING);
     if (e->slot)
-        e->slot->taken = false;
+        slot_leave(e->slot);
     *e = (struct execution){.number = e->number, .control = -1, .stdin_fd = -1, .out = {-1, -1}};
 }
 
@@ -141,10 +141,12 @@ static int make_terminal(struct execution *e, const struct settings *s)
     return number;
 }
 
-/* At once: who waits for it is woken once. */
-static bool send_request(struct execution *e, int terminal, const uint8_t *payload, size_t length)
+/* At once: who waits for it is woken once. Where nothing is to come after it, nobody needs a keeper. */
+static bool send_request(struct execution *e, int terminal, const uint8_t *payload, size_t length,
+                         bool last)
 {
-    struct start_header header = {.length = (uint32_t)length, .terminal = terminal};
+    struct start_header header = {.length = (uint32_t)length, .terminal = terminal,
+                                  .what = last ? 0 : START_KEEPER};
     struct iovec parts[] = {{&header, sizeof header}, {(void *)payload, length}};
     struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
     return sendmsg(e->control, &message, MSG_NOSIGNAL) == (ssize_t)(sizeof header + length);
@@ -182,7 +184,7 @@ static const char *hand_over(struct execution *e, const uint8_t *payload, size_t
     slot_reset(e->slot);
     slot_usage(e->slot, &e->base);
     e->started = now_ns();
-    return send_request(e, terminal, payload, length) ? NULL : "resources";
+    return send_request(e, terminal, payload, length, settings->last) ? NULL : "resources";
 }
 
 static int running_or_unreleased(void)
@@ -319,6 +321,7 @@ static void process_ended(pid_t pid, int status, const struct rusage *usage)
 {
     for (int i = 0; i < SLOTS; i++) {
         struct execution *e = &executions[i];
+        slot_learn_keeper(&slots[i]);
         if (slots[i].keeper == pid)
             keeper_ended(&slots[i]);
         if (e->state == WAITING && e->pid == pid)
@@ -373,7 +376,7 @@ void settle(struct execution *e)
     if (e->state == DRAINING && drain(e)) {
         slot_facts(e->slot, &e->base, &e->used);
         ipc_sweep(e);
-        e->slot->taken = false; /* the next program may have it, before this one is released */
+        slot_leave(e->slot); /* the next program may have it, before this one is released */
         e->slot = NULL;
         e->window_due = false;
         e->state = ENDED;

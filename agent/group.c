@@ -244,6 +244,28 @@ bool slot_join(const struct slot *slot)
     return true;
 }
 
+/* A keeper's number is written before the program runs that was in the slot first. Nothing comes of
+ * it when that process has left none. */
+void slot_learn_keeper(struct slot *slot)
+{
+    pid_t pid;
+    if (slot->keeper_fd < 0 || slot->keeper > 0)
+        return;
+    ssize_t got = recv(slot->keeper_fd, &pid, sizeof pid, MSG_DONTWAIT);
+    if (got == (ssize_t)sizeof pid)
+        slot->keeper = pid;
+    else if (got == 0)
+        close_fd(&slot->keeper_fd);
+}
+
+void slot_leave(struct slot *slot)
+{
+    slot_learn_keeper(slot);
+    if (slot->keeper == 0) /* nobody is there who would see this */
+        close_fd(&slot->keeper_fd);
+    slot->taken = false;
+}
+
 enum { TEXT_MOST = 2048 };
 
 static bool read_text(int fd, char text[TEXT_MOST])
@@ -346,9 +368,10 @@ static int open_processes(const struct slot *slot)
 }
 
 /* Whether nobody is left in the group but the keeper. */
-static bool only_keeper(const struct slot *slot)
+static bool only_keeper(struct slot *slot)
 {
     char text[64];
+    slot_learn_keeper(slot);
     int fd = open_processes(slot);
     ssize_t length = pread(fd, text, sizeof text - 1, 0);
     if (fd < 0)
@@ -370,10 +393,11 @@ bool group_empty(struct execution *execution)
 
 /* Signals each process of the group but the keeper. A process that this namespace can not see has
  * the number 0, which kill() takes for the caller's own group. */
-static void kill_each(const struct slot *slot)
+static void kill_each(struct slot *slot)
 {
     static char text[PIDS_MOST * 8];
     off_t offset = 0;
+    slot_learn_keeper(slot);
     int fd = open_processes(slot);
     for (ssize_t length; (length = pread(fd, text, sizeof text - 1, offset)) > 0;) {
         text[length] = 0;

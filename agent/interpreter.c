@@ -204,7 +204,7 @@ static bool send_start(struct execution *e)
     struct writer writer = {payload, payload + sizeof payload};
     put_start(&writer);
     size_t length = (size_t)(writer.at - payload);
-    struct start_header header = {(uint32_t)length, -1, true};
+    struct start_header header = {(uint32_t)length, -1, START_INTERPRETER | START_KEEPER};
     return send(e->control, &header, sizeof header, MSG_NOSIGNAL) == sizeof header &&
            send(e->control, payload, length, MSG_NOSIGNAL) == (ssize_t)length &&
            send(e->control, PROGRAM, sizeof PROGRAM - 1, MSG_NOSIGNAL) == sizeof PROGRAM - 1;

@@ -14,8 +14,9 @@ static const uint64_t MILLISECOND = 1000000ull;
 /* ---- keepers ---- */
 
 /* One that was dismissed may not have ended yet. */
-static bool keeper_serves(const struct slot *slot)
+static bool keeper_serves(struct slot *slot)
 {
+    slot_learn_keeper(slot);
     return slot->keeper > 0 && slot->keeper_fd >= 0;
 }
 
@@ -49,7 +50,7 @@ void keeper_ended(struct slot *slot)
 }
 
 /* Hands the descriptors over; what the keeper makes of them waits at their other ends. */
-static bool keeper_ask(const struct slot *slot, const int given[GIVEN])
+static bool keeper_ask(struct slot *slot, const int given[GIVEN])
 {
     char byte = 0, space[CMSG_SPACE(sizeof(int) * GIVEN)] = {0};
     struct iovec part = {&byte, 1};
@@ -60,7 +61,10 @@ static bool keeper_ask(const struct slot *slot, const int given[GIVEN])
     head->cmsg_type = SCM_RIGHTS;
     head->cmsg_len = CMSG_LEN(sizeof(int) * GIVEN);
     memcpy(CMSG_DATA(head), given, sizeof(int) * GIVEN);
-    return sendmsg(slot->keeper_fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) == 1;
+    bool asked = sendmsg(slot->keeper_fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) == 1;
+    if (!asked && errno == EPIPE) /* it ended before its number was known */
+        keeper_ended(slot);
+    return asked;
 }
 
 /* A slot whose keeper is there costs nothing more; so does the lowest of the others, over time. */
@@ -158,19 +162,24 @@ static bool make_pipes(struct execution *e, int theirs[GIVEN])
     return made;
 }
 
-/* By the slot's keeper, or by a fork of our own that has to join the groups: slower, but no limit
- * of processes in the groups refuses it. */
-static bool make_process(struct execution *e, const int given[GIVEN], bool by_keeper)
+/* By a fork of our own that has to join the groups: slower, but no limit of processes in the groups
+ * refuses it. It leaves a keeper in the slot that has none, if more is to come after its program. */
+static bool make_by_fork(struct execution *e, const int given[GIVEN])
 {
-    if (by_keeper)
-        return keeper_start(e->slot) && keeper_ask(e->slot, given);
+    struct slot *slot = e->slot;
+    int ends[2] = {-1, NO_KEEPER};
+    if (groups_found() && slot->keeper == 0 && slot->keeper_fd < 0 &&
+        socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0)
+        slot->keeper_fd = ends[0];
     e->pid = fork();
     if (e->pid == 0)
-        child_run(e->slot, given, true);
+        child_run(slot, given, ends[1]);
+    close_fd(&ends[1]);
     return e->pid > 0;
 }
 
-static bool prepare(bool by_keeper)
+/* `ask`: the slot's keeper, if it has one. */
+static bool prepare(bool ask)
 {
     int theirs[GIVEN] = {-1, -1, -1, -1};
     struct execution *e = in_state(FREE);
@@ -181,7 +190,8 @@ static bool prepare(bool by_keeper)
         return false;
     e->slot = slot;
     slot->taken = true;
-    bool made = slot_open(slot) && make_pipes(e, theirs) && make_process(e, theirs, by_keeper);
+    bool made = slot_open(slot) && make_pipes(e, theirs) &&
+                (ask && keeper_serves(slot) ? keeper_ask(slot, theirs) : make_by_fork(e, theirs));
     for (int i = 0; i < GIVEN; i++)
         close_fd(&theirs[i]);
     if (made)
@@ -212,7 +222,7 @@ bool execution_prepare(void)
         return true;
     if (e)
         forget(e);
-    return (!e && groups_found() && prepare(true)) || prepare(false);
+    return (!e && prepare(true)) || prepare(false);
 }
 
 /* A process that is there, for a request that is there. */
