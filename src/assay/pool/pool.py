@@ -7,7 +7,7 @@ import contextlib
 import os
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -81,7 +81,8 @@ class Pool:
             on_failure=self._tell,
             condemn=condemn,
         )
-        self._maker = Maker(driver, storage, self._endings, epochs=epochs, alone=condemn is None)
+        self._alone = condemn is None
+        self._maker = Maker(driver, storage, self._endings, epochs=epochs, alone=self._alone)
         self._upkeep = Upkeep(
             self._maker,
             self._endings,
@@ -259,19 +260,28 @@ class Pool:
         idle.session.agent.on_lost = None
         record = replace(idle.record, taken=True)
         self.lend(record)
-        try:
-            await self._storage.take_sandbox(record.id)
-        except BaseException:
-            # It may be written down as taken, so nobody else may have it.
-            self._end_use(record.id)
-            self._upkeep.end_all([idle])
-            raise
+        taking = asyncio.ensure_future(self._storage.take_sandbox(record.id, later=self._alone))
+        if self._alone:
+            # Should a kill come first, the next server will hear of its agent whether anything has
+            # run there. Nobody else could have it.
+            taking.add_done_callback(lambda done: done.cancelled() or done.exception())
+        else:
+            await self._written(taking, idle)
         return Warm(
             session=idle.session,
             blueprint=idle.blueprint,
             record=record,
             created_at=idle.created_at,
         )
+
+    async def _written(self, taking: Awaitable[object], idle: Idle) -> None:
+        try:
+            await taking
+        except BaseException:
+            # It may be written down as taken, so nobody else may have it.
+            self._end_use(idle.record.id)
+            self._upkeep.end_all([idle])
+            raise
 
     def _end_use(self, sandbox_id: str) -> None:
         environment = self._used.pop(sandbox_id, None)

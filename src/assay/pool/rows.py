@@ -23,7 +23,7 @@ class Rows(Protocol):
         """Write down now whatever was to be written later."""
         ...
 
-    def take_sandbox(self, sandbox_id: str) -> Awaitable[object]:
+    def take_sandbox(self, sandbox_id: str, *, later: bool = False) -> Awaitable[object]:
         """Write down that somebody has it from now on. Raises when somebody had it already."""
         ...
 

@@ -232,8 +232,11 @@ class Storage:
         values = rows.sandbox_values(record)
         return self._write("add_sandbox", self._sql.add_sandbox, values, later=later)
 
-    def take_sandbox(self, sandbox_id: str) -> asyncio.Future[bool]:
-        """Hand it to somebody, once and for all. SandboxGone: there is none, or it is taken."""
+    def take_sandbox(self, sandbox_id: str, *, later: bool = False) -> asyncio.Future[bool]:
+        """Hand it to somebody, once and for all. SandboxGone: there is none, or it is taken.
+
+        `later`: for who knows by itself that nobody has it.
+        """
         statement = self._sql.take_sandbox
 
         def take(cursor: Cursor) -> bool:
@@ -241,7 +244,7 @@ class Storage:
                 raise SandboxGone(f"the sandbox {sandbox_id} is gone, or somebody's already")
             return True
 
-        return self._submit("take_sandbox", take)
+        return self._submit("take_sandbox", take, later=later)
 
     def condemn_sandbox(self, sandbox_id: str) -> asyncio.Future[bool]:
         """Let nobody have it who comes later: it is about to be destroyed."""

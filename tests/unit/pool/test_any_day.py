@@ -8,7 +8,7 @@ import asyncio
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pool_bench import Bench, bench
+from pool_bench import Bench, bench, condemned
 
 from assay.domain.errors import AssayError, RuntimeFailed, StorageError
 from assay.drivers.fake import run_in_virtual_time
@@ -109,11 +109,14 @@ class Day:
         assert len(there) == len(held) + sum(self.sizes.values())
 
 
-@settings(max_examples=40, deadline=None)
-@given(happenings)
-def test_whatever_happens_nothing_is_shared_and_all_is_well_a_minute_later(happenings) -> None:
+@settings(max_examples=60, deadline=None)
+@given(st.booleans(), happenings)
+def test_whatever_happens_nothing_is_shared_and_all_is_well_a_minute_later(
+    alone, happenings
+) -> None:
     async def main() -> None:
-        async with bench(create_seconds=0.05) as it:
+        condemn = None if alone else condemned
+        async with bench(create_seconds=0.05, condemn=condemn) as it:
             day = Day(it)
             await it.pool.ready()
             for what, name, number in happenings:

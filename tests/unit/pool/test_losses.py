@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from pool_bench import Bench, bench, now
+from pool_bench import Bench, bench, condemned, now
 
 from assay.domain.errors import RuntimeFailed, StorageError
 from assay.drivers.fake import FakeDriver, FakeMachine, run_in_virtual_time
@@ -114,7 +114,7 @@ def test_a_sandbox_that_was_meant_for_who_left_goes_to_the_next() -> None:
 
 def test_a_database_that_fails_costs_the_sandbox_and_no_more() -> None:
     async def main() -> None:
-        async with bench() as it:
+        async with bench(condemn=condemned) as it:
             it.set("a", 2)
             await it.pool.ready()
             before = await it.sandboxes()
@@ -127,6 +127,24 @@ def test_a_database_that_fails_costs_the_sandbox_and_no_more() -> None:
             await asyncio.sleep(3.0)
             assert it.numbers("a") == (2, 0, 0, 0)
             it.rows.rows = {key: row for key, row in it.rows.rows.items() if key not in before}
+
+    run_in_virtual_time(main())
+
+
+def test_who_is_alone_lets_nobody_wait_for_a_database_that_fails() -> None:
+    async def main() -> None:
+        async with bench() as it:
+            it.set("a", 2)
+            await it.pool.ready()
+            it.rows.error = StorageError("the disk is full")
+            claimed = {(await it.pool.claim("a")).record.id for _ in range(2)}
+            assert len(claimed) == 2
+            await asyncio.sleep(3.0)
+            assert await it.sandboxes() == claimed, "not written down, and kept"
+            it.rows.error = None
+            await asyncio.sleep(3.0)
+            assert it.numbers("a") == (2, 0, 0, 2)
+            assert not claimed & it.pool._shelves["a"].idle.keys()
 
     run_in_virtual_time(main())
 
@@ -158,7 +176,7 @@ def test_a_sandbox_that_cannot_be_destroyed_is_tried_again() -> None:
 
 def test_a_sandbox_that_dies_while_it_is_written_down_is_given_to_nobody() -> None:
     async def main() -> None:
-        async with bench() as it:
+        async with bench(condemn=condemned) as it:
             it.rows.seconds = 0.05
             it.set("a", 2)
             await it.pool.ready()

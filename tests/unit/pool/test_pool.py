@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from pool_bench import RowsInMemory, bench, now
+from pool_bench import RowsInMemory, bench, condemned, now
 
 from assay.domain.errors import (
     CapacityExceeded,
@@ -46,15 +46,19 @@ def test_it_is_filled_to_its_target_and_refilled_after_a_claim() -> None:
     run_in_virtual_time(main())
 
 
-def test_a_claim_from_the_stock_costs_one_commit_and_no_more() -> None:
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_claim_from_the_stock_costs_one_commit_or_none_where_a_server_is_alone(
+    alone: bool,
+) -> None:
     async def main() -> None:
-        async with bench() as it:
+        async with bench(condemn=None if alone else condemned) as it:
             it.set("a", 2)
             await it.pool.ready()
             started = now()
             warm = await it.pool.claim("a")
-            assert now() - started == pytest.approx(it.rows.seconds)
+            assert now() - started == pytest.approx(0.0 if alone else it.rows.seconds)
             assert warm.record.taken
+            await asyncio.sleep(2 * it.rows.seconds if alone else 0.0)
             assert it.rows.rows[warm.record.id].taken, "not written down"
             assert warm.session.agent.highest == 0
 
@@ -114,9 +118,6 @@ def test_of_several_servers_each_writes_down_at_once_what_others_may_have_to_see
             await asyncio.sleep(1.0)
             assert it.numbers("a")[0] == 1
             assert rows.added_later == []
-
-    async def condemned(sandbox_id: str) -> object:
-        return sandbox_id
 
     run_in_virtual_time(main())
 
