@@ -232,7 +232,7 @@ void world_programs(void)
         must(header.length >= 5 && header.length <= PAYLOAD_MOST, "a request without arguments");
         got = recv(program->control, request, header.length, MSG_DONTWAIT);
         must(got == (ssize_t)header.length, "a request that is cut");
-        if (header.interpreter)
+        if (header.what & START_INTERPRETER)
             interpreter_start(program);
         else
             program_start(program, request, header.terminal);
