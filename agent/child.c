@@ -240,7 +240,7 @@ void keeper_run(int control, const struct slot *slot)
     serve(slot);
 }
 
-/* The program would not let go of it as long as it holds a stream of the program's. */
+/* It lets go of the program's streams: who waits for the end of one would wait for the keeper's. */
 static void leave_keeper(const struct slot *slot, bool wanted)
 {
     pid_t pid = wanted ? (pid_t)syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0) : -1;

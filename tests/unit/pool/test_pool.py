@@ -58,6 +58,8 @@ def test_a_claim_from_the_stock_costs_one_commit_or_none_where_a_server_is_alone
             warm = await it.pool.claim("a")
             assert now() - started == pytest.approx(0.0 if alone else it.rows.seconds)
             assert warm.record.taken
+            await asyncio.sleep(0)
+            assert it.rows.taken == [warm.record.id], "put off with no need, or not at all"
             await asyncio.sleep(2 * it.rows.seconds if alone else 0.0)
             assert it.rows.rows[warm.record.id].taken, "not written down"
             assert warm.session.agent.highest == 0
