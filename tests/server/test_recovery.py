@@ -102,6 +102,78 @@ async def test_idle_sandboxes_are_adopted_and_what_nobody_knows_is_destroyed(ser
         await until(gone)
 
 
+async def test_a_server_that_leaves_nothing_waits_for_what_may_be_somebodys(server: Make) -> None:
+    """Whose it is, is known some seconds after the start only; this one has not so long."""
+    alive = server(environments=("bash=2",))
+    alive.start()
+    async with client_of(alive) as client:
+        await idle_of(client, "bash", 2)
+    alive.kill()
+    for file in (*alive.state.glob("server.db*"), *alive.state.glob("owners/server-*")):
+        file.unlink()  # killed between making them and noting that
+    alive.start()
+    assert len(alive.sandboxes()) >= 2
+    assert alive.stop() == 0
+    assert alive.left_over() == []
+
+
+async def test_what_a_program_has_run_in_is_nobody_elses_if_a_kill_came_before_that_was_written(
+    server: Make,
+) -> None:
+    """It is written some 50 ms after it was given away, and programs start in a few."""
+    alive = server(environments=("bash=2",))
+    alive.start()
+    for delay in (0.0, 0.005, 0.01, 0.02, 0.04, 0.08):
+        async with client_of(alive) as client:
+            await idle_of(client, "bash", 2)
+            before = alive.sandboxes()
+            running = asyncio.create_task(
+                client.run("bash", argv=["bash", "-c", "echo mine > mark; sleep 60"])
+            )
+            await until_marked(alive, before)
+            await asyncio.sleep(delay)
+            alive.kill()
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            alive.start()
+            await idle_of(client, "bash", 2)
+            for _ in range(3):
+                assert (await client.run("bash", argv=["ls"])).stdout == ""
+
+            async def gone() -> bool:
+                return not marked(alive, alive.sandboxes())
+
+            await until(gone)
+
+    async def swept() -> bool:  # what those who were killed had prepared
+        return all(map(has_process, (alive.state / "lean/prepared").iterdir()))
+
+    await until(swept)
+
+
+def has_process(folder: Path) -> bool:
+    process = SandboxFolder(folder).process()
+    return process is not None and process.runs()
+
+
+def marked(server: ServerProcess, sandboxes: set[str]) -> set[str]:
+    """Those in which the program has run."""
+    found = set()
+    for sandbox_id in sandboxes:
+        process = SandboxFolder(server.state / "lean/sandboxes" / sandbox_id).process()
+        if process and Path(f"/proc/{process.pid}/root/workspace/mark").exists():
+            found.add(sandbox_id)
+    return found
+
+
+async def until_marked(server: ServerProcess, sandboxes: set[str]) -> None:
+    for _ in range(5000):
+        if marked(server, sandboxes):
+            return
+        await asyncio.sleep(0.001)
+    raise TimeoutError
+
+
 async def test_a_lease_whose_sandbox_vanished_meanwhile_is_over(server: Make) -> None:
     alive = server(environments=("bash=1",))
     alive.start()

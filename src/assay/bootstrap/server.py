@@ -13,11 +13,11 @@ import contextlib
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import assay
 from assay.api.app import make_app, make_server
@@ -58,6 +58,9 @@ from assay.storage.file_cache import SentFiles
 _PREPARED: Final = 16
 """Sandboxes of which all is there but what they are of, where the driver can do that: so many
 fresh ones are there in a few milliseconds each when a pool has run dry."""
+_SECONDS_TO_CLEAN: Final = 15.0
+"""How long it is waited at the end for what an earlier server has left: longer than it takes until
+a sandbox that nobody has noted is surely nobody's."""
 _log: Final = logging.getLogger("assay")
 
 
@@ -98,16 +101,24 @@ class Server:
         self.ready = False
         await self.cluster.drain()
         await self.pool.drain()
-        draining = asyncio.ensure_future(
+        await self._unless_hurried(
             self.runners.drain(self._settings.drain_seconds, heir=self.cluster.has_heir)
         )
+
+    async def finish(self, cleaning: asyncio.Task[None]) -> None:
+        """Wait for what is still destroyed of an earlier server's; not long, it may be silent."""
+        await self._unless_hurried(asyncio.wait((cleaning,), timeout=_SECONDS_TO_CLEAN))
+
+    async def _unless_hurried(self, work: Coroutine[Any, Any, object]) -> None:
+        """Do it, and break it off when told to hurry."""
+        doing = asyncio.ensure_future(work)
         hurried = asyncio.ensure_future(self._at_once.wait())
         try:
-            await asyncio.wait((draining, hurried), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((doing, hurried), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (draining, hurried):
+            for task in (doing, hurried):
                 task.cancel()
-            await asyncio.wait((draining, hurried))
+            await asyncio.wait((doing, hurried))
 
 
 @asynccontextmanager
@@ -210,7 +221,9 @@ async def running_server(
         await door.open(web)
         await recovery.adopt_idle()
         pool.start()
-        await opened.enter_async_context(beside(recovery.clean_up()))
+        cleaning = await opened.enter_async_context(beside(recovery.clean_up()))
+        if settings.destroy_on_exit:
+            opened.push_async_callback(server.finish, cleaning)
         opened.push_async_callback(server.drain)
         opened.push_async_callback(graded.drain)  # before: it takes new sandboxes to the end
         server.ready = True
