@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from assay.bootstrap.catalogue import Catalogue, find_image
 from assay.bootstrap.devices import with_variables
@@ -28,8 +28,10 @@ from assay.environments import HOST, Blueprint, ExecutionEnvironment, Origin, Se
 from assay.environments.served import from_json, to_json
 from assay.images import Image, ignore
 from assay.images.reference import FromRegistry, parse
-from assay.storage.database import Storage
 from assay.storage.records import EnvironmentRecord
+
+if TYPE_CHECKING:  # half a second of commands that have no database
+    from assay.storage.database import Storage
 
 _LET_GO_SECONDS: Final = 120.0
 """How long an image that nobody wants any more stays: sandboxes of it may be in the making."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from assay.domain.submission import Submission
 from assay.grading.results import Result
-from assay.storage.submissions.results import Known
+
+if TYPE_CHECKING:
+    from assay.storage.submissions.results import Known
 
 
 class Policy(StrEnum):

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from assay.grading.brief import brief_of
 from assay.grading.export import csv, json, junit
 from assay.grading.export.rows import Row, row_of
 from assay.grading.results import Result
-from assay.storage.submissions.results import Known
+
+if TYPE_CHECKING:
+    from assay.storage.submissions.results import Known
 
 
 class Format(StrEnum):
