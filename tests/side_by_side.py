@@ -1,11 +1,10 @@
-"""Three pytests at a time, for most of what tests do is waiting; what measures has a fourth, alone.
+"""Two pytests at a time, for most of what tests do is waiting; what measures has a third, alone.
 
 Files are dealt as they come: whoever is done with one takes the next that nobody has.
 """
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import shutil
 import signal
@@ -18,7 +17,6 @@ from typing import IO
 
 import pytest
 
-SIDE_BY_SIDE = 3
 ALONE = (
     "bench",
     "cgroup2",
@@ -79,26 +77,21 @@ def main(arguments: Sequence[str]) -> int:
     if fast:
         rest += ["-m", "not slow"]
     with tempfile.TemporaryDirectory(prefix="assay-claims-") as claims:
-        statuses = run_beside([f"--claims={claims}", *rest])
+        statuses = run_two([f"--claims={claims}", *rest])
     if not fast and pytest.ExitCode.INTERRUPTED not in statuses:
         statuses.append(start([*rest, *(f"tests/{each}" for each in ALONE)]).wait())
     return next((each for each in statuses if each not in FINE), 0)
 
 
-def run_beside(arguments: Sequence[str]) -> list[int]:
-    """Their exit statuses; one's output is shown as it comes, then that of the others."""
-    with contextlib.ExitStack() as opened:
-        others = []
-        for _ in range(SIDE_BY_SIDE - 1):
-            told = opened.enter_context(tempfile.TemporaryFile())
-            others.append((start([*arguments, "-p", "no:cacheprovider"], told), told))
-        statuses = [start(arguments).wait()]
-        for other, told in others:
-            statuses.append(other.wait())
-            told.seek(0)
-            print("=== and beside it:", flush=True)
-            shutil.copyfileobj(told, sys.stdout.buffer)
-            sys.stdout.flush()
+def run_two(arguments: Sequence[str]) -> list[int]:
+    """Their exit statuses; one's output is shown as it comes, then that of the other."""
+    with tempfile.TemporaryFile() as told:
+        other = start([*arguments, "-p", "no:cacheprovider"], told)
+        statuses = [start(arguments).wait(), other.wait()]
+        told.seek(0)
+        print("=== and beside it:", flush=True)
+        shutil.copyfileobj(told, sys.stdout.buffer)
+        sys.stdout.flush()
     return statuses
 
 

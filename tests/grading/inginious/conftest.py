@@ -33,9 +33,8 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
             pytest.fail("these tests need root")
         pytest.skip("this needs root")
     folder = tmp_path_factory.mktemp("state")
-    folder.chmod(0o755)
-    for above in folder.parents[:3]:
-        above.chmod(0o755)
+    for each in (folder, *folder.parents[:2]):  # not of /tmp itself
+        each.chmod(0o755)
     return replace(
         read_settings(variables={}, configuration=folder / "none"), state=folder, driver="lean"
     )

@@ -96,7 +96,7 @@ async def test_what_is_no_end_of_a_program_breaks_the_stream(status: bytes | Non
     async def say(socket: web.WebSocketResponse) -> None:
         if status is not None:
             await socket.send_bytes(status)
-            await asyncio.sleep(1)
+            await socket.receive()
 
     async with talking_to(say) as stream:
         with pytest.raises(ConnectionLost, match="connection by Kubernetes"):

@@ -103,7 +103,7 @@ async def test_what_is_no_answer_of_nomads_breaks_the_stream(said: str | None) -
     async def say(socket: web.WebSocketResponse) -> None:
         if said is not None:
             await socket.send_str(said)
-            await asyncio.sleep(1)
+            await socket.receive()
 
     async with talking_to(say) as stream:
         with pytest.raises(ConnectionLost, match="connection by Nomad"):
