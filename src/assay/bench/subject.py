@@ -60,6 +60,7 @@ ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType(
     {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": WORKSPACE,
+        "SHELL": "/bin/sh",
         "LC_CTYPE": "C.UTF-8",
     }
 )

@@ -20,9 +20,13 @@ DEFAULT_VARIABLES = MappingProxyType(
     {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": WORKSPACE,
+        "SHELL": "/bin/sh",
     }
 )
-"""Environment variables of every command; those of the image and the environment come on top."""
+"""Environment variables of every command; those of the image and the environment come on top.
+
+Without SHELL, bash looks its user up at each start, to find out which shell that has
+(docs/decisions/0205)."""
 _LANGUAGE = frozenset({"LANG", "LC_ALL", "LC_CTYPE"})
 _TEXT = MappingProxyType({"LC_CTYPE": "C.UTF-8"})
 """Text is UTF-8. With LANG the C library would look for eleven more files at each start, to find

@@ -37,8 +37,12 @@ def left_over(state: Path) -> list[str]:
     found += [f"user range {link.name}" for link in (state / "users").glob("*")]
     folders = (path for kind in ("sandboxes", "prepared") for path in state.glob(f"*/{kind}/*"))
     found += [f"folder {path}" for path in folders]
-    groups = Path("/sys/fs/cgroup").glob("*/assay/*/learners")
-    groups = (group for group in groups if not group.parent.name.startswith(PREFIX))
+    top = Path("/sys/fs/cgroup")
+    learners = [
+        group for group in top.glob("*/assay/*/learners")
+        if not group.parent.name.startswith(PREFIX)
+    ]  # fmt: skip
+    groups = [*learners, *top.glob("unified/assay/*/")]
     found += [f"group {group}" for group in groups if _is_ours(group)]
     mounts = Path("/proc/self/mountinfo").read_text().splitlines()
     found += [f"mount {line}" for line in mounts if str(state) in line]

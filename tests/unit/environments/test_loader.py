@@ -165,7 +165,9 @@ def test_devices_are_named(write: Write) -> None:
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "/dev/../etc/passwd", "/dev/tty*", "", "gpu"])
 def test_what_is_no_device_is_refused(write: Write, name: str) -> None:
-    with pytest.raises(InvalidEnvironment, match=r"environment\.toml: devices: .*; write a list of"):
+    with pytest.raises(
+        InvalidEnvironment, match=r"environment\.toml: devices: .*; write a list of"
+    ):
         load(write(f'devices = ["{name}"]\n' + GOOD))
 
 

@@ -39,6 +39,7 @@ def test_a_script_is_run_with_its_arguments_and_never_by_a_shell() -> None:
     )  # fmt: skip
     assert planned.run.environment["PYTHONUNBUFFERED"] == "1"
     assert planned.run.environment["HOME"] == "/workspace"
+    assert planned.run.environment["SHELL"] == "/bin/sh"
     assert planned.run.limits == PYTHON.run.limits
 
 

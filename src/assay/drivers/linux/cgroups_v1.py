@@ -145,11 +145,10 @@ class GroupsV1:
         spares = self.spares
         taken = spares is not None and spares.take(sandbox_id)
         for name in self._trees:
-            group = self._group(name, sandbox_id)
             if not taken or name == "unified":
-                make_folder(f"{group}/{LEARNERS}")
+                make_folder(self._learners(name, sandbox_id))
             if not taken and name != "unified":
-                make_folder(f"{group}/{AGENT}")
+                make_folder(f"{self._group(name, sandbox_id)}/{AGENT}")
         if not taken:
             memory, processes = self._group("memory", sandbox_id), self._group("pids", sandbox_id)
             write(f"{memory}/{AGENT}", memory_limit_in_bytes=AGENT_MEMORY)
@@ -204,7 +203,7 @@ class GroupsV1:
         return group
 
     def learners(self, sandbox_id: str) -> list[str]:
-        return [f"{tree}/{sandbox_id}/{LEARNERS}" for tree in self._trees.values()]
+        return [self._learners(name, sandbox_id) for name in self._trees]
 
     def make_whole(self, sandbox_id: str, limits: SandboxLimits) -> None:
         for name in self._trees:
@@ -250,7 +249,7 @@ class GroupsV1:
 
     def binds(self, sandbox_id: str) -> list[Bind]:
         return [
-            bind(mounted / self._parent / sandbox_id / LEARNERS, name)
+            bind(mounted / self._parent / _learners(name, sandbox_id), name)
             for name, mounted in self._delegated(host=False).items()
         ]
 
@@ -339,7 +338,13 @@ class GroupsV1:
         return f"{self._trees[name]}/{sandbox_id}"
 
     def _learners(self, name: str, sandbox_id: str) -> str:
-        return f"{self._trees[name]}/{sandbox_id}/{LEARNERS}"
+        return f"{self._trees[name]}/{_learners(name, sandbox_id)}"
+
+
+def _learners(name: str, sandbox_id: str) -> str:
+    """Below the folder of all sandboxes. Version 2 limits nothing here, so that the agent may be in
+    the group in which it makes those of executions: one less to make and to remove."""
+    return sandbox_id if name == "unified" else f"{sandbox_id}/{LEARNERS}"
 
 
 def show_version_1(hierarchies: Sequence[Hierarchy], unified: Path | None) -> None:
@@ -360,13 +365,9 @@ def show_version_1(hierarchies: Sequence[Hierarchy], unified: Path | None) -> No
 
 def _gifts(name: str, group: str) -> list[Gift]:
     """The learners' group of a hierarchy, with what agents have made there before."""
-    learners = f"{group}/{LEARNERS}"
     if name == "unified":  # which is new for each sandbox
-        # To move a process the agent needs the right in what the two groups have in common.
-        return [
-            *gifts(learners, "cgroup.procs", "cgroup.subtree_control"),
-            *gifts(group, "cgroup.procs"),
-        ]
+        return gifts(group, "cgroup.procs", "cgroup.subtree_control")
+    learners = f"{group}/{LEARNERS}"
     share = ("cpu.cfs_quota_us",) if name == "cpu" else ()
     of_slots = ("cgroup.procs", *_OF_SLOTS.get(name, ()))
     return [

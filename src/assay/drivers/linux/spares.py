@@ -141,8 +141,7 @@ class Spares:
         for folder in (self._memory, *self._others):  # whoever has the first has them all
             yield "rename", f"{folder}/{name}", f"{folder}/{sandbox_id}"
         yield self._has_share(sandbox_id, limits)
-        for group in (sandbox_id, f"{sandbox_id}/{LEARNERS}"):
-            yield "directory", f"{self._around}/{group}", str(0o755), "0", "0"
+        yield "directory", f"{self._around}/{sandbox_id}", str(0o755), "0", "0"
 
     def _has_share(self, group: str, limits: SandboxLimits) -> Step:
         """Its former agent may have changed that."""
@@ -177,8 +176,7 @@ class Spares:
     ) -> Iterator[Step]:
         around = f"{self._around}/{sandbox_id}"
         yield "line", f"{around}/cgroup.events", "populated 0"
-        yield from (("rmdir_if", f"{around}/{LEARNERS}/{slot}") for slot in SLOTS)
-        yield "rmdir", f"{around}/{LEARNERS}"
+        yield from (("rmdir_if", f"{around}/{slot}") for slot in SLOTS)
         yield "rmdir", around
         for name, folder in self.trees.items():
             yield from _as_new(name, f"{folder}/{sandbox_id}", owner)
