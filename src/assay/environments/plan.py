@@ -57,6 +57,7 @@ def command_in(
         limits=limits,
     )
 
+
 _ANY = RootFilesystem(digest="", path=Path("/nowhere"))
 """One that says nothing of its own: no user, no variables, no working folder."""
 
@@ -115,9 +116,7 @@ def plan(
     )
 
 
-def _require_places(
-    environment: ExecutionEnvironment, lists: Mapping[str, Sequence[str]]
-) -> None:
+def _require_places(environment: ExecutionEnvironment, lists: Mapping[str, Sequence[str]]) -> None:
     step = environment.compile
     argv = (*environment.run.argv, *(() if step is None else step.argv))
     for name, arguments in lists.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-
 from collections.abc import Callable
 from pathlib import Path
 
@@ -153,7 +152,7 @@ def test_what_a_python_that_waits_has_imported(write: Write) -> None:
 
 @pytest.mark.parametrize("module", ["", "a b", "-c", "a..b", "a/b", "os; x"])
 def test_what_is_no_modules_name_can_not_be_imported_beforehand(write: Write, module: str) -> None:
-    with pytest.raises(InvalidEnvironment, match="preimport.*wrong form"):
+    with pytest.raises(InvalidEnvironment, match=r"preimport.*wrong form"):
         load(write(f'preimport = ["{module}"]\n' + GOOD))
 
 
@@ -174,7 +173,7 @@ def test_what_is_no_device_is_refused(write: Write, name: str) -> None:
 def test_only_a_program_that_is_given_its_source_can_wait(write: Write) -> None:
     wrong = GOOD.replace('"{source}", "{args}"]\nlimits', '"-q", "{source}", "{args}"]\nlimits')
     assert wrong != GOOD
-    with pytest.raises(InvalidEnvironment, match="preimport.*runs something else"):
+    with pytest.raises(InvalidEnvironment, match=r"preimport.*runs something else"):
         load(write("preimport = []\n" + wrong))
 
 
