@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from assay.domain.errors import AssayError, DiskFull, ImageUnavailable, InvalidImage
+from assay.images.build import Recipe, _failure
 from assay.images.words import explain
 
 PING = 'pinging container registry r.example: Get "https://r.example/v2/": '
@@ -63,3 +66,12 @@ def test_each_failure_is_told_with_its_remedy(words, error, message):
     assert "r.example/a:1" in found.message
     assert message in found.message
     assert words in found.detail
+
+
+def test_a_folder_that_is_closed_to_buildah_is_named():
+    recipe = Recipe(dockerfile=Path("/recipe/Dockerfile"), context=Path("/recipe"), arguments={})
+    said = (
+        'level=error msg="neither XDG_RUNTIME_DIR nor HOME was set non-empty"\n'
+        'Error: building at STEP "RUN true": exit status 1'
+    )
+    assert "chmod 1777 /tmp" in _failure(recipe, 125, said).message

@@ -37,6 +37,9 @@ _OF_A_BASE: Final = re.compile(
 )
 """In an error of buildah's: that it is about an image named by FROM."""
 
+_NOWHERE: Final = "neither XDG_RUNTIME_DIR nor HOME was set"
+"""What buildah says within a step, whatever is set, where its user may not write in /tmp."""
+
 _SEARCH: Final = """\
 # Where `FROM debian:12` is looked for.
 unqualified-search-registries = ["docker.io"]
@@ -189,6 +192,12 @@ class _Steps:
 def _failure(recipe: Recipe, status: int | None, words: str) -> AssayError:
     if status is None:
         return BuildFailed(f"building {recipe.text} took too long", detail=words[-4000:])
+    if _NOWHERE in words:
+        return BuildFailed(
+            f"{recipe.text} could not be built: this user may not write in /tmp, where buildah"
+            " does; open it to all: chmod 1777 /tmp",
+            detail=words[-4000:],
+        )
     errors = [line for line in words.splitlines() if line.lower().startswith("error:")]
     last = errors[-1] if errors else (words.splitlines() or ["no reason was given"])[-1]
     if _OF_A_BASE.search(last) or "no space left on device" in last:
