@@ -11,7 +11,7 @@
  *   group.c       the kernel's groups: membership, measurements, killing everything
  *   walk.c        the same where there are no groups
  *   ipc.c         what programs share that is no process
- *   builtin.c     files and ports, run as executions
+ *   builtin.c     files (files.h) and ports, run as executions
  *   bridge.c      joins an exec session to the agent's socket
  */
 #ifndef AGENT_H

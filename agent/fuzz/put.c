@@ -17,7 +17,9 @@ static bool old_kernel; /* without openat2: paths are walked instead */
 
 #define dprintf no_complaints
 #define syscall(...) (old_kernel ? (errno = ENOSYS, -1) : syscall(__VA_ARGS__))
-#include "../builtin.c"
+#include "../files.c"
+#include "../files_put.c"
+#include "../files_send.c"
 #undef syscall
 #undef dprintf
 
@@ -115,9 +117,9 @@ static void try_out(const uint8_t *data, size_t size)
     lay_traps();
     int here = fcntl(0, F_DUPFD_CLOEXEC, 3);
     complaints = 0;
-    put((char *[]){"put", root}, 2);
-    list((char *[]){"list", root, (char[]){"."}, "5", "50"}, 5);
-    get((char *[]){"get", root, (char[]){"."}, "100000"}, 4);
+    files_put((char *[]){"put", root}, 2);
+    files_list((char *[]){"list", root, (char[]){"."}, "5", "50"}, 5);
+    files_get((char *[]){"get", root, (char[]){"."}, "100000"}, 4);
     check_outside();
     close_range((unsigned)here, (unsigned)first_free, 0); /* what the end of a process would close */
     empty(root);
