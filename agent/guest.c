@@ -128,8 +128,8 @@ const struct step own_steps[] = {
     {"ports", 1, step_ports},
     {"module", 1, step_module}, {"disk", 4, step_disk}, {"mask", 3, step_mask},
     {"wait", 0, step_wait},
+    {0},
 };
-const size_t own_step_count = sizeof own_steps / sizeof *own_steps;
 
 /* ---- who this machine is ---- */
 

@@ -123,8 +123,8 @@ const struct step own_steps[] = {
     {"unlink", 1, step_unlink},   {"line", 2, step_line},         {"line_if", 2, step_line_if},
     {"line_soon", 2, step_line_soon}, {"among", 3, step_among},   {"most", 2, step_most},
     {"points", 2, step_points},
+    {0},
 };
-const size_t own_step_count = sizeof own_steps / sizeof *own_steps;
 
 /* ---- the helper ---- */
 
