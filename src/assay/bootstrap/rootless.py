@@ -24,7 +24,6 @@ from typing import Final, NoReturn
 
 from assay.bootstrap.trust import require_ours
 from assay.config import Settings
-from assay.doctor import collect, obstacles
 from assay.doctor.parsing import id_ranges
 from assay.domain.errors import DriverUnavailable
 from assay.drivers.linux import kernel
@@ -213,6 +212,9 @@ def _call_all(commands: Sequence[Sequence[str]]) -> str:
 
 def _explained(state: Path, error: str) -> DriverUnavailable:
     """By what the doctor finds, if it finds anything."""
+    from assay.doctor.checks.rights import obstacles
+    from assay.doctor.collection import collect
+
     machine = collect(state=state, sandboxes=1)
     found = next(iter(obstacles(machine)), None)
     summary = (

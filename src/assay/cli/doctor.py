@@ -28,19 +28,15 @@ from assay.bootstrap import (
 )
 from assay.cli.context import Flags
 from assay.config import Settings
-from assay.doctor import (
-    EnvironmentReport,
-    Report,
-    collect,
-    document,
-    examine_environments,
-    examine_machine,
-    find_programs,
-    render,
-    try_driver,
-)
+from assay.doctor.checks import examine_machine
+from assay.doctor.collection import collect
+from assay.doctor.document import document
+from assay.doctor.environments import EnvironmentReport, examine_environments
 from assay.doctor.facts import Machine
-from assay.doctor.text import plain
+from assay.doctor.programs import find_programs
+from assay.doctor.report import Report
+from assay.doctor.text import plain, render
+from assay.doctor.trial import try_driver
 from assay.domain.errors import AssayError, UnknownDriver
 from assay.driver.port import RootFilesystem
 

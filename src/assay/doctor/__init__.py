@@ -9,32 +9,3 @@ machine can be invented to test it. None of it raises: what can't be read is "un
     trial.py         `true` in a sandbox           report.py        all of it, and the verdict
     environments.py  are their tools there         text.py, document.py   for people, for programs
 """
-
-from assay.doctor.checks import examine_machine
-from assay.doctor.checks.rights import obstacles
-from assay.doctor.collection import collect
-from assay.doctor.document import document
-from assay.doctor.environments import EnvironmentReport, examine_environments
-from assay.doctor.findings import Finding, Mark, Section
-from assay.doctor.programs import find_programs
-from assay.doctor.report import Report
-from assay.doctor.text import render
-from assay.doctor.trial import DriverReport, Timings, try_driver
-
-__all__ = [
-    "DriverReport",
-    "EnvironmentReport",
-    "Finding",
-    "Mark",
-    "Report",
-    "Section",
-    "Timings",
-    "collect",
-    "document",
-    "examine_environments",
-    "examine_machine",
-    "find_programs",
-    "obstacles",
-    "render",
-    "try_driver",
-]

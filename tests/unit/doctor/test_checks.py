@@ -9,8 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from assay.doctor import examine_machine
-from assay.doctor.checks import SECTIONS
+from assay.doctor.checks import SECTIONS, examine_machine
 from assay.doctor.facts import DeviceFacts, Machine, Package, Program, TechnologyFacts
 from assay.doctor.findings import Finding, Mark
 

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.doctor import collect, examine_machine, parsing
+from assay.doctor import parsing
+from assay.doctor.checks import examine_machine
+from assay.doctor.collection import collect
 from assay.doctor.facts import Machine
 from assay.doctor.findings import Mark
 

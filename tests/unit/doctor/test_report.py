@@ -8,20 +8,15 @@ from pathlib import Path
 import pytest
 
 import assay
-from assay.doctor import (
-    DriverReport,
-    EnvironmentReport,
-    Finding,
-    Mark,
-    Report,
-    Section,
-    Timings,
-    document,
-    examine_machine,
-    render,
-)
+from assay.doctor.checks import examine_machine
+from assay.doctor.document import document
+from assay.doctor.environments import EnvironmentReport
 from assay.doctor.facts import Machine, Package, Program
+from assay.doctor.findings import Finding, Mark, Section
 from assay.doctor.programs import KNOWN
+from assay.doctor.report import Report
+from assay.doctor.text import render
+from assay.doctor.trial import DriverReport, Timings
 from assay.driver.port import Capabilities, Problem
 
 DOCUMENTATION = Path(assay.__file__).parents[2] / "docs/doctor.md"

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from assay.doctor import examine_environments, try_driver
+from assay.doctor.environments import examine_environments
+from assay.doctor.trial import try_driver
 from assay.domain.errors import InvalidEnvironment, RuntimeFailed, Unavailable
 from assay.driver.port import Driver, Health, Problem, RootFilesystem, Sandbox, SandboxSpec
 from assay.drivers.fake import FakeDriver
