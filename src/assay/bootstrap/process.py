@@ -19,11 +19,11 @@ Python's 5 ms, a request that meets them waits for several of these."""
 
 
 @asynccontextmanager
-async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.Task[None]]:
+async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     """Do something beside the block; at its end, give up."""
     task = asyncio.create_task(work)
     try:
-        yield task
+        yield
     finally:
         task.cancel()
         await asyncio.wait((task,))

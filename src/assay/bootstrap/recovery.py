@@ -134,6 +134,8 @@ class Recovery:
         self._runners = runners
         self._sharing = sharing
         self._shared = shared
+        self.cleaned = asyncio.Event()
+        """`clean_up` has destroyed all that it can."""
         self._plan: Plan | None = None
         self._stranger_seconds = guard.create_seconds + _SECONDS_TO_NOTE
 
@@ -238,10 +240,13 @@ class Recovery:
         that has some of it; to be cancelled at any time.
         """
         assert self._plan is not None
-        silent = await _all(self._guard.destroy, self._plan.unwanted)
-        await self._clean_up_other_drivers()
-        await sweep_abandoned(self._settings, self._guard, shared=self._shared)
-        await self.destroy_strangers(self._plan.strangers)
+        try:
+            silent = await _all(self._guard.destroy, self._plan.unwanted)
+            await self._clean_up_other_drivers()
+            await sweep_abandoned(self._settings, self._guard, shared=self._shared)
+            await self.destroy_strangers(self._plan.strangers)
+        finally:
+            self.cleaned.set()
         while silent:  # nobody else knows of them: their rows are gone
             await asyncio.sleep(_SECONDS_BETWEEN_TRIES)
             silent = await _all(self._guard.destroy, silent)

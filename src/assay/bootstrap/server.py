@@ -105,9 +105,11 @@ class Server:
             self.runners.drain(self._settings.drain_seconds, heir=self.cluster.has_heir)
         )
 
-    async def finish(self, cleaning: asyncio.Task[None]) -> None:
-        """Wait for what is still destroyed of an earlier server's; not long, it may be silent."""
-        await self._unless_hurried(asyncio.wait((cleaning,), timeout=_SECONDS_TO_CLEAN))
+    async def finish(self, cleaned: asyncio.Event) -> None:
+        """Wait until what an earlier server has left is destroyed, but not for long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SECONDS_TO_CLEAN):
+                await self._unless_hurried(cleaned.wait())
 
     async def _unless_hurried(self, work: Coroutine[Any, Any, object]) -> None:
         """Do it, and break it off when told to hurry."""
@@ -221,9 +223,9 @@ async def running_server(
         await door.open(web)
         await recovery.adopt_idle()
         pool.start()
-        cleaning = await opened.enter_async_context(beside(recovery.clean_up()))
+        await opened.enter_async_context(beside(recovery.clean_up()))
         if settings.destroy_on_exit:
-            opened.push_async_callback(server.finish, cleaning)
+            opened.push_async_callback(server.finish, recovery.cleaned)
         opened.push_async_callback(server.drain)
         opened.push_async_callback(graded.drain)  # before: it takes new sandboxes to the end
         server.ready = True

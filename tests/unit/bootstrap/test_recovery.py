@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from assay.bootstrap.recovery import Plan, Recovery, plan
 from assay.bootstrap.sharing import Sharing
 from assay.config import ServerSettings
+from assay.domain.errors import DriverUnavailable
 from assay.domain.lease import Lease
 from assay.driver.port import Secret
 from assay.storage.records import ExecutionRecord, SandboxRecord
@@ -142,3 +144,34 @@ async def test_strangers_are_destroyed_unless_somebody_has_noted_them_meanwhile(
     )  # fmt: skip
     await recovery.destroy_strangers(["abandoned", "noted", "in a row", "gone"])
     assert world.destroyed == ["abandoned"]
+
+
+async def test_nobody_waits_for_what_can_not_be_destroyed_as_its_machine_is_silent(
+    settings: ServerSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class World:
+        name = "crun"
+        create_seconds = 0.0
+        former: dict[str, str] = {}  # noqa: RUF012
+        tried = 0
+
+        async def destroy(self, sandbox_id: str) -> None:
+            self.tried += 1
+            if self.tried < 4:
+                raise DriverUnavailable("it does not answer")
+
+        async def sandboxes(self) -> list[SandboxRecord]:
+            return []
+
+    world: Any = World()
+    monkeypatch.setattr("assay.bootstrap.recovery._SECONDS_BETWEEN_TRIES", 0.1)
+    recovery = Recovery(
+        settings.base, guard=world, ownership=world, storage=world, pool=world, runners=world,
+        sharing=Sharing(settings.base, None), shared=True,
+    )  # fmt: skip
+    recovery._plan = decide(there={"a"}, ours={"a"})
+    cleaning = asyncio.create_task(recovery.clean_up())
+    await asyncio.wait_for(recovery.cleaned.wait(), 5)
+    assert not cleaning.done()
+    await asyncio.wait_for(cleaning, 5)
+    assert world.tried == 4
