@@ -166,8 +166,12 @@ async def test_a_sandbox_is_gone_though_the_answer_of_its_errand_was_lost(
 
     does = Helper.do
     monkeypatch.setattr(spares, "SPARES_MOST", 1 << 20)  # whatever others have laid aside
-    async with open_session(lean, spec):
-        monkeypatch.setattr(Helper, "do", lost)
+    for _ in range(20):  # now and then it is removed in another way, on a busy machine
+        async with open_session(lean, spec):
+            monkeypatch.setattr(Helper, "do", lost)
+        monkeypatch.setattr(Helper, "do", does)
+        if done:
+            break
     assert done
     assert isinstance(lean, LeanDriver)
     assert lean._lean._made == {}
