@@ -14,19 +14,32 @@ from assay.cli.app import COMMANDS
 from assay.cli.exit_status import MEANINGS
 
 
-def test_version_is_quick(assay: Assay) -> None:
-    assert assay("--version").stdout == b"assay 0.1.0\n"
+def modules_of(*arguments: str) -> set[str]:
+    """What has been imported when a command has said what it has to say."""
     script = """if True:
-        import sys
+        import contextlib, os, sys
         from assay.cli.app import run_app
-        run_app(["--version"])
+        with contextlib.redirect_stdout(open(os.devnull, "w")):
+            run_app(sys.argv[1:])
         print(*sys.modules)
     """
     shown = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=20, check=True
-    ).stdout
+        [sys.executable, "-c", script, *arguments],
+        capture_output=True, text=True, timeout=20, check=True,
+    ).stdout  # fmt: skip
+    return set(shown.split())
+
+
+def test_version_is_quick(assay: Assay) -> None:
+    assert assay("--version").stdout == b"assay 0.1.0\n"
     slow = {"asyncio", "rich", "msgspec", "ssl", "tomllib", "assay.drivers", "assay.domain"}
-    assert slow & set(shown.split()) == set()
+    assert slow & modules_of("--version") == set()
+
+
+@pytest.mark.parametrize("command", ["run", "grade", "task new", "task check", "env list"])
+def test_commands_without_a_server_load_none_of_what_it_needs(command: str) -> None:
+    slow = {"sqlalchemy", "aiohttp", "psycopg", "prometheus_client", "assay.doctor.checks"}
+    assert slow & modules_of(*command.split(), "--help") == set()
 
 
 @pytest.mark.parametrize(
