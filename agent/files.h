@@ -34,7 +34,7 @@ bool write_end(void);
 bool read_entry(struct entry *entry, char name[PATH_MAX]);
 struct entry describe(const struct stat *facts);
 
-/* The operations, with their arguments as agent.h has them for built-in programs. */
+/* The operations; the first argument is the name, the second the folder that is never left. */
 bool files_list(char **arguments, int count);
 bool files_get(char **arguments, int count);
 bool files_put(char **arguments, int count);

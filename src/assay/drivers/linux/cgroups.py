@@ -3,6 +3,9 @@
     /assay/<id>/agent       process 1
     /assay/<id>/learners    the limits; the agent makes a group in it for each execution
 
+In a tree of version 2 beside version 1, which limits nothing and can kill, there is /assay/<id>
+alone: the agent is in it, and so are the groups of its executions.
+
 An ordinary user's are not in /assay but in a group that was delegated to them (layout.py).
 
 The agent stays outside of what limits the learners, so running out of memory never hits it. Where
