@@ -59,6 +59,8 @@ async def test_an_errand_ends_at_the_first_step_that_can_not_be_taken(
         (("line", "{0}/file", "the last"), "other than was expected"),
         (("line", "{0}/file", "line"), "other than was expected"),
         (("line", "{0}/none", "x"), "No such file"),
+        (("line_soon", "{0}/file", "a line"), ""),
+        (("line_soon", "{0}/file", "x"), "other than was expected"),
         (("most", "{0}/number", "7"), ""),
         (("most", "{0}/number", "6"), "too much"),
         (("points", "{0}/link", "there"), ""),

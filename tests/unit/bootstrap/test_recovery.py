@@ -114,6 +114,13 @@ def test_each_sandbox_has_one_fate_and_each_row_too(
     assert not set(idle) & (taken | leased)
 
 
+def recovery_in(world: Any, settings: ServerSettings) -> Recovery:
+    return Recovery(
+        settings.base, guard=world, ownership=world, storage=world, pool=world, runners=world,
+        sharing=Sharing(settings.base, None),
+    )  # fmt: skip
+
+
 async def test_strangers_are_destroyed_unless_somebody_has_noted_them_meanwhile(
     settings: ServerSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,10 +145,7 @@ async def test_strangers_are_destroyed_unless_somebody_has_noted_them_meanwhile(
 
     world: Any = World()
     monkeypatch.setattr("assay.bootstrap.recovery._SECONDS_TO_NOTE", 0.0)
-    recovery = Recovery(
-        settings.base, guard=world, ownership=world, storage=world, pool=world, runners=world,
-        sharing=Sharing(settings.base, None),
-    )  # fmt: skip
+    recovery = recovery_in(world, settings)
     await recovery.destroy_strangers(["abandoned", "noted", "in a row", "gone"])
     assert world.destroyed == ["abandoned"]
 
@@ -160,15 +164,15 @@ async def test_nobody_waits_for_what_can_not_be_destroyed_as_its_machine_is_sile
             if self.tried < 4:
                 raise DriverUnavailable("it does not answer")
 
+        async def list(self) -> list[str]:
+            return []
+
         async def sandboxes(self) -> list[SandboxRecord]:
             return []
 
     world: Any = World()
     monkeypatch.setattr("assay.bootstrap.recovery._SECONDS_BETWEEN_TRIES", 0.1)
-    recovery = Recovery(
-        settings.base, guard=world, ownership=world, storage=world, pool=world, runners=world,
-        sharing=Sharing(settings.base, None), shared=True,
-    )  # fmt: skip
+    recovery = recovery_in(world, settings)
     recovery._plan = decide(there={"a"}, ours={"a"})
     cleaning = asyncio.create_task(recovery.clean_up())
     await asyncio.wait_for(recovery.cleaned.wait(), 5)
