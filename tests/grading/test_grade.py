@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -461,6 +462,23 @@ async def test_the_tests_that_a_reference_passes_are_found_once_for_its_version(
         result = await grade(attempt)
         assert result.grade == 100.0
         of_task.append(attempt.account.of_task)
-    assert len(references) == 1
+    assert len(references) == 2  # the tests' names, and what of doctest's is in every program
     assert of_task[0] > 0
     assert of_task[1] == 0
+
+
+async def test_where_doctest_itself_can_not_be_compiled_nobody_is_at_fault(
+    places: DriverPlaces, tmp_path: Path
+) -> None:
+    folder = tmp_path / "task"
+    shutil.copytree(Path(__file__).parent / "golden/tasks/sums-cpp", folder)
+    with (folder / "task.toml").open("a") as text:
+        text.write('\n[sandbox]\nmemory = "24 MiB"\n')
+    task, bundle = load_task(folder)
+    attempt = Attempt(
+        task=task, bundle=bundle, seed=1, places=places,
+        submission=submission_of(task, task.solution, {}),
+    )  # fmt: skip
+    result = await grade(attempt)
+    assert (result.verdict, result.grade) == (Verdict.ERROR, None)
+    assert "doctest can't be compiled; doctest-dev must be" in result.detail

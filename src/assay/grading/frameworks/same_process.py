@@ -151,23 +151,58 @@ async def _built(
     part: UnitTests, attempt: Attempt, toolchain: Toolchain, files: Mapping[str, bytes]
 ) -> tuple[Entry, ...] | Uncompiled:
     task, bundle = attempt.task, attempt.bundle
+    half = await _half(part, attempt, toolchain)
     tests = {name: bundle.files[name] for name in part.tests}
     # A file of the learner's never takes the place of one of the task's.
-    sources = {**files, **task.given, **toolchain.more, **tests}
+    sources = {**files, **task.given, **tests}
     names = [f"./{name}" for name in sources if name.endswith(toolchain.endings)]
+    made = await _compiled(
+        attempt,
+        (*toolchain.compile, *names, *(f"./{name}" for name in half)),
+        {**sources, **half},
+        by_learner=files is attempt.submission.files,
+    )
+    if isinstance(made, Uncompiled):
+        return made
+    built = [each for each in made if each.name.endswith(toolchain.made)]
+    return (*entries_of(task.given), *built)
+
+
+async def _half(part: UnitTests, attempt: Attempt, toolchain: Toolchain) -> Mapping[str, bytes]:
+    """The framework's own half, which nothing of a learner's or a teacher's was there to change."""
+    half = toolchain.half
+    if half is None:
+        return {}
+
+    async def make() -> bytes:
+        made = await _compiled(attempt, half.compile, half.sources, by_learner=False)
+        if isinstance(made, Uncompiled):
+            raise TaskFault(
+                f"{part.framework} can't be compiled; {toolchain.package} must be in the"
+                " environment, and do with its limits",
+                detail=made.message,
+            )
+        return next(each.content or b"" for each in made if each.name == half.made)
+
+    key = part.framework, (await attempt.blueprint()).version
+    return {half.made: await attempt.references.once(key, make)}
+
+
+async def _compiled(
+    attempt: Attempt,
+    argv: tuple[str, ...],
+    sources: Mapping[str, bytes],
+    *,
+    by_learner: bool,
+) -> tuple[Entry, ...] | Uncompiled:
+    """All that is there afterwards."""
     async with attempt.place() as place:
         root = place.blueprint.root
         await put_files(place.session.agent, root.working_folder, entries_of(sources))
         command = command_in(
-            root,
-            (*toolchain.compile, *names),
-            variables=place.blueprint.variables(),
-            limits=COMPILE_LIMITS,
+            root, argv, variables=place.blueprint.variables(), limits=COMPILE_LIMITS
         )
-        theirs = files is attempt.submission.files
-        completed = await attempt.run(place, command, most=_OUTPUT, by_learner=theirs)
+        completed = await attempt.run(place, command, most=_OUTPUT, by_learner=by_learner)
         if not completed.outcome.success:
             return Uncompiled.said(completed)
-        made = await made_by(place, root.working_folder)
-    built = [each for each in made if each.name.endswith(toolchain.made)]
-    return (*entries_of(task.given), *built)
+        return await made_by(place, root.working_folder)

@@ -20,8 +20,29 @@ _JARS: Final = ":".join(
     )
 )  # fmt: skip
 _JAVA: Final = ("-Xms16m", "-XX:+UseSerialGC", "-XX:-UseContainerSupport", "-XX:-UsePerfData")
-_DOCTEST_MAIN: Final = b"#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN\n#include <doctest/doctest.h>\n"
+_GXX: Final = ("/usr/bin/g++", "-std=gnu++20", "-O1", "-g0")
 _BINARY: Final = "assay-tests"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Half:
+    """What a framework has of its own in each program of tests, made for all of them at once."""
+
+    sources: Mapping[str, bytes]
+    compile: tuple[str, ...]
+    made: str
+    """The file that is linked with what is compiled later."""
+
+
+_DOCTEST_MAIN: Final = Half(
+    sources={
+        "assay_doctest_main.cpp": b"#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN\n"
+        b"#include <doctest/doctest.h>\n"
+    },
+    compile=(*_GXX, "-c", "assay_doctest_main.cpp"),
+    made="assay_doctest_main.o",
+)
+"""Five seconds of a compiler's, where a learner's program and its tests take half a second."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,8 +61,7 @@ class Toolchain:
     """The file that it then writes."""
     read: Callable[[bytes], Mapping[str, Tested]]
     """What that says. Raises NoReport."""
-    more: Mapping[str, bytes]
-    """Sources of ours."""
+    half: Half | None = None
     package: str
 
 
@@ -49,19 +69,20 @@ TOOLCHAINS: Final[Mapping[Framework, Toolchain]] = MappingProxyType(
     {
         Framework.DOCTEST: Toolchain(
             endings=(".cpp", ".cc", ".cxx", ".c"),
-            compile=("/usr/bin/g++", "-std=gnu++20", "-O1", "-g0", "-I.", "-o", _BINARY),
+            compile=(*_GXX, "-I.", "-o", _BINARY),
             made=(_BINARY,),
             run=lambda place: (f"./{_BINARY}", "--reporters=xml", f"--out={place}"),
             report=lambda place: place,
             read=doctest_report,
-            more={"assay_doctest_main.cpp": _DOCTEST_MAIN},
+            half=_DOCTEST_MAIN,
             package="doctest-dev",
         ),
         Framework.JUNIT: Toolchain(
             endings=(".java",),
             compile=(
                 "/usr/bin/javac", "-J-Xmx160m", *(f"-J{each}" for each in _JAVA),
-                "-proc:none", "-encoding", "UTF-8", "-cp", _JARS, "-d", ".",
+                "-J-XX:TieredStopAtLevel=1", "-proc:none", "-encoding", "UTF-8",
+                "-cp", _JARS, "-d", ".",
             ),
             made=(".class",),
             run=lambda place: (
@@ -71,7 +92,6 @@ TOOLCHAINS: Final[Mapping[Framework, Toolchain]] = MappingProxyType(
             ),
             report=lambda place: f"{place}/TEST-junit-jupiter.xml",
             read=junit_report,
-            more={},
             package="junit5",
         ),
     }
