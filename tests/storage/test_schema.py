@@ -33,12 +33,21 @@ def test_the_newest_migration_is_the_one_that_is_named() -> None:
     assert ScriptDirectory(str(MIGRATIONS)).get_heads() == [HEAD]
 
 
-async def test_the_migrations_make_what_the_tables_say(url: str, storage: Storage) -> None:
+async def test_a_new_database_has_the_tables_at_once(url: str, storage: Storage) -> None:
     engine = kind_of(url).engine
     with engine.begin() as connection:
         assert revision_of(connection) == HEAD
         assert differences(connection) == []
     engine.dispose()
+
+
+def test_the_migrations_make_what_the_tables_say(url: str) -> None:
+    kind = kind_of(url)
+    kind.prepare()
+    with kind.engine.begin() as connection:
+        command.upgrade(configuration(connection), "head")
+        assert differences(connection) == []
+    kind.engine.dispose()
 
 
 async def test_a_difference_is_seen(url: str, storage: Storage) -> None:
@@ -102,18 +111,14 @@ async def test_several_may_make_the_tables_at_the_same_time(url: str, open_stora
     assert [await each.sandboxes() for each in opened] == [[], [], [], []]
 
 
-def test_a_database_that_is_current_needs_no_alembic(tmp_path: Path) -> None:
+def test_neither_a_new_database_nor_a_current_one_needs_alembic(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/state/assay.db"
-
-    async def make() -> None:
-        await (await Storage.open(url)).aclose()
-
-    asyncio.run(make())
     program = (
         "import asyncio, sys\n"
         "from assay.storage.database import Storage\n"
         "async def main():\n"
-        f"    await (await Storage.open({url!r})).aclose()\n"
+        "    for _ in range(2):\n"
+        f"        await (await Storage.open({url!r})).aclose()\n"
         "asyncio.run(main())\n"
         "sys.exit('alembic' in sys.modules)\n"
     )

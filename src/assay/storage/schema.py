@@ -7,10 +7,11 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Column, Connection, MetaData, PrimaryKeyConstraint, String, Table, inspect
 
 from assay.domain.errors import StorageError
 from assay.storage.kind import Kind
+from assay.storage.tables import METADATA
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -19,6 +20,14 @@ HEAD: Final = "0011"
 """The newest migration. Where a database has it, Alembic need not even be loaded."""
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
+
+_VERSION: Final = Table(
+    "alembic_version",
+    MetaData(),
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
+"""Where Alembic keeps which migration was the last one."""
 
 _ONE_AT_A_TIME: Final = threading.Lock()
 """Alembic keeps the connection that it works on in a global."""
@@ -35,11 +44,17 @@ def configuration(connection: Connection) -> Config:
 
 
 def migrate(connection: Connection, kind: Kind) -> None:
-    """Run the migrations that are missing. Raises StorageError for a database of a newer Assay."""
+    """Make the tables, or run the migrations that are missing.
+
+    Raises StorageError for a database of a newer Assay.
+    """
     with contextlib.closing(connection.connection.cursor()) as cursor:
         kind.lock_schema(cursor)
     found = revision_of(connection)
     if found == HEAD:
+        return
+    if found is None:
+        _make(connection)
         return
     with _ONE_AT_A_TIME:
         from alembic import command
@@ -47,7 +62,7 @@ def migrate(connection: Connection, kind: Kind) -> None:
 
         wanted = configuration(connection)
         known = {each.revision for each in ScriptDirectory.from_config(wanted).walk_revisions()}
-        if found is not None and found not in known:
+        if found not in known:
             raise StorageError(
                 f"the database {kind.place} belongs to a newer Assay (its tables have the version "
                 f"{found}, this one knows {HEAD}): install that one, or use another database"
@@ -57,6 +72,13 @@ def migrate(connection: Connection, kind: Kind) -> None:
 
 def revision_of(connection: Connection) -> str | None:
     """The newest migration that a database has had."""
-    if not inspect(connection).has_table("alembic_version"):
+    if not inspect(connection).has_table(_VERSION.name):
         return None
-    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return connection.execute(_VERSION.select()).scalar()
+
+
+def _make(connection: Connection) -> None:
+    """All tables as they are now: what the migrations come to, without loading Alembic."""
+    METADATA.create_all(connection, checkfirst=False)
+    _VERSION.create(connection, checkfirst=True)
+    connection.execute(_VERSION.insert().values(version_num=HEAD))
