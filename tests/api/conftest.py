@@ -22,8 +22,9 @@ from poseidon_client import ENVIRONMENT, POSEIDONS, PoseidonClient
 
 from assay.api import Services
 from assay.bootstrap.server import Server, running_server
-from assay.config import ConfiguredEnvironment, ServerSettings, Settings
+from assay.config import Settings
 from assay.config.options import Address
+from assay.config.server import ConfiguredEnvironment, ServerSettings
 
 
 @pytest.fixture(autouse=True)

@@ -15,8 +15,9 @@ from code_runner import CodeRunner
 from left_over import assert_nothing_left
 
 from assay.bootstrap.server import Server, running_server
-from assay.config import ConfiguredEnvironment, ServerSettings, Settings
+from assay.config import Settings
 from assay.config.options import Address
+from assay.config.server import ConfiguredEnvironment, ServerSettings
 from assay.environments import bundled_folder, load
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -10,8 +10,9 @@ from pathlib import Path
 from types import MappingProxyType
 
 from assay.bootstrap.server import running_server
-from assay.config import ConfiguredEnvironment, ServerSettings, Settings
+from assay.config import Settings
 from assay.config.options import Address
+from assay.config.server import ConfiguredEnvironment, ServerSettings
 
 
 def settings_in(folder: Path, **changes: object) -> ServerSettings:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from command_line import Assay
 
-from assay.config import read_node_settings, read_settings
+from assay.config import read_settings
+from assay.config.node import read_node_settings
 from assay.domain.errors import InvalidInput
 from assay.link.certificates import for_node, for_server
 

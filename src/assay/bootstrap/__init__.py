@@ -12,7 +12,6 @@ images.py      the images of this machine, and which of them anybody needs
 
 from assay.bootstrap.catalogue import Catalogue, Offer, Ready, root_filesystem
 from assay.bootstrap.choice import choose_driver, forget_choice
-from assay.bootstrap.devices import look_at_devices
 from assay.bootstrap.drivers import (
     OURS,
     PREFERRED,
@@ -26,7 +25,6 @@ from assay.bootstrap.drivers import (
 )
 from assay.bootstrap.images import holding, needed, open_images
 from assay.bootstrap.rootless import prepare_process
-from assay.bootstrap.technologies import look_at_technologies
 
 __all__ = [
     "OURS",
@@ -40,8 +38,6 @@ __all__ = [
     "forget_choice",
     "holding",
     "is_driver",
-    "look_at_devices",
-    "look_at_technologies",
     "make_driver",
     "needed",
     "open_driver",

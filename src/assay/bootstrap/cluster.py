@@ -24,7 +24,7 @@ from assay.bootstrap.recovery import Recovery
 from assay.bootstrap.served import ServedEnvironments
 from assay.cluster import Membership, View
 from assay.cluster.view import rank
-from assay.config import ServerSettings
+from assay.config.server import ServerSettings
 from assay.domain.errors import AssayError, StorageError
 from assay.driver.port import Secret
 from assay.observe.observer import Observer

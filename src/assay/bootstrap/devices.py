@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from assay.config import Settings
-from assay.doctor.facts import DeviceFacts
 from assay.domain.devices import AllowedDevices, Device
 from assay.domain.errors import DeviceUnavailable, InvalidInput
 from assay.driver.port import RootFilesystem
+
+if TYPE_CHECKING:
+    from assay.doctor.facts import DeviceFacts
 
 
 def with_variables(root: RootFilesystem, devices: Sequence[Device]) -> RootFilesystem:
@@ -25,6 +28,7 @@ def with_variables(root: RootFilesystem, devices: Sequence[Device]) -> RootFiles
 
 def look_at_devices(settings: Settings) -> tuple[DeviceFacts, ...]:
     """Each device that the operator allows: whether sandboxes can have it now."""
+    from assay.doctor.facts import DeviceFacts
     from assay.drivers.linux import devices
 
     found = []

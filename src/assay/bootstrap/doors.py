@@ -11,8 +11,8 @@ from aiohttp import web
 from assay.api.auth import Authenticator, may_be_open
 from assay.api.tls import Certificate
 from assay.bootstrap.systemd import inherited_socket
-from assay.config import ServerSettings
 from assay.config.options import Address
+from assay.config.server import ServerSettings
 from assay.domain.errors import InvalidInput, Unavailable
 from assay.storage.database import Storage
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from assay.bootstrap.process import beside
 from assay.bootstrap.seats import Division
-from assay.config import ServerSettings
+from assay.config.server import ServerSettings
 from assay.grading.courses import Courses
 from assay.grading.desk import Desk
 from assay.grading.inginious import Environments

@@ -31,7 +31,8 @@ from assay.bootstrap.process import (
 )
 from assay.bootstrap.systemd import feed_watchdog, notify
 from assay.bootstrap.trust import require_ours
-from assay.config import NodeSettings, Settings
+from assay.config import Settings
+from assay.config.node import NodeSettings
 from assay.domain.errors import AssayError, DriverUnavailable, Unavailable
 from assay.driver.guard import Guard
 from assay.driver.port import Driver, Prepares

@@ -14,7 +14,7 @@ from typing import Final
 from assay.agent.session import open_session
 from assay.bootstrap.catalogue import Catalogue
 from assay.bootstrap.served import ServedEnvironments, configured
-from assay.config import ConfiguredEnvironment
+from assay.config.server import ConfiguredEnvironment
 from assay.domain.errors import InvalidTask
 from assay.domain.limits import MIB, SandboxLimits, require_within
 from assay.driver.port import Driver, Secret

@@ -18,7 +18,7 @@ from assay.bootstrap.catalogue import Catalogue, find_image
 from assay.bootstrap.devices import with_variables
 from assay.bootstrap.images import holding
 from assay.bootstrap.variants import ROOMS, Variants, room_of
-from assay.config import ConfiguredEnvironment, ServerSettings
+from assay.config.server import ConfiguredEnvironment, ServerSettings
 from assay.domain.devices import Device, devices_of
 from assay.domain.errors import AssayError, Forbidden, InvalidInput, UnknownEnvironment
 from assay.domain.limits import ExecutionLimits, SandboxLimits

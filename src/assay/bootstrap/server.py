@@ -44,7 +44,7 @@ from assay.bootstrap.sent_files import sent_files
 from assay.bootstrap.served import ServedEnvironments
 from assay.bootstrap.sharing import Sharing
 from assay.bootstrap.systemd import feed_watchdog, notify
-from assay.config import ServerSettings
+from assay.config.server import ServerSettings
 from assay.domain.errors import AssayError
 from assay.domain.limits import MIB
 from assay.driver.port import Driver

@@ -16,8 +16,9 @@ from assay.bootstrap import Catalogue
 from assay.cli.failure import explanation
 from assay.cli.interrupts import run_watched
 from assay.cli.show import bad
-from assay.config import ConfiguredEnvironment, ServerSettings, Settings
+from assay.config import Settings
 from assay.config.options import Address
+from assay.config.server import ConfiguredEnvironment, ServerSettings
 from assay.domain.errors import Unavailable
 
 _SHOWN: Final = ("python", "bash", "c")

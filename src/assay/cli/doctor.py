@@ -20,12 +20,12 @@ from assay.bootstrap import (
     driver_names,
     forget_choice,
     is_driver,
-    look_at_devices,
-    look_at_technologies,
     make_driver,
     prepare_process,
     root_filesystem,
 )
+from assay.bootstrap.devices import look_at_devices
+from assay.bootstrap.technologies import look_at_technologies
 from assay.cli.context import Flags
 from assay.config import Settings
 from assay.doctor.checks import examine_machine

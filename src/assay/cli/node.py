@@ -17,7 +17,8 @@ from assay.domain.errors import InvalidInput
 
 if TYPE_CHECKING:
     from assay.bootstrap.nodes import NodeReport
-    from assay.config import NodeSettings, Settings
+    from assay.config import Settings
+    from assay.config.node import NodeSettings
 
 EPILOG: Final = """\b
 Two machines in five minutes, both with Assay; "node1" is how the server reaches the other one:
@@ -51,7 +52,7 @@ def node(ctx: click.Context, /, **options: Any) -> int:
     """
     if ctx.invoked_subcommand is not None:
         return 0
-    from assay.config import read_node_settings
+    from assay.config.node import read_node_settings
 
     flags: Flags = ctx.obj
     settings = read_node_settings(flags.settings(), flags=options)

@@ -8,8 +8,8 @@ import click
 
 from assay.cli.context import Flags
 from assay.cli.flags import flags_of
-from assay.config import ServerSettings, read_server_settings
 from assay.config.options import OPTIONS
+from assay.config.server import ServerSettings, read_server_settings
 
 EPILOG: Final = """\b
 Examples:

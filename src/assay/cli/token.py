@@ -12,7 +12,7 @@ import click
 
 from assay.cli.context import Flags
 from assay.cli.show import console, print_json, table
-from assay.config import read_server_settings
+from assay.config.server import read_server_settings
 from assay.domain.errors import InvalidInput, NotFound
 from assay.domain.token import Scope
 

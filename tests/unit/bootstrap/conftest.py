@@ -7,8 +7,9 @@ from types import MappingProxyType
 
 import pytest
 
-from assay.config import ConfiguredEnvironment, ServerSettings, Settings
+from assay.config import Settings
 from assay.config.options import Address
+from assay.config.server import ConfiguredEnvironment, ServerSettings
 
 
 @pytest.fixture

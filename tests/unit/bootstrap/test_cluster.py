@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from assay.bootstrap.cluster import Epochs, name_of, place_of
-from assay.config import ServerSettings
+from assay.config.server import ServerSettings
 
 
 def test_servers_that_start_together_find_one_place(tmp_path: Path) -> None:

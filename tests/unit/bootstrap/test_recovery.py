@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from assay.bootstrap.recovery import Plan, Recovery, plan
 from assay.bootstrap.sharing import Sharing
-from assay.config import ServerSettings
+from assay.config.server import ServerSettings
 from assay.domain.errors import DriverUnavailable
 from assay.domain.lease import Lease
 from assay.driver.port import Secret

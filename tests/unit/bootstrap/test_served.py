@@ -10,7 +10,7 @@ import pytest
 
 from assay.bootstrap.catalogue import Catalogue
 from assay.bootstrap.served import ServedEnvironments
-from assay.config import ConfiguredEnvironment, ServerSettings
+from assay.config.server import ConfiguredEnvironment, ServerSettings
 from assay.domain.devices import AllowedDevices, devices_of
 from assay.domain.errors import (
     CapabilityMissing,

@@ -10,8 +10,8 @@ import aiohttp
 import pytest
 
 from assay.bootstrap.server import kept_folder, running_server
-from assay.config import ServerSettings
 from assay.config.options import Address
+from assay.config.server import ServerSettings
 from assay.domain.errors import DriverUnavailable, InvalidInput, Unavailable
 from assay.driver.port import SandboxState
 from assay.drivers.fake import FakeDriver, FakeMachine

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from assay.config import ServerSettings, read_server_settings, read_settings
+from assay.config import read_settings
 from assay.config.options import OPTIONS, Address
+from assay.config.server import ServerSettings, read_server_settings
 from assay.domain.errors import AssayError, InvalidInput
 from assay.domain.limits import MIB, SandboxLimits
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.bootstrap import look_at_technologies
+from assay.bootstrap.technologies import look_at_technologies
 from assay.config import read_settings
 from assay.doctor.checks.technologies import technologies
 from assay.doctor.facts import Machine

@@ -17,7 +17,8 @@ from nodes_in_process import HOST, OpenDriver, OpenNode
 
 from assay.bootstrap.node import RunningNode, running_node
 from assay.cli.node_certificates import make
-from assay.config import NodeSettings, Settings
+from assay.config import Settings
+from assay.config.node import NodeSettings
 from assay.config.options import Address
 from assay.driver.port import Driver, Mount, RootFilesystem, SandboxSpec, Secret
 from assay.drivers.fake import FakeDriver
