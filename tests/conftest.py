@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from tests.side_by_side import ALONE, run_taken
+from tests.side_by_side import run_taken
 
 HERE = Path(__file__).parent
 SLOW = (
@@ -64,12 +64,10 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if is_in(item.path, SLOW):
             item.add_marker(pytest.mark.slow)
-    if config.option.claims is not None:
-        items[:] = [item for item in items if not is_in(item.path, ALONE)]
 
 
 def is_in(path: Path, places: Sequence[str]) -> bool:

@@ -1,4 +1,5 @@
-"""Two pytests at a time, for most of what tests do is waiting; what measures has a third, alone.
+"""Two pytests at a time, for most of what tests do is waiting; then two for what would be disturbed
+by the others, or disturb them, but not each other; then one for what measures.
 
 Files are dealt as they come: whoever is done with one takes the next that nobody has.
 """
@@ -17,15 +18,16 @@ from typing import IO
 
 import pytest
 
-ALONE = (
-    "bench",
-    "cgroup2",
+APART = (
     "conformance",
-    "drivers/local/test_spares.py",
-    "drivers/nodes/test_servers.py",
     "server/test_drill.py",
+    "cgroup2",
+    "drivers/nodes/test_servers.py",
 )
-"""What they measure or find, or how long they wait, must not depend on other tests."""
+"""Suites that need their share of a machine, and what waits for seconds and needs little of it. In
+this order both pytests are done at about the same time."""
+ALONE = ("bench", "drivers/local/test_spares.py")
+"""What they measure or find must not depend on other tests."""
 WHOLE = ("drivers/local",)
 """Folders whose tests look for whatever any of them has left on the machine."""
 HERE = Path(__file__).parent
@@ -76,18 +78,29 @@ def main(arguments: Sequence[str]) -> int:
     rest = [each for each in arguments if each != "--fast"]
     if fast:
         rest += ["-m", "not slow"]
-    with tempfile.TemporaryDirectory(prefix="assay-claims-") as claims:
-        statuses = run_two([f"--claims={claims}", *rest])
+    left_out = [f"--ignore={path}" for path in paths((*APART, *ALONE))]
+    statuses = run_two([*rest, *left_out])
     if not fast and pytest.ExitCode.INTERRUPTED not in statuses:
-        statuses.append(start([*rest, *(f"tests/{each}" for each in ALONE)]).wait())
+        statuses += run_two([*rest, *paths(APART)])
+    if not fast and pytest.ExitCode.INTERRUPTED not in statuses:
+        statuses.append(start([*rest, *paths(ALONE)]).wait())
     return next((each for each in statuses if each not in FINE), 0)
+
+
+def paths(names: Sequence[str]) -> list[str]:
+    """As pytest takes them."""
+    return [f"tests/{name}" for name in names]
 
 
 def run_two(arguments: Sequence[str]) -> list[int]:
     """Their exit statuses; one's output is shown as it comes, then that of the other."""
-    with tempfile.TemporaryFile() as told:
-        other = start([*arguments, "-p", "no:cacheprovider"], told)
-        statuses = [start(arguments).wait(), other.wait()]
+    with (
+        tempfile.TemporaryDirectory(prefix="assay-claims-") as claims,
+        tempfile.TemporaryFile() as told,
+    ):
+        dealt = [f"--claims={claims}", *arguments]
+        other = start([*dealt, "-p", "no:cacheprovider"], told)
+        statuses = [start(dealt).wait(), other.wait()]
         told.seek(0)
         print("=== and beside it:", flush=True)
         shutil.copyfileobj(told, sys.stdout.buffer)
