@@ -1,11 +1,12 @@
 """Two pytests at a time, for most of what tests do is waiting; then two for what would be disturbed
-by the others, or disturb them, but not each other; then one for what measures.
+by the others, or disturb them, but not each other; then one for what measures. Quick tests: three.
 
 Files are dealt as they come: whoever is done with one takes the next that nobody has.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import shutil
 import signal
@@ -79,9 +80,10 @@ def main(arguments: Sequence[str]) -> int:
     if fast:
         rest += ["-m", "not slow"]
     left_out = [f"--ignore={path}" for path in paths((*APART, *ALONE))]
-    statuses = run_two([*rest, *left_out])
+    # Quick tests wait more than they compute, and measure nothing.
+    statuses = deal([*rest, *left_out], to=3 if fast else 2)
     if not fast and pytest.ExitCode.INTERRUPTED not in statuses:
-        statuses += run_two([*rest, *paths(APART)])
+        statuses += deal([*rest, *paths(APART)], to=2)
     if not fast and pytest.ExitCode.INTERRUPTED not in statuses:
         statuses.append(start([*rest, *paths(ALONE)]).wait())
     return next((each for each in statuses if each not in FINE), 0)
@@ -92,19 +94,19 @@ def paths(names: Sequence[str]) -> list[str]:
     return [f"tests/{name}" for name in names]
 
 
-def run_two(arguments: Sequence[str]) -> list[int]:
-    """Their exit statuses; one's output is shown as it comes, then that of the other."""
-    with (
-        tempfile.TemporaryDirectory(prefix="assay-claims-") as claims,
-        tempfile.TemporaryFile() as told,
-    ):
+def deal(arguments: Sequence[str], *, to: int) -> list[int]:
+    """Their exit statuses; what the first says is shown as it comes, then what the others said."""
+    with contextlib.ExitStack() as stack:
+        claims = stack.enter_context(tempfile.TemporaryDirectory(prefix="assay-claims-"))
         dealt = [f"--claims={claims}", *arguments]
-        other = start([*dealt, "-p", "no:cacheprovider"], told)
-        statuses = [start(dealt).wait(), other.wait()]
-        told.seek(0)
-        print("=== and beside it:", flush=True)
-        shutil.copyfileobj(told, sys.stdout.buffer)
-        sys.stdout.flush()
+        told = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(to - 1)]
+        others = [start([*dealt, "-p", "no:cacheprovider"], each) for each in told]
+        statuses = [each.wait() for each in (start(dealt), *others)]
+        for each in told:
+            each.seek(0)
+            print("=== and beside it:", flush=True)
+            shutil.copyfileobj(each, sys.stdout.buffer)
+            sys.stdout.flush()
     return statuses
 
 
