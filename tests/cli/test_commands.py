@@ -36,7 +36,9 @@ def test_version_is_quick(assay: Assay) -> None:
     assert slow & modules_of("--version") == set()
 
 
-@pytest.mark.parametrize("command", ["run", "grade", "task new", "task check", "env list"])
+@pytest.mark.parametrize(
+    "command", ["run", "grade", "task new", "task check", "env list", "bench exec"]
+)
 def test_commands_without_a_server_load_none_of_what_it_needs(command: str) -> None:
     slow = {"sqlalchemy", "aiohttp", "psycopg", "prometheus_client", "assay.config.node",
             "assay.doctor.checks", "assay.doctor.facts"}  # fmt: skip

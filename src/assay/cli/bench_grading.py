@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from typing import TYPE_CHECKING
 
 import click
 
-from assay.bench import Report
-from assay.bench.grading import measure
 from assay.bootstrap import Catalogue, choose_driver, open_driver
-from assay.bootstrap.places import DriverPlaces
 from assay.cli.bench_load import interruptible, require_client, shown
 from assay.cli.bench_output import (
     STANDARD_OUTPUT,
@@ -25,6 +23,9 @@ from assay.cli.context import Flags
 from assay.cli.exit_status import Status
 from assay.cli.interrupts import Interrupts
 from assay.config import Settings
+
+if TYPE_CHECKING:
+    from assay.bench import Report
 
 
 @click.command("grading")
@@ -73,6 +74,9 @@ def _served(driver: str | None, repeats: int, *, quiet: bool) -> Report:
 
 
 async def _measure(settings: Settings, repeats: int) -> Report:
+    from assay.bench.grading import measure
+    from assay.bootstrap.places import DriverPlaces
+
     name = await choose_driver(settings)
     with Interrupts().watched():
         async with open_driver(settings, name) as driver:

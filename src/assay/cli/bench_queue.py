@@ -8,11 +8,10 @@ import json
 import os
 import tempfile
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from assay.bench import Report, queue
 from assay.cli.bench_output import (
     STANDARD_OUTPUT,
     as_document,
@@ -24,7 +23,10 @@ from assay.cli.bench_table import progress_bar, show
 from assay.cli.exit_status import Status
 from assay.cli.interrupts import Interrupts
 from assay.domain.errors import InvalidInput
-from assay.grading.submissions import Submissions
+
+if TYPE_CHECKING:
+    from assay.bench import Report, queue
+    from assay.grading.submissions import Submissions
 
 _EPILOG: Final = """\b
 Examples:
@@ -50,6 +52,8 @@ docs/queue.md says what is measured. The exit status is 1 when a promise is not 
 @json_option
 def bench_queue(database: str | None, submissions: int, waiting: int, json_to: str | None) -> int:
     """Submissions taken in and handed out a second, acknowledgements, and memory."""
+    from assay.bench import queue
+
     load = os.getloadavg()[0]
     plan = queue.Plan(submissions=submissions, waiting=waiting)
     try:
@@ -66,6 +70,8 @@ def bench_queue(database: str | None, submissions: int, waiting: int, json_to: s
 
 
 async def _measure(database: str | None, plan: queue.Plan) -> Report:
+    from assay.bench import queue
+
     with Interrupts().watched():
         async with _opened(database) as submissions:
             if await submissions.page(most=1):
@@ -80,6 +86,8 @@ async def _measure(database: str | None, plan: queue.Plan) -> Report:
 
 @contextlib.asynccontextmanager
 async def _opened(database: str | None) -> AsyncIterator[Submissions]:
+    from assay.grading.submissions import Submissions
+
     with contextlib.ExitStack() as stack:
         if database is None:
             # Not in /tmp: that may be memory.
