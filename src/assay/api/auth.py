@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from assay.api.limits import Buckets, Rate, too_often
@@ -25,7 +26,7 @@ BELIEVED_SECONDS: Final = 4.0
 STRANGERS_MOST: Final = 1024
 """Wrong tokens that are remembered, so that one repeated does not reach the database each time."""
 KNOWN_MOST: Final = 4096
-"""Right tokens that are remembered at one time."""
+"""Right tokens that are remembered at one time, even if they are to be looked up again."""
 WRONG_TOKENS: Final = Rate(per_second=1.0, burst=20)
 """How often an address may name a wrong token."""
 QUIET_SECONDS: Final = 60.0
@@ -187,7 +188,7 @@ class Authenticator:
 
     def forget(self) -> None:
         """Believe nothing any more: tokens have changed."""
-        self._known.clear()
+        self._known = {key: replace(known, until=-math.inf) for key, known in self._known.items()}
         self._strangers.clear()
 
     def _believed(self, digest: bytes) -> Caller | None:
@@ -198,13 +199,15 @@ class Authenticator:
 
     async def _ask(self, token: str, digest: bytes, address: str) -> Caller:
         asker = network_of(address)
-        if wait := self._failures.wait_seconds(asker, WRONG_TOKENS):
+        # Who was known a while ago is asked about again, whatever its neighbours guess.
+        if digest not in self._known and (wait := self._failures.wait_seconds(asker, WRONG_TOKENS)):
             raise too_often(wait)
         now = self._clock()
         caller = None
         if self._strangers.get(digest, 0.0) < now:
             caller = await self._look_up(token, digest)
         if caller is None:
+            self._known.pop(digest, None)
             self._remember_stranger(digest, now)
             self._failures.take(asker, WRONG_TOKENS)
             raise Unauthenticated("this token is not known, or not valid any more")

@@ -206,7 +206,7 @@ LINTERS: Final[Mapping[str, Linter]] = MappingProxyType(
                 "--persistent=n", "--reports=n",
             ),
             endings=(".py",), read=_pylint, statuses=frozenset(range(32)),
-            silenced=re.compile(r"#.*\bpylint\s*:\s*(?:disable|skip-file)"),
+            silenced=re.compile(r"^[^#]*+#.*\bpylint\s*:\s*(?:disable|skip-file)"),
         ),
         "ruff": Linter(
             argv=(
@@ -226,7 +226,7 @@ LINTERS: Final[Mapping[str, Linter]] = MappingProxyType(
         "shellcheck": Linter(
             argv=("shellcheck", "--norc", "--format=json"), endings=(".sh", ".bash"),
             read=_shellcheck, statuses=frozenset((0, 1)),
-            silenced=re.compile(r"#\s*shellcheck\s+.*disable"),
+            silenced=re.compile(r"^(?>.*?#\s*shellcheck\s).*disable"),
         ),
     }
 )  # fmt: skip

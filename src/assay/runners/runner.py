@@ -66,6 +66,8 @@ class Runner:
         self.over: EndReason | None = None
         """Why the lease is over, once it is."""
         self.ports = MappedPorts(self)
+        self.moving = asyncio.Lock()
+        """Held while it gets another sandbox."""
         self._backing = backing
         self._lease = lease
         self._active_at = lease.active_at

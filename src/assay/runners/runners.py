@@ -203,11 +203,19 @@ class Runners:
         Whatever ran is lost, and no file remains. Raises what `create` does, and RunnerGone.
         """
         runner = self.get(runner_id)
+        generation = runner.lease.generation
+        async with runner.moving:
+            # Who asked for the same at one time: the sandbox that it meant is gone.
+            if runner.over is not None or runner.lease.generation != generation:
+                raise RunnerGone("the runner was deleted or reset meanwhile")
+            return await self._moved(runner, deadline_seconds)
+
+    async def _moved(self, runner: Runner, deadline_seconds: float) -> Runner:
         claimed = await self._claim(runner.lease.environment, runner.lease.owner, deadline_seconds)
         former, session = runner.lease, runner.link.session
         try:
-            if self._runners.get(runner_id) is not runner or runner.lease != former:
-                raise RunnerGone("the runner was deleted or reset meanwhile")
+            if self._runners.get(runner.id) is not runner:
+                raise RunnerGone("the runner was deleted meanwhile")
             lease = replace(
                 former,
                 sandbox_id=claimed.record.id,

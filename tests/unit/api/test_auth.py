@@ -172,6 +172,34 @@ async def test_wrong_tokens_from_one_address_are_slowed_down_and_cost_no_look_up
         await authenticator.authenticate(bearer(make_token()), "10.0.0.2")
 
 
+@pytest.mark.parametrize("changed", [False, True], ids=["a while later", "tokens have changed"])
+async def test_who_was_known_is_not_locked_out_by_what_others_guess(
+    authenticator: Authenticator, store: Store, clock: Clock, changed: bool
+) -> None:
+    token = store.add()
+    await authenticator.authenticate(bearer(token), "10.0.0.1")
+    for _ in range(40):
+        with pytest.raises((Unauthenticated, RateLimited)):
+            await authenticator.authenticate(bearer(make_token()), "10.0.0.1")
+    if changed:
+        authenticator.forget()
+    else:
+        clock.now += 3600.0
+        for _ in range(40):
+            with pytest.raises((Unauthenticated, RateLimited)):
+                await authenticator.authenticate(bearer(make_token()), "10.0.0.1")
+    assert (await authenticator.authenticate(bearer(token), "10.0.0.1")).token_id == "t1"
+    # One that was taken back is a stranger's from then on.
+    store.revoke(token)
+    authenticator.forget()
+    with pytest.raises((Unauthenticated, RateLimited)):
+        await authenticator.authenticate(bearer(token), "10.0.0.1")
+    asked = store.asked
+    with pytest.raises(RateLimited):
+        await authenticator.authenticate(bearer(token), "10.0.0.1")
+    assert store.asked == asked
+
+
 async def test_one_wrong_token_repeated_is_looked_up_once(
     authenticator: Authenticator, store: Store
 ) -> None:

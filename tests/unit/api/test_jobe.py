@@ -237,6 +237,10 @@ def test_output_is_limited_as_asked() -> None:
         (b'"' * 10_000, None),
         (b"/*" * 500_000, None),
         (b'"""' * 333_333, None),
+        (b"'" + b"\\'" * 500_000, None),
+        (b'"' + b'\\"' * 500_000, None),
+        (b'"""\n\\' * 200_000, None),
+        (b"char c = 'x; class No {}\npublic class Yes {}", "Yes"),
         (b"public static " * 70_000, None),
     ],
 )

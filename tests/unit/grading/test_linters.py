@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from assay.grading.linters import LINTERS, Unreadable, score, silenced
@@ -50,10 +52,19 @@ def test_what_is_no_machine_format_is_refused(tool: str) -> None:
         ("gcc", b'#pragma GCC diagnostic ignored "-Wall"', 1),
         ("gcc", b"#pragma once", 0),
         ("pylint", b"# a word of pylint", 0),
+        ("pylint", b"# one # pylint : skip-file", 1),
+        ("pylint", b"pylint: disable # nothing", 0),
+        ("shellcheck", b"x # one # shellcheck source=a disable=b", 1),
+        ("pylint", b"#" * 500_000, 0),
+        ("pylint", b"# pylint" * 70_000, 0),
+        ("shellcheck", b"# shellcheck " * 40_000, 0),
+        ("gcc", b"#  " * 200_000, 0),
     ],
 )
 def test_a_line_that_silences_a_linter_is_found(tool: str, line: bytes, found: int) -> None:
+    started = time.process_time()
     assert len(silenced(LINTERS[tool], "a", line)) == found
+    assert time.process_time() - started < 1  # the server does nothing else meanwhile
 
 
 def test_findings_cost_by_their_severity() -> None:

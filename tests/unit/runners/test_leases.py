@@ -85,6 +85,19 @@ async def test_a_reset_gives_a_fresh_sandbox_and_another_generation(server: Serv
     assert await server.driver.list() == [runner.lease.sandbox_id]
 
 
+async def test_of_resets_at_one_time_one_gives_a_sandbox_and_none_is_left(server: Server) -> None:
+    runner = await server.runners.create("bash")
+    for generation in (2, 3):
+        resets = [server.runners.reset(runner.id) for _ in range(3)]
+        ended = await asyncio.gather(*resets, return_exceptions=True)
+        assert sorted(type(each).__name__ for each in ended) == ["Runner", *["RunnerGone"] * 2]
+        assert runner.lease.generation == generation
+    await until(lambda: len(server.stock.discarded) == 2)
+    assert await server.driver.list() == [runner.lease.sandbox_id]
+    (lease,) = await server.storage.leases()
+    assert (lease.sandbox_id, lease.generation) == (runner.lease.sandbox_id, 3)
+
+
 async def test_an_idle_runner_ends(server: Server) -> None:
     runner = await server.runners.create("bash", inactivity_seconds=0.1)
     assert await gone(server, runner)

@@ -11,12 +11,13 @@ _MAIN_CLASS: Final = "{main_class}"
 _NOT_CODE: Final = re.compile(
     rb"//[^\n]*"
     rb"|/\*.*?(?:\*/|\Z)"
-    rb'|"""(?:\\.|[^\\])*?(?:"""|\Z)'
-    rb'|"(?:\\.|[^"\\\n])*"'
-    rb"|'(?:\\.|[^'\\\n])*'",
+    rb'|"""(?:\\.|[^\\])*?(?:"""|\\?\Z)'
+    rb'|"(?:\\.|[^"\\\n])*+"?'
+    rb"|'(?:\\.|[^'\\\n])*+'?",
     re.DOTALL,
 )
-"""Comments and strings; one that nobody closes reaches to the end, so that all is read once."""
+"""Comments and strings; one that nobody closes reaches to the end, of its line or of all, so that
+all is read once, whatever a stranger writes."""
 _LOOKED_AT: Final = 1024 * 1024
 """Bytes of a source: what comes later has no say in its name."""
 _PUBLIC_CLASS: Final = re.compile(
