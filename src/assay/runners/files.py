@@ -121,27 +121,27 @@ class _Failures:
             raise FileError(message, reason=self._first.reason, detail=self._first.detail)
 
 
-async def _names(agent: Agent, folder: str, delete: Iterable[str]) -> list[str]:
-    """The paths, with those that stand for what is in the working folder replaced by it."""
-    names: list[str] = []
+async def _names(agent: Agent, folder: str, delete: Iterable[str]) -> Sequence[str]:
+    """The paths, each once, and those that stand for what is in the working folder replaced."""
+    names: dict[str, None] = {}
     home = _within(folder, ".")
+    everything = shown = False
     for path in delete:
         within = _within(folder, path)
-        if path == EVERYTHING_SHOWN or within == home:
-            hidden_too = path != EVERYTHING_SHOWN
-            there = await agent_files.list_files(
-                agent, "/", home, most=_DELETED_MOST, privileged=True
-            )
-            names += [
-                entry.name
-                for entry in there
-                if hidden_too or not PurePosixPath(entry.name).name.startswith(".")
-            ]
+        if path == EVERYTHING_SHOWN:
+            shown = True
+        elif within == home:
+            everything = True
         elif within == ".":
             raise InvalidInput("the sandbox's whole root can't be deleted")
         else:
-            names.append(within)
-    return names
+            names[within] = None
+    if everything or shown:
+        there = await agent_files.list_files(agent, "/", home, most=_DELETED_MOST, privileged=True)
+        for entry in there:
+            if everything or not PurePosixPath(entry.name).name.startswith("."):
+                names[entry.name] = None
+    return list(names)
 
 
 def _batches(names: Sequence[str]) -> Iterator[list[str]]:
