@@ -42,11 +42,15 @@ class Runs:
     def __init__(self) -> None:
         self.results: list[RunResult | Exception] = []
         self.asked: list[tuple[str, RunRequest]] = []
+        self.go = asyncio.Event()
+        """Until it is set, nothing ends."""
+        self.go.set()
 
     async def run_once(
         self, environment: str, request: RunRequest, *, owner: str, deadline_seconds: float
     ) -> RunResult:
         self.asked.append((environment, request))
+        await self.go.wait()
         result = self.results.pop(0) if self.results else ended()
         if isinstance(result, Exception):
             raise result
@@ -356,6 +360,37 @@ async def test_the_whole_exchange_with_files(client: Client, runs: Runs) -> None
     assert status == 200
     [(_, request)] = runs.asked
     assert [(each.path, each.content) for each in request.files] == [("data.txt", b"\x00data")]
+
+
+async def test_requests_that_wait_have_a_file_in_common_till_another_is_sent(
+    client: Client, runs: Runs
+) -> None:
+    session = await client()
+
+    async def put(content: bytes) -> None:
+        contents = base64.b64encode(content).decode()
+        async with session.put(f"files/{ID}", json={"file_contents": contents}) as answer:
+            assert answer.status == 204
+
+    async def asked(count: int) -> list[asyncio.Task[Any]]:
+        before = len(runs.asked)
+        made = [asyncio.create_task(run(session, file_list=[[ID, "a"]])) for _ in range(count)]
+        for _ in range(1000):
+            if len(runs.asked) == before + count:
+                break
+            await asyncio.sleep(0.01)
+        return made
+
+    runs.go.clear()
+    await put(bytes(100_000))
+    waiting = await asked(10)
+    contents = [request.files[0].content for _, request in runs.asked]
+    assert all(each is contents[0] for each in contents)
+    await put(b"another")
+    waiting += await asked(1)
+    assert runs.asked[-1][1].files[0].content == b"another"
+    runs.go.set()
+    assert [(await each)[0] for each in waiting] == [200] * 11
 
 
 async def test_files_that_make_no_sense_are_refused(client: Client, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import binascii
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from time import perf_counter
 from typing import Any, Final
@@ -18,6 +19,7 @@ from assay.api.origin import ANYWHERE, address_of
 from assay.api.route import Call, Route
 from assay.api.services import Answered, Services
 from assay.domain.errors import InvalidInput, RateLimited, RunnerGone, Unauthenticated
+from assay.domain.limits import MIB
 from assay.domain.token import Scope
 from assay.runners import Runner
 
@@ -27,6 +29,13 @@ _AT_THE_DOOR: Final = (Unauthenticated, RateLimited)
 _NOBODY: Final = Caller(scopes=frozenset())
 _AT_ONCE: Final = 65_536
 """A body of so few bytes is read by aiohttp itself."""
+_LARGE: Final = MIB
+_VALUES_MOST: Final = 200_000
+"""In a large body: one takes up to a hundred bytes here where it takes three on its way."""
+_CROWDED: Final = re.compile(
+    rb'(?:[^",]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^",]*+)*+,){%d}+' % (_VALUES_MOST + 1), re.DOTALL
+)
+"""The beginning of a text with more commas outside of its strings."""
 
 
 def endpoint(route: Route, services: Services) -> Callable[[web.Request], Awaitable[Any]]:
@@ -132,7 +141,10 @@ def find_runner(request: web.Request, services: Services, caller: Caller) -> Run
 
 
 async def read_body(request: web.Request, most: int) -> bytes | bytearray:
-    """Read all that was sent, in one buffer. Raises HttpError: too many bytes, or compressed."""
+    """Read the JSON that was sent, in one buffer.
+
+    Raises HttpError: too many bytes, or compressed; and InvalidInput: far too many values.
+    """
     if request.headers.get("Content-Encoding", "identity") != "identity":
         raise HttpError("encoded_body", "send the body as it is, without a Content-Encoding")
     length = request.content_length
@@ -143,6 +155,8 @@ async def read_body(request: web.Request, most: int) -> bytes | bytearray:
         body += piece
         if len(body) > most:
             raise HttpError("body_too_large", f"a request has at most {most:,} bytes")
+    if len(body) > _LARGE and body.count(b",") > _VALUES_MOST and _CROWDED.match(body):
+        raise InvalidInput(f"a body of more than 1 MiB has at most {_VALUES_MOST:,} values")
     return body
 
 

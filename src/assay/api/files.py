@@ -5,10 +5,11 @@ from __future__ import annotations
 import posixpath
 import re
 from dataclasses import replace
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 from aiohttp import web
+from msgspec import Meta
 
 from assay.agent.entries import Entry, EntryKind
 from assay.api.accounts import accounts_of
@@ -19,6 +20,8 @@ from assay.api.route import Call, Parameter, Route
 from assay.domain.errors import FileError, InvalidInput
 from assay.runners import FileToWrite, Runner
 
+FILES_MOST: Final = 20_000
+"""In one request."""
 _DEPTH_MOST: Final = 128
 """Levels of folders that a recursive list goes down."""
 _NO_FILE: Final = frozenset({"", ".", ".."})
@@ -38,8 +41,8 @@ class FileCopy(msgspec.Struct):
 class FilesRequest(msgspec.Struct):
     """What to delete, and then to write."""
 
-    delete: list[str] | None = None
-    copy: list[FileCopy] | None = None
+    delete: Annotated[list[str], Meta(max_length=FILES_MOST)] | None = None
+    copy: Annotated[list[FileCopy], Meta(max_length=FILES_MOST)] | None = None
 
 
 class FileList(msgspec.Struct):

@@ -12,7 +12,7 @@ from assay.api.errors import HttpError
 from assay.api.quotas import require_execution
 from assay.api.route import Call
 from assay.domain.errors import InvalidInput
-from assay.runners import ASSAY_V1, Attachment
+from assay.runners import ASSAY_V1, Attachment, State
 
 _log: Final = logging.getLogger("assay.api")
 
@@ -36,9 +36,10 @@ async def follow(call: Call) -> web.StreamResponse:
     if not socket.can_prepare(request):
         raise HttpError("not_an_upgrade", "the WebSocket's handshake is wrong")
     offset = _offset(request) if speaks_v1 else None
-    if offset is None:
+    execution_id = request.query.get("executionID", "")
+    if offset is None or _begins(call, execution_id):
         require_execution(call)
-    attachment = await call.runner.follow(request.query.get("executionID", ""), offset=offset)
+    attachment = await call.runner.follow(execution_id, offset=offset)
     try:
         await socket.prepare(request)
     except BaseException:
@@ -46,6 +47,14 @@ async def follow(call: Call) -> web.StreamResponse:
         raise
     await _converse(call, socket, attachment)
     return socket
+
+
+def _begins(call: Call, execution_id: str) -> bool:
+    """Whether who follows it starts it, whatever offset is named."""
+    return any(
+        each.execution_id == execution_id and each.state is State.PREPARED
+        for each in call.runner.executions()
+    )
 
 
 async def _converse(call: Call, socket: web.WebSocketResponse, attachment: Attachment) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from assay.api.route import Call
 from assay.domain.errors import InvalidInput, QuotaExceeded
-from assay.runners import State
+from assay.runners import RUN, State
 from assay.storage.records import NOTHING, Held
 
 _DEADLINE_MOST: Final = 600.0
@@ -66,7 +66,7 @@ def require_execution(call: Call) -> None:
         return
     now = call.services.running[owner] + _elsewhere(call).executions
     now += sum(
-        each.state is State.RUNNING
+        each.state is State.RUNNING and each.mode != RUN  # which is counted by its request
         for runner in call.services.runners.all(owner=owner)
         for each in runner.executions()
     )

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import binascii
 from time import perf_counter
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from aiohttp import web
+from msgspec import Meta
 
 from assay.api.answers import json
 from assay.api.executions import ExecutionRequest, to_command
-from assay.api.files import FileCopy
+from assay.api.files import FILES_MOST, FileCopy
 from assay.api.quotas import deadline, running
 from assay.api.results import (
     Limits,
@@ -55,7 +56,7 @@ class RunOnce(msgspec.Struct, rename="camel"):
     source: str | None = None
     source_encoding: str = _UTF8
     filename: str | None = None
-    files: list[FileCopy] = []
+    files: Annotated[list[FileCopy], Meta(max_length=FILES_MOST)] = []
     argv: list[str] | None = None
     args: list[str] = []
     """For the program of `source`."""

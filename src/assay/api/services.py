@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
+from weakref import WeakValueDictionary
 
 from aiohttp import web
 
@@ -128,6 +130,14 @@ class TokenStore(Protocol):
         ...
 
 
+@dataclass(eq=False, kw_only=True)
+class Sent:
+    """A file that requests hold while they wait for sandboxes: once, however many they are."""
+
+    content: bytes | None = None
+    reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answered:
     """A request was answered; what is measured of the API is made of these."""
@@ -191,6 +201,10 @@ class Services:
     on_event: Callable[[Answered], None] | None = None
     sent_files: SentFiles | None = None
     """What clients of Jobe have sent ahead; None: this server keeps none."""
+    sent_now: WeakValueDictionary[tuple[str, str], Sent] = field(
+        default_factory=WeakValueDictionary, repr=False
+    )
+    """Those of them that requests hold, by owner and id."""
     tokens: TokenStore | None = None
     """What /tokens changes; None: this server keeps none."""
     forwarder: Forwarder | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -14,6 +15,7 @@ from assay.api.errors import HttpError
 from assay.api.jobe.face import FACE
 from assay.api.jobe.spec import SentFile
 from assay.api.route import Call, Route
+from assay.api.services import Sent
 from assay.domain.errors import InvalidInput
 from assay.runners import FileToWrite
 from assay.storage.file_cache import SentFiles
@@ -22,8 +24,10 @@ from assay.storage.file_cache import SentFiles
 async def _put(call: Call) -> web.StreamResponse:
     body = await read_body(call.request, call.services.settings.most_body_bytes)
     content = _content(body)
+    key = call.caller.token_id, call.request.match_info["file_id"]
     try:
-        await _cache(call).put(call.caller.token_id, call.request.match_info["file_id"], content)
+        await _cache(call).put(*key, content)
+        call.services.sent_now.pop(key, None)  # who comes now gets this one
     except OSError as error:
         raise HttpError("file_not_kept", f"the file could not be kept: {error.strerror}") from error
     return web.Response(status=204)
@@ -34,24 +38,41 @@ async def _head(call: Call) -> web.StreamResponse:
     return web.Response(status=204 if there else 404)
 
 
-async def files_of(call: Call, sent: tuple[SentFile, ...]) -> tuple[FileToWrite, ...]:
-    """What was sent before. Raises HttpError with 404: something is missing, so send all again.
+async def files_of(call: Call, sent: tuple[SentFile, ...]) -> Mapping[str, Sent]:
+    """What was sent before, by id.
 
-    Raises InvalidInput for more than a request may hold: a short list may name a file often.
+    Raises HttpError with 404: something is missing, so send all again. Raises InvalidInput for
+    more than a request may hold: a short list may name a file often.
     """
-    known: dict[str, bytes] = {}
+    known: dict[str, Sent] = {}
     left = call.services.settings.most_body_bytes
     for each in sent:
         if each.id not in known:
-            content = await _cache(call).get(call.caller.token_id, each.id)
-            if content is None:
-                said = f"the file {each.id} of file_list is not here: PUT it"
-                raise HttpError("no_such_file", said)
-            known[each.id] = content
-        left -= len(known[each.id])
+            known[each.id] = await _read(call, each.id)
+        content = known[each.id].content
+        if content is None:
+            said = f"the file {each.id} of file_list is not here: PUT it"
+            raise HttpError("no_such_file", said)
+        left -= len(content)
         if left < 0:
             raise InvalidInput("the files of file_list are too large together")
-    return tuple(FileToWrite(path=each.name, content=known[each.id]) for each in sent)
+    return known
+
+
+async def _read(call: Call, file_id: str) -> Sent:
+    key = call.caller.token_id, file_id
+    found = call.services.sent_now.setdefault(key, Sent())
+    async with found.reading:
+        if found.content is None:
+            found.content = await _cache(call).get(*key)
+    return found
+
+
+def to_write(sent: tuple[SentFile, ...], known: Mapping[str, Sent]) -> tuple[FileToWrite, ...]:
+    """The files of a request."""
+    return tuple(
+        FileToWrite(path=each.name, content=known[each.id].content or b"") for each in sent
+    )
 
 
 def _cache(call: Call) -> SentFiles:

@@ -13,7 +13,7 @@ from assay.api.answers import json
 from assay.api.endpoint import read_body
 from assay.api.errors import OVERLOAD, HttpError, told
 from assay.api.jobe.face import FACE
-from assay.api.jobe.files import files_of
+from assay.api.jobe.files import files_of, to_write
 from assay.api.jobe.languages import Offer, offer_of
 from assay.api.jobe.limits import Limits, limits_of
 from assay.api.jobe.result import Answer, Number, Source, answer_of, failed, not_compiled
@@ -21,6 +21,7 @@ from assay.api.jobe.source import source_name
 from assay.api.jobe.spec import RunSpec, run_spec
 from assay.api.quotas import running
 from assay.api.route import Call, Route
+from assay.api.services import Sent
 from assay.domain.errors import AssayError, Busy, InvalidInput, NotAllowed
 from assay.domain.outcome import OutcomeKind
 from assay.environments import StepKind
@@ -37,6 +38,8 @@ class _Run:
     offer: Offer
     request: RunRequest
     limits: Limits
+    held: Mapping[str, Sent]
+    """As long as it waits, others have the same files of it."""
 
 
 async def _post(call: Call) -> web.StreamResponse:
@@ -47,8 +50,9 @@ async def _post(call: Call) -> web.StreamResponse:
         offer = await offer_of(call, spec.language)
         limits = limits_of(spec.parameters, offer.environment, offer.language.least)
         cut = limits.cut
-        request = _request(offer, spec, limits, await files_of(call, spec.files))
-        run = _Run(offer=offer, request=request, limits=limits)
+        held = await files_of(call, spec.files)
+        request = _request(offer, spec, limits, to_write(spec.files, held))
+        run = _Run(offer=offer, request=request, limits=limits, held=held)
         with running(call):
             answer = await _answer(call, run, run_id)
     except (InvalidInput, NotAllowed, HttpError):
