@@ -11,6 +11,8 @@ from assay.runners import Attachment
 
 WAITING_MOST: Final = 1024 * 1024
 """Bytes that wait here before the client isn't listened to any more."""
+_EACH: Final = 64
+"""What a message takes besides its bytes: a client may send a million of one byte."""
 
 
 class Feeder:
@@ -29,8 +31,10 @@ class Feeder:
 
     async def put(self, data: bytes) -> None:
         """Take bytes; waits only while more than `WAITING_MOST` of them wait already."""
+        if not data:
+            return
         self._waiting.append(data)
-        self._bytes += len(data)
+        self._bytes += len(data) + _EACH
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._write_all())
         while self._bytes > WAITING_MOST and self._task is not None:
@@ -49,7 +53,7 @@ class Feeder:
             while self._waiting:
                 data = self._waiting.popleft()
                 await self._attachment.write(data)
-                self._bytes -= len(data)
+                self._bytes -= len(data) + _EACH
                 self._room.set()
         except InvalidInput:  # started without standard input: what is sent is for nobody
             self._waiting.clear()
