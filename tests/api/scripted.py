@@ -100,6 +100,9 @@ class ScriptedRunners:
             raise RunnerGone("the lease is over")
         return self
 
+    def executions(self) -> list[Any]:
+        return []
+
     async def follow(self, execution_id: str, *, offset: int | None = None) -> Scripted:
         if execution_id != "e":
             raise UnknownExecution("there is none")

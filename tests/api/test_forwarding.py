@@ -68,9 +68,6 @@ class OneRunner(ScriptedRunners):
     def all(self, *, owner: str | None = None) -> list[Any]:
         return []
 
-    def executions(self) -> list[Any]:
-        return []
-
 
 async def address_of(client: aiohttp.ClientSession) -> str:
     assert client._base_url is not None

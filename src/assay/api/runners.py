@@ -82,7 +82,8 @@ async def _create(call: Call) -> web.StreamResponse:
     asked: RunnerRequest = call.body
     with making_a_runner(call):
         runner = await call.services.runners.create(
-            _environment(asked),
+            # (Those that are derived for graders and for less room are nobody's to claim.)
+            call.services.environments.get(_environment(asked)).name,
             owner=call.caller.token_id,
             inactivity_seconds=seconds(asked.inactivity_timeout, "inactivityTimeout"),
             most_seconds=seconds(asked.maximum_seconds, "maximumSeconds"),
