@@ -14,7 +14,8 @@ from assay.api.auth import Caller
 from assay.api.following import follow
 from assay.api.quotas import require_execution, running
 from assay.api.route import Call
-from assay.domain.errors import QuotaExceeded
+from assay.api.runners import ROUTES, RunnerRequest
+from assay.domain.errors import QuotaExceeded, UnknownEnvironment
 from assay.runners import ASSAY_V1, POSEIDON, RUN, State
 
 
@@ -80,3 +81,19 @@ async def test_naming_an_offset_starts_nothing_beyond_the_quota() -> None:
         assert refused.value.status == 204
     finally:
         await server.cleanup()
+
+
+async def test_what_is_derived_for_graders_is_nobodys_to_lease() -> None:
+    class Environments:
+        def get(self, name: str) -> None:
+            raise UnknownEnvironment(f"no environment is called {name}")
+
+    call = call_of(Runner(), most=1)
+    services = cast("Any", call.services)
+    services.making, services.environments = Counter(), Environments()
+    services.runners.create = None
+    services.settings = SimpleNamespace(claim_seconds=1.0)
+    cast("Any", call).body = RunnerRequest(environment="python~256m-mark")
+    with pytest.raises(UnknownEnvironment):
+        await ROUTES[0].handler(call)
+    assert services.making.total() == 0
