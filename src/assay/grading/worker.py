@@ -57,7 +57,9 @@ class Worker:
         self._drain_seconds = drain_seconds
         self._held: dict[str, tuple[Submission, asyncio.Task[None]]] = {}
         self._timings: dict[str, Timing] = {}
-        self._failures = 0
+        self._failed: set[tuple[str, str]] = set()
+        """Whose attempts have failed since the last one that did not: one learner may hand in what
+        fails each time, and must not slow others down."""
         self._stopping = asyncio.Event()
         self._freed = asyncio.Event()
 
@@ -86,7 +88,7 @@ class Worker:
 
     async def _take(self) -> None:
         free = self._slots - len(self._held)
-        pause = pause_seconds(self._failures)
+        pause = pause_seconds(len(self._failed))
         if pause:
             await self._sleep(pause)
             free = min(free, 1)  # one shows whether it works again
@@ -169,10 +171,11 @@ class Worker:
             outcome = _Failure(error=error)
         seconds, graded_at = time.monotonic() - started, self._store.clock()
         if isinstance(outcome, _Failure):
-            self._failures += 1
+            whose = work.submission.owner, work.submission.learner or work.submission.id
+            self._failed.add(whose)
             await self._fail(work.submission, outcome.error)
         else:
-            self._failures = 0
+            self._failed.clear()
             await self._finish(work.submission, outcome, seconds, graded_at)
 
     async def _finish(

@@ -140,6 +140,25 @@ async def test_a_tasks_own_fault_is_not_repeated(submissions: Submissions) -> No
     assert runs == 1
 
 
+async def test_what_one_learner_breaks_slows_nobody_else_down(submissions: Submissions) -> None:
+    async def broken_by_eve(work: Work) -> KeptResult:
+        if work.submission.learner == "eve":
+            raise ValueError("what no grader has thought of")
+        return FULL
+
+    for number in range(12):
+        await submissions.submit(made("eve", key=str(number)))
+    async with Running(submissions, broken_by_eve) as running:
+        for _ in range(200):
+            if len(running.events) >= 8:
+                break
+            await asyncio.sleep(0.01)
+        started = time.monotonic()
+        receipt = await submissions.submit(made("bob"))
+        assert (await submissions.wait_until_over(receipt.id, 20)).state is State.DONE
+        assert time.monotonic() - started < 3  # it was a pause of 16 s at least
+
+
 async def test_what_is_broken_for_all_does_not_use_up_everybodys_attempts(
     submissions: Submissions,
 ) -> None:

@@ -64,7 +64,7 @@ def reason_of(error: Exception) -> str:
 
 
 def pause_seconds(failures: int) -> float:
-    """How long a worker waits for more when so many attempts in a row have failed with it.
+    """How long a worker waits for more when those of so many learners in a row have failed with it.
 
     What is broken for all should not use up everybody's attempts.
     """
