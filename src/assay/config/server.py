@@ -135,7 +135,7 @@ def _default_database(base: Settings, variables: Mapping[str, str]) -> str:
         folder = Path("/var/lib/assay")
     else:
         folder = Path(variables.get("XDG_DATA_HOME") or Path.home() / ".local/share", "assay")
-    return f"sqlite:///{folder / 'server.db'}"
+    return f"sqlite:///{folder.absolute() / 'server.db'}"
 
 
 def _environments(

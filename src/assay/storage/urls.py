@@ -28,7 +28,8 @@ def parsed(url: str) -> URL:
         raise StorageError(_FORMS) from error
     if found.drivername in ("postgresql", "postgresql+psycopg"):
         return found
-    if found.drivername == "sqlite" and found.database and found.database != ":memory:":
+    # With three slashes a path begins in the current folder, where nobody looks for a database.
+    if found.drivername == "sqlite" and (found.database or "").startswith("/"):
         return found
     raise StorageError(f"{_FORMS}, not {found.render_as_string(hide_password=True)!r}")
 

@@ -57,7 +57,6 @@ async def test_what_clients_of_jobe_have_sent_is_there_after_a_restart(
     ("database", "folder"),
     [
         ("sqlite:////var/lib/assay/server.db", "/var/lib/assay"),
-        ("sqlite:///server.db", "."),
         ("postgresql://assay@host/assay", "/images/are"),
     ],
 )
