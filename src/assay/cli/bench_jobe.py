@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from assay.cli.bench_load import answer, interruptible, require_client, shown
+from assay.cli.bench_output import STANDARD_OUTPUT, writable
 from assay.cli.context import Flags
 from assay.cli.exit_status import Status
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from assay.bench.load.report import LoadReport
     from assay.bench.load.setting import Setting
 
-_STANDARD_OUTPUT: Final = "-"
 _EPILOG: Final = """\b
 Examples:
   assay bench jobe
@@ -43,7 +43,8 @@ less than half of that. docs/jobe.md says more.
     help="Runs asked for at one time. [twice the processors]",
 )  # fmt: skip
 @click.option(
-    "--json", "json_to", metavar="[FILE]", is_flag=False, flag_value=_STANDARD_OUTPUT,
+    "--json", "json_to", metavar="[FILE]", is_flag=False, flag_value=STANDARD_OUTPUT,
+    callback=writable,
     help="Write the numbers to FILE, too; without FILE, print them in place of the tables.",
 )  # fmt: skip
 @click.pass_obj
@@ -66,7 +67,7 @@ def jobe(
     options = Jobe(
         seconds=seconds, rounds=rounds, **({} if workers is None else {"workers": workers})
     )
-    with shown(quiet=json_to == _STANDARD_OUTPUT) as told:
+    with shown(quiet=json_to == STANDARD_OUTPUT) as told:
         try:
             report = asyncio.run(_measured(Setting(told=told, driver=driver), options))
         except asyncio.CancelledError:

@@ -11,11 +11,11 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from assay.cli.bench_output import STANDARD_OUTPUT, writable, write
 from assay.cli.context import Flags
 from assay.cli.exit_status import Status
 from assay.domain.errors import Unavailable
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from assay.bench.load.setting import Setting
 
 PROFILES: Final = ("mooc", "fresh", "ceiling", "claims", "storm")
-_STANDARD_OUTPUT: Final = "-"
 _SECONDS_BETWEEN_LINES: Final = 10.0
 _EPILOG: Final = """\b
 Profiles:
@@ -86,10 +85,14 @@ kept. docs/benchmarks.md says how to read it all.
 @click.option("--storm-token", metavar="TOKEN", help="storm: a second token, with --server.")
 @click.option("--seed", type=int, metavar="N", help="Of all that is random.")
 @click.option(
-    "--json", "json_to", metavar="[FILE]", is_flag=False, flag_value=_STANDARD_OUTPUT,
+    "--json", "json_to", metavar="[FILE]", is_flag=False, flag_value=STANDARD_OUTPUT,
+    callback=writable,
     help="Write the numbers to FILE, too; without FILE, print them in place of the tables.",
 )  # fmt: skip
-@click.option("--html", "html_to", metavar="FILE", help="Write a page with pictures to FILE.")
+@click.option(
+    "--html", "html_to", metavar="FILE", callback=writable,
+    help="Write a page with pictures to FILE.",
+)  # fmt: skip
 @click.pass_obj
 def load(
     flags: Flags,
@@ -111,7 +114,7 @@ def load(
     given = {name: value for name, value in options.items() if value is not None}
     if storm_token is not None:
         given["token"] = storm_token
-    with shown(quiet=json_to == _STANDARD_OUTPUT) as told:
+    with shown(quiet=json_to == STANDARD_OUTPUT) as told:
         setting = _setting(told, server, token, driver)
         try:
             report = asyncio.run(_measured(flags, setting, profile, given))
@@ -287,16 +290,12 @@ def answer(report: LoadReport, json_to: str | None, html_to: str | None) -> None
     from assay.bench.load.report import as_data
     from assay.cli.bench_load_table import show
 
-    if html_to is not None:
-        Path(html_to).write_text(page([report], _machine()))
-    if json_to is None or json_to != _STANDARD_OUTPUT:
+    if json_to != STANDARD_OUTPUT:
         show(report)
+    if html_to is not None:
+        write(html_to, page([report], _machine()))
     if json_to is not None:
-        text = json.dumps({"machine": _machine(), **as_data(report)}, indent=2)
-        if json_to == _STANDARD_OUTPUT:
-            click.echo(text)
-        else:
-            Path(json_to).write_text(f"{text}\n")
+        write(json_to, json.dumps({"machine": _machine(), **as_data(report)}, indent=2))
 
 
 def _machine() -> dict[str, Any]:

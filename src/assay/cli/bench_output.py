@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from assay.bench import Report, as_data
+from assay.cli.whole_file import require_writable, whole_file
 
 STANDARD_OUTPUT: Final = "-"
 _Result = TypeVar("_Result")
@@ -19,8 +20,18 @@ driver_option = click.option(
     "--driver", "drivers", multiple=True, metavar="NAME",
     help="May be repeated: they take turns. [the fastest that works]",
 )  # fmt: skip
+
+
+def writable(ctx: click.Context, parameter: click.Parameter, target: str | None) -> str | None:
+    """An option's file, which can be written. Raises InvalidInput before anything is measured."""
+    if target is not None and target != STANDARD_OUTPUT and not ctx.resilient_parsing:
+        require_writable(Path(target))
+    return target
+
+
 json_option = click.option(
     "--json", "json_to", metavar="[FILE]", is_flag=False, flag_value=STANDARD_OUTPUT,
+    callback=writable,
     help="Write every sample to FILE, too; without FILE, print it in place of the tables.",
 )  # fmt: skip
 
@@ -49,8 +60,9 @@ def as_document(reports: Sequence[Report], load: float) -> dict[str, Any]:
 
 
 def write(target: str, text: str) -> None:
-    """To a file, or to standard output."""
+    """To a file, or to standard output. Raises InvalidInput where it can't be written."""
     if target == STANDARD_OUTPUT:
         click.echo(text)
-    else:
-        Path(target).write_text(f"{text.rstrip()}\n")
+        return
+    with whole_file(Path(target)) as file:
+        file.write(f"{text.rstrip()}\n".encode())

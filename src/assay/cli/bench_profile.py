@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from assay.cli.bench_load import require_client
+from assay.cli.bench_output import writable, write
 from assay.cli.bench_table import progress_bar
 from assay.cli.context import Flags
 from assay.cli.exit_status import Status
@@ -48,8 +49,10 @@ compare profiles with profiles. docs/performance.md says what is in each part.
     "--beside", multiple=True, metavar="FILE",
     help="JSON of an earlier run, to be drawn first; may be repeated.",
 )  # fmt: skip
-@click.option("--json", "json_to", metavar="FILE", help="Write the numbers to FILE.")
-@click.option("--svg", "svg_to", metavar="FILE", help="Write a picture to FILE.")
+@click.option(
+    "--json", "json_to", metavar="FILE", callback=writable, help="Write the numbers to FILE."
+)
+@click.option("--svg", "svg_to", metavar="FILE", callback=writable, help="Write a picture to FILE.")
 @click.pass_obj
 def profile(
     flags: Flags,
@@ -115,9 +118,9 @@ def _write(profiles: Sequence[Profile], json_to: str | None, svg_to: str | None)
     from assay.bench.profile.picture import picture
 
     if json_to is not None:
-        Path(json_to).write_text(f"{json.dumps(to_data(profiles[-1]), indent=1)}\n")
+        write(json_to, json.dumps(to_data(profiles[-1]), indent=1))
     if svg_to is not None:
-        Path(svg_to).write_text(picture(profiles))
+        write(svg_to, picture(profiles))
 
 
 def _show(found: Profile) -> None:

@@ -34,6 +34,7 @@ from assay.cli.bench_output import (
     driver_option,
     json_option,
     run_in_servers_loop,
+    writable,
     write,
 )
 from assay.cli.bench_table import progress_bar, show_startup
@@ -79,11 +80,11 @@ rounds_option = click.option(
     help="So many at once, so often; may be repeated. [1=20, 10=5, 100=3]",
 )  # fmt: skip
 markdown_option = click.option(
-    "--markdown", metavar="[FILE]", is_flag=False, flag_value=STANDARD_OUTPUT,
+    "--markdown", metavar="[FILE]", is_flag=False, flag_value=STANDARD_OUTPUT, callback=writable,
     help="Write the tables to FILE as Markdown; without FILE, print them so.",
 )  # fmt: skip
 svg_option = click.option(
-    "--svg", metavar="FILE", help="Write the tables to FILE as a picture."
+    "--svg", metavar="FILE", callback=writable, help="Write the tables to FILE as a picture."
 )  # fmt: skip
 
 
@@ -100,7 +101,7 @@ svg_option = click.option(
 @markdown_option
 @svg_option
 @click.option(
-    "--document", metavar="FILE",
+    "--document", metavar="FILE", callback=writable,
     help="Write a page on all technologies to FILE, and a picture beside it.",
 )  # fmt: skip
 @click.pass_obj

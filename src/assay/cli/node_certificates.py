@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from assay.cli.whole_file import written
 from assay.domain.errors import InvalidInput, RuntimeFailed, RuntimeMissing
 
 _AUTHORITY: Final = "authority"
@@ -25,18 +26,20 @@ def make(
 ) -> Iterator[Path]:
     """Make a folder of certificates for each, and give it once it is whole.
 
-    Raises InvalidInput for what is no name, or is there already; RuntimeMissing without openssl.
+    Raises InvalidInput for what is no name, or is there already, and where the folder can't be
+    written; RuntimeMissing without openssl.
     """
-    _check(folder, (*nodes, *servers))
-    authority = folder / _AUTHORITY
-    if not (authority / "ca.pem").exists():
-        _make_authority(authority)
-        yield authority
-    for name in nodes:
-        kind = "IP" if _is_address(name) else "DNS"
-        yield _sign(authority, folder / name, name, days, "serverAuth", f"{kind}:{name}")
-    for name in servers:
-        yield _sign(authority, folder / name, name, days, "clientAuth", "")
+    with written(folder):
+        _check(folder, (*nodes, *servers))
+        authority = folder / _AUTHORITY
+        if not (authority / "ca.pem").exists():
+            _make_authority(authority)
+            yield authority
+        for name in nodes:
+            kind = "IP" if _is_address(name) else "DNS"
+            yield _sign(authority, folder / name, name, days, "serverAuth", f"{kind}:{name}")
+        for name in servers:
+            yield _sign(authority, folder / name, name, days, "clientAuth", "")
 
 
 def _check(folder: Path, names: Sequence[str]) -> None:

@@ -19,6 +19,7 @@ from assay.cli.task_inginious import Wanted, test_inginious
 from assay.cli.task_junit import junit
 from assay.cli.task_places import Bench, open_bench
 from assay.cli.tested import OnTested, Tested, as_data, said_now
+from assay.cli.whole_file import require_writable, whole_file
 from assay.config import Settings
 from assay.domain.errors import InvalidTask
 from assay.grading.attempt import Attempt
@@ -66,6 +67,8 @@ def test(
     That is in TASK/tests (docs/tasks.md), and of tasks of INGInious, which have a task.yaml, in
     TASK/test (docs/inginious.md).
     """
+    if report is not None:
+        require_writable(report)
     settings = flags.settings_for_sandboxes(driver=driver)
     wanted = Wanted(environments=environments(settings, named), texts=texts)
     out = console()
@@ -74,7 +77,8 @@ def test(
         tested = run_watched(lambda: _test_all(settings, folders, wanted, tell, on_progress))
     failed = [each for each in tested if each.problems]
     if report is not None:
-        report.write_bytes(junit(tested))
+        with whole_file(report) as file:
+            file.write(junit(tested))
     if as_json:
         print_json({"passed": not failed, "tests": [as_data(each) for each in tested]})
     elif failed:
