@@ -13,7 +13,7 @@ from command_line import Assay
 from assay.environments import bundled_folder, load_all
 from assay.grading.tasks import load_course
 from assay.grading.tasks.course import bundled_course
-from assay.grading.tasks.starter import KINDS
+from assay.grading.tasks.starter import ANSWERS, KINDS
 
 pytestmark = pytest.mark.root
 
@@ -40,6 +40,8 @@ def test_a_new_task_is_accepted_at_once(assay: Assay, kind: str) -> None:
     (report,) = ended.json["tasks"]
     assert report["findings"] == []
     assert assay("task", "test", "mine").status == 0
+    if kind in ANSWERS:
+        assert assay("grade", "mine", "--answer", ANSWERS[kind]).status == 0
 
 
 @pytest.mark.slow

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -9,8 +11,9 @@ import click
 from assay.bootstrap import Catalogue
 from assay.cli.context import Flags
 from assay.cli.show import console
+from assay.cli.whole_file import written
 from assay.domain.errors import InvalidInput
-from assay.grading.tasks.starter import KINDS, starter
+from assay.grading.tasks.starter import ANSWERS, KINDS, starter
 
 
 @click.command(
@@ -41,17 +44,33 @@ def new(flags: Flags, *, environment: str, kind: str, folder: Path) -> int:
     """
     catalogue = Catalogue(flags.settings())
     files = starter(kind, catalogue.named(environment))
-    _require_room(folder)
-    for name, text in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+    with written(folder):
+        _require_room(folder)
+        _write(folder, files)
     out = console()
     for name in sorted(files):
         out.print(f"  {folder / name}")
     out.print(f"\nTry it:      assay task check {folder}")
-    out.print(f"Hand in:     assay grade {folder} FILE")
+    answer = ANSWERS.get(kind)
+    out.print(f"Hand in:     assay grade {folder} {f'--answer {answer}' if answer else 'FILE'}")
     return 0
+
+
+def _write(folder: Path, files: Mapping[str, str]) -> None:
+    """All of them, or nothing: what is there by half would be in the way of the next try."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        for name, text in files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    except BaseException:
+        if missing:
+            shutil.rmtree(missing[-1], ignore_errors=True)
+        else:  # it was there, and empty
+            for made in folder.iterdir():
+                shutil.rmtree(made) if made.is_dir() else made.unlink()
+        raise
 
 
 def _require_room(folder: Path) -> None:

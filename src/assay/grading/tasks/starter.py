@@ -223,3 +223,7 @@ KINDS: Final[Mapping[str, Starter]] = {
     "match": _question("A capital", _MATCH, 'capital = "paris"'),
 }
 """What kinds of tasks there are to begin with."""
+
+ANSWERS: Final[Mapping[str, str]] = {"choice": "planet=1", "match": "capital=Paris"}
+"""What is handed in for those that want no files, as `assay grade --answer` takes it: the right
+one."""
