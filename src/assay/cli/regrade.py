@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import click
+import msgspec
 
 from assay.cli.server import call, server_options, with_server
 from assay.cli.show import bad, console, good, print_json, table
@@ -19,6 +21,16 @@ _name = click.argument("campaign", metavar="CAMPAIGN")
 _VERDICTS: Final = (
     "passed", "partial", "failed", "timed_out", "out_of_memory", "output_limit", "crashed", "error"
 )  # fmt: skip
+
+
+def _moment(ctx: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
+    """A time with its zone, as servers read it. Raises InvalidInput."""
+    try:
+        msgspec.convert(text, Annotated[datetime, msgspec.Meta(tz=True)] | None)
+    except msgspec.ValidationError as error:
+        flag = parameter.opts[0]
+        raise InvalidInput(f"{flag} {text}: this must be like 2027-01-31T23:59:00Z") from error
+    return text
 
 
 @click.group(
@@ -45,8 +57,11 @@ def regrade() -> None:
 @regrade.command("start")
 @click.argument("what", metavar="COURSE[/TASK]")
 @click.option("--learner", metavar="NAME", help="Of this one only.")
-@click.option("--since", metavar="TIME", help="Handed in then or later: 2027-01-31T23:59:00Z.")
-@click.option("--until", metavar="TIME", help="Handed in before.")
+@click.option(
+    "--since", metavar="TIME", callback=_moment,
+    help="Handed in then or later: 2027-01-31T23:59:00Z.",
+)  # fmt: skip
+@click.option("--until", metavar="TIME", callback=_moment, help="Handed in before.")
 @click.option(
     "--which", type=click.Choice(["all", "best", "last"]), default="all", show_default=True,
     help="Of each learner's for a task.",
