@@ -43,7 +43,7 @@ from assay.driver.port import RootFilesystem
 
 @click.command(short_help="What works on this machine, and what mends the rest.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document (docs/doctor.md).")
-@click.option("--driver", metavar="D", help="Try this driver only.")
+@click.option("--driver", metavar="D", help="Try this driver only, whichever it is.")
 @click.option(
     "--sandboxes", type=click.IntRange(1, 100_000), default=500, show_default=True, metavar="N",
     help="How many sandboxes the machine is meant to hold.",
@@ -52,7 +52,9 @@ from assay.driver.port import RootFilesystem
 def doctor(flags: Flags, as_json: bool, driver: str | None, sandboxes: int) -> int:
     """Say what works on this machine, what does not, and the commands that mend it.
 
-    It makes a sandbox with each driver and runs `true` in it. Exit status 0 if one works, else 1.
+    It makes a sandbox with each driver that can be the default and is installed (lean, crun, runc,
+    lxc, runsc), and with that of the settings, and runs `true` in it; others are tried with
+    --driver. Exit status 0 if one works, else 1.
     """
     settings = flags.settings()
     if driver is not None and not is_driver(driver):

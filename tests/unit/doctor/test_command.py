@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from assay.bootstrap import PREFERRED
 from assay.cli.app import run_app
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +51,13 @@ def test_json_is_one_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 def test_an_unknown_driver_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert doctor(tmp_path, "--driver", "crum") == 113
     assert "'crum'" in capfd.readouterr().err
+
+
+def test_which_drivers_are_tried_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_app(["doctor", "--help"]) == 0
+    tried = f"installed ({', '.join(PREFERRED)})"
+    assert tried in " ".join(capsys.readouterr().out.split())
+    assert tried in " ".join((ROOT / "docs/doctor.md").read_text().split())
 
 
 @pytest.mark.root
