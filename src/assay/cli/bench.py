@@ -66,7 +66,8 @@ Examples:
   assay bench jobe                           programs by the API of Jobe
   assay bench orchestrator                   sandboxes on many machines, and what placing costs
   assay bench profile                        where the microseconds go
-  assay bench all --json numbers.json        all but load and jobe, and every sample to a file
+  assay bench all --json numbers.json        exec, startup, ideas, images, interpreters, stream,
+                                             soak, and every sample to a file
 
 docs/benchmarks.md says how to read the figures. The exit status is 1 when a promise is not kept.
 """
@@ -118,6 +119,11 @@ _IMAGES: Final = _Benchmark(measure=_images, repeats=40)
 _INTERPRETERS: Final = _Benchmark(measure=_interpreters, repeats=20)
 _STREAM: Final = _Benchmark(measure=_stream, repeats=10)
 _SOAK: Final = _Benchmark(measure=_soak, repeats=soak.EXECUTIONS)
+ALL: Final = {
+    "exec": _EXEC, "startup": _STARTUP, "ideas": _IDEAS, "images": _IMAGES,
+    "interpreters": _INTERPRETERS, "stream": _STREAM, "soak": _SOAK,
+}  # fmt: skip
+"""What `assay bench all` runs."""
 
 
 def _repeats_option(default: int, what: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
@@ -249,9 +255,11 @@ def soak_command(flags: Flags, repeats: int, drivers: tuple[str, ...], json_to: 
 @json_option
 @click.pass_obj
 def all_command(flags: Flags, drivers: tuple[str, ...], json_to: str | None) -> int:
-    """Everything, one after the other: a few minutes for each driver."""
-    benchmarks = (_EXEC, _STARTUP, _IDEAS, _IMAGES, _INTERPRETERS, _STREAM, _SOAK)
-    plan = [(one, one.repeats) for one in benchmarks]
+    """Run exec, startup, ideas, images, interpreters, stream, soak.
+
+    One after the other: that takes a few minutes for each driver.
+    """
+    plan = [(one, one.repeats) for one in ALL.values()]
     return _run(flags.settings_for_sandboxes(), drivers, json_to, plan)
 
 
