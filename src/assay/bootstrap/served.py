@@ -20,9 +20,15 @@ from assay.bootstrap.images import holding
 from assay.bootstrap.variants import ROOMS, Variants, room_of
 from assay.config.server import ConfiguredEnvironment, ServerSettings
 from assay.domain.devices import Device, devices_of
-from assay.domain.errors import AssayError, Forbidden, InvalidInput, UnknownEnvironment
+from assay.domain.errors import (
+    AssayError,
+    CapabilityMissing,
+    Forbidden,
+    InvalidInput,
+    UnknownEnvironment,
+)
 from assay.domain.limits import ExecutionLimits, SandboxLimits
-from assay.driver.guard import require_devices
+from assay.driver.guard import require_devices, require_network
 from assay.driver.port import Driver, RootFilesystem
 from assay.environments import HOST, Blueprint, ExecutionEnvironment, Origin, ServedEnvironment
 from assay.environments.served import from_json, to_json
@@ -86,7 +92,12 @@ class ServedEnvironments:
             self._take_up(record)
         for name, written in self._settings.environments.items():
             self._offered[name] = configured(name, written, self._catalogue)
-            self._require_devices(self._offered[name].devices)
+            try:
+                self._require_network(self._offered[name])
+                self._require_devices(self._offered[name].devices)
+            except CapabilityMissing as error:
+                where = f"server.environments.{name}"
+                raise CapabilityMissing(f"{where}: {error.message}") from error
 
     def _take_up(self, record: EnvironmentRecord) -> None:
         self._kept[record.name] = record.definition
@@ -246,6 +257,7 @@ class ServedEnvironments:
         key = _key(environment)
         if environment.origin is Origin.API:
             self._require_allowed(environment)
+        self._require_network(environment)  # rather than that nobody ever gets a sandbox
         if key not in self._made:
             self._made[key] = asyncio.get_running_loop().create_task(self._make(environment))
         try:
@@ -257,6 +269,10 @@ class ServedEnvironments:
         blueprint = Blueprint(environment=environment, root=root, folder=made.folder)
         self._require_devices(blueprint.devices)
         return replace(blueprint, root=with_variables(root, blueprint.devices))
+
+    def _require_network(self, environment: ServedEnvironment) -> None:
+        able = self._driver.capabilities
+        require_network(self._driver.name, able, wanted=environment.network)
 
     def _require_devices(self, devices: tuple[Device, ...]) -> None:
         self._settings.base.devices.require(devices)

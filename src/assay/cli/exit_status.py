@@ -83,6 +83,7 @@ _OF_ERRORS: Final[dict[type[errors.AssayError], Status]] = {
     errors.LimitOverCeiling: Status.LIMIT_OVER_CEILING,
     errors.Unavailable: Status.DRIVER_UNAVAILABLE,
     errors.EnvironmentUnusable: Status.ENVIRONMENT_UNUSABLE,
+    errors.CapabilityMissing: Status.ENVIRONMENT_UNUSABLE,
     errors.ImageUnavailable: Status.IMAGE_UNAVAILABLE,
     errors.RuntimeMissing: Status.DRIVER_UNAVAILABLE,
     errors.RuntimeFailed: Status.RUNTIME_FAILED,

@@ -80,7 +80,7 @@ class Guard:
       or for nobody, is destroyed.
     - `destroy` runs once for all who ask at the same time, and to its end when they are cancelled.
     - Devices of the host are for sandboxes whose driver can show them, and only those that the
-      operator allows, whoever asks.
+      operator allows, whoever asks; a network is for those whose driver can give one.
     - `connect` to a sandbox that is being destroyed raises SandboxGone.
     - Whatever the driver raises is a DriverError or another AssayError.
     """
@@ -136,8 +136,9 @@ class Guard:
         """Make a sandbox.
 
         Raises CapacityExceeded, CreateTimeout or another DriverError; CapabilityMissing or
-        DeviceUnavailable for devices that it can't have.
+        DeviceUnavailable for devices, or a network, that it can't have.
         """
+        require_network(self.name, self.capabilities, wanted=spec.network)
         require_devices(spec.devices, self.name, self.capabilities)
         self._devices.require(spec.devices)
         if self.sandboxes >= self._most:
@@ -273,6 +274,15 @@ def require_devices(devices: Sequence[Device], driver: str, able: Capabilities) 
         raise CapabilityMissing(
             f"the driver {driver} can't show {devices[0].name}, nor any other device, in its"
             " sandboxes; take a driver that can: `assay driver list`"
+        )
+
+
+def require_network(driver: str, able: Capabilities, *, wanted: bool) -> None:
+    """Raise CapabilityMissing if a network is wanted, and a driver can't give any."""
+    if wanted and not able.network_on:
+        raise CapabilityMissing(
+            f"the driver {driver} makes sandboxes without network only: `network` (Poseidon's"
+            " `networkAccess`) must be false"
         )
 
 

@@ -21,6 +21,7 @@ from assay.domain.errors import (
     UnknownEnvironment,
 )
 from assay.domain.limits import MIB
+from assay.driver.port import Capabilities
 from assay.drivers.fake import FakeDriver
 from assay.environments import Origin, ServedEnvironment
 from assay.environments.document import Execution, Sandbox
@@ -172,6 +173,43 @@ async def test_a_server_does_not_start_with_an_environment_whose_devices_are_not
     environments = MappingProxyType({"serial": written})
     with pytest.raises(DeviceUnavailable, match="/dev/ttyUSB0 is not allowed"):
         await served(replace(settings, environments=environments), storage)
+
+
+async def test_a_network_that_the_driver_cannot_give_is_refused_before_any_image_is_asked_for(
+    settings: ServerSettings, storage: Storage
+) -> None:
+    made = await served(settings, storage)
+    wanted = ServedEnvironment(name="23", image="127.0.0.1:1/no/image:1", network=True)
+    with pytest.raises(CapabilityMissing, match=r"fake makes sandboxes without network .*false"):
+        await made.put(wanted)
+    assert "23" not in [each.name for each in made.all()]
+    await made.aclose()
+
+
+async def test_a_server_does_not_start_with_an_environment_that_is_to_have_a_network(
+    settings: ServerSettings, storage: Storage
+) -> None:
+    environments = MappingProxyType({
+        "python": ConfiguredEnvironment(language="python", network=True)
+    })  # fmt: skip
+    wrong = replace(settings, environments=environments)
+    with pytest.raises(CapabilityMissing, match=r"server\.environments\.python: .*without network"):
+        await served(wrong, storage)
+
+
+async def test_a_driver_that_can_give_a_network_is_asked_for_one(
+    settings: ServerSettings, storage: Storage
+) -> None:
+    able = FakeDriver(capabilities=Capabilities(network_on=True))
+    environments = MappingProxyType({
+        "python": ConfiguredEnvironment(language="python", network=True)
+    })  # fmt: skip
+    allowing = replace(settings, environments=environments, allow_host_images=True)
+    made = ServedEnvironments(allowing, Catalogue(settings.base), storage, able)
+    await made.load()
+    assert await made.put(ServedEnvironment(name="23", image="host", network=True))
+    assert (await made.resolve(made.get("python"))).environment.network
+    await made.aclose()
 
 
 async def test_what_cannot_be_had_is_not_offered_and_may_be_tried_again(

@@ -257,6 +257,13 @@ async def test_a_driver_that_cannot_show_devices_is_not_asked_for_any(spec) -> N
         await guard.create(replace(spec, devices=(device,)))
 
 
+async def test_a_driver_that_cannot_give_a_network_is_not_asked_for_one(spec) -> None:
+    with pytest.raises(CapabilityMissing, match="the driver fake makes sandboxes without network"):
+        await Guard(FakeDriver()).create(replace(spec, network=True))
+    able = Guard(FakeDriver(capabilities=Capabilities(network_on=True)))
+    await able.create(replace(spec, network=True))
+
+
 async def test_a_device_that_the_operator_does_not_allow_is_shown_to_nobody(spec) -> None:
     allowed, other = Device(name="/dev/ttyUSB0"), Device(name="/dev/ttyUSB1")
     guard = Guard(WithDevices(), devices=AllowedDevices(patterns=(allowed.name,)))
