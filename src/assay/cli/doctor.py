@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import json
 import os
@@ -29,6 +28,7 @@ from assay.bootstrap.technologies import look_at_technologies
 from assay.cli.context import Flags
 from assay.config import Settings
 from assay.doctor.checks import examine_machine
+from assay.doctor.checks.rights import without_root
 from assay.doctor.collection import collect
 from assay.doctor.document import document
 from assay.doctor.environments import EnvironmentReport, examine_environments
@@ -36,9 +36,9 @@ from assay.doctor.facts import Machine
 from assay.doctor.programs import find_programs
 from assay.doctor.report import Report
 from assay.doctor.text import plain, render
-from assay.doctor.trial import try_driver
+from assay.doctor.trial import explained, try_driver
 from assay.domain.errors import AssayError, UnknownDriver
-from assay.driver.port import RootFilesystem
+from assay.driver.port import Problem, RootFilesystem
 
 
 @click.command(short_help="What works on this machine, and what mends the rest.")
@@ -67,9 +67,12 @@ def doctor(flags: Flags, as_json: bool, driver: str | None, sandboxes: int) -> i
         state=settings.state, sandboxes=sandboxes, programs=programs,
         devices=look_at_devices(settings), technologies=look_at_technologies(settings),
     )  # fmt: skip
-    with contextlib.suppress(AssayError):  # the findings say why
+    cause = None
+    try:
         prepare_process(settings, driver)
-    report = asyncio.run(_examine(settings, driver, machine))
+    except AssayError as error:
+        cause = without_root(machine, error)
+    report = asyncio.run(_examine(settings, driver, machine, cause))
     if as_json:
         click.echo(json.dumps(document(report, programs), indent=2))
     else:
@@ -77,12 +80,15 @@ def doctor(flags: Flags, as_json: bool, driver: str | None, sandboxes: int) -> i
     return 0 if report.works else 1
 
 
-async def _examine(settings: Settings, driver: str | None, machine: Machine) -> Report:
+async def _examine(
+    settings: Settings, driver: str | None, machine: Machine, cause: Problem | None
+) -> Report:
+    """`cause`: why this process is none that can make sandboxes, if it isn't."""
     root_of = functools.cache(functools.partial(root_filesystem, settings))
     make, root = functools.partial(make_driver, settings), _host_image(root_of)
     # One after the other, for the sake of the timings.
     names = _names(settings, driver, {each.name for each in machine.programs})
-    drivers = [await try_driver(name, make, root) for name in names]
+    drivers = [explained(await try_driver(name, make, root), cause) for name in names]
     if driver is None:
         # The next `assay run` finds out anew, as whoever is here may just have mended something.
         forget_choice(settings)

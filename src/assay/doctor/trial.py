@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from assay.agent.files import write_file
@@ -29,6 +29,8 @@ _SECONDS: Final = 20.0
 _UNCLAIMED_SECONDS: Final = 30
 """Its agent ends the sandbox so long after this process was killed."""
 _LIMITS: Final = ExecutionLimits(wall_seconds=5.0, cpu_seconds=5.0)
+_ASK_US: Final = "assay doctor"
+"""The remedy of a driver that leaves it to this report to say what is wrong."""
 _PATH: Final = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 
 
@@ -77,6 +79,14 @@ async def try_driver(
         return DriverReport(name=name, works=False, problems=(_problem(error),))
     finally:
         await driver.aclose()
+
+
+def explained(report: DriverReport, cause: Problem | None) -> DriverReport:
+    """The same; where its remedy is to ask the doctor, with what the doctor has found."""
+    if cause is None:
+        return report
+    problems = (cause if each.remedy == _ASK_US else each for each in report.problems)
+    return replace(report, problems=tuple(problems))
 
 
 async def _tried(driver: Driver, root: RootFilesystem | None) -> DriverReport:

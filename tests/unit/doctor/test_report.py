@@ -9,6 +9,7 @@ import pytest
 
 import assay
 from assay.doctor.checks import examine_machine
+from assay.doctor.checks.rights import without_root
 from assay.doctor.document import document
 from assay.doctor.environments import EnvironmentReport
 from assay.doctor.facts import Machine, Package, Program
@@ -16,7 +17,8 @@ from assay.doctor.findings import Finding, Mark, Section
 from assay.doctor.programs import KNOWN
 from assay.doctor.report import Report
 from assay.doctor.text import render
-from assay.doctor.trial import DriverReport, Timings
+from assay.doctor.trial import DriverReport, Timings, explained
+from assay.domain.errors import DriverUnavailable
 from assay.driver.port import Capabilities, Problem
 
 DOCUMENTATION = Path(assay.__file__).parents[2] / "docs/doctor.md"
@@ -89,6 +91,28 @@ def test_what_fails_on_the_machine_is_the_likeliest_reason(report: Report) -> No
     assert broken.verdict == "Assay does not work here: swap: it burns (fix: water)"
     works = dataclasses.replace(report, sections=(section,))
     assert works.verdict.endswith("1 failure above.")
+
+
+def test_who_is_not_root_is_told_what_stands_in_the_way_not_to_ask_the_doctor(
+    healthy: Machine,
+) -> None:
+    ann = dataclasses.replace(
+        healthy,
+        rights=dataclasses.replace(healthy.rights, uid=1000, user="ann"),
+        users=dataclasses.replace(healthy.users, subordinate_uids=0, first_free_id=231072),
+    )
+    asks = Problem(summary="this is no user namespace", remedy="assay doctor")
+    lean = DriverReport(name="lean", works=False, problems=(asks,))
+    cause = without_root(ann, DriverUnavailable("it is forbidden"))
+    report = Report(
+        sections=examine_machine(ann), drivers=(explained(lean, cause),), environments=()
+    )
+    assert "subordinate-ids: ann has fewer than 65536 subordinate uids" in report.verdict
+    assert report.verdict.endswith("(fix: usermod --add-subuids 231072-296607 ann)")
+    assert "fix: assay doctor" not in render(report, width=None)
+    assert document(report, ())["drivers"][0]["problems"][0]["remedy"].startswith("usermod")
+    unknown = without_root(healthy, DriverUnavailable("it is forbidden"))
+    assert unknown == Problem(summary="it is forbidden")
 
 
 def test_columns_are_aligned(report: Report) -> None:

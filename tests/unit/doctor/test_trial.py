@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from assay.doctor.environments import examine_environments
-from assay.doctor.trial import try_driver
+from assay.doctor.trial import explained, try_driver
 from assay.domain.errors import InvalidEnvironment, RuntimeFailed, Unavailable
 from assay.driver.port import Driver, Health, Problem, RootFilesystem, Sandbox, SandboxSpec
 from assay.drivers.fake import FakeDriver
@@ -69,6 +69,19 @@ async def test_a_driver_that_does_not_work_says_why(
     report = await try_driver("broken", make, root)
     assert not report.works
     assert report.problems[-1].summary == summary
+
+
+class Unrooted(FakeDriver):
+    async def probe(self) -> Health:
+        problems = (Problem(summary="no namespace", remedy="assay doctor"), Problem(summary="more"))
+        return Health(works=False, problems=problems)
+
+
+async def test_a_driver_that_leaves_it_to_the_doctor_is_told_what_that_has_found() -> None:
+    report = await try_driver("fake", lambda name: Unrooted(), None)
+    cause = Problem(summary="subordinate-ids: too few", remedy="usermod ann")
+    assert explained(report, cause).problems == (cause, Problem(summary="more"))
+    assert explained(report, None) == report
 
 
 def test_an_environment_without_its_tools_names_the_packages(root: RootFilesystem) -> None:

@@ -7,6 +7,8 @@ from typing import Final
 
 from assay.doctor.facts import Machine
 from assay.doctor.findings import Finding, Mark, failure, listed, note, ok, unknown, warning
+from assay.domain.errors import AssayError
+from assay.driver.port import Problem
 
 RANGE: Final = 65536
 """Ids that a sandbox needs for a user range of its own."""
@@ -155,6 +157,14 @@ def obstacles(machine: Machine) -> Iterator[Finding]:
     """What keeps an ordinary user from having a user namespace to make sandboxes in."""
     for check in (user_namespaces, subordinate_ids, new_privileges):
         yield from (found for found in check(machine) if found.mark in (Mark.WARNING, Mark.FAILURE))
+
+
+def without_root(machine: Machine, error: AssayError) -> Problem:
+    """Why an ordinary user got no user namespace: the obstacle, or else what `error` says."""
+    for found in obstacles(machine):
+        summary = f"no sandboxes without root: {found.check}: {found.summary}"
+        return Problem(summary=summary, remedy=found.remedy)
+    return Problem(summary=error.message)
 
 
 def _name(machine: Machine) -> str:
