@@ -40,6 +40,7 @@ class GradedServer:
     """What a test needs of it."""
 
     url: str
+    courses: Courses
     storage: Storage
     submissions: Submissions
     http: aiohttp.ClientSession
@@ -94,7 +95,9 @@ async def graded_server(folder: Path, database: str) -> AsyncIterator[GradedServ
     given = services(authenticator=Authenticator(storage), tokens=storage, desk=desk)
     try:
         async with served(given) as url, aiohttp.ClientSession() as http:
-            yield GradedServer(url=url, storage=storage, submissions=submissions, http=http)
+            yield GradedServer(
+                url=url, courses=courses, storage=storage, submissions=submissions, http=http
+            )
     finally:
         await submissions.aclose()
         await storage.aclose()

@@ -151,3 +151,24 @@ async def test_an_archive_is_fetched_as_bytes_by_teachers_alone(server: GradedSe
     assert await server.ask("GET", f"{path}/archive?revision=0", teacher) == (200, b"kept")
     assert (await server.ask("GET", f"{path}/archive?revision=1", teacher))[0] == 404
     assert (await server.ask("GET", f"{path}/archive?revision=x", teacher))[0] == 400
+
+
+async def test_results_of_a_task_that_never_was_are_not_found(
+    server: GradedServer, tmp_path: Path
+) -> None:
+    teacher = await server.token("teach", "submit")
+    ways = ("/courses/algebra/tasks/{}/results", "/courses/algebra/results?task={}")
+    for way in ways:
+        status, answer = await server.ask("GET", way.format("sum"), teacher)
+        assert (status, answer["results"]) == (200, [])  # nobody has handed in yet
+        status, answer = await server.ask("GET", way.format("smu"), teacher)
+        assert (status, answer["code"]) == (404, "not_found")
+        assert "the course algebra has no task 'smu'" in answer["detail"]
+    await server.hand_in("algebra", "ada", teacher)
+    await server.grade_all()
+    task = tmp_path / "algebra" / "sum"
+    task.rename(tmp_path / "algebra" / "add")
+    await server.courses.load()
+    for way in ways:
+        status, answer = await server.ask("GET", way.format("sum"), teacher)
+        assert (status, len(answer["results"])) == (200, 1)

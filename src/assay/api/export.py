@@ -25,13 +25,24 @@ Word = TypeVar("Word", bound=StrEnum)
 async def _of_course(call: Call) -> web.StreamResponse:
     course, query = call.request.match_info["course"], call.request.query
     desk_of(call).courses.get(course)
-    return await _exported(call, course, query.get("task"))
+    task = query.get("task")
+    if task is not None:
+        await _require_task(call, course, task)
+    return await _exported(call, course, task)
 
 
 async def _of_task(call: Call) -> web.StreamResponse:
     course, task = call.request.match_info["course"], call.request.match_info["task"]
-    desk_of(call).courses.get(course)
+    await _require_task(call, course, task)
     return await _exported(call, course, task)
+
+
+async def _require_task(call: Call, course: str, task: str) -> None:
+    """Raises NotFound, so that nobody takes a mistyped one for one that was never handed in for."""
+    desk = desk_of(call)
+    desk.courses.get(course)
+    if not await desk.submissions.store.page(course=course, task=task, most=1):
+        desk.courses.task(course, task)
 
 
 async def _exported(call: Call, course: str, task: str | None) -> web.StreamResponse:
