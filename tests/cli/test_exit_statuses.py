@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -228,3 +230,37 @@ def test_a_broken_configuration(assay: Assay) -> None:
     ended = assay("run", "--", "true")
     assert ended.status == 2
     assert "driver: this must be a text" in ended.complaint
+
+
+def serve(assay: Assay, port: int = 0) -> Ended:
+    database = f"sqlite:///{assay.folder}/server.db"
+    return assay(
+        "serve", "--driver", "fake", "--listen", f"127.0.0.1:{port}", "--database", database
+    )
+
+
+def test_a_server_whose_address_another_process_has(assay: Assay, tmp_path: Path) -> None:
+    assay.state = tmp_path / "state"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ended = serve(assay, taken.getsockname()[1])
+    assert ended.status == 104
+    assert "another server has it: choose one with --listen" in ended.complaint
+
+
+def test_a_second_server_of_a_state_folder(assay: Assay, tmp_path: Path) -> None:
+    assay.state = tmp_path / "state"
+    assay.state.mkdir(mode=0o700)
+    with (assay.state / "server.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        ended = serve(assay)
+    assert ended.status == 104
+    assert "another server, process" in ended.complaint
+
+
+def test_a_server_to_be_loaded_that_does_not_answer(assay: Assay) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    for profile in ("mooc", "claims"):
+        ended = assay("bench", "load", profile, "--server", url)
+        assert ended.status == 105
+        assert f"no server answers at {url}" in ended.complaint

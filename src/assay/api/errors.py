@@ -30,6 +30,7 @@ STATUS: Final[Mapping[str, int]] = MappingProxyType(
         "unavailable": 503,
         "environment_unusable": 400,
         "device_unavailable": 400,
+        "in_use": 503,
         "image_unavailable": 400,
         "driver_unavailable": 503,
         "capability_missing": 400,

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from assay.domain.errors import Unavailable
+from assay.domain.errors import InUse, Unavailable
 
 _SERVER: Final = "server"
 _OR_TOGETHER: Final = ", or make both of them servers of one PostgreSQL (--advertise)"
@@ -23,7 +23,7 @@ _OR_TOGETHER: Final = ", or make both of them servers of one PostgreSQL (--adver
 def alone_in(state: Path, what: str = _SERVER, *, among_others: bool = False) -> Iterator[None]:
     """Be the only server of a state folder, or one of several of the same database; or its node.
 
-    Raises Unavailable, naming the other one's process.
+    Raises InUse, naming the other one's process, or Unavailable.
     """
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -40,7 +40,7 @@ def alone_in(state: Path, what: str = _SERVER, *, among_others: bool = False) ->
             fcntl.flock(lock, how | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.pread(lock, 20, 0).decode(errors="replace").strip() or "unknown"
-            raise Unavailable(
+            raise InUse(
                 f"another {what}, process {holder}, has the state folder {state}: stop it, or"
                 f" choose another one with --state{_OR_TOGETHER if what == _SERVER else ''}"
             ) from None

@@ -13,7 +13,7 @@ from assay.api.tls import Certificate
 from assay.bootstrap.systemd import inherited_socket
 from assay.config.options import Address
 from assay.config.server import ServerSettings
-from assay.domain.errors import InvalidInput, Unavailable
+from assay.domain.errors import InUse, InvalidInput, Unavailable
 from assay.storage.database import Storage
 
 BACKLOG: Final = 4096
@@ -87,7 +87,7 @@ class Door:
 
 
 def bind(address: Address) -> socket.socket:
-    """A socket at this address. Raises Unavailable."""
+    """A socket at this address. Raises InUse, or Unavailable."""
     made = None
     try:
         found = socket.getaddrinfo(
@@ -105,7 +105,8 @@ def bind(address: Address) -> socket.socket:
             made.close()
         in_use = error.errno == errno.EADDRINUSE
         remedy = "another server has it" if in_use else "it must be one of this machine"
-        raise Unavailable(
+        error_kind = InUse if in_use else Unavailable
+        raise error_kind(
             f"cannot listen on {address}: {error.strerror}; {remedy}: choose one with --listen"
         ) from error
     return made

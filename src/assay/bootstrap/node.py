@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import ssl
@@ -33,7 +34,7 @@ from assay.bootstrap.systemd import feed_watchdog, notify
 from assay.bootstrap.trust import require_ours
 from assay.config import Settings
 from assay.config.node import NodeSettings
-from assay.domain.errors import AssayError, DriverUnavailable, Unavailable
+from assay.domain.errors import AssayError, DriverUnavailable, InUse, Unavailable
 from assay.driver.guard import Guard
 from assay.driver.port import Driver, Prepares
 from assay.images.received import ReceivedRoots
@@ -128,7 +129,8 @@ async def running_node(
             listening = server.listening(settings.listen.host, settings.listen.port, context)
             port = await opened.enter_async_context(listening)
         except OSError as error:
-            raise Unavailable(
+            kind = InUse if error.errno == errno.EADDRINUSE else Unavailable
+            raise kind(
                 f"a node can't listen at {settings.listen}: {error.strerror or error}; choose"
                 " another address with --listen"
             ) from error

@@ -30,7 +30,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-from assay.domain.errors import AssayError, DiskFull, Unavailable
+from assay.domain.errors import AssayError, DiskFull, InUse, Unavailable
 from assay.driver.guard import Event, SandboxCreated, SandboxDestroyed
 from assay.driver.port import Driver
 
@@ -167,7 +167,7 @@ class Ownership:
             self._file = os.open(self._path, flags, 0o600)
             if not _locked_soon(self._file):
                 self._close()
-                raise Unavailable(
+                raise InUse(
                     f"another server is running with the same state folder {self._folder.parent}"
                 )
             if _is_at(self._file, self._path):

@@ -18,6 +18,7 @@ import click
 from assay.cli.bench_output import STANDARD_OUTPUT, writable, write
 from assay.cli.context import Flags
 from assay.cli.exit_status import Status
+from assay.cli.failure import ServerUnreachable
 from assay.domain.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -151,8 +152,13 @@ def _setting(
 async def _measured(
     flags: Flags, setting: Setting, profile: str, given: Mapping[str, Any]
 ) -> LoadReport:
+    from assay.bench.load.control import ServerSilent
+
     with interruptible(setting):
-        return await _PROFILES[profile](flags, setting, given)
+        try:
+            return await _PROFILES[profile](flags, setting, given)
+        except ServerSilent as error:
+            raise ServerUnreachable(error.message) from error
 
 
 async def _mooc(flags: Flags, setting: Setting, given: Mapping[str, Any]) -> LoadReport:

@@ -15,6 +15,8 @@ class Status(IntEnum):
 
     FAILED = 1
     USAGE = 2
+    NO_GRADE = 3
+    IN_USE = 104
     SERVER_UNREACHABLE = 105
     NOT_ALLOWED = 106
     NO_SUCH_THING = 107
@@ -44,6 +46,8 @@ class Status(IntEnum):
 MEANINGS: Final[dict[Status, str]] = {
     Status.FAILED: "a check, test or demo that did not go as it must",
     Status.USAGE: "a wrong command line, a wrong configuration, or no such file",
+    Status.NO_GRADE: "`assay grade`: there is no grade; the task or the machine is at fault",
+    Status.IN_USE: "another process has the address to listen on, or the state folder",
     Status.SERVER_UNREACHABLE: "the server does not answer, or the connection to it was lost",
     Status.NOT_ALLOWED: "the token is not known, or may not do this",
     Status.NO_SUCH_THING: "there is no such runner or execution, or not any more",
@@ -82,6 +86,7 @@ _OF_ERRORS: Final[dict[type[errors.AssayError], Status]] = {
     errors.BuildFailed: Status.IMAGE_INVALID,
     errors.LimitOverCeiling: Status.LIMIT_OVER_CEILING,
     errors.Unavailable: Status.DRIVER_UNAVAILABLE,
+    errors.InUse: Status.IN_USE,
     errors.EnvironmentUnusable: Status.ENVIRONMENT_UNUSABLE,
     errors.CapabilityMissing: Status.ENVIRONMENT_UNUSABLE,
     errors.ImageUnavailable: Status.IMAGE_UNAVAILABLE,

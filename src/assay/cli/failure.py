@@ -21,7 +21,7 @@ class Cancelled(AssayError):
 
 
 class ServerUnreachable(AssayError):
-    """The server of `assay run --server` does not answer, or not as one of Assay's."""
+    """The server of --server does not answer, or not as one of Assay's."""
 
     code = "server_unreachable"
 

@@ -59,8 +59,6 @@ The exit status is 0 where the task's passing grade is reached, 1 where it is no
 there is no grade, because the task or the machine is at fault.
 """
 
-NO_GRADE: Final = 3
-
 
 @click.command(epilog=EPILOG)
 @click.option(
@@ -244,7 +242,7 @@ def as_data(result: Result) -> dict[str, Any]:
 def status(result: Result) -> int:
     """The exit status."""
     if result.verdict is Verdict.ERROR:
-        return NO_GRADE
+        return Status.NO_GRADE
     return 0 if result.verdict is Verdict.PASSED else Status.FAILED
 
 

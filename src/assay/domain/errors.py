@@ -13,6 +13,7 @@ AssayError
 ├── Unavailable                  unavailable            it makes sense, but not on this machine
 │   ├── EnvironmentUnusable      environment_unusable   a tool of the environment is missing
 │   │   └── DeviceUnavailable    device_unavailable     a device is not there, or not allowed
+│   ├── InUse                    in_use                 another process has it
 │   ├── ImageUnavailable         image_unavailable      not there, or no answer (retryable)
 │   ├── DriverUnavailable        driver_unavailable     the technology does not work here
 │   └── CapabilityMissing        capability_missing     the driver cannot do what is asked
@@ -139,6 +140,12 @@ class DeviceUnavailable(EnvironmentUnusable):
     """A device that the environment asks for is not there, or not one to be given to learners."""
 
     code = "device_unavailable"
+
+
+class InUse(Unavailable):
+    """Another process has what only one can have: an address, or a state folder."""
+
+    code = "in_use"
 
 
 class ImageUnavailable(Unavailable):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from assay.bootstrap.alone import alone_in
-from assay.domain.errors import Unavailable
+from assay.domain.errors import InUse
 
 
 def test_the_second_server_of_a_state_folder_is_told_which_process_is_the_first(
@@ -16,7 +16,7 @@ def test_the_second_server_of_a_state_folder_is_told_which_process_is_the_first(
 ) -> None:
     words = f"process {os.getpid()}, has the state folder"
     with alone_in(tmp_path / "state"):
-        with pytest.raises(Unavailable, match=words), alone_in(tmp_path / "state"):
+        with pytest.raises(InUse, match=words), alone_in(tmp_path / "state"):
             raise AssertionError("unreachable")
         with alone_in(tmp_path / "other"):
             pass
@@ -29,9 +29,9 @@ def test_servers_that_know_of_each_other_share_a_state_folder(tmp_path: Path) ->
     with (
         alone_in(state, among_others=True),
         alone_in(state, among_others=True),
-        pytest.raises(Unavailable, match="--advertise"),
+        pytest.raises(InUse, match="--advertise"),
         alone_in(state),
     ):
         raise AssertionError("unreachable")
-    with alone_in(state), pytest.raises(Unavailable), alone_in(state, among_others=True):
+    with alone_in(state), pytest.raises(InUse), alone_in(state, among_others=True):
         raise AssertionError("unreachable")

@@ -29,6 +29,12 @@ class LoadFailed(AssayError):
     code = "load_failed"
 
 
+class ServerSilent(LoadFailed):
+    """Nobody answers at the server's address."""
+
+    code = "server_silent"
+
+
 class _Line(msgspec.Struct):
     progress: dict[str, Any] | None = None
     result: Result | None = None

@@ -19,7 +19,8 @@ import msgspec
 
 from assay.bench.load.accounts import Spent, spent_by
 from assay.bench.load.connection import Address, Http, Lost
-from assay.bench.load.control import LoadFailed
+from assay.bench.load.control import LoadFailed, ServerSilent
+from assay.domain.errors import Unauthenticated
 
 SECONDS_TO_START: Final = 60.0
 SECONDS_TO_END: Final = 300.0
@@ -39,16 +40,16 @@ class Target:
         """Its process, if it is ours."""
 
     async def get(self, path: str) -> Any:
-        """What it answers to a GET, decoded. Raises LoadFailed."""
+        """What it answers to a GET, decoded. Raises LoadFailed, or Unauthenticated."""
         http = Http(Address(self.url, self.token))
         try:
             status, body = await http.request("GET", path)
         except Lost as error:
-            raise LoadFailed(f"no server answers at {self.url}: {error}") from error
+            raise ServerSilent(f"no server answers at {self.url}: {error}") from error
         finally:
             http.close()
         if status == 401:
-            raise LoadFailed(f"the server at {self.url} wants another token")
+            raise Unauthenticated(f"the server at {self.url} wants another token")
         if status >= 300:
             raise LoadFailed(f"the server at {self.url} answered {status} to {path}")
         return msgspec.json.decode(body) if body else None
