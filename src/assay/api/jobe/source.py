@@ -12,8 +12,8 @@ _NOT_CODE: Final = re.compile(
     rb"//[^\n]*"
     rb"|/\*.*?(?:\*/|\Z)"
     rb'|"""(?:\\.|[^\\])*?(?:"""|\\?\Z)'
-    rb'|"(?:\\.|[^"\\\n])*+"?'
-    rb"|'(?:\\.|[^'\\\n])*+'?",
+    rb'|"(?>(?:\\.|[^"\\\n])*)"?'
+    rb"|'(?>(?:\\.|[^'\\\n])*)'?",
     re.DOTALL,
 )
 """Comments and strings; one that nobody closes reaches to the end, of its line or of all, so that
