@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
 
+from assay.grading import silencing
 from assay.grading.tasks.model import Severity
 
 FINDINGS_MOST: Final = 500
-_FLAKE8_FORMAT: Final = "%(path)s\t%(row)d\t%(code)s\t%(text)s"
+# As Python writes its literals: names of the learner's are in the text, with line breaks and tabs.
+_FLAKE8_FORMAT: Final = "%(path)a\t%(row)d\t%(code)a\t%(text)a"
+_LITERAL: Final = r"""['"]([^\t]*)['"]"""
+_FLAKE8: Final = re.compile(rf"{_LITERAL}\t(\d{{1,9}})\t{_LITERAL}\t{_LITERAL}", re.ASCII)
 
 
 class Unreadable(Exception):
@@ -32,7 +38,8 @@ class Finding:
     text: str
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.severity}: {self.text} [{self.code}]"
+        line = f"{self.file}:{self.line}: {self.severity}: {self.text} [{self.code}]"
+        return line.replace("\n", "\n    ")  # what it quotes is no other finding
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,8 +54,10 @@ class Linter:
     """What its standard output and error say. Raises Unreadable."""
     statuses: frozenset[int]
     """Exit statuses with which it has done its work."""
-    silenced: re.Pattern[str] | None = None
-    """How a line of a source keeps findings back, where the tool can't be told to ignore that."""
+    silenced: Callable[[str], Iterable[int]] | None = None
+    """Lines of a source that keep findings back, where the tool can't be told to ignore that."""
+    includes: bool = False
+    """Whether any other file can be made a part of those that it reads."""
 
 
 # --- machine formats -----------------------------------------------------------------------------
@@ -86,15 +95,22 @@ def _pylint(stdout: bytes, stderr: bytes) -> list[Finding]:
 
 def _flake8(stdout: bytes, stderr: bytes) -> list[Finding]:
     findings = []
-    for line in stdout.decode(errors="replace").splitlines():
-        pieces = line.split("\t", 3)
-        if len(pieces) != 4 or not pieces[1].isdigit():
+    for line in stdout.decode(errors="replace").removesuffix("\n").split("\n") if stdout else ():
+        read = _FLAKE8.fullmatch(line)
+        if read is None:
             raise Unreadable(line[:200])
-        file, number, code, text = pieces
+        file, code, text = map(_of_literal, read.group(1, 3, 4))
         findings.append(
-            Finding(file=file, line=int(number), severity=_of_code(code), code=code, text=text)
+            Finding(file=file, line=int(read[2]), severity=_of_code(code), code=code, text=text)
         )
     return findings
+
+
+def _of_literal(literal: str) -> str:
+    try:
+        return literal.encode("ascii").decode("unicode_escape")
+    except ValueError as error:
+        raise Unreadable(literal[:200]) from error
 
 
 def _of_code(code: str) -> Severity:
@@ -165,7 +181,7 @@ class _Gcc(msgspec.Struct):
 def _gcc(stdout: bytes, stderr: bytes) -> list[Finding]:
     findings = []
     # One array for each source file, each on a line; other lines are for people.
-    for line in stderr.splitlines():
+    for line in stderr.split(b"\n"):
         for each in _decoded(line, list[_Gcc]) if line.startswith(b"[") else ():
             if each.kind in ("note", "sorry"):
                 continue
@@ -181,10 +197,11 @@ def _gcc(stdout: bytes, stderr: bytes) -> list[Finding]:
 
 
 def _decoded(text: bytes, kind: Any) -> Any:
+    """JSON as linters write it: what they quote is not always UTF-8, or without control bytes."""
     try:
-        return msgspec.json.decode(text, type=kind)
-    except (msgspec.DecodeError, ValueError) as error:
-        raise Unreadable(str(error)) from error
+        return msgspec.convert(json.loads(text.decode(errors="replace"), strict=False), kind)
+    except (ValueError, RecursionError) as error:  # msgspec's errors are among them
+        raise Unreadable(str(error)[:200]) from error
 
 
 # --- tools ---------------------------------------------------------------------------------------
@@ -192,7 +209,6 @@ def _decoded(text: bytes, kind: Any) -> Any:
 # -I: what lies beside a learner's file is not imported in place of the tool's own modules.
 _PYTHON: Final = ("python3", "-I", "-m")
 _C: Final = ("-fsyntax-only", "-fdiagnostics-format=json", "-Wall", "-Wextra")
-_PRAGMA: Final = re.compile(r"^\s*#\s*pragma\s+GCC\s+(?:diagnostic|system_header)|_Pragma")
 
 LINTERS: Final[Mapping[str, Linter]] = MappingProxyType(
     {
@@ -206,7 +222,7 @@ LINTERS: Final[Mapping[str, Linter]] = MappingProxyType(
                 "--persistent=n", "--reports=n",
             ),
             endings=(".py",), read=_pylint, statuses=frozenset(range(32)),
-            silenced=re.compile(r"^[^#]*+#.*\bpylint\s*:\s*(?:disable|skip-file)"),
+            silenced=silencing.for_pylint,
         ),
         "ruff": Linter(
             argv=(
@@ -217,16 +233,16 @@ LINTERS: Final[Mapping[str, Linter]] = MappingProxyType(
         ),
         "gcc": Linter(
             argv=("gcc", *_C), endings=(".c",), read=_gcc, statuses=frozenset((0, 1)),
-            silenced=_PRAGMA,
+            silenced=silencing.for_gcc, includes=True,
         ),
         "g++": Linter(
             argv=("g++", *_C), endings=(".cpp", ".cc", ".cxx"), read=_gcc,
-            statuses=frozenset((0, 1)), silenced=_PRAGMA,
+            statuses=frozenset((0, 1)), silenced=silencing.for_gcc, includes=True,
         ),
         "shellcheck": Linter(
             argv=("shellcheck", "--norc", "--format=json"), endings=(".sh", ".bash"),
             read=_shellcheck, statuses=frozenset((0, 1)),
-            silenced=re.compile(r"^(?>.*?#\s*shellcheck\s).*disable"),
+            silenced=silencing.for_shellcheck,
         ),
     }
 )  # fmt: skip
@@ -241,8 +257,7 @@ def silenced(linter: Linter, file: str, source: bytes) -> list[Finding]:
             file=file, line=number, severity=Severity.ERROR, code="silenced",
             text="this line keeps the linter from saying something",
         )
-        for number, line in enumerate(source.decode(errors="replace").splitlines(), 1)
-        if linter.silenced.search(line)
+        for number in islice(linter.silenced(source.decode(errors="replace")), silencing.MOST)
     ]  # fmt: skip
 
 

@@ -45,7 +45,8 @@ async def grade_lint(part: Lint, attempt: Attempt) -> PartResult:
         message = f"The linter could not read this. {feedback.words(completed.outcome)}"
         return _result(part, feedback.verdict_of(completed.outcome), 0.0, message)
     findings = _findings(part, linter, completed)
-    findings += [each for name in files for each in silenced(linter, name, files[name])]
+    searched = attempt.submission.files if linter.includes else files
+    findings += [each for name in searched for each in silenced(linter, name, searched[name])]
     reached = score(findings, part.weights, part.most)
     return _result(part, verdict_for(reached), reached, _said(findings))
 

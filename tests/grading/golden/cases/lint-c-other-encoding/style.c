@@ -1,0 +1,2 @@
+#error "grösse"
+int main(void) { int unused; return 0; }

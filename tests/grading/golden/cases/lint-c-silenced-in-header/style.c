@@ -1,0 +1,2 @@
+#include "style.h"
+int main(void) { int a, b; return 0; }

@@ -1,0 +1,3 @@
+#include "style.h"
+
+int main(void) { return ZERO; }
