@@ -16,7 +16,6 @@ import msgspec
 from assay.grading import silencing
 from assay.grading.tasks.model import Severity
 
-FINDINGS_MOST: Final = 500
 # As Python writes its literals: names of the learner's are in the text, with line breaks and tabs.
 _FLAKE8_FORMAT: Final = "%(path)a\t%(row)d\t%(code)a\t%(text)a"
 _LITERAL: Final = r"""['"]([^\t]*)['"]"""

@@ -14,7 +14,6 @@ from assay.environments.plan import command_in
 from assay.grading import feedback
 from assay.grading.attempt import Attempt
 from assay.grading.linters import (
-    FINDINGS_MOST,
     LINTERS,
     Finding,
     Linter,
@@ -76,7 +75,7 @@ def _findings(part: Lint, linter: Linter, completed: Completed) -> list[Finding]
             " its arguments right?",
             detail=feedback.block(completed.stderr or completed.stdout),
         )
-    return findings[:FINDINGS_MOST]
+    return findings
 
 
 def _said(findings: list[Finding]) -> str:
