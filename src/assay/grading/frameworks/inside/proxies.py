@@ -176,7 +176,8 @@ class Learner:
         )
 
     def _decode(self, data: Any, *, made: bool) -> Any:
-        return values.decode(data, lambda each: self._known(each, made))
+        """A value. If it was `made` by a declared class it is itself, and nothing that is in it."""
+        return values.decode(data, lambda each: self._known(each, made and each is data))
 
     def _known(self, data: dict[str, Any], made: bool) -> Any:
         if "builtin" in data:
@@ -245,15 +246,24 @@ class Remote:
     object that is handed back in place of a number must not pass for one.
     """
 
-    __slots__ = ("_assay_learner", "_assay_made", "_assay_name", "_assay_reference")
+    __slots__ = (
+        "_assay_learner", "_assay_made", "_assay_name", "_assay_reference", "_assay_result",
+    )  # fmt: skip
 
     def __init__(
-        self, learner: Learner, reference: dict[str, Any], *, name: str, made: bool = False
+        self,
+        learner: Learner,
+        reference: dict[str, Any],
+        *,
+        name: str,
+        made: bool = False,
+        result: bool = False,
     ) -> None:
         object.__setattr__(self, "_assay_learner", learner)
         object.__setattr__(self, "_assay_reference", reference)
         object.__setattr__(self, "_assay_name", name)
         object.__setattr__(self, "_assay_made", made)
+        object.__setattr__(self, "_assay_result", result)
 
     def __getattr__(self, name: str) -> Any:
         learner, reference = self._assay_learner, self._assay_reference
@@ -369,14 +379,51 @@ class _Iterator:
         return next(self._remote)
 
 
+_BETWEEN_OBJECTS = ("ge", "gt", "le", "lt", "rsub", "sub")
+_PLAIN = ("abs", "bool", "contains", "float", "ge", "gt", "index", "int", "le", "lt", "round")
+
+
 def _operated(self: Any, name: str, *operands: Any) -> Any:
+    """What the learner's operator gives: an object only where it may be one of a declared class."""
     if not self._assay_made:
         raise TypeError(
             f"the learner's code gave an object of the class {self._assay_name} here; if tests are"
             f" to work with its operators ({name}), declare the class in task.toml:"
             f' objects = ["…{self._assay_name}"]'
         )
-    return self._assay_learner.request(name, self._assay_reference, *operands, made=True)
+    if self._assay_result and name in _BETWEEN_OBJECTS:
+        _require_no_number(self, name, operands)
+    found = self._assay_learner.request(name, self._assay_reference, *operands)
+    if _reference_of(found) is None:
+        return found
+    if name in _PLAIN:
+        raise TypeError(
+            f"the operator {name} of the learner's {self._assay_name} gave an object, and not a"
+            " plain value: it could compare as it likes"
+        )
+    return _result(self, found)
+
+
+def _require_no_number(self: Any, name: str, operands: Sequence[Any]) -> None:
+    """The test may expect a number here, and get an object that knows then what is expected."""
+    if any(isinstance(each, (int, float, complex)) for each in operands):
+        raise TypeError(
+            f"an operator gave an object of the learner's {self._assay_name} here, which the test"
+            f" can't work with and a number ({name}): compare what it holds"
+        )
+
+
+def _result(self: Any, found: Any) -> Any:
+    """An object that an operator gave: one with operators, if its class says that it is declared.
+
+    The learner's process may call any class so: a result is never worked with as a number is.
+    """
+    learner = self._assay_learner
+    declared = {each.rpartition(".")[2] for each in learner.objects} | {self._assay_name}
+    if type(found) is not Remote or found._assay_name not in declared:
+        return found
+    reference, name = found._assay_reference, found._assay_name
+    return Remote(learner, reference, name=name, made=True, result=True)
 
 
 def _make_operators() -> None:

@@ -176,8 +176,9 @@ class Learner {
         );
     }
 
+    // What is `made` by a declared class is the value itself, and nothing that is in it.
     decode(data, made) {
-        return values.decode(data, (each) => this._known(each, made));
+        return values.decode(data, (each) => this._known(each, made && each === data));
     }
 
     _known(data, made) {
