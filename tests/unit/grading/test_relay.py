@@ -78,3 +78,8 @@ async def test_a_test_that_asks_nothing_of_a_process_does_not_suffer_from_its_en
 async def test_a_process_that_ends_before_its_tests_result_counts_for_it() -> None:
     frames = TESTS, *USED, (b"E", None), result("a"), *USED, (b"E", None), result("b")
     assert await _told(*frames) == {"a": True, "b": True}
+
+
+async def test_the_end_of_a_process_that_several_tests_shared_is_not_the_next_tests() -> None:
+    frames = TESTS, *USED, (b"E", False), result("a"), *USED, (b"E", True), result("b")
+    assert await _told(*frames) == {"a": False, "b": True}

@@ -105,7 +105,9 @@ class Relay:
     async def _on_end(self, content: bytes) -> None:
         if self._student is not None:
             ended, self._student = await self._student.end(), None
-            # The former file's process is let go of when the next file's first test begins.
+            # The former file's process is let go of when the next file's first test begins, and
+            # that of what several tests share when the next test does.
+            self._used = self._used and content != b"false"
             self._ended = ended if self._used else None
         await self._send(b"e", b"")
 

@@ -1,9 +1,10 @@
 """The grading sandbox's end of the channel to the host, and through it to a student sandbox.
 
 Frames of a letter, a length and bytes. To the host: B a student's process is wanted, D bytes for
-it, E it isn't wanted any more, C the tests that there are, R a test's result, T the task is at
-fault, F all tests are done, L nothing more is read. From the host: d bytes of the
-student's process, x it has ended by itself, e what B began is over.
+it, E it isn't wanted any more (`false` if it was not that of the test whose result is told next), C
+the tests that there are, R a test's result, T the task is at fault, F all tests are done, L nothing
+more is read. From the host: d bytes of the student's process, x it has ended by itself, e what B
+began is over.
 """
 
 from __future__ import annotations
@@ -56,11 +57,11 @@ class Channel:
         while frame:
             frame = frame[os.write(self._sink, frame) :]
 
-    def close(self) -> None:
-        """Let go of the learner's process."""
+    def close(self, *, test: bool = True) -> None:
+        """Let go of the learner's process: that of the test whose result is told next, or not."""
         if not self.open:
             return
-        self.tell(b"E", None)
+        self.tell(b"E", test)
         while self._receive(None)[0] != b"e":
             pass
         self.open, self.broken, self.slow = False, "", False

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
 import sys
 import traceback
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from .channel import Channel
+from .channel import Channel, LearnerEnded
 from .proxies import Finder, Learner, Names
 
 TEXT_MOST = 8000
 """Characters of what is said of one test."""
+
+
+class FixtureFailed(Exception):
+    """What several tests share can't be had. Frameworks end for what is no Exception there."""
 
 
 class Course:
@@ -26,6 +32,8 @@ class Course:
         self.learner = Learner(channel, plan["modules"], plan["objects"])
         self._each = plan["fresh"] == "test"
         self._file = ""
+        self._shared = False
+        """Whether a fixture of several tests runs."""
         self._names = Names(self.learner, ())
         sys.meta_path.insert(0, Finder(self.learner))
 
@@ -39,11 +47,38 @@ class Course:
 
     def begin(self, file: str) -> None:
         """A test of this file begins."""
+        self._enter(file)
+        self._names.bind()
+
+    def _enter(self, file: str) -> None:
         if self._each or self._file != file or self.channel.broken:
-            self.channel.close()
+            self.channel.close(test=False)
         self._file = file
         self.learner.failure = None
-        self._names.bind()
+
+    @contextlib.contextmanager
+    def shared(self, file: str) -> Iterator[None]:
+        """Around what several tests of a file share. Raises nothing but an Exception."""
+        if self._shared:  # called by another one
+            yield
+            return
+        self._shared = True
+        self._enter(file or self._file)
+        if not self._each:  # or it would cost a process that tests have no use of
+            self._names.bind()
+        try:
+            yield
+        except Exception:
+            raise
+        except LearnerEnded as error:
+            raise FixtureFailed(f"the tests can't go on: {error}") from error
+        except BaseException as error:
+            raise FixtureFailed(f"{type(error).__name__}: {error}") from error
+        finally:
+            self._shared = False
+            self._names.release()
+        if self.learner.failure is not None:
+            raise self.learner.failure
 
     def end(self, identity: str, outcome: str, *, message: str = "", detail: str = "") -> None:
         """It has ended: passed, failed, or skipped."""
@@ -52,13 +87,18 @@ class Course:
         if failure is not None and outcome != "failed":
             outcome, message = "failed", f"{self.learner.failed_in}: {failure}"
             detail = "".join(traceback.format_exception(failure))
+        self.tell([identity], outcome, message=message, detail=detail)
+
+    def tell(self, ids: Sequence[str], outcome: str, *, message: str, detail: str) -> None:
+        """What became of a test, or of all that share what has failed."""
         result = {
-            "id": identity, "outcome": outcome, "message": message[:TEXT_MOST],
-            "detail": detail[-TEXT_MOST:], "broken": self.channel.broken, "slow": self.channel.slow,
+            "outcome": outcome, "message": message[:TEXT_MOST], "detail": detail[-TEXT_MOST:],
+            "broken": self.channel.broken, "slow": self.channel.slow,
         }  # fmt: skip
         if self._each or self.channel.broken:
             self.channel.close()
-        self.channel.tell(b"R", result)
+        for identity in ids:
+            self.channel.tell(b"R", {"id": identity, **result})
 
     def fault(self, text: str) -> None:
         """The tests themselves are wrong."""
