@@ -17,6 +17,14 @@ from .deliberate import is_deliberate, unmeant
 
 _ENDS = ("KeyboardInterrupt", "GeneratorExit", "BaseException")
 _CONTAINERS = (list, dict, set, bytearray)
+_OBJECTS_MOST = 10_000
+"""Of what stays where it is, in one answer: what stands for it takes more than an answer does."""
+_ERRORS_MOST = 1000
+"""Classes of exceptions of one process, of which each is a real one here."""
+
+
+class LearnersError(Exception):
+    """One of a class that can't be had, or of one too many."""
 
 
 class Learner:
@@ -34,6 +42,7 @@ class Learner:
         self._functions: list[Any] = []
         self._errors: dict[int, type] = {}
         self._errors_of = 0
+        self._objects_left = 0
 
     def request(
         self, do: str, reference: dict[str, Any], *args: Any, made: bool = False, **kwargs: Any
@@ -62,6 +71,7 @@ class Learner:
             stdin.seek(at)
         before = self.failure
         answer = self.channel.ask(request, self._on_back)
+        self._objects_left = _OBJECTS_MOST
         if "raised" in answer and before is None:
             self._let_through(answer["raised"])
         try:
@@ -120,13 +130,16 @@ class Learner:
     # --- calls of the test's own functions -----------------------------------------------------
 
     def _on_back(self, message: Any) -> dict[str, Any]:
+        self._objects_left = _OBJECTS_MOST
         try:
             function = self._functions[message["back"]]
             args = [self._decode(each, made=False) for each in message["args"]]
             kwargs = {
                 name: self._decode(each, made=False) for name, each in message["kwargs"].items()
             }
-        except (values.Unfit, LookupError, TypeError, AttributeError):
+        except values.Unfit as unfit:
+            return dict(self.channel.fail(f"it called with what is no value: {unfit}"))
+        except (LookupError, TypeError, AttributeError):
             return dict(self.channel.fail("it called something that is no function"))
         try:
             return {"do": "return", "value": self._encode(function(*args, **kwargs))}
@@ -180,6 +193,9 @@ class Learner:
         return values.decode(data, lambda each: self._known(each, made and each is data))
 
     def _known(self, data: dict[str, Any], made: bool) -> Any:
+        self._objects_left -= 1
+        if self._objects_left < 0:
+            raise values.Unfit(f"it holds more than {_OBJECTS_MOST:,} objects")
         if "builtin" in data:
             return self._builtin(data["builtin"])
         number, name = data["o"], data.get("n")
@@ -202,6 +218,8 @@ class Learner:
             self._errors, self._errors_of = {}, self.channel.number
         if number in self._errors:
             return self._errors[number]
+        if len(self._errors) >= _ERRORS_MOST:
+            return LearnersError
         if not isinstance(bases, list) or len(bases) > 8:
             raise values.Unfit("these are no classes")
         above = tuple(
@@ -210,7 +228,7 @@ class Learner:
         try:
             made = type(str(name), above or (Exception,), {"_assay_reference": reference})
         except (TypeError, ValueError):
-            made = type("LearnersError", (Exception,), {"_assay_reference": reference})
+            made = type("LearnersError", (LearnersError,), {"_assay_reference": reference})
         self._errors[number] = made
         return made
 

@@ -13,6 +13,8 @@ const ERRORS = { Error, TypeError, RangeError, SyntaxError, ReferenceError, Eval
 const BUILT_IN = { ...ERRORS, Array, Object, Map, Set, Date, Promise, Function, Number, String, Boolean, BigInt, Symbol, RegExp };
 const soon = setImmediate; // tests may mock it
 const OUTPUT_MOST = 64 * 1024;
+const OBJECTS_MOST = 10_000; // in one answer: what stands for them takes more than an answer does
+const ERRORS_MOST = 1000; // classes of errors of one process, of which each is a real one here
 const references = new WeakMap(); // of what stands for something of the learner's
 const inert = new Map(); // of each built-in type, what tests get for it
 const meant = new WeakMap(); // and the other way round
@@ -32,6 +34,7 @@ class Learner {
         this._wrong = []; // in functions of the test's, during this request
         this._errors = new Map();
         this._errorsOf = 0;
+        this._objectsLeft = 0;
         this._pumpUntil = 0;
         this._pumping = 0; // for which process
         this.onFailure = () => {}; // told what went wrong in a function of the test's: its caller may catch it
@@ -57,6 +60,7 @@ class Learner {
         if (what !== "turn") this._pumpUntil = now() + 1000 * this.channel.callSeconds;
         return this._hearing(what, () => {
             const answer = this.channel.ask(request, (message) => this._onBack(message));
+            this._objectsLeft = OBJECTS_MOST;
             try {
                 return this._taken(answer, args, made);
             } catch (error) {
@@ -112,6 +116,7 @@ class Learner {
             return this.channel.fail("it called something that is no function");
         }
         let args;
+        this._objectsLeft = OBJECTS_MOST;
         try {
             args = message.args.map((each) => this.decode(each, false));
         } catch (error) {
@@ -182,6 +187,8 @@ class Learner {
     }
 
     _known(data, made) {
+        this._objectsLeft -= 1;
+        if (this._objectsLeft < 0) throw new values.Unfit(`it holds more than ${OBJECTS_MOST} objects`);
         if (Object.hasOwn(data, "builtin")) {
             if (!Object.hasOwn(BUILT_IN, data.builtin)) throw new values.Unfit("this is no type");
             return inertOf(data.builtin);
@@ -214,7 +221,7 @@ class Learner {
             this._errorsOf = this.channel.number;
         }
         if (!this._errors.has(data.o)) {
-            if (this._errors.size > 1000) throw new values.Unfit("too many classes of errors");
+            if (this._errors.size >= ERRORS_MOST) throw new values.Unfit("too many classes of errors");
             const above = this._errorClass(data.error);
             const made = class extends above {};
             Object.defineProperty(made, "name", { value: data.n });
