@@ -43,6 +43,7 @@ class GradedServer:
     courses: Courses
     storage: Storage
     submissions: Submissions
+    desk: Desk
     http: aiohttp.ClientSession
 
     async def token(self, *scopes: str, courses: tuple[str, ...] = ()) -> dict[str, str]:
@@ -70,8 +71,10 @@ class GradedServer:
         assert status == 202, made
         return str(made["id"])
 
-    async def grade_all(self, grade: float = 50.0, **more: Any) -> None:
-        result = Result(verdict=Verdict.PARTIAL, grade=grade, detail="for teachers", **more)
+    async def grade_all(
+        self, grade: float | None = 50.0, verdict: Verdict = Verdict.PARTIAL, **more: Any
+    ) -> None:
+        result = Result(verdict=verdict, grade=grade, detail="for teachers", **more)
         for work in await self.submissions.store.claim("w", 100, {}):
             ending = Ending(
                 holder="w", submission=work.submission, result=kept(result), seconds=0.1
@@ -96,7 +99,8 @@ async def graded_server(folder: Path, database: str) -> AsyncIterator[GradedServ
     try:
         async with served(given) as url, aiohttp.ClientSession() as http:
             yield GradedServer(
-                url=url, courses=courses, storage=storage, submissions=submissions, http=http
+                url=url, courses=courses, storage=storage, submissions=submissions, desk=desk,
+                http=http,
             )
     finally:
         await submissions.aclose()

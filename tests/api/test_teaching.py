@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import pytest
 from graded_server import GradedServer, graded_server
 
 from assay.api.routes import ROUTES
-from assay.grading.results import archive_of
+from assay.grading.results import PartResult, Verdict, archive_of
+from assay.grading.results import TestResult as Tried
 
 OF_COURSE = [
     route for route in ROUTES
@@ -116,6 +118,42 @@ async def test_lists_hold_what_is_taught_and_what_is_ones_own(server: GradedServ
     _, taught = await server.ask("GET", f"/submissions/{names['taught']}", teacher)
     assert (own["result"]["detail"], own["seed"]) == ("", None)
     assert taught["result"]["detail"] == "for teachers"
+
+
+@pytest.mark.parametrize(("verdict", "grade"), [(Verdict.ERROR, None), (Verdict.PARTIAL, 50.0)])
+async def test_of_hidden_tests_learners_hear_nothing_until_there_is_a_grade(
+    server: GradedServer, verdict: Verdict, grade: float | None
+) -> None:
+    platform = await server.token("submit")
+    teacher = await server.token("teach", "submit")
+    name = await server.hand_in("algebra", "ada", platform)
+    parts = [
+        PartResult(
+            id=part, verdict=Verdict.PASSED, score=1.0,
+            tests=(Tried(name="a", verdict=Verdict.PASSED, score=1.0, hidden=part == "hidden"),),
+        )
+        for part in ("shown", "hidden")
+    ]  # fmt: skip
+    path = f"/submissions/{name}"
+    told = [asyncio.create_task(server.ask("GET", f"{path}/events", who)) for who in
+            (platform, teacher)]  # fmt: skip
+    async with asyncio.timeout(20):
+        while len(server.desk._listening[name]) < 2:  # noqa: ASYNC110 - nobody tells of listeners
+            await asyncio.sleep(0.01)
+    tell = server.desk._teller(name)
+    for part in parts:
+        tell(part)
+    await server.grade_all(grade, verdict, parts=tuple(parts))
+    to_learner, to_teacher = [str(content) for _, content in await asyncio.gather(*told)]
+    assert to_learner.count("event: part") == (1 if grade is None else 2)
+    assert ('"id":"hidden"' in to_learner) == (grade is not None)
+    assert to_teacher.count("event: part") == 2
+    assert to_teacher.count('"id":"hidden"') == 2
+    for who, seen in ((platform, 1 if grade is None else 2), (teacher, 2)):
+        _, answer = await server.ask("GET", path, who)
+        assert len(answer["result"]["parts"]) == seen
+        _, exported = await server.ask("GET", f"{path}/results?format=junit", who)
+        assert (b"hidden" in exported) == (seen == 2)
 
 
 async def test_nobody_gives_more_courses_than_it_teaches(server: GradedServer) -> None:

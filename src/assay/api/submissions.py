@@ -24,7 +24,7 @@ from assay.domain.submission import Measured, Submission
 from assay.domain.token import Scope
 from assay.grading.desk import HandedIn, for_learner, part_for_learner
 from assay.grading.offered import File
-from assay.grading.results import PartResult, Result
+from assay.grading.results import PartResult, Result, Verdict
 
 _WAIT_MOST: Final = 60.0
 
@@ -253,12 +253,17 @@ async def _events(call: Call) -> web.StreamResponse:
 
 
 async def _told(call: Call, found: Submission) -> AsyncIterator[tuple[str, Any]]:
-    """`submission` first, a `part` for each that is known, `submission` again at the end."""
+    """`submission` first, a `part` for each that is known, `submission` again at the end.
+
+    To learners, parts that say something of hidden tests are told once there is a grade.
+    """
     desk = desk_of(call)
-    parts: asyncio.Queue[PartResult] = asyncio.Queue()
-    stop = desk.listen(found.id, parts.put_nowait)
+    teacher = teaches(call, found.course)
+    parts: asyncio.Queue[tuple[PartResult, bool]] = asyncio.Queue()
+    stop = desk.listen(found.id, lambda part, early: parts.put_nowait((part, teacher or early)))
     over = asyncio.ensure_future(_over(call, found.id))
-    part: asyncio.Task[PartResult] | None = None
+    part: asyncio.Task[tuple[PartResult, bool]] | None = None
+    held: list[PartResult] = []
     try:
         yield "submission", await _answer(call, found)
         while not over.done() or not parts.empty():
@@ -267,12 +272,20 @@ async def _told(call: Call, found: Submission) -> AsyncIterator[tuple[str, Any]]
                 (over, part), timeout=HEARTBEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED
             )
             if part.done():
-                yield "part", _of_part(call, found, part.result())
+                known, now = part.result()
                 part = None
+                if now:
+                    yield "part", _of_part(call, found, known)
+                else:
+                    held.append(known)
             elif not over.done():
                 yield STILL_HERE
         last, late = over.result(), not found.state.is_over
-        yield "submission", await _answer(call, _told_now(call, last) if late else last)
+        answer = await _answer(call, _told_now(call, last) if late else last)
+        if answer.result is not None and answer.result.verdict != Verdict.ERROR:
+            for known in held:
+                yield "part", _of_part(call, found, known)
+        yield "submission", answer
         if late:
             _told_now(call, last)  # it is written
     finally:

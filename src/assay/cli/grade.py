@@ -35,7 +35,7 @@ from assay.driver.port import Secret
 from assay.grading.joint import Seats
 from assay.grading.kinds import Kinds, holds_course
 from assay.grading.offered import Before, Grading, Offered
-from assay.grading.results import PartResult, Result, TestResult, Verdict
+from assay.grading.results import PartResult, Result, TestResult, Verdict, shown_parts
 from assay.images import OnProgress
 
 _NO_SERVER: Final = Secret(bytes(32))
@@ -250,10 +250,11 @@ def show(task: Offered, result: Result, *, teacher: bool) -> None:
     """A table, and beneath it what there is to say."""
     out = console()
     shown = table("part", "test", "verdict", "score", "time", right=("score", "time"))
-    for part in result.parts:
+    parts = result.parts if teacher else shown_parts(result)
+    for part in parts:
         _add(shown, part, teacher=teacher)
     out.print(shown)
-    for part in result.parts:
+    for part in parts:
         _say(out, part.id, part.message)
         for test in part.tests:
             _say(out, f"{part.id} / {test.name}", test.message)

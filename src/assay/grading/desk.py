@@ -25,11 +25,14 @@ from assay.grading.marks import late_factor
 from assay.grading.offered import Before, Content, File, Given, Grading, Offered, Sandboxes
 from assay.grading.references import References
 from assay.grading.regrading.regrades import Regrades
-from assay.grading.results import PartResult, Result, TestResult, kept
+from assay.grading.results import PartResult, Result, TestResult, kept, shown_parts, without_grade
 from assay.grading.submissions import Submissions, require_name
 from assay.grading.tasks import Rules
 
 _LOCKS: Final = 64
+
+Told = Callable[[PartResult, bool], object]
+"""Hears of a part, and whether a learner may hear of it before there is a grade."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,7 +80,7 @@ class Desk:
         self._references = References()
         # Where one submission counts for the next, two of one learner come one after the other.
         self._handing_in = [asyncio.Lock() for _ in range(_LOCKS)]
-        self._listening: defaultdict[str, set[Callable[[PartResult], object]]] = defaultdict(set)
+        self._listening: defaultdict[str, set[Told]] = defaultdict(set)
 
     async def hand_in(self, new: HandedIn, *, now: float) -> Receipt:
         """Keep a submission, durably.
@@ -168,7 +171,7 @@ class Desk:
             references=self._references,
             again=again,
             watch=watch,
-            on_part=lambda part: self._tell(queued.id, part),
+            on_part=self._teller(queued.id),
         )
         result = await task.grade(grading)
         result = replace(result, delays=replace(result.delays, waiting=waiting))
@@ -185,7 +188,7 @@ class Desk:
 
     # --- who follows ---
 
-    def listen(self, name: str, told: Callable[[PartResult], object]) -> Callable[[], None]:
+    def listen(self, name: str, told: Told) -> Callable[[], None]:
         """Hear of each part of a submission as it is graded here; call the answer to stop."""
         self._listening[name].add(told)
 
@@ -197,9 +200,17 @@ class Desk:
 
         return stop
 
-    def _tell(self, name: str, part: PartResult) -> None:
-        for told in tuple(self._listening.get(name, ())):
-            told(part)
+    def _teller(self, name: str) -> Callable[[PartResult], None]:
+        """Tells those who follow of each part of one grading."""
+        known: list[PartResult] = []
+
+        def tell(part: PartResult) -> None:
+            known.append(part)
+            early = len(without_grade(known)) == len(known)
+            for told in tuple(self._listening.get(name, ())):
+                told(part, early)
+
+        return tell
 
 
 def _require_time(rules: Rules, now: float) -> None:
@@ -226,7 +237,7 @@ def for_learner(result: Result, *, visible_tags: Collection[str] = ()) -> Result
         stderr="",
         state="",
         archive=None,
-        parts=tuple(part_for_learner(part) for part in result.parts),
+        parts=tuple(part_for_learner(part) for part in shown_parts(result)),
     )
 
 

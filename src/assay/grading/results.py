@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from itertools import takewhile
 
 import msgspec
 
@@ -129,6 +130,20 @@ class Result:
     delays: Delays = field(default_factory=Delays)
     record: Record | None = None
     """What it depended on, for teachers; None: there was no grading, or it was one of before."""
+
+
+def shown_parts(result: Result) -> Sequence[PartResult]:
+    """The parts of which a learner hears, now that the grading is over."""
+    return without_grade(result.parts) if result.verdict is Verdict.ERROR else result.parts
+
+
+def without_grade(parts: Sequence[PartResult]) -> Sequence[PartResult]:
+    """Those of which a learner hears though there is no grade: up to the first hidden test.
+
+    What costs no attempt says nothing of hidden tests: who brings about an error after them could
+    ask them as often as he likes. Later parts may have been tried because hidden ones were right.
+    """
+    return tuple(takewhile(lambda part: not any(test.hidden for test in part.tests), parts))
 
 
 def kept(result: Result) -> KeptResult:

@@ -35,6 +35,35 @@ def test_of_a_hidden_test_nothing_is_told_that_its_program_could_choose() -> Non
     assert shown == test
 
 
+def a_part(name: str, *, hidden: bool = False) -> PartResult:
+    test = Tried(name="a", verdict=Verdict.PASSED, score=1.0, hidden=hidden)
+    return PartResult(id=name, verdict=Verdict.PASSED, score=1.0, tests=(test,))
+
+
+def test_what_costs_no_attempt_tells_nothing_of_hidden_tests() -> None:
+    shown, hidden, after = a_part("shown"), a_part("hidden", hidden=True), a_part("after")
+    result = Result(verdict=Verdict.ERROR, grade=None, parts=(shown, hidden, after))
+    assert for_learner(result).parts == (shown,)  # "after" may need "hidden", and tell of it
+    graded = replace(result, verdict=Verdict.PASSED, grade=100.0)
+    assert [part.id for part in for_learner(graded).parts] == ["shown", "hidden", "after"]
+
+
+def test_who_follows_hears_whether_a_learner_may_know_a_part_before_there_is_a_grade() -> None:
+    nothing: Any = None
+    desk = Desk(nothing, nothing, nothing, parallel=1, seats=Seats(1))
+    told: list[tuple[str, bool]] = []
+    parts = a_part("shown"), a_part("hidden", hidden=True), a_part("after")
+    tell = desk._teller("s")
+    for part in parts[:2]:
+        tell(part)
+    desk.listen("s", lambda part, early: told.append((part.id, early)))
+    tell(parts[2])  # to somebody who came after the hidden one
+    again = desk._teller("s")
+    for part in parts:
+        again(part)
+    assert told == [("after", False), ("shown", True), ("hidden", False), ("after", False)]
+
+
 def test_what_a_grader_keeps_is_for_teachers() -> None:
     result = Result(verdict=Verdict.PASSED, grade=100.0, archive=archive_of(b"hidden tests"))
     assert for_learner(result).archive is None
