@@ -247,10 +247,11 @@ def part_for_learner(part: PartResult) -> PartResult:
     How a hidden test's program ended could tell of it, and so could what it took: a program may
     take as many MiB as a letter of its input says.
     """
-    return replace(part, tests=tuple(_bare(each) if each.hidden else each for each in part.tests))
+    return replace(part, tests=tuple(_bare(test) for test in part.tests))
 
 
 def _bare(test: TestResult) -> TestResult:
-    return replace(
-        test, detail="", outcome=None, wall_seconds=None, cpu_seconds=None, peak_memory_bytes=None
-    )
+    test = replace(test, detail="")
+    if not test.hidden:
+        return test
+    return replace(test, outcome=None, wall_seconds=None, cpu_seconds=None, peak_memory_bytes=None)

@@ -46,7 +46,7 @@ class TestResult:
     message: str = ""
     """Markdown, for the learner."""
     detail: str = ""
-    """Markdown, for teachers: of a hidden test what the message keeps to itself."""
+    """Markdown, for teachers alone: of a hidden test what the message keeps to itself."""
     outcome: Outcome | None = None
     """How the learner's program ended, where there was one of its own for this test."""
     wall_seconds: float | None = None
