@@ -6,21 +6,26 @@ import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assay.agent.execution import Completed
 from assay.domain.errors import TaskFault
+from assay.domain.facts import Facts
 from assay.domain.outcome import Outcome, OutcomeKind
 from assay.grading import feedback
 from assay.grading.attempt import Stopwatch
 from assay.grading.checkers import difference
+from assay.grading.desk import part_for_learner
+from assay.grading.graders import cases
 from assay.grading.marks import late_factor, of_parts, of_tests, verdict_for
 from assay.grading.patterns import matches
 from assay.grading.results import PartResult, Verdict
 from assay.grading.results import TestResult as OfTest
-from assay.grading.tasks import Checker, CheckerKind, Compiles, LateFactor, Rules, Task
+from assay.grading.tasks import Case, Checker, CheckerKind, Compiles, LateFactor, Rules, Task
 
 EXACT, BYTES, TOKENS, NUMBERS = (
     Checker(kind=kind)
@@ -83,14 +88,44 @@ def test_any_bytes_are_compared_and_equal_ones_are_equal(
     assert told is None or len(told) < 1000
 
 
-async def test_a_pattern_that_takes_for_ever_is_the_tasks_fault() -> None:
+SLOW = "(a|a)*c|b"
+
+
+async def test_a_pattern_that_takes_for_ever_for_a_short_text_is_the_tasks_fault() -> None:
     assert await matches("a+b", "aaab")
-    assert not await matches("a+b", "aaabc")
+    assert await matches("a+b", "aaabc") is False
     assert await matches("A.B", "a\nb", ignore_case=True)
     with pytest.raises(TaskFault, match="takes more than 1 s"):
-        await matches("(a|a)*c|b", "a" * 5000 + "cb")
+        await matches(SLOW, "a" * 5000 + "cb")
     with pytest.raises(TaskFault, match="no regular expression"):
         await matches("(", "")
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+async def test_an_output_too_long_for_a_pattern_is_wrong_and_teachers_hear_why(
+    hidden: bool,
+) -> None:
+    case = Case(name="one", expected=SLOW.encode(), hidden=hidden)
+    test = await judged(case, Checker(kind=CheckerKind.PATTERN), b"a" * 20_000 + b"cb")
+    assert (test.verdict, test.score) == (Verdict.FAILED, 0.0)
+    assert "takes more than 1 s for a text of 20,002 characters" in test.detail
+    assert "takes more than" not in test.message
+    part = PartResult(id="p", verdict=Verdict.FAILED, score=0.0, tests=(test,))
+    assert part_for_learner(part).tests[0].detail == ""
+
+
+async def test_an_output_that_a_pattern_takes_is_right_however_long() -> None:
+    case = Case(name="one", expected=b"(ab)*\n")
+    test = await judged(case, Checker(kind=CheckerKind.PATTERN), b"ab" * 20_000 + b"\n")
+    assert (test.verdict, test.score, test.detail) == (Verdict.PASSED, 1.0, "")
+
+
+async def judged(case: Case, checker: Checker, output: bytes) -> OfTest:
+    """The result of a program that prints so much, of which nothing has to run."""
+    attempt: Any = None
+    outcome = Outcome(kind=OutcomeKind.EXITED, code=0)
+    completed = Completed(stdout=output, stderr=b"", facts=Facts(exit_code=0), outcome=outcome)
+    return cases._result(case, completed, await cases._judged(case, checker, attempt, completed))
 
 
 # --- marks ---------------------------------------------------------------------------------------

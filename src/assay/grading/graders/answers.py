@@ -45,7 +45,7 @@ async def grade_match(part: Match, attempt: Attempt) -> PartResult:
 
 async def _same(part: Match, answer: str, given: str) -> bool:
     if part.pattern:
-        return await matches(answer, given, ignore_case=part.ignore_case)
+        return await matches(answer, given, ignore_case=part.ignore_case) is True
     if part.ignore_case:
         return answer.strip().casefold() == given.casefold()
     return answer.strip() == given

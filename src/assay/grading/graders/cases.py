@@ -5,6 +5,8 @@ What is expected never gets into a sandbox with anything of the learner's.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from assay.agent.execution import Completed
 from assay.domain.facts import Measurement
 from assay.domain.outcome import OutcomeKind
@@ -14,7 +16,7 @@ from assay.grading.checkers import difference
 from assay.grading.graders.checking import check_by_program
 from assay.grading.graders.generating import random_cases
 from assay.grading.marks import of_tests
-from assay.grading.patterns import matches
+from assay.grading.patterns import matches, too_slow
 from assay.grading.programs import Program
 from assay.grading.results import PartResult, TestResult, Verdict
 from assay.grading.tasks.model import Case, Cases, Checker, CheckerKind
@@ -37,26 +39,53 @@ async def _grade(case: Case, checker: Checker, attempt: Attempt, program: Progra
         completed = await program.run(
             attempt, place, arguments=case.arguments, files=case.files, stdin=case.stdin
         )
-    score, wrong, verdict = await _judged(case, checker, attempt, completed)
-    return _result(case, completed, score, wrong, verdict)
+    return _result(case, completed, await _judged(case, checker, attempt, completed))
 
 
-async def _judged(
-    case: Case, checker: Checker, attempt: Attempt, completed: Completed
-) -> tuple[float, str, Verdict]:
-    """The score, what is wrong in words, and what to call it."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Judged:
+    """What a run is worth."""
+
+    score: float
+    verdict: Verdict
+    wrong: str = ""
+    """In words."""
+    remark: str = ""
+    """For teachers."""
+
+
+async def _judged(case: Case, checker: Checker, attempt: Attempt, completed: Completed) -> _Judged:
     outcome = completed.outcome
     if outcome.kind is not OutcomeKind.EXITED:
-        return 0.0, feedback.words(outcome), feedback.verdict_of(outcome)
+        wrong = feedback.words(outcome)
+        return _Judged(score=0.0, verdict=feedback.verdict_of(outcome), wrong=wrong)
     if case.exit_code is not None and outcome.code != case.exit_code:
         wanted = f" It should have been {case.exit_code}." if case.exit_code else ""
-        return 0.0, feedback.words(outcome) + wanted, Verdict.CRASHED
+        wrong = feedback.words(outcome) + wanted
+        return _Judged(score=0.0, verdict=Verdict.CRASHED, wrong=wrong)
     if case.expected is None:
-        return 1.0, "", Verdict.PASSED
+        return _Judged(score=1.0, verdict=Verdict.PASSED)
+    if checker.kind is CheckerKind.PATTERN:
+        return await _matched(case.expected, checker, completed.stdout)
     score, wrong = await _compared(case, checker, attempt, completed.stdout)
     if score >= 1:
-        return 1.0, wrong, Verdict.PASSED
-    return score, wrong, Verdict.PARTIAL if score > 0 else Verdict.FAILED
+        return _Judged(score=1.0, verdict=Verdict.PASSED, wrong=wrong)
+    verdict = Verdict.PARTIAL if score > 0 else Verdict.FAILED
+    return _Judged(score=score, verdict=verdict, wrong=wrong)
+
+
+async def _matched(expected: bytes, checker: Checker, output: bytes) -> _Judged:
+    """An output so long that nobody knows in time is wrong: else whoever prints it asks freely."""
+    pattern, text = (each.decode(errors="replace").rstrip() for each in (expected, output))
+    found = await matches(pattern, text, ignore_case=checker.ignore_case)
+    if found:
+        return _Judged(score=1.0, verdict=Verdict.PASSED)
+    return _Judged(
+        score=0.0,
+        verdict=Verdict.FAILED,
+        wrong="The output has not the form that is asked for.",
+        remark=f"It counts as wrong: {too_slow(pattern, text)}." if found is None else "",
+    )
 
 
 async def _compared(
@@ -65,28 +94,22 @@ async def _compared(
     assert case.expected is not None
     if checker.kind is CheckerKind.PROGRAM:
         return await check_by_program(checker, attempt, case, output)
-    if checker.kind is CheckerKind.PATTERN:
-        pattern, text = case.expected.decode(errors="replace"), output.decode(errors="replace")
-        found = await matches(pattern.rstrip(), text.rstrip(), ignore_case=checker.ignore_case)
-        return (1.0, "") if found else (0.0, "The output has not the form that is asked for.")
     wrong = difference(checker, case.expected, output)
     return (1.0, "") if wrong is None else (0.0, f"The output is wrong: {wrong}.")
 
 
-def _result(
-    case: Case, completed: Completed, score: float, wrong: str, verdict: Verdict
-) -> TestResult:
-    facts = completed.facts
-    detail = "" if verdict is Verdict.PASSED else _shown(case, completed, wrong)
-    hint = "" if verdict is Verdict.PASSED else case.hint
+def _result(case: Case, completed: Completed, judged: _Judged) -> TestResult:
+    facts, passed = completed.facts, judged.verdict is Verdict.PASSED
+    said = "" if passed else _shown(case, completed, judged.wrong)
+    hint = "" if passed else case.hint
     return TestResult(
         name=case.name,
-        verdict=verdict,
-        score=score,
+        verdict=judged.verdict,
+        score=judged.score,
         weight=case.weight,
         hidden=case.hidden,
-        message=hint if case.hidden else feedback.paragraphs(detail, hint),
-        detail=detail if case.hidden else "",
+        message=hint if case.hidden else feedback.paragraphs(said, hint),
+        detail=feedback.paragraphs(judged.remark, said if case.hidden else ""),
         outcome=completed.outcome,
         wall_seconds=_seconds(facts.wall_ns),
         cpu_seconds=_seconds(facts.cpu_ns),
