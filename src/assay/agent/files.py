@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
@@ -26,6 +26,8 @@ NAMES_MOST: Final = 16 * 1024 * 1024
 """Bytes of names and other facts about files that an answer has at most; content is apart."""
 _EVERYTHING: Final = 2**62
 _READ_BYTES: Final = 1024 * 1024
+_ARGUMENTS_MOST: Final = 40_000
+"""Bytes of names in the arguments of one program, of which an agent takes 64 KiB."""
 _MESSAGE_BYTES: Final = 8192
 _IDLE_MOST: Final = 1024 * 1024
 """Output that belongs to no answer, of which an honest agent sends next to nothing."""
@@ -206,12 +208,28 @@ def _not_as_long_as_said(path: str, size: int) -> InvalidInput:
 async def delete_files(agent: Agent, root: str, *paths: str, privileged: bool = False) -> None:
     """Delete files, and folders with all that is in them; what isn't there is no error.
 
-    E2BIG when an agent answers more than any honest one does.
+    For more names than one program takes there are `batches`. E2BIG when an agent answers more
+    than any honest one does.
     """
     async with await _Program.start(
         agent, "delete", root, *paths, privileged=privileged
     ) as program:
         await program.finish()
+
+
+def batches(names: Iterable[str]) -> Iterator[list[str]]:
+    """Names in as many lists as are needed, each of which `delete_files` takes at once."""
+    batch: list[str] = []
+    length = 0
+    for name in names:
+        size = len(name.encode("utf-8", errors="surrogateescape")) + 8
+        if batch and length + size > _ARGUMENTS_MOST:
+            yield batch
+            batch, length = [], 0
+        batch.append(name)
+        length += size
+    if batch:
+        yield batch
 
 
 def each_failure(error: FileError) -> list[str]:

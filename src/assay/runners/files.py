@@ -24,8 +24,6 @@ FOLDER_MODE: Final = 0o1777
 """In a sticky folder learners can make files, and can't take away those of others."""
 LISTED_MOST: Final = 10_000
 _DELETED_MOST: Final = 1_000_000
-_NAMES_AT_ONCE: Final = 40_000
-"""Bytes of names in the arguments of one program."""
 EVERYTHING_SHOWN: Final = "./*"
 _MISLEADING: Final = ("ELOOP", "EXDEV", "ENOENT", "EACCES")
 """What a link that leads nowhere, or nowhere that may be gone to, looks like."""
@@ -86,7 +84,7 @@ async def change_files(
     """Delete, then write, as the sandbox's root; one path's failure is no other's."""
     entries = [_entry(folder, file) for file in copy]  # (what makes no sense changes nothing)
     failures = _Failures({_within(folder, file.path): file.path for file in copy})
-    for paths in _batches(await _names(agent, folder, delete)):
+    for paths in agent_files.batches(await _names(agent, folder, delete)):
         with failures.collecting():
             await agent_files.delete_files(agent, "/", *paths, privileged=True)
     if entries:
@@ -142,20 +140,6 @@ async def _names(agent: Agent, folder: str, delete: Iterable[str]) -> Sequence[s
             if everything or not PurePosixPath(entry.name).name.startswith("."):
                 names[entry.name] = None
     return list(names)
-
-
-def _batches(names: Sequence[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    length = 0
-    for name in names:
-        size = len(name.encode("utf-8", errors="surrogateescape")) + 8
-        if batch and length + size > _NAMES_AT_ONCE:
-            yield batch
-            batch, length = [], 0
-        batch.append(name)
-        length += size
-    if batch:
-        yield batch
 
 
 def _entry(folder: str, file: FileToWrite) -> Entry:

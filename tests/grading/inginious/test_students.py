@@ -83,6 +83,12 @@ async def test_what_a_program_leaves_in_the_shared_folder_is_the_graders(grade: 
     assert "secret" not in str(custom["out"])
 
 
+async def test_what_is_removed_may_have_more_names_than_one_program_takes(grade: Grade) -> None:
+    custom = await case(grade, "removes")
+    assert (custom["status"], custom["left"]) == (0, []), custom
+    assert int(str(custom["made"])) >= 300
+
+
 async def test_signals_are_passed_on(grade: Grade) -> None:
     assert await case(grade, "signal") == {"out": "caught\n", "status": 3}
     assert await case(grade, "callback") == {"status": 256 - 15, "sent": 1}

@@ -2,9 +2,10 @@
 
 import pytest
 
+from assay.agent.files import batches
 from assay.domain.errors import FileError, InvalidInput
 from assay.runners import FileToWrite
-from assay.runners.files import _batches, _within
+from assay.runners.files import _within
 
 from .conftest import Server
 
@@ -155,7 +156,7 @@ def test_a_path_is_meant_from_the_working_folder_and_leads_nowhere_else() -> Non
 
 def test_many_names_go_in_several_turns() -> None:
     names = [f"{number:0100}" for number in range(1000)]
-    batches = list(_batches(names))
-    assert [name for batch in batches for name in batch] == names
-    assert 2 < len(batches) < 6
-    assert list(_batches([])) == []
+    found = list(batches(names))
+    assert [name for batch in found for name in batch] == names
+    assert 2 < len(found) < 6
+    assert list(batches([])) == []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import posixpath
 import stat
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Final
 
 from assay.agent.client import Agent
 from assay.agent.entries import Entry, EntryKind
-from assay.agent.files import delete_files, get_files, list_files, put_files
+from assay.agent.files import batches, delete_files, get_files, list_files, put_files
 from assay.domain.errors import InvalidTask
 from assay.domain.limits import MIB
 
@@ -94,6 +95,7 @@ class Changes:
     known: Known
     changed: frozenset[str]
     gone: tuple[str, ...]
+    """Of a folder that is gone its name alone."""
 
 
 async def known_of(agent: Agent, folder: str) -> Known:
@@ -116,8 +118,9 @@ def _inside(entry: Entry) -> str:
 def changes(before: Known, after: Known) -> Changes:
     """What differs."""
     changed = frozenset(name for name, facts in after.items() if before.get(name) != facts)
-    gone = tuple(sorted(name for name in before if name not in after))
-    return Changes(known=after, changed=changed, gone=gone)
+    gone = before.keys() - after.keys()
+    topmost = sorted(name for name in gone if posixpath.dirname(name) not in gone)
+    return Changes(known=after, changed=changed, gone=tuple(topmost))
 
 
 async def take(
@@ -142,7 +145,7 @@ async def take(
 
 async def bring(agent: Agent, folder: str, found: Changes, entries: Collection[Entry]) -> None:
     """Let a sandbox's folder follow. Raises FileError."""
-    if found.gone:
-        await delete_files(agent, folder, *found.gone)
+    for names in batches(found.gone):
+        await delete_files(agent, folder, *names)
     if entries:
         await put_files(agent, folder, entries)
