@@ -75,6 +75,10 @@ async def test_input_may_be_bytes(grade: Grade) -> None:
     assert (await case(grade, "bytes"))["out"] == "abc"
 
 
+async def test_output_in_no_encoding_stops_no_grader(grade: Grade) -> None:
+    assert (await case(grade, "garbled"))["out"] == "\ufffdok"
+
+
 async def test_what_a_program_leaves_in_the_shared_folder_is_the_graders(grade: Grade) -> None:
     custom = await case(grade, "shares")
     assert custom["out"] == "givenstudent\n" + "for students"

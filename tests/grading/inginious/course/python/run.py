@@ -33,6 +33,9 @@ assert input.get_input("q1") == "x\ny" and input.get_input("q2") == b"\x00\xff"
 assert input.get_input("q2:filename") == "data.txt"
 input.parse_template("form.txt", "out/form.txt")
 assert open("out/form.txt").read() == "- x -\n- y -", open("out/form.txt").read()
+open("bytes.txt", "w").write("@<@q2:value@>@")
+input.parse_template("bytes.txt")
+assert open("bytes.txt", "rb").read() == b"<\x00\xff>"
 assert rst.get_codeblock("c", "a\nb") == "\n\n.. code-block:: c\n\n\ta\n\tb\n\n"
 assert rst.get_admonition("nope", "", "t") == "\n\n.. note:: \n\t:class: alert alert-info\n\n\tt\n\n"
 assert rst.indent_block(-1, "\ta\n\t\tb") == "a\n\tb\n"

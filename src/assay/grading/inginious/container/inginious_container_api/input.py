@@ -6,6 +6,7 @@ import re
 from inginious_container_api import FOLDER
 
 _JSON = FOLDER + "/input.json"
+_ANY_BYTES = "surrogateescape"  # what a learner hands in, which may be no text
 
 
 def _load_input():
@@ -73,7 +74,7 @@ def parse_template(input_filename, output_filename=""):
         text = named[name]
         if name.endswith(":value") and name[: -len(":value")] in answers:
             with open(text, "rb") as opened:
-                text = opened.read().decode("utf-8")
+                text = opened.read().decode("utf-8", _ANY_BYTES)
         return "\n".join(before + line + after for line in text.splitlines())
 
     output = output_filename or input_filename
@@ -81,4 +82,4 @@ def parse_template(input_filename, output_filename=""):
     if folder:
         os.makedirs(folder, exist_ok=True)
     with open(output, "wb") as opened:
-        opened.write(pattern.sub(filled, template).encode("utf-8"))
+        opened.write(pattern.sub(filled, template).encode("utf-8", _ANY_BYTES))

@@ -60,7 +60,8 @@ def run_student_simple(cmd, cmd_input=None, container=None, time_limit=0, hard_t
     """Run a command with `cmd_input` (a text, or bytes): (stdout, stderr, status), or with
     `stdout_err_fuse` (stdout, status). `text` is the encoding, or False for bytes.
 
-    Input and output may be as long as they like: they are carried at the same time.
+    Input and output may be as long as they like: they are carried at the same time. What is none
+    of the encoding is replaced: a student's program must not be able to stop its grader.
     """
     argv = _argv(cmd, container, time_limit, hard_time_limit, memory_limit, share_network,
                  working_dir, "")  # fmt: skip
@@ -75,8 +76,8 @@ def run_student_simple(cmd, cmd_input=None, container=None, time_limit=0, hard_t
     stdout, stderr = program.communicate(cmd_input)
     status = program.returncode if program.returncode >= 0 else 254
     if text is not False:
-        stdout = stdout.decode(text)
-        stderr = None if stderr is None else stderr.decode(text)
+        stdout = stdout.decode(text, "replace")
+        stderr = None if stderr is None else stderr.decode(text, "replace")
     return (stdout, status) if stdout_err_fuse else (stdout, stderr, status)
 
 
