@@ -16,7 +16,8 @@ _SHOWN: Final = 60
 def difference(checker: Checker, expected: bytes, got: bytes) -> str | None:
     """The first difference in words, or None: the output is right.
 
-    Not for patterns and programs, which take time.
+    Not for patterns and programs. Of an output that is much longer than what is expected only the
+    beginning is looked at; still, many MiB of both take a second, so call it in a thread.
     """
     if checker.ignore_case and checker.kind is not CheckerKind.BYTES:
         expected, got = expected.lower(), got.lower()
@@ -34,18 +35,26 @@ def _bytes(checker: Checker, expected: bytes, got: bytes) -> str | None:
 
 
 def _lines(checker: Checker, expected: bytes, got: bytes) -> str | None:
-    return _first("line", _lines_of(expected), _lines_of(got))
+    lines = _lines_of(expected)
+    return _first("line", lines, _lines_of(got, enough_for=len(lines)))
 
 
-def _lines_of(text: bytes) -> list[bytes]:
-    lines = [line.rstrip() for line in text.split(b"\n")]
-    while lines and not lines[-1]:
-        lines.pop()
-    return lines
+def _lines_of(text: bytes, *, enough_for: int | None = None) -> list[bytes]:
+    """All of them; or those that are compared with so many, one more, and the rest as another."""
+    text = text.rstrip()  # and so the empty lines at its end
+    most = -1 if enough_for is None else enough_for + 1
+    return [line.rstrip() for line in text.split(b"\n", most)] if text else []
 
 
 def _tokens(checker: Checker, expected: bytes, got: bytes) -> str | None:
-    return _first("word", expected.split(), got.split())
+    return _words(expected, got)
+
+
+def _words(
+    expected: bytes, got: bytes, same: Callable[[bytes, bytes], bool] = bytes.__eq__
+) -> str | None:
+    words = expected.split()
+    return _first("word", words, got.split(maxsplit=len(words) + 1), same)
 
 
 def _numbers(checker: Checker, expected: bytes, got: bytes) -> str | None:
@@ -57,7 +66,7 @@ def _numbers(checker: Checker, expected: bytes, got: bytes) -> str | None:
             return False
         return math.isclose(number, wanted, rel_tol=checker.relative, abs_tol=checker.absolute)
 
-    return _first("word", expected.split(), got.split(), same)
+    return _words(expected, got, same)
 
 
 def _number(word: bytes) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -126,6 +127,43 @@ async def judged(case: Case, checker: Checker, output: bytes) -> OfTest:
     outcome = Outcome(kind=OutcomeKind.EXITED, code=0)
     completed = Completed(stdout=output, stderr=b"", facts=Facts(exit_code=0), outcome=outcome)
     return cases._result(case, completed, await cases._judged(case, checker, attempt, completed))
+
+
+TEXTS = st.text("ab \n\r", max_size=12).map(str.encode)
+
+
+@given(TEXTS, TEXTS)
+def test_a_difference_is_found_as_if_all_of_the_output_were_read(
+    expected: bytes, got: bytes
+) -> None:
+    def lines(text: bytes) -> list[bytes]:
+        found = [line.rstrip() for line in text.split(b"\n")]
+        while found and not found[-1]:
+            found.pop()
+        return found
+
+    assert (difference(EXACT, expected, got) is None) == (lines(expected) == lines(got))
+    assert (difference(TOKENS, expected, got) is None) == (expected.split() == got.split())
+
+
+@pytest.mark.parametrize(("checker", "told"), [
+    (EXACT, "line 3 is too much: 'y'"), (TOKENS, "word 3 is too much: 'y'"),
+    (NUMBERS, "word 3 is too much: 'y'"),
+])  # fmt: skip
+def test_of_a_long_output_the_first_that_is_too_much_is_shown(checker: Checker, told: str) -> None:
+    assert difference(checker, b"1\n2\n", b"1\n2\n" + b"y\n" * 1000) == told
+
+
+async def test_others_go_on_while_long_outputs_are_compared() -> None:
+    text = b"x " * 4_000_000
+    case = Case(name="one", expected=text + b"y")
+    comparing = asyncio.ensure_future(judged(case, BYTES, text + b"z"))
+    turns = 0
+    while not comparing.done():
+        await asyncio.sleep(0.01)
+        turns += 1
+    assert (await comparing).verdict is Verdict.FAILED
+    assert turns > 3
 
 
 # --- marks ---------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ What is expected never gets into a sandbox with anything of the learner's.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from assay.agent.execution import Completed
@@ -94,7 +95,7 @@ async def _compared(
     assert case.expected is not None
     if checker.kind is CheckerKind.PROGRAM:
         return await check_by_program(checker, attempt, case, output)
-    wrong = difference(checker, case.expected, output)
+    wrong = await asyncio.to_thread(difference, checker, case.expected, output)
     return (1.0, "") if wrong is None else (0.0, f"The output is wrong: {wrong}.")
 
 
