@@ -1,5 +1,5 @@
 """Two pytests at a time, for most of what tests do is waiting; then two for what would be disturbed
-by the others, or disturb them, but not each other; then one for what measures. Quick tests: three.
+by the others, but not by each other; then one for what measures. Quick tests: three.
 
 Files are dealt as they come: whoever is done with one takes the next that nobody has.
 """
@@ -19,16 +19,10 @@ from typing import IO
 
 import pytest
 
-APART = (
-    "conformance",
-    "server/test_drill.py",
-    "cgroup2",
-    "drivers/nodes/test_servers.py",
-)
-"""Suites that need their share of a machine, and what waits for seconds and needs little of it. In
-this order both pytests are done at about the same time."""
-ALONE = ("bench", "drivers/local/test_spares.py")
-"""What they measure or find must not depend on other tests."""
+APART = ("drivers/nodes/test_servers.py", "cgroup2")
+"""What waits for seconds that others must not make longer, and needs little of the machine."""
+ALONE = ("conformance", "bench", "drivers/local/test_spares.py", "server/test_drill.py")
+"""What they measure, memory of the host, say, or find must not depend on other tests."""
 WHOLE = ("drivers/local",)
 """Folders whose tests look for whatever any of them has left on the machine."""
 HERE = Path(__file__).parent

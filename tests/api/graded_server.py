@@ -99,7 +99,11 @@ async def graded_server(folder: Path, database: str) -> AsyncIterator[GradedServ
     try:
         async with served(given) as url, aiohttp.ClientSession() as http:
             yield GradedServer(
-                url=url, courses=courses, storage=storage, submissions=submissions, desk=desk,
+                url=url,
+                courses=courses,
+                storage=storage,
+                submissions=submissions,
+                desk=desk,
                 http=http,
             )
     finally:
