@@ -44,7 +44,9 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 async def driver(settings: Settings) -> AsyncIterator[Guard]:
     async with open_driver(settings, "lean") as driver:
         yield driver
-        assert await driver.list() == [], "a sandbox was left behind"
+        left = {each: await driver.examine(each) for each in await driver.list()}
+        seen = sorted(settings.state.glob("lean/sandboxes/*/*"))
+        assert not left, f"left behind: {left}, {seen}"
 
 
 @pytest.fixture
