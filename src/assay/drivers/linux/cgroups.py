@@ -234,7 +234,8 @@ def get(path: str) -> str:
 def make_folder(folder: Path | str) -> None:
     """Make a group and those above it, even while another server tidies up."""
     for _ in range(_TIDIED_MOST):
-        with contextlib.suppress(FileNotFoundError):
+        # It was there a moment ago, or what is above it was.
+        with contextlib.suppress(FileNotFoundError, FileExistsError):
             os.makedirs(folder, exist_ok=True)
             return
     os.makedirs(folder, exist_ok=True)
