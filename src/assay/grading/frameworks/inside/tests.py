@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from .channel import Channel, LearnerEnded
-from .proxies import Finder, Learner, Names
+from .modules import Finder, Names
+from .proxies import Learner
 
 TEXT_MOST = 8000
 """Characters of what is said of one test."""
