@@ -1,11 +1,15 @@
 """Files of runners, with the meaning that Poseidon's clients rely on."""
 
+from typing import cast
+
 import pytest
 
+from assay.agent.client import Agent
+from assay.agent.entries import Entry
 from assay.agent.files import batches
 from assay.domain.errors import FileError, InvalidInput
 from assay.runners import FileToWrite
-from assay.runners.files import _within
+from assay.runners.files import _within, change_files
 
 from .conftest import Server
 
@@ -160,3 +164,24 @@ def test_many_names_go_in_several_turns() -> None:
     assert [name for batch in found for name in batch] == names
     assert 2 < len(found) < 6
     assert list(batches([])) == []
+
+
+async def test_a_folder_is_listed_once_however_often_all_of_it_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    listed, deleted = [], []
+
+    async def list_files(agent: object, *path: str, **_: object) -> list[Entry]:
+        listed.append(path)
+        return [Entry(name="workspace/a"), Entry(name="workspace/.hidden")]
+
+    async def delete_files(agent: object, folder: str, *names: str, **_: object) -> None:
+        deleted.extend(names)
+
+    monkeypatch.setattr("assay.agent.files.list_files", list_files)
+    monkeypatch.setattr("assay.agent.files.delete_files", delete_files)
+    await change_files(cast("Agent", None), "workspace", ["./*", "b", "./*", "b"] * 100, [])
+    assert (len(listed), sorted(deleted)) == (1, ["workspace/a", "workspace/b"])
+    deleted.clear()
+    await change_files(cast("Agent", None), "workspace", [".", "./*", "x/.."], [])
+    assert sorted(deleted) == ["workspace/.hidden", "workspace/a"]
