@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import signal
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Final
@@ -28,8 +29,9 @@ SANDBOXES: Final = 3
 """Of each driver, busy at the same time."""
 LOOKS: Final = 20
 """How often everything stands still and is counted."""
-_SECONDS_TO_REST: Final = 0.3
-"""Until each agent has its next process ready, and freed what the last one used."""
+_SECONDS_AT_REST: Final = 1.2
+"""So long nothing comes or goes: an agent lets go of what it has too many of after a second."""
+_MOST_SECONDS_TO_REST: Final = 10
 _MOST_SERVER_GROWTH: Final = 1 * MIB
 _MOST_AGENT_GROWTH: Final = 128 * 1024
 
@@ -84,6 +86,7 @@ class _Look:
     tasks: int
     agents_memory: int
     processes: int
+    """Of the sandbox that has most: an agent's next process waits with a keeper or without one."""
     mounts: int
     groups: int
 
@@ -163,10 +166,21 @@ async def _run(session: Session, kind: _Kind) -> None:
         raise Unexpected(f"{' '.join(kind.argv)} ended with {outcome} instead of {kind.ends}")
 
 
+async def _rest(ids: Sequence[str]) -> None:
+    """Until each agent has its next process ready, and has ended what nothing needs any more."""
+    now = time.monotonic()
+    before, since, enough = host.processes_of(ids), now, now + _MOST_SECONDS_TO_REST
+    while now < min(since + _SECONDS_AT_REST, enough):
+        await asyncio.sleep(0.1)
+        now = time.monotonic()
+        if (processes := host.processes_of(ids)) != before:
+            before, since = processes, now
+
+
 async def _look(sessions: Sequence[Session]) -> _Look:
-    await asyncio.sleep(_SECONDS_TO_REST)
-    host.give_back_memory()
     ids = [session.sandbox.id for session in sessions]
+    await _rest(ids)
+    host.give_back_memory()
     processes = host.processes_of(ids)
     agents = [pids[0] for pids in processes.values() if pids]
     return _Look(
@@ -175,7 +189,7 @@ async def _look(sessions: Sequence[Session]) -> _Look:
         threads=host.own_threads(),
         tasks=len(asyncio.all_tasks()),
         agents_memory=sum(host.proportional_bytes(pid) for pid in agents),
-        processes=sum(len(pids) for pids in processes.values()),
+        processes=max(map(len, processes.values())),
         mounts=host.mounts_of(ids) + sum(host.mounts_seen_by(pid) for pid in agents),
         groups=host.groups_of(ids),
     )
@@ -187,7 +201,7 @@ _NAMES: Final[dict[str, tuple[str, Unit, int]]] = {
     "threads": ("its threads", Unit.COUNT, 0),
     "tasks": ("its tasks", Unit.COUNT, 0),
     "agents_memory": ("memory of the agents", Unit.BYTES, _MOST_AGENT_GROWTH),
-    "processes": ("processes in the sandboxes", Unit.COUNT, 0),
+    "processes": ("processes in a sandbox, at most", Unit.COUNT, 0),
     "mounts": ("mounts of the sandboxes", Unit.COUNT, 0),
     "groups": ("control groups of the sandboxes", Unit.COUNT, 0),
 }
