@@ -25,7 +25,7 @@ from assay.agent.session import open_session
 from assay.domain.command import Command
 from assay.domain.errors import AssayError, RuntimeFailed
 from assay.driver.port import RootFilesystem, SandboxSpec
-from assay.drivers.lean import LeanDriver, stock
+from assay.drivers.lean import LeanDriver, helper, stock
 from assay.drivers.lean.plan import Preparation
 from assay.drivers.linux import cgroups
 from assay.drivers.linux.driver import LocalDriver
@@ -255,6 +255,36 @@ async def test_a_creation_that_nobody_waits_for_any_more_leaves_nothing(
     with pytest.raises(asyncio.CancelledError):
         await making
 
+    assert await lean.list() == []
+    assert list((state / "lean/prepared").iterdir()) == []
+
+
+async def test_one_that_moves_to_the_sandboxes_as_it_is_given_up_leaves_nothing(
+    lean: LocalDriver, spec: SandboxSpec, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    complete, send_signal = helper.Shell.complete, signal.pidfd_send_signal
+
+    async def given_up(shell: helper.Shell, plan: bytes) -> None:
+        os.kill(shell.process.pid, signal.SIGSTOP)
+        completing = asyncio.create_task(complete(shell, plan))
+        await asyncio.sleep(0)  # the plan is sent
+        completing.cancel()
+        raise RuntimeFailed("given up")
+
+    def send_late(descriptor: int, number: int) -> None:
+        """It had time to go on until now."""
+        for waiting in (state / "lean/prepared").iterdir():
+            process = SandboxFolder(waiting).process()
+            assert process is not None
+            os.kill(process.pid, signal.SIGCONT)
+            while waiting.exists():
+                time.sleep(0.001)
+        send_signal(descriptor, number)
+
+    monkeypatch.setattr(helper.Shell, "complete", given_up)
+    monkeypatch.setattr(signal, "pidfd_send_signal", send_late)
+    with pytest.raises(RuntimeFailed, match="given up"):
+        await lean.create(spec)
     assert await lean.list() == []
     assert list((state / "lean/prepared").iterdir()) == []
 

@@ -211,6 +211,7 @@ class LeanWorkshop(Workshop[SandboxFolder]):
 
     async def _give_up(self, prepared: Prepared) -> None:
         prepared.shell.close()
+        await _ended(prepared.process)  # which may just be about to move its folder
         taken = self.sandboxes.folder(prepared.id)
         await self._clear(taken if taken.path.exists() else prepared.folder)
         os.close(prepared.lock)
