@@ -28,9 +28,8 @@ from assay.cli.progress import shown_progress
 from assay.cli.server import server_options
 from assay.cli.show import bad, console, good, print_json, table
 from assay.cli.task_environments import environment_option, environments
-from assay.cli.whole_file import whole_file
+from assay.cli.whole_file import require_writable, whole_file
 from assay.config import Settings
-from assay.domain.errors import InvalidInput
 from assay.driver.port import Secret
 from assay.grading.joint import Seats
 from assay.grading.kinds import Kinds, holds_course
@@ -130,6 +129,9 @@ def grade(
     Without files and answers, the reference solution is graded, with the right answers. Deadlines
     and limits of attempts don't hold here.
     """
+    for path in (junit, csv, save, archive):
+        if path is not None:
+            require_writable(path)
     watch = _Watch()
     settings = flags.settings_for_sandboxes(driver=driver)
     kinds = Kinds(environments=environments(settings, named))
@@ -187,10 +189,8 @@ def _keep_archive(path: Path | None, result: Result) -> None:
     if result.archive is None:
         say("the grader has kept nothing: there is no archive to write")
         return
-    try:
-        path.write_bytes(result.archive.content or b"")
-    except OSError as error:
-        raise InvalidInput(f"{path}: {error.strerror}") from error
+    with whole_file(path) as file:
+        file.write(result.archive.content or b"")
 
 
 async def _grade(settings: Settings, work: Work, on_progress: OnProgress, watch: _Watch) -> Result:

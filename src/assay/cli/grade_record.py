@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from assay.cli.server import with_server
+from assay.cli.whole_file import whole_file
 from assay.domain.errors import InvalidInput
 from assay.grading import record
 from assay.grading.complete import Complete, complete, read
@@ -102,7 +103,5 @@ def save_record(path: Path, work: Work, result: Result) -> None:
         work.task, work.content, result.record, learner=work.learner,
         submitted_at=work.submitted_at, grade=result.grade, verdict=result.verdict,
     )  # fmt: skip
-    try:
-        path.write_bytes(msgspec.json.encode(made))
-    except OSError as error:
-        raise InvalidInput(f"{path}: {error.strerror}") from error
+    with whole_file(path) as file:
+        file.write(msgspec.json.encode(made))

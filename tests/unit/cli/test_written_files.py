@@ -32,12 +32,13 @@ def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("bench", "load", "--html"),
         ("bench", "profile", "--svg"),
         ("task", "test", "--junit"),
+        *(("grade", each) for each in ("--junit", "--csv", "--save", "--archive")),
     ],
 )  # fmt: skip
 def test_nothing_is_measured_whose_result_can_not_be_written(
     command: Sequence[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    task = ["."] if command[0] == "task" else []
+    task = [] if command[0] == "bench" else ["."]
     assert run_app([*command, NOWHERE, *task]) == 2
     said = capfd.readouterr()
     assert said.err == f"assay: {NOWHERE} can't be written: No such file or directory\n"
