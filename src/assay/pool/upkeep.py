@@ -15,9 +15,9 @@ from assay.pool.plan import inspect, leaving, plan
 from assay.pool.shelf import Idle, Shelf
 
 EVERY_SECONDS: Final = 1.0
+"""What is wanted is compared with what there is at least so often."""
 SECONDS_TO_SETTLE: Final = 0.005
 """Until the loop looks at what nobody waits for."""
-"""What is wanted is compared with what there is at least so often."""
 CHECKS_AT_ONCE: Final = 8
 CHECK_TIMEOUT: Final = 5.0
 """An idle sandbox whose agent has not answered by then is removed."""
