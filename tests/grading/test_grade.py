@@ -473,7 +473,7 @@ async def test_where_doctest_itself_can_not_be_compiled_nobody_is_at_fault(
     folder = tmp_path / "task"
     shutil.copytree(Path(__file__).parent / "golden/tasks/sums-cpp", folder)
     with (folder / "task.toml").open("a") as text:
-        text.write('\n[sandbox]\nmemory = "24 MiB"\n')
+        text.write('\n[sandbox]\ndisk = "256 KiB"\n')
     task, bundle = load_task(folder)
     attempt = Attempt(
         task=task, bundle=bundle, seed=1, places=places,
