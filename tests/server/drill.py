@@ -240,8 +240,10 @@ def _clear(site: Site) -> None:
     last.destroys = True
     last.seen = set().union(*(each.server.seen for each in site.kept))
     left: list[str] = []
-    # One that was killed a moment ago is given up when it has been silent for long enough.
-    for seconds in (0.0, LAPSED_SECONDS + GRACE_SECONDS + 2.0):
+    # One that was killed a moment ago is given up when it has been silent for long enough, as seen
+    # by who looks all the time: on a busy machine that begins anew.
+    silent = LAPSED_SECONDS + GRACE_SECONDS
+    for seconds in (0.0, silent + 2.0, 3 * silent):
         last.start()
         time.sleep(seconds)
         assert last.stop() == 0
