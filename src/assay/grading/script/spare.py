@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Final
 
+from assay.agent.witness import surely
 from assay.domain.errors import AssayError
 from assay.grading.places import Place
 from assay.grading.script.rooms import Room, Rooms
@@ -59,14 +60,14 @@ class Spare:
         except AssayError:
             return None
         except asyncio.CancelledError:
-            await _end(making)
+            await surely(_end(making))
             raise
 
     async def aclose(self) -> None:
         """Destroy it."""
         making, self._making = self._making, None
         if making is not None:
-            await _end(making)
+            await surely(_end(making))
 
 
 async def _end(making: asyncio.Task[_Made]) -> None:

@@ -19,6 +19,7 @@ from assay.agent.entries import Entry, EntryKind
 from assay.agent.execution import Execution
 from assay.agent.files import put_files
 from assay.agent.session import Session
+from assay.agent.witness import surely
 from assay.domain.command import Command
 from assay.domain.errors import AssayError, FileError, InvalidInput, ProtocolViolation, TaskFault
 from assay.domain.facts import Facts
@@ -101,10 +102,19 @@ class Students:
         self._spare = Spare(self._rooms, self._usual(self._rules.files_bytes))
         if self._rules.expected:
             self._spare.make()
-        await self._next_relay()
+        try:
+            await self._next_relay()
+        except BaseException:  # then nobody leaves the block, and the spare one is there already
+            await self._end()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        # Who is cancelled once more meanwhile leaves nothing: a worker that has lost its claim is
+        # cancelled with every beat.
+        await surely(self._end())
+
+    async def _end(self) -> None:
         while tasks := [task for task in self._tasks if not task.done()]:
             for task in tasks:
                 task.cancel()
