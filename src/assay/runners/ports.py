@@ -67,6 +67,7 @@ class MappedPorts:
         # Weakly: a pair that knows each other would wait for the garbage collector.
         self._runner: HasPorts = weakref.proxy(runner)
         self._servers: list[asyncio.Server] = []
+        self._closed = False
         self._connections: set[asyncio.Task[None]] = set()
 
     async def open(
@@ -77,6 +78,9 @@ class MappedPorts:
         mapped = []
         for port in exposed:
             server = await self._listen(host, port, before.get(port, 0))
+            if self._closed:  # the lease came to its end meanwhile
+                server.close()
+                break
             self._servers.append(server)
             ours = server.sockets[0].getsockname()[1]
             mapped.append(PortMapping(exposed_port=port, host=host, port=ours))
@@ -93,6 +97,7 @@ class MappedPorts:
 
     def close(self) -> None:
         """Listen no more, and hang up."""
+        self._closed = True
         for server in self._servers:
             server.close()
         self._servers.clear()

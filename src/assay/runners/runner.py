@@ -139,6 +139,11 @@ class Runner:
             for hosted in self._hosted.values()
         ]
 
+    def require_open(self) -> None:
+        """Raise RunnerGone if it is over."""
+        if self.over is not None:
+            raise RunnerGone(f"there is no such runner: {self.over}")
+
     # --- executions ---------------------------------------------------------------------------
 
     def command(
@@ -199,7 +204,7 @@ class Runner:
         except BaseException:
             self.forget(hosted)
             raise
-        self._require_open()
+        self.require_open()
         return hosted.id
 
     def _host(self, agent: Agent, command: Command, mode: str) -> HostedExecution:
@@ -527,14 +532,10 @@ class Runner:
         agent = self._link.agent
         if agent is not None:
             return agent
-        self._require_open()
+        self.require_open()
         agent = await self._link.connected()
-        self._require_open()
+        self.require_open()
         return agent
-
-    def _require_open(self) -> None:
-        if self.over is not None:
-            raise RunnerGone(f"there is no such runner: {self.over}")
 
     def _touch(self) -> None:
         self.on_activity()

@@ -137,6 +137,7 @@ class Runners:
             await self._open_ports(runner)
             keep_interpreter(claimed)
             await self._backing.storage.add_lease(runner.lease)
+            runner.require_open()  # its sandbox may be lost meanwhile, or its time over
         except BaseException:
             runner.end(EndReason.DELETED)
             ignore_result(self._backing.storage.end_lease(lease.runner_id))
@@ -239,14 +240,15 @@ class Runners:
 
     def _end(self, runner: Runner, reason: EndReason) -> Awaitable[object]:
         """End a lease at once; await the result, and the database knows it."""
-        self._runners.pop(runner.id, None)
+        was_told_of = self._runners.pop(runner.id, None) is not None
         session, lease = runner.link.session, runner.lease
         self._touched.pop(runner.id, None)
         ended = self._backing.storage.end_lease(runner.id)
         ignore_result(ended)
         runner.end(reason)
         self._discard(session, lease.sandbox_id)
-        self._tell_end(lease, reason)
+        if was_told_of:
+            self._tell_end(lease, reason)
         return ended
 
     def _on_over(self, runner: Runner, reason: EndReason) -> None:

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from assay.domain.errors import Draining, InvalidInput, RunnerGone, UnknownEnvironment
+from assay.domain.lease import Lease
 from assay.domain.limits import ExecutionLimits
 from assay.runners import EndReason
 from assay.runners.events import RunnerCreated, RunnerEnded
@@ -240,3 +241,25 @@ async def test_commands_are_the_environments(start) -> None:
     assert command.limits == served.execution
     with pytest.raises(InvalidInput):
         runner.command(("say",), limits=ExecutionLimits(wall_seconds=61))
+
+
+async def test_a_sandbox_that_is_lost_while_its_lease_is_written_down_is_nobodys(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_lease = server.storage.add_lease
+
+    def slowly(lease: Lease) -> asyncio.Future[bool]:
+        async def add() -> bool:
+            added = await add_lease(lease)
+            await server.driver.destroy(lease.sandbox_id)
+            await until(lambda: server.stock.discarded)
+            return added
+
+        return asyncio.ensure_future(add())
+
+    monkeypatch.setattr(server.storage, "add_lease", slowly)
+    with pytest.raises(RunnerGone):
+        await server.runners.create("bash")
+    assert server.runners.all() == []
+    assert server.told(RunnerCreated) == server.told(RunnerEnded) == []
+    assert await server.storage.leases() == []

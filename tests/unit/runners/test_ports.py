@@ -113,3 +113,18 @@ async def test_the_next_server_listens_where_the_killed_one_did(start) -> None:
     second = await start(environments=served)
     await second.adopt_all()
     assert second.runners.get(runner.id).lease.ports == runner.lease.ports
+
+
+async def test_a_lease_that_was_over_before_the_next_server_came_leaves_no_listener(start) -> None:
+    served = {"web": environment("web", exposed_ports=(8080, 9090))}
+    first = await start(environments=served)
+    runner = await first.runners.create("web", most_seconds=0.3)
+    await first.stop(killed=True)
+    await asyncio.sleep(0.3)
+    second = await start(environments=served)
+    await second.adopt_all()
+    await until(lambda: second.stock.discarded)
+    assert second.runners.all() == []
+    for mapping in runner.lease.ports:
+        with pytest.raises(OSError, match="onnect"):
+            await asyncio.open_connection("127.0.0.1", mapping.port)
