@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+import pytest
 
 from assay.domain.limits import SandboxLimits
 from assay.drivers.linux.spares import Spares
@@ -90,3 +93,25 @@ def test_what_was_laid_aside_in_part_has_its_name_again(tmp_path: Path) -> None:
     assert (tmp_path / "pids/sandbox/learners").is_dir()
     spares.left(leaving, done=True)
     assert spares.limits == {leaving.spare: LIMITS}
+
+
+def test_what_another_server_is_removing_is_taken_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closing = made(tmp_path)
+    (tmp_path / "memory/spare-1/memory.usage_in_bytes").write_text("0\n")
+    another = Spares(closing.trees, around=f"{tmp_path}/unified")
+    rmdir, taken = os.rmdir, []
+
+    def removes(path: str) -> None:
+        rmdir(path)
+        if not taken:
+            taken.append(another.take("sandbox"))
+
+    monkeypatch.setattr(os, "rmdir", removes)
+    closing.remove_all()
+    assert taken == [False]
+    assert not list(tmp_path.glob("*/sandbox"))
+    left = Spares(closing.trees)  # (a group of the kernel's is removed with its files)
+    assert not left.take("another")
+    left.remove_all()

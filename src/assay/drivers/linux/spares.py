@@ -33,6 +33,8 @@ from assay.drivers.linux.cgroups import (
 from assay.drivers.linux.stage import Step
 
 PREFIX: Final = "spare-"
+GOING: Final = f"{PREFIX}going-"
+"""The same of those that are being removed, or were when whoever did so was killed."""
 SPARES_MOST: Final = 256
 """Each costs the kernel some tens of kilobytes."""
 SLOTS: Final = ("0.0", "1.0")
@@ -78,7 +80,7 @@ class Spares:
         """Those that the last sandbox had."""
         self._names: deque[str] = deque()
         with contextlib.suppress(OSError):
-            self._names.extend(sorted(filter(_is_spare, os.listdir(self._memory))))
+            self._names.extend(sorted(filter(_is_there, os.listdir(self._memory))))
 
     def take(self, sandbox_id: str) -> bool:
         """Give spare groups the sandbox's name; False when some are still to be made."""
@@ -235,7 +237,7 @@ class Spares:
 
     def remove_all(self) -> None:
         """Remove every spare group, whoever laid it aside; not while anybody has sandboxes."""
-        for folder in self.trees.values():
+        for folder in (self._memory, *self._others):
             with contextlib.suppress(OSError):
                 groups = groups_in(folder)
                 if all(_is_spare(group.rpartition("/")[2]) for group in groups):
@@ -243,7 +245,7 @@ class Spares:
                     self.limits.clear()
                     self._owners.clear()
                     for spare in groups:
-                        _remove_tree(spare)
+                        _remove_spare(spare)
 
 
 def _as_new(hierarchy: str, group: str, owner: int) -> Iterator[Step]:
@@ -267,6 +269,11 @@ def _as_new(hierarchy: str, group: str, owner: int) -> Iterator[Step]:
 
 def _is_spare(name: str) -> bool:
     return name.startswith(PREFIX)
+
+
+def _is_there(name: str) -> bool:
+    """Whether it can be taken."""
+    return _is_spare(name) and not name.startswith(GOING)
 
 
 def _main(group: str) -> tuple[str, str, str]:
@@ -300,6 +307,18 @@ def _empty(group: str, most: int) -> None:
     """Have what is charged to a group given back, if that is more; it takes 20 ms."""
     if int(get(f"{group}/memory.usage_in_bytes")) > most:
         put(f"{group}/memory.force_empty", "0")
+
+
+def _remove_spare(group: str) -> None:
+    """By another name, which nobody takes: else another server has what is half removed."""
+    folder, _, name = group.rpartition("/")
+    if _is_there(name):
+        name = GOING + name.removeprefix(PREFIX)
+        try:
+            os.rename(group, f"{folder}/{name}")
+        except OSError:  # somebody has it by now
+            return
+    _remove_tree(f"{folder}/{name}")
 
 
 def _remove_tree(group: str) -> None:
