@@ -285,7 +285,9 @@ int main(int count_of_words, char **argument)
             start(length, given);
         else if (length > (ssize_t)sizeof errand && !memcmp(plan, errand, sizeof errand))
             run_errand(plan + sizeof errand, length - (ssize_t)sizeof errand);
-        for (int i = 0; i < count; i++)
+        /* The lock before the socket: when that closes, the server takes the sandbox for made, and
+         * may remove it at once. */
+        for (int i = count; i-- > 0;)
             close(given[i]);
     }
     return 0; /* the server has ended */

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -180,6 +181,29 @@ async def test_a_sandbox_is_gone_though_the_answer_of_its_errand_was_lost(
     monkeypatch.undo()
     async with open_session(lean, spec):
         pass
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="nothing here slows lean down")
+async def test_a_sandbox_that_goes_as_soon_as_it_is_made_is_locked_by_nobody(
+    lean: LocalDriver, spec: SandboxSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_session(lean, spec):
+        pass
+    assert isinstance(lean, LeanDriver)
+    refuse = lambda *_: pytest.fail("somebody still had its lock")  # noqa: E731
+    monkeypatch.setattr(lean._lean, "remove", refuse)
+    slow = await asyncio.create_subprocess_exec(
+        "strace", "--attach", f"{lean.helper}", "--output", "/dev/null", "--trace", "close",
+        "--inject", "close:delay_exit=30000", stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert slow.stderr is not None
+        assert b"attached" in await slow.stderr.readline()
+        for _ in range(3):
+            await lean.destroy((await lean.create(spec)).id)
+    finally:
+        slow.terminate()
+        await slow.wait()
 
 
 def test_a_hold_that_was_let_go_of_kills_nobody() -> None:
