@@ -30,8 +30,11 @@ from assay.domain.errors import (
     SandboxGone,
 )
 from assay.driver.port import Mount, SandboxSpec, SandboxState
+from assay.drivers.linux import spares
 from assay.drivers.linux.driver import LocalDriver
 from assay.drivers.linux.folder import new_id
+from assay.drivers.linux.layout import choose_groups, read_layout
+from assay.drivers.linux.users import read_ids
 from assay.drivers.oci import CRUN, RUNC, OciDriver
 
 pytestmark = pytest.mark.root
@@ -278,6 +281,28 @@ async def test_half_made_sandboxes_are_listed_and_can_be_destroyed(
     assert await driver.examine(empty) == SandboxState(running=False)
     await driver.destroy(sandbox.id)
     await driver.destroy(empty)
+
+
+@pytest.mark.skipif(
+    not Path("/sys/fs/cgroup/memory").is_dir(), reason="this machine has no groups of version 1"
+)
+def test_what_is_removed_while_it_is_looked_at_is_not_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    groups, sandbox_id, read = choose_groups(read_layout(), read_ids()), new_id(), os.read
+    monkeypatch.setattr(spares, "SPARES_MOST", 0)  # removed, not laid aside
+    groups.make(sandbox_id, owner=None)
+
+    def late(file: int, most: int) -> bytes:
+        if Path(f"/proc/self/fd/{file}").readlink().name == "cpuacct.usage":
+            monkeypatch.setattr(os, "read", read)
+            groups.remove(sandbox_id, None)
+        return read(file, most)
+
+    assert groups.usage(sandbox_id) is not None
+    monkeypatch.setattr(os, "read", late)
+    assert groups.usage(sandbox_id) is None
+    assert os.read is read
 
 
 async def test_a_state_folder_deep_down_and_closed_to_others_works(

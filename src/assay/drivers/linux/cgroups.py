@@ -20,10 +20,10 @@ import contextlib
 import errno
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from assay.domain.errors import RuntimeFailed
 from assay.domain.limits import SandboxLimits
@@ -33,6 +33,8 @@ from assay.drivers.linux.process import Process, kill_and_wait
 
 if TYPE_CHECKING:
     from assay.drivers.linux.spares import Spares
+
+T = TypeVar("T")
 
 PARENT: Final = "assay"
 """From the top of the hierarchies, for root."""
@@ -51,6 +53,8 @@ SECONDS_TO_END: Final = PERIOD_US / 1e6
 """For a process that is killed, and owes no time; then its groups are looked at."""
 _READ_MOST: Final = 65536
 _TIDIED_MOST: Final = 10
+_GONE: Final = (errno.ENOENT, errno.ENODEV)
+"""Of a group: before one of its files was opened, or after that."""
 _LINKS_OF_NONE: Final = 2
 """To a group without others in it: its name, and its own."""
 
@@ -231,6 +235,16 @@ def get(path: str) -> str:
         os.close(file)
 
 
+def where_there(read: Callable[[], T]) -> T | None:
+    """What is read of a group, or None when that is not there (any more)."""
+    try:
+        return read()
+    except OSError as error:
+        if error.errno not in _GONE:
+            raise
+        return None
+
+
 def make_folder(folder: Path | str) -> None:
     """Make a group and those above it, even while another server tidies up."""
     for _ in range(_TIDIED_MOST):
@@ -251,7 +265,7 @@ def join(procs: str, pid: int) -> None:
         try:
             put(procs, f"{pid}")
         except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ENODEV):
+            if error.errno not in _GONE:
                 raise
         else:
             return

@@ -33,6 +33,7 @@ from assay.drivers.linux.cgroups import (
     refused,
     remove_all,
     tree,
+    where_there,
     write,
 )
 from assay.drivers.linux.confinement import AGENT_MEMORY, AGENT_PROCESSES, Bind
@@ -267,15 +268,14 @@ class GroupsV1:
 
     def usage(self, sandbox_id: str) -> Usage | None:
         memory = self._learners("memory", sandbox_id)
-        try:
-            return Usage(
+        return where_there(
+            lambda: Usage(
                 oom_kills=sum(_oom_kills(group) for group in tree(memory)),
                 cpu_ns=int(get(f"{self._learners('cpuacct', sandbox_id)}/cpuacct.usage")),
                 memory_bytes=int(get(f"{memory}/memory.usage_in_bytes")),
                 processes_refused=refused(self._learners("pids", sandbox_id)),
             )
-        except FileNotFoundError:
-            return None
+        )
 
     def remove(self, sandbox_id: str, process: Process | None) -> None:
         if not self.kills_at_once:

@@ -39,6 +39,7 @@ from assay.drivers.linux.cgroups import (
     quota,
     refused,
     remove_all,
+    where_there,
     write,
 )
 from assay.drivers.linux.confinement import AGENT_MEMORY, AGENT_PROCESSES, Bind
@@ -128,15 +129,14 @@ class GroupsV2:
 
     def usage(self, sandbox_id: str) -> Usage | None:
         learners = self._group(sandbox_id) / LEARNERS
-        try:
-            return Usage(
+        return where_there(
+            lambda: Usage(
                 oom_kills=_number(learners / "memory.events", "oom_kill"),
                 cpu_ns=1000 * _number(learners / "cpu.stat", "usage_usec"),
                 memory_bytes=int((learners / "memory.current").read_text()),
                 processes_refused=refused(learners),
             )
-        except FileNotFoundError:
-            return None
+        )
 
     def remove(self, sandbox_id: str, process: Process | None) -> None:
         folder = self._group(sandbox_id)
