@@ -252,9 +252,10 @@ void slot_learn_keeper(struct slot *slot)
     if (slot->keeper_fd < 0 || slot->keeper > 0)
         return;
     ssize_t got = recv(slot->keeper_fd, &pid, sizeof pid, MSG_DONTWAIT);
-    if (got == (ssize_t)sizeof pid)
+    /* It may have been killed, and waited for, while the first process was about to say that. */
+    if (got == (ssize_t)sizeof pid && kill(pid, 0) == 0)
         slot->keeper = pid;
-    else if (got == 0)
+    else if (got >= 0)
         close_fd(&slot->keeper_fd);
 }
 
