@@ -35,6 +35,8 @@ COPY_SECONDS: Final = 300.0
 """The same, where the first sandbox of an image waits until that has been copied."""
 STOP_SECONDS: Final = 5.0
 """For a driver to stop creating when told to; what it makes later is destroyed."""
+AGAIN_SECONDS: Final = 5.0
+"""Between tries to destroy what nobody knows of."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,7 +79,7 @@ class Guard:
     """A driver around a driver.
 
     - `create` has a deadline and a cap on the number of sandboxes; a sandbox that comes too late,
-      or for nobody, is destroyed.
+      or for nobody, is destroyed, however often it must be tried.
     - `destroy` runs once for all who ask at the same time, and to its end when they are cancelled.
     - Devices of the host are for sandboxes whose driver can show them, and only those that the
       operator allows, whoever asks; a network is for those whose driver can give one.
@@ -107,6 +109,9 @@ class Guard:
         self._sandboxes: set[str] = set()
         self._creating: set[asyncio.Task[Sandbox]] = set()
         self._destroying: dict[str, asyncio.Task[None]] = {}
+        self._unwanted: dict[str, asyncio.TimerHandle] = {}
+        """Those that nobody knows of, and that could not be destroyed so far."""
+        self._closing = False
 
     @property
     def name(self) -> str:
@@ -184,7 +189,19 @@ class Guard:
         self._creating.discard(task)
         if sandbox := _result(task):
             self._sandboxes.add(sandbox.id)
-            self._destroy_task(sandbox.id)
+            self._end_unwanted(sandbox.id)
+
+    def _end_unwanted(self, sandbox_id: str) -> None:
+        """Whoever asked for it does not know of it: nobody else would try again."""
+        self._unwanted.pop(sandbox_id, None)
+        task = self._destroying.get(sandbox_id) or self._destroy_task(sandbox_id)
+        task.add_done_callback(lambda _done: self._look_after(sandbox_id))
+
+    def _look_after(self, sandbox_id: str) -> None:
+        if sandbox_id in self._sandboxes and not self._closing:
+            self._unwanted[sandbox_id] = asyncio.get_running_loop().call_later(
+                AGAIN_SECONDS, self._end_unwanted, sandbox_id
+            )
 
     def adopt(self, sandbox_id: str) -> None:
         """Count a sandbox of an earlier server, until it is destroyed."""
@@ -251,6 +268,10 @@ class Guard:
 
     async def aclose(self) -> None:
         """Wait for what is being created for nobody or destroyed, then close the driver."""
+        self._closing = True
+        for sandbox_id, timer in list(self._unwanted.items()):
+            timer.cancel()
+            self._end_unwanted(sandbox_id)
         while unfinished := (*self._creating, *self._destroying.values()):
             _, late = await asyncio.wait(unfinished, timeout=STOP_SECONDS)
             if late:

@@ -141,6 +141,29 @@ async def test_a_sandbox_that_comes_too_late_is_destroyed(spec) -> None:
     assert await driver.list() == []
 
 
+@pytest.mark.parametrize("closed", [False, True])
+async def test_one_that_comes_too_late_and_can_not_be_destroyed_at_once_is_so_later(
+    spec, monkeypatch: pytest.MonkeyPatch, closed: bool
+) -> None:
+    monkeypatch.setattr("assay.driver.guard.AGAIN_SECONDS", 60 if closed else 0.01)
+    driver = Slow()
+    driver.stubborn, driver.destroy_error = True, OSError("busy")
+    guard = Guard(driver, create_seconds=0.005, most_sandboxes=1)
+    with pytest.raises(CreateTimeout):
+        await guard.create(spec)
+    await asyncio.sleep(0.1)
+    assert guard.sandboxes == 1
+    driver.destroy_error = None
+    if closed:
+        await guard.aclose()
+    else:
+        await asyncio.sleep(0.2)
+    assert await driver.list() == []
+    assert guard.sandboxes == 0
+    if not closed:
+        await guard.aclose()
+
+
 @pytest.mark.parametrize("stubborn", [True, False])
 async def test_a_cancelled_create_leaves_nothing_at_any_point(spec, stubborn: bool) -> None:
     driver = Slow()
