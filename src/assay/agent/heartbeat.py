@@ -48,10 +48,12 @@ class Heartbeat:
         self._silent = silent
         self._loop = asyncio.get_running_loop()
         self._silent_since = self._loop.time()
+        self._stopped = False
         self._plan(self._silent_since)
 
     def stop(self) -> None:
         """End it."""
+        self._stopped = True
         self._timer.cancel()
 
     def _plan(self, spoken: float) -> None:
@@ -71,5 +73,7 @@ class Heartbeat:
         spoken = self._last_sent()
         if spoken is not None and now - spoken >= self._timings.ping - _ROUNDING:
             self._ping()
+            if self._stopped:  # as the connection turned out to be broken
+                return
             spoken = now
         self._plan(now if spoken is None else spoken)

@@ -8,7 +8,7 @@ import pytest
 
 from assay.agent import protocol as wire
 from assay.agent.client import Agent
-from assay.agent.heartbeat import Timings
+from assay.agent.heartbeat import Heartbeat, Timings
 from assay.agent.messages import Hello, KnownExecution, Ready, refusal
 from assay.domain.command import Command
 from assay.domain.errors import (
@@ -410,3 +410,19 @@ async def test_nothing_but_our_own_errors_comes_out(link) -> None:
     await peer.cut()
     with pytest.raises(AssayError):
         await execution.wait()
+
+
+async def test_who_finds_a_connection_broken_by_a_ping_looks_after_it_no_more() -> None:
+    told: list[str] = []
+    now = asyncio.get_running_loop().time()
+
+    def ping() -> None:
+        told.append("ping")
+        heartbeat.stop()
+
+    heartbeat = Heartbeat(
+        Timings(ping=0.01, silence=0.05), last_sent=lambda: now, last_heard=lambda: now,
+        ping=ping, silent=lambda: told.append("silent"),
+    )  # fmt: skip
+    await asyncio.sleep(0.2)
+    assert told == ["ping"]
