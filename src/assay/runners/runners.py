@@ -223,7 +223,7 @@ class Runners:
                 version=claimed.record.version,
                 generation=former.generation + 1,
             )
-            await self._backing.storage.replace_lease(lease)
+            await self._replace(former, lease)
             if runner.over is not None:
                 raise RunnerGone(f"the runner is over: {runner.over}")
         except BaseException:
@@ -235,6 +235,16 @@ class Runners:
         runner.move(lease, blueprint, link)
         self._discard(session, former.sandbox_id)
         return runner
+
+    async def _replace(self, former: Lease, lease: Lease) -> None:
+        storage = self._backing.storage
+        try:
+            await storage.replace_lease(lease)
+        except BaseException:
+            # It may have been written down all the same: then the lease would be forgotten with the
+            # sandbox that it did not get.
+            ignore_result(storage.replace_lease(former))
+            raise
 
     # --- the end of a lease -------------------------------------------------------------------
 

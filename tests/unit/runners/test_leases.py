@@ -4,7 +4,13 @@ import asyncio
 
 import pytest
 
-from assay.domain.errors import Draining, InvalidInput, RunnerGone, UnknownEnvironment
+from assay.domain.errors import (
+    Draining,
+    InvalidInput,
+    RunnerGone,
+    StorageError,
+    UnknownEnvironment,
+)
 from assay.domain.lease import Lease
 from assay.domain.limits import ExecutionLimits
 from assay.runners import EndReason
@@ -263,3 +269,26 @@ async def test_a_sandbox_that_is_lost_while_its_lease_is_written_down_is_nobodys
     assert server.runners.all() == []
     assert server.told(RunnerCreated) == server.told(RunnerEnded) == []
     assert await server.storage.leases() == []
+
+
+@pytest.mark.parametrize("error", [StorageError("the answer was lost"), asyncio.CancelledError()])
+async def test_a_runner_keeps_its_lease_where_nobody_heard_that_its_reset_was_written_down(
+    server: Server, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    runner = await server.runners.create("bash")
+    replace_lease = server.storage.replace_lease
+
+    def lost(lease: Lease) -> asyncio.Future[bool]:
+        async def replace() -> bool:
+            monkeypatch.setattr(server.storage, "replace_lease", replace_lease)
+            await replace_lease(lease)
+            raise error
+
+        return asyncio.ensure_future(replace())
+
+    monkeypatch.setattr(server.storage, "replace_lease", lost)
+    with pytest.raises(type(error)):
+        await server.runners.reset(runner.id)
+    await until(lambda: server.stock.discarded)
+    assert await server.storage.leases() == [runner.lease]
+    assert server.runners.get(runner.id) is runner
