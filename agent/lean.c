@@ -187,13 +187,15 @@ static void on_child(int number)
     some_ended = 1;
 }
 
-/* Return when the server has something to say, or is gone; meanwhile see to those that end. */
-static void wait_for_server(void)
+/* True when the server has something to say; meanwhile see to those that end. What it has said last
+ * before it was gone is not done any more: the next server may have tidied up after it. */
+static bool wait_for_server(void)
 {
     struct pollfd input = {.fd = 0, .events = POLLIN};
     do
         see_to_ended();
     while (ppoll(&input, 1, NULL, &anything) < 0);
+    return !(input.revents & POLLHUP);
 }
 
 /* The end of a process is only heard of while this one waits. */
@@ -280,7 +282,7 @@ int main(int count_of_words, char **argument)
               stderr);
         return 2;
     }
-    for (ssize_t length; wait_for_server(), (length = receive(given, &count)) != 0;) {
+    for (ssize_t length; wait_for_server() && (length = receive(given, &count)) != 0;) {
         if (length > 0 && count == GIVEN_DESCRIPTORS)
             start(length, given);
         else if (length > (ssize_t)sizeof errand && !memcmp(plan, errand, sizeof errand))

@@ -7,6 +7,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator
@@ -111,6 +112,28 @@ async def test_an_errand_of_a_helper_that_was_killed_is_done_by_the_next(
             await helper.do(words([("append", f"{tmp_path}/file", f"{number}\n")]))
     assert (tmp_path / "file").read_text().startswith("1\n")
     assert (tmp_path / "file").read_text().endswith("4\n")
+
+
+async def test_what_a_server_has_asked_for_that_was_killed_is_not_done_later(
+    helper: Helper, tmp_path: Path
+) -> None:
+    """The next server may have tidied up by then: nobody would look for what is made afterwards."""
+    await helper.do(words([("append", f"{tmp_path}/file", "1\n")]))
+    process, connection = helper._process, helper._connection
+    assert process is not None
+    assert connection is not None
+    os.kill(process.pid, signal.SIGSTOP)
+    await asyncio.to_thread(os.waitid, os.P_PID, process.pid, os.WSTOPPED)
+    asking = asyncio.ensure_future(helper.do(words([("append", f"{tmp_path}/file", "2\n")])))
+    await asyncio.sleep(0.05)
+    asyncio.get_running_loop().remove_reader(connection.fileno())  # a dead server ends nobody
+    connection.shutdown(socket.SHUT_RDWR)  # as the kernel does for it
+    os.kill(process.pid, signal.SIGCONT)
+    assert await asyncio.to_thread(process.wait, 10) == 0
+    await helper.aclose()
+    with pytest.raises(RuntimeFailed):
+        await asking
+    assert (tmp_path / "file").read_text() == "1\n"
 
 
 async def test_a_helper_that_hangs_is_given_up_and_whoever_waits_for_it_goes_on(
