@@ -147,6 +147,8 @@ class Ownership:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return None
+            if not _is_at(file, path):  # the same, or somebody else has inherited it
+                return None
             left = {sandbox_id: name for name, sandbox_id in _noted(path)}
             self.former = {**self.former, **left}
             self._mine.update(left)
@@ -248,6 +250,8 @@ async def _settle(file: Path, opened: Opened) -> set[str]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return {sandbox_id for _, sandbox_id in _noted(file)}
+        if not _is_at(descriptor, file):  # its owner lives, and has written it anew meanwhile
+            return {sandbox_id for _, sandbox_id in _noted(file)}
         for name, sandbox_id in _noted(file):
             async with opened(name) as driver:
                 await driver.destroy(sandbox_id)
@@ -298,11 +302,12 @@ def _is_locked(file: Path) -> bool:
     try:
         # Shared, so that two who look don't take one another for the owner.
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        # Else it may have been written anew meanwhile, by who lives.
+        return not _is_at(descriptor, file) and file.exists()
     except BlockingIOError:
         return True
     finally:
         os.close(descriptor)
-    return False
 
 
 def _locked_soon(file: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -208,3 +209,34 @@ async def test_what_has_become_another_servers_elsewhere_is_forgotten_here(tmp_p
         assert ours.orphans(["kept", "theirs"], ()) == {"kept"}
     with Ownership(tmp_path, "fake", server="s1") as next_one:
         assert set(next_one.former) == {"kept"}
+
+
+@pytest.mark.parametrize("how", ["swept", "inherited", "looked at"])
+async def test_who_writes_its_file_anew_while_somebody_looks_at_it_is_alive(
+    tmp_path, driver, monkeypatch, how: str
+) -> None:
+    (sandbox_id,) = (await driver.list())[:1]
+    looks = fcntl.LOCK_NB | (fcntl.LOCK_SH if how == "looked at" else fcntl.LOCK_EX)
+    with (
+        Ownership(tmp_path, "fake", server="abc" if how == "inherited" else "") as owner,
+        Ownership(tmp_path, "fake", server="mine") as mine,
+    ):
+        owner.observe(SandboxCreated(sandbox_id=sandbox_id, seconds=0.0))
+        flock = fcntl.flock
+
+        def late(file: int, operation: int) -> None:
+            if operation == looks:
+                monkeypatch.setattr(fcntl, "flock", flock)
+                owner._write()  # as after a thousand notes
+            flock(file, operation)
+
+        monkeypatch.setattr(fcntl, "flock", late)
+        if how == "inherited":
+            assert mine.inherit("abc") is None
+        elif how == "looked at":
+            assert mine.others() == {sandbox_id}
+        else:
+            await sweep(tmp_path, "fake", opener(driver))
+        assert fcntl.flock is flock
+        assert sandbox_id in await driver.list()
+        assert owner._path.exists()
