@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -145,10 +145,36 @@ def test_a_storm_of_one_token_leaves_the_others_served(tmp_path: Path) -> None:
     assert storm["count"] > 5
 
 
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come to hold in time"
+        time.sleep(0.05)
+
+
+def loads(process: subprocess.Popen[str]) -> bool:
+    """Whether it has a generator."""
+    text = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+    return any(b"load.generator" in _command(Path("/proc", pid)) for pid in text.split())
+
+
+def interrupt(process: subprocess.Popen[str]) -> None:
+    """And wait until it has heard: two signals that wait for it are one."""
+    process.send_signal(signal.SIGINT)
+
+    def heard() -> bool:
+        lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+        (waiting,) = (int(line.split()[1], 16) for line in lines if line.startswith("ShdPnd:"))
+        return not waiting >> signal.SIGINT - 1 & 1
+
+    until(heard)
+
+
 def test_ctrl_c_reports_what_there_is_and_leaves_nothing(tmp_path: Path) -> None:
     process = start(tmp_path, *SMALL[:-1], "60")
-    time.sleep(6)
-    process.send_signal(signal.SIGINT)
+    until(lambda: loads(process))
+    time.sleep(2)
+    interrupt(process)
     output, _ = process.communicate(timeout=60)
     found = json.loads(output)
     assert found["stopped"]
@@ -158,10 +184,9 @@ def test_ctrl_c_reports_what_there_is_and_leaves_nothing(tmp_path: Path) -> None
 
 def test_ctrl_c_twice_just_ends(tmp_path: Path) -> None:
     process = start(tmp_path, *SMALL[:-1], "60")
-    time.sleep(4)
+    until(lambda: loads(process))
     for _ in range(2):
-        process.send_signal(signal.SIGINT)
-        time.sleep(0.1)
+        interrupt(process)
     output, errors = process.communicate(timeout=60)
     assert (output, process.returncode) == ("", 130)
     assert "Traceback" not in errors

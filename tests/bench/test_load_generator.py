@@ -229,6 +229,15 @@ async def test_an_end_before_its_time_reports_what_there_was(
     assert result.executions.errors == {}
 
 
+async def test_who_ends_it_before_a_job_has_begun_has_nothing_of_that(
+    generator: Generator, server: WireServer
+) -> None:
+    generator.stop()
+    result = await load(generator, seconds=30.0)
+    assert result.stopped
+    assert len(result.executions.scheduled) < 50
+
+
 async def test_closed_loops_claims_and_storms(generator: Generator, server: WireServer) -> None:
     await generator.do(Lease(environment="python", count=3))
     closed = Closed(program=ECHO, workers=3, seconds=0.5, over="websocket")

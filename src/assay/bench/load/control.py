@@ -50,6 +50,7 @@ class Generator:
     def __init__(self, process: asyncio.subprocess.Process, told: Told) -> None:
         self._process = process
         self._told = told
+        self._stopped = False
 
     @property
     def pid(self) -> int:
@@ -62,6 +63,8 @@ class Generator:
         assert self._process.stdout is not None
         self._process.stdin.write(msgspec.json.encode(job) + b"\n")
         await self._process.stdin.drain()
+        if self._stopped:
+            self.stop()  # this one as well
         async for text in self._process.stdout:
             line = _decode(text)
             if line.progress is not None:
@@ -73,7 +76,8 @@ class Generator:
         raise LoadFailed("the generator died", detail="its standard error says more")
 
     def stop(self) -> None:
-        """End the job early: what has begun ends, and its result comes."""
+        """End the job early, and all that come later: what has begun ends, and its result comes."""
+        self._stopped = True
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGUSR1)
 

@@ -69,6 +69,8 @@ class Setting:
         """A generator that loads it."""
         async with open_generator(target.url, target.token, self.told) as generator:
             self._generators.append(generator)
+            if self._stopped:
+                generator.stop()
             try:
                 yield generator
             finally:
