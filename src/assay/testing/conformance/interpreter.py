@@ -137,8 +137,9 @@ async def same_endings(bench: Workbench) -> None:
         "print('never'\n",
         "x = '\0'",
         "import atexit, sys, threading, time\natexit.register(print, 'at the end')\n"
-        "threading.Thread(target=lambda: (time.sleep(.1), print('late'))).start()\n"
-        "print('early')\nsys.exit(7)",
+        "said = threading.Event()\n"
+        "late = lambda: (said.wait(), time.sleep(.1), print('late'))\n"
+        "threading.Thread(target=late).start()\nprint('early')\nsaid.set()\nsys.exit(7)",
         "def f(): f()\ntry:\n    f()\nexcept RecursionError:\n    print('deep')",
         "import inspect, multiprocessing, pickle, sys\nclass A: pass\ndef f(x): return x + 1\n"
         "if __name__ == '__main__':\n"
@@ -229,8 +230,8 @@ async def terminal(bench: Workbench) -> None:
         session.agent, WORKSPACE, "talk.py",
         f"import os, sys\nprint({MARK!r} in sys.modules, os.isatty(0), os.get_terminal_size(),"
         " sys.stdout.line_buffering, os.tcgetpgrp(0) == os.getpid())\n"
-        "print('Hello', input('Who? '))\nopen('/dev/tty').close()\n"
-        "try:\n    input()\nexcept KeyboardInterrupt:\n    print('stopped')".encode(),
+        "try:\n    print('Hello', input('Who? '))\n    open('/dev/tty').close()\n    input()\n"
+        "except KeyboardInterrupt:\n    print('stopped')".encode(),
     )  # fmt: skip
     size = TerminalSize(rows=30, columns=90)
     command = python(bench, "talk.py", terminal=size, stdin=True, more={"TERM": "dumb"})

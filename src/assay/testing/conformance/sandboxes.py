@@ -13,7 +13,15 @@ from assay.agent.session import Session, open_session
 from assay.domain.errors import DriverError, SandboxGone
 from assay.domain.outcome import OutcomeKind
 from assay.driver.port import RootFilesystem
-from assay.testing.case import Failure, Group, NotTestable, expect, expect_equal, expect_outcome
+from assay.testing.case import (
+    Failure,
+    Group,
+    NotTestable,
+    expect,
+    expect_equal,
+    expect_in_time,
+    expect_outcome,
+)
 from assay.testing.leaks import processes_of
 from assay.testing.workbench import Workbench
 
@@ -169,13 +177,14 @@ async def agent_stopped(bench: Workbench) -> None:
     """An agent that does not answer is found out by the host's own clock; destroying works."""
     session = await bench.session()
     pid = _process_one(session)
-    started = await bench.start(session, "sleep", "30", wall=bench.patient(0.3))
-    await asyncio.sleep(0.1)
+    started = await bench.start(session, "prompt", "up", "30", wall=bench.patient(0.3))
+    await started.read(b"up")
     # A kernel of its own may be another process than the one that answers for it.
     own = bench.capabilities.own_kernel
     for each in processes_of(session.sandbox) if own else [pid]:
         os.kill(each, signal.SIGSTOP)
     _, outcome = await started.conclude()
+    expect_in_time(outcome.kind is not OutcomeKind.TIMED_OUT, "the agent was stopped too late")
     expect_outcome(outcome, OutcomeKind.LOST)
     expect(session.sandbox.id not in await bench.driver.list(), "the sandbox was not destroyed")
 

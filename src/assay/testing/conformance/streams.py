@@ -13,7 +13,14 @@ from assay.domain.errors import InvalidInput
 from assay.domain.limits import MIB
 from assay.domain.outcome import OutcomeKind
 from assay.testing import pattern
-from assay.testing.case import Failure, Group, expect, expect_equal, expect_outcome
+from assay.testing.case import (
+    Failure,
+    Group,
+    expect,
+    expect_equal,
+    expect_in_time,
+    expect_outcome,
+)
 from assay.testing.leaks import resident_bytes
 from assay.testing.workbench import Workbench
 
@@ -42,8 +49,13 @@ async def order_of_arrival(bench: Workbench) -> None:
         for i in range(5)
         for stream, name in (("stdout", "out"), ("stderr", "err"))
     ]
-    expect_equal(lines, wanted, "the order")
     await started.conclude()
+    for stream in ("stdout", "stderr"):
+        found, whole = (b"".join(data for name, data in each if name == stream)
+                        for each in (lines, wanted))  # fmt: skip
+        expect_equal(found, whole, stream)
+    expect_in_time(len(lines) == len(wanted), "what was written apart came together")
+    expect_equal(lines, wanted, "the order")
 
 
 @group.case()
@@ -65,9 +77,10 @@ async def output_is_live(bench: Workbench) -> None:
     started_at = time.monotonic()
     started = await bench.start(session, "prompt", "Name? ", "30")
     expect_equal(await started.read(b"Name? "), b"Name? ", "the output")
-    expect(time.monotonic() - started_at < 1.0, "a prompt took more than a second")
+    soon = time.monotonic() - started_at < 1.0
     await started.execution.cancel()
     await started.conclude()
+    expect_in_time(soon, "a prompt took more than a second")
 
 
 @group.case()
@@ -125,7 +138,7 @@ async def input_that_nobody_reads(bench: Workbench) -> None:
     completed = await bench.run(await bench.shared(), "sleep", "0.3", stdin=b"x" * (4 * MIB))
     expect_outcome(completed.outcome, OutcomeKind.EXITED, code=0)
     wall = completed.facts.wall_ns
-    expect(wall is not None and wall.value < 2e9, f"a sleep of 0.3 s took {wall}")
+    expect_in_time(wall is not None and wall.value < 2e9, f"a sleep of 0.3 s took {wall}")
 
 
 @group.case()
@@ -186,10 +199,11 @@ async def flood_delays_no_keystroke(bench: Workbench) -> None:
     session = await bench.shared()
     most = 0.010 if bench.capabilities.direct_stream else _SECONDS_BEHIND_A_FLOOD
     best = 1.0
-    for _ in range(3):  # the promise is about the sandbox, not about a busy machine
+    for _ in range(8):  # the promise is about the sandbox, not about a busy machine
         best = min(best, await _echo_beside_flood(bench, session))
         if best < bench.patient(most):
             return
+        await asyncio.sleep(0.5)
     raise Failure(f"the echo took {best * 1000:.1f} ms at p95")
 
 

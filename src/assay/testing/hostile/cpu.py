@@ -11,7 +11,15 @@ import asyncio
 import time
 
 from assay.domain.outcome import OutcomeKind
-from assay.testing.case import Failure, Group, NotTestable, expect, expect_equal, expect_outcome
+from assay.testing.case import (
+    Failure,
+    Group,
+    NotTestable,
+    expect,
+    expect_equal,
+    expect_in_time,
+    expect_outcome,
+)
 from assay.testing.conformance.limits import seconds
 from assay.testing.hostile.processes import expect_only_agent
 from assay.testing.verdicts import expect_refused
@@ -38,7 +46,9 @@ def _add_burner(name: str, argv: tuple[str, ...], text: str) -> None:
         # Eight that wait are counted as if they ran, where time is not exact: that soon adds up.
         late = 0.1 if bench.capabilities.exact_cpu_time else bench.patient(0.1)
         expect(cpu >= 0.4, f"a limit of 0.4 s ended it after {cpu:.3f} s of CPU time")
-        expect(cpu <= 0.4 + late, f"a limit of 0.4 s ended it after {cpu:.3f} s of CPU time")
+        expect_in_time(
+            cpu <= 0.4 + late, f"a limit of 0.4 s ended it after {cpu:.3f} s of CPU time"
+        )
         await expect_only_agent(session)
 
     needs = [_NEEDS[name]] if name in _NEEDS else []

@@ -25,23 +25,30 @@ group = Group("waiting", hostile=True, needs=("interpreters",))
 
 _WATCHER: Final = """
 import os, signal, sys, time
-print("watching", flush=True)
-own, seen, until = {1, os.getpid()}, set(), time.monotonic() + float(sys.argv[1])
-time.sleep(0.3)  # what was dismissed for this program may still be ending
-while time.monotonic() < until:
+
+def interpreters():
     for pid in [int(name) for name in os.listdir("/proc") if name.isdigit()]:
         try:
             line = open(f"/proc/{pid}/cmdline").read()
         except OSError:
             continue
-        if pid not in own and "posix" in line:
-            seen.add(pid)
-            for path, flags in (("mem", os.O_RDWR), ("fd/1", os.O_WRONLY)):
-                try:
-                    os.write(os.open(f"/proc/{pid}/{path}", flags), b"poison")
-                except OSError:
-                    pass
-            os.kill(pid, signal.SIGSTOP)
+        if pid not in (1, os.getpid()) and "posix" in line:
+            yield pid
+
+late = time.monotonic() + 5
+while any(interpreters()) and time.monotonic() < late:
+    time.sleep(0.01)  # what was dismissed for this program may still be ending
+print("watching", flush=True)
+seen = set()
+while not os.path.exists(sys.argv[1]):
+    for pid in interpreters():
+        seen.add(pid)
+        for path, flags in (("mem", os.O_RDWR), ("fd/1", os.O_WRONLY)):
+            try:
+                os.write(os.open(f"/proc/{pid}/{path}", flags), b"poison")
+            except OSError:
+                pass
+        os.kill(pid, signal.SIGSTOP)
 print(sorted(seen))
 """
 _LEFT_BEHIND: Final = """
@@ -86,13 +93,14 @@ async def watcher(bench: Workbench) -> None:
     """While any program runs, no interpreter waits: it can't be seen, stopped or written to."""
     session = await _waiting(bench)
     await write_file(session.agent, WORKSPACE, "watch.py", _WATCHER.encode())
-    command = python(bench, "watch.py", "0.9")
+    command = python(bench, "watch.py", "enough")
     watching = Started(session=session, command=command, execution=await session.start(command))
     await watching.read(b"watching\n")
     for _ in range(3):
         beside = await run_file(bench, session, WAITED, name="beside.py")
         expect_equal(beside.stdout, b"False\n", "what a program beside another one says")
         await asyncio.sleep(0.1)
+    await write_file(session.agent, WORKSPACE, "enough", b"")
     said = b"".join([chunk.data async for chunk in watching.execution.output()])
     _, outcome = await watching.conclude()
     expect_equal((said, outcome.code), (b"[]\n", 0), "the interpreters that were seen")

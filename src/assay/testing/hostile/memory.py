@@ -29,6 +29,7 @@ from assay.testing.case import (
     NotTestable,
     expect,
     expect_equal,
+    expect_in_time,
     expect_outcome,
 )
 from assay.testing.hostile.processes import ended_as_a_whole, expect_only_agent, expect_usable
@@ -72,7 +73,9 @@ def _add_hoard(kind: str) -> None:
         _, outcome = await hoard.conclude()
         late = time.monotonic() - started - _HOARDS_SECONDS
         soon = 1.0 if bench.capabilities.prompt_ends else _SECONDS_UNTIL_SILENCE_IS_NOTICED
-        expect(late < bench.patient(soon), f"it was gone {late:.1f} s after its time was up")
+        expect_in_time(
+            late < bench.patient(soon), f"it was gone {late:.1f} s after its time was up"
+        )
         fair = outcome.kind in (OutcomeKind.TIMED_OUT, OutcomeKind.OUT_OF_MEMORY)
         expect(fair or _unknown(bench, outcome), f"the outcome is {outcome}")
         most = LOW.memory_bytes + bench.capabilities.kernel_memory_bytes + _HOST_SLACK

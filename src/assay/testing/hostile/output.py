@@ -12,7 +12,7 @@ from assay.domain.command import TerminalSize
 from assay.domain.errors import ConnectionLost
 from assay.domain.limits import MIB
 from assay.domain.outcome import OutcomeKind
-from assay.testing.case import Group, expect, expect_equal, expect_outcome
+from assay.testing.case import Group, expect, expect_equal, expect_in_time, expect_outcome
 from assay.testing.hostile.processes import expect_only_agent, expect_usable
 from assay.testing.leaks import resident_bytes
 from assay.testing.verdicts import expect_refused
@@ -56,9 +56,10 @@ async def flood_that_nobody_reads(bench: Workbench) -> None:
         break
     await asyncio.sleep(1.0)
     total = sum([len(chunk.data) async for chunk in execution.output()])
-    expect(0 < total <= 4 * MIB, f"{total} bytes were kept")
+    expect(total > 0, "nothing was kept")
     _, outcome = await session.conclude(execution, command)
     expect_outcome(outcome, OutcomeKind.TIMED_OUT, clock="wall")
+    expect_in_time(total <= 4 * MIB, f"{total} bytes were kept, or it went on to be read")
 
 
 @group.case()
@@ -90,7 +91,7 @@ async def single_bytes_in_turn(bench: Workbench) -> None:
     for _ in range(5):
         began = time.monotonic()
         await bench.said(session, "echo", "hi")
-        expect(
+        expect_in_time(
             time.monotonic() - began < bench.patient(1.0),
             "a program beside it took more than a second",
         )
@@ -120,7 +121,8 @@ async def output_passed_to_another(bench: Workbench) -> None:
     began = time.monotonic()
     completed = await bench.run(session, "give-stdout", "probe-out", wall=5.0)
     expect_outcome(completed.outcome, OutcomeKind.EXITED, code=0)
-    expect(time.monotonic() - began < bench.patient(2.0), "the end waited for the other program")
+    soon = time.monotonic() - began < bench.patient(2.0)
+    expect_in_time(soon, "the end waited for the other program")
     expect(b"given\n" in completed.stdout, f"the output is {completed.stdout[:60]!r}")
     await taking.read(b"taken\n")
     await asyncio.sleep(0.1)
@@ -139,7 +141,7 @@ async def output_held_by_a_daemon(bench: Workbench) -> None:
     completed = await bench.run(session, "bomb", "fork", "leave", wall=10.0, cpu=None)
     expect_outcome(completed.outcome, OutcomeKind.EXITED, code=0)
     took = time.monotonic() - began
-    expect(took < bench.patient(3.0), f"the end took {took:.1f} s")
+    expect_in_time(took < bench.patient(3.0), f"the end took {took:.1f} s")
 
 
 @group.case()

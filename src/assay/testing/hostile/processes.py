@@ -17,7 +17,14 @@ from assay.domain.command import WORKSPACE
 from assay.domain.errors import ConnectionLost, ExecutionRefused
 from assay.domain.outcome import Outcome, OutcomeKind
 from assay.driver.port import SandboxState
-from assay.testing.case import Failure, Group, expect, expect_equal, expect_outcome
+from assay.testing.case import (
+    Failure,
+    Group,
+    expect,
+    expect_equal,
+    expect_in_time,
+    expect_outcome,
+)
 from assay.testing.conformance.ending import BEAT, expect_no_heartbeat
 from assay.testing.leaks import programs_in
 from assay.testing.verdicts import expect_refused, read_verdicts
@@ -45,6 +52,8 @@ _GHOSTS = {
     "respawn": "that a watcher starts again",
     "stopped-deep": "beneath a stopped parent",
 }
+_SECONDS_LATE = 5.0
+"""After which what has not ended is not late, but lives on."""
 
 
 async def expect_usable(bench: Workbench, session: Session) -> None:
@@ -54,17 +63,19 @@ async def expect_usable(bench: Workbench, session: Session) -> None:
 
 
 async def expect_only_agent(session: Session, seconds: float = 0.3) -> None:
-    """Raise Failure unless none of a learner's processes is to be seen, within this time.
+    """Raise Failure unless none of a learner's processes is to be seen; Doubtful when one was after
+    this time.
 
     100 ms are promised; the rest is for looking through /proc on a busy machine, and looking into
     a sandbox with its own kernel takes a program in it.
     """
     seconds *= 5 if session.driver.capabilities.own_kernel else 1
-    deadline = time.monotonic() + seconds
+    began, seen = time.monotonic(), 0.0
     while left := await programs_in(session):
-        if time.monotonic() > deadline:
-            raise Failure(f"{left} processes live on in the sandbox")
+        seen = time.monotonic() - began
+        expect(seen < seconds + _SECONDS_LATE, f"{left} processes live on in the sandbox")
         await asyncio.sleep(0.01)
+    expect_in_time(seen < seconds, f"processes lived on in the sandbox for {seen:.1f} s")
 
 
 def ended_as_a_whole(bench: Workbench, outcome: Outcome) -> bool:
