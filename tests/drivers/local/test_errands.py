@@ -151,6 +151,7 @@ async def test_a_helper_that_hangs_is_given_up_and_whoever_waits_for_it_goes_on(
     assert not late
     assert {type(each.exception()) for each in done} <= {RuntimeFailed, Refused}
     assert helper.pid != hanging
+    monkeypatch.undo()
     await helper.do(words([("append", f"{file}", "2\n")]))
     assert file.read_text() == "1\n2\n"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import Callable
@@ -26,18 +27,16 @@ def who_waits(session: Session) -> list[int]:
     first = session.sandbox.facts["process"]
     space = Path("/proc", first, "ns/pid").readlink()
     found = []
-    for path in Path("/proc").glob("[0-9]*/ns/pid"):
-        try:
-            if path.readlink() == space:
-                found.append(int(path.parent.parent.name))
-        except OSError:  # it has ended
-            pass
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended
+            if (process / "ns/pid").readlink() == space:
+                found.append(int(process.name))
     return sorted(set(found) - {int(first)})
 
 
 async def settled(session: Session, holds: Callable[[int], bool]) -> list[int]:
     """Who waits, once there are as many as that, and stay so."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         calm = 0
         while calm < 10:
             waiting = who_waits(session)
@@ -107,9 +106,14 @@ async def test_programs_run_again_when_all_who_waited_were_killed(
     async with open_session(lean, spec) as session:
         await session.run(Command(argv=TRUE))
         for _ in range(3):
-            for waiting in await settled(session, lambda waiting: waiting in (2, 3)):
-                os.kill(waiting, signal.SIGKILL)
-            await asyncio.sleep(0.02)  # it could have taken the next program along
+            killed = await settled(session, lambda waiting: waiting in (2, 3))
+            for each in killed:
+                with contextlib.suppress(ProcessLookupError):  # it went with another one
+                    os.kill(each, signal.SIGKILL)
+            async with asyncio.timeout(10):
+                # They could take the next program along.
+                while set(killed) & set(who_waits(session)):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
             assert (await session.run(Command(argv=TRUE))).outcome.success
 
 
@@ -123,7 +127,7 @@ async def test_a_program_that_is_stopped_as_it_starts_leaves_a_sandbox_that_work
             execution = await session.start(Command(argv=("/usr/bin/sleep", "60")))
             await asyncio.sleep(pause * 100e-6)
             await execution.cancel()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await execution.wait()
             assert (await session.run(Command(argv=TRUE))).outcome.success
             await settled(session, lambda waiting: waiting in (2, 3))

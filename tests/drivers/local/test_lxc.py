@@ -38,9 +38,10 @@ def monitor_of(sandbox: Sandbox) -> int:
 def monitors_of(*sandbox_ids: str) -> list[Path]:
     """Of these sandboxes, those that run; whatever has ended has no command line."""
     found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if any(each.encode() in path.read_bytes() for each in sandbox_ids):
+            line = (path / "cmdline").read_bytes()
+            if any(each.encode() in line for each in sandbox_ids):
                 found.append(path)
     return found
 
@@ -138,10 +139,11 @@ async def test_whatever_of_lxc_is_killed_while_it_starts_nothing_is_left(
 
     async def kill_now_and_then() -> None:
         while True:
-            for path in Path("/proc").glob("[0-9]*/cmdline"):
+            for path in Path("/proc").glob("[0-9]*"):
                 with contextlib.suppress(OSError):
-                    if b"lxc" in (line := path.read_bytes()) and ours in line:
-                        os.kill(int(path.parent.name), signal.SIGKILL)
+                    line = (path / "cmdline").read_bytes()
+                    if b"lxc" in line and ours in line:
+                        os.kill(int(path.name), signal.SIGKILL)
             await asyncio.sleep(0.013)
 
     async def made() -> bool:

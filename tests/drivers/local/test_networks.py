@@ -84,21 +84,31 @@ def network_of(session: Session) -> int:
     return Path("/proc", session.sandbox.facts["process"], "ns/net").stat().st_ino
 
 
-async def networks(driver: LocalDriver, spec: SandboxSpec, program: str) -> tuple[int, int]:
-    """Of a sandbox in which a program ran, and of the next one."""
+MANY = 10
+"""Sandboxes of which one gets a network that is left: it rests until the kernel has forgotten its
+sockets, and longer on a busy machine. The one that is left first is given away first."""
+
+
+async def networks(
+    driver: LocalDriver, spec: SandboxSpec, program: str, *, tries: int = 1
+) -> tuple[int, int]:
+    """Of a sandbox in which a program ran, and of the next one; or of a later one with the same."""
     async with open_session(driver, spec) as session:
         await did(session, program)
         first = network_of(session)
-    await asyncio.sleep(0.2)  # until the kernel has forgotten its sockets
-    async with open_session(driver, spec) as session:
-        await did(session, "import socket; socket.create_server(('127.0.0.1', 5000))")
-        return first, network_of(session)
+    for _ in range(tries):
+        await asyncio.sleep(0.2)
+        async with open_session(driver, spec) as session:
+            await did(session, "import socket; socket.create_server(('127.0.0.1', 5000))")
+            if (second := network_of(session)) == first:
+                break
+    return first, second
 
 
 async def test_one_in_which_nothing_happened_serves_a_second_sandbox(
     lean: LocalDriver, spec: SandboxSpec
 ) -> None:
-    first, second = await networks(lean, spec, LOOKS)
+    first, second = await networks(lean, spec, LOOKS, tries=MANY)
 
     assert second == first
 
@@ -150,14 +160,16 @@ for name in sorted(os.listdir("/proc/net")):
 print(os.popen("cat /proc/sys/net/core/somaxconn /proc/sys/net/ipv4/tcp_[rw]mem").read())
 """
     of_the_machine = {"sockstat", "protocols", "softnet_stat", "unix", "packet", "psched"}
-    seen = []
-    for _ in range(2):
+    seen: list[tuple[int, str]] = []
+    while len(seen) <= MANY:
         async with open_session(lean, spec) as session:
             program = everything.replace("{of_the_machine}", repr(of_the_machine))
             command = Command(argv=("/usr/bin/python3", "-I", "-S", "-c", program))
             seen.append((network_of(session), (await session.run(command)).stdout.decode()))
+        if seen[0][0] in [network for network, _ in seen[1:]]:
+            break
         await asyncio.sleep(0.2)
-    (first, before), (second, after) = seen
+    (first, before), (second, after) = seen[0], seen[-1]
 
     assert second == first
     assert after == before
