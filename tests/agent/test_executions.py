@@ -68,7 +68,7 @@ def test_nothing_is_prepared_after_the_last_program_but_another_one_runs(
         peer.send(command(channel, "true", last=last))
         assert peer.until(EXIT, channel).number(32) == 0
         time.sleep(0.05)  # that nothing comes can't be waited for
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 30
         while len(agent.children()) != prepared:
             assert time.monotonic() < deadline, agent.children()
             time.sleep(0.01)
@@ -182,7 +182,7 @@ def test_a_program_that_reads_nothing_holds_nobody_up(agent: RunningAgent) -> No
     before = time.monotonic()
     peer.send(command(2, "true"))
     peer.until(EXIT, 2)
-    assert time.monotonic() - before < 1
+    assert time.monotonic() - before < 10
 
 
 def test_sixty_five_executions_are_one_too_many(agent: RunningAgent) -> None:
