@@ -150,13 +150,21 @@ def ordinary_user(*options: str) -> Iterator[Ordinary]:
         os.chown(home, uid, uid)
         user = Ordinary(name=name, uid=uid, home=home, state=home / "state")
         yield user
-        left = user.left_over()
+        left = _what_stays(user)
         for process in user.started:
             _end(process)
         assert left == []
     finally:
         subprocess.run(["userdel", name], check=False, capture_output=True)
         shutil.rmtree(home)
+
+
+def _what_stays(user: Ordinary, seconds: float = 20.0) -> list[str]:
+    """What is left of theirs, but for what is about to end with who made it."""
+    deadline = time.monotonic() + seconds
+    while (left := user.left_over()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return left
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -178,6 +186,7 @@ def delegated_to(user: Ordinary) -> Iterator[None]:
                 os.chown(path, user.uid, user.uid)
         yield
     finally:
+        _what_stays(user)  # a group with a process in it can't be removed
         for folder in folders:
             folder.rmdir()
 

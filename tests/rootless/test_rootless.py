@@ -101,7 +101,7 @@ def test_a_process_that_was_killed_is_cleaned_up_after_by_the_next(ordinary: Ord
 
     assert ordinary.assay("run", "--", "true").returncode == 0
 
-    until(lambda: not ordinary.left_over(), 5)
+    until(lambda: not ordinary.left_over())
 
 
 TWO_PROCESSES = """
@@ -197,7 +197,7 @@ def test_learners_of_two_sandboxes_are_two_users_of_the_machine(ordinary: Ordina
     learners = [owner for owner in owners if owner != ordinary.uid]
     assert len(set(learners)) == 2
     assert all(owner in ordinary.subordinate for owner in learners)
-    until(lambda: not ordinary.left_over(), 5)
+    until(lambda: not ordinary.left_over())
 
 
 def test_without_subordinate_ids_the_command_that_gives_some_is_named() -> None:

@@ -32,7 +32,7 @@ VARIABLES = {"docker": "DOCKER_HOST", "podman": "CONTAINER_HOST"}
 GROUP = "assay-engine"
 """Of version 2, that it is in."""
 _RUNSC = ("--platform=ptrace", "--network=none", "--host-uds=all", "--oci-seccomp")
-_SECONDS_TO_START = 30.0
+_SECONDS_TO_START = 60.0
 _SECONDS_TO_STOP = 30.0
 
 

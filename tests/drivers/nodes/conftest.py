@@ -55,7 +55,7 @@ def make_node() -> Iterator[Callable[..., NodeProcess]]:
             if node.process is not None:
                 assert node.stop() == 0
             # Prepared ones end with their node, and are removed by whoever comes next.
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 30
             while left := [each for each in node.left_over() if "/prepared/" not in each]:
                 if time.monotonic() > deadline:
                     break

@@ -71,7 +71,7 @@ async def idle_of(client: assay_client.Client, wanted: int) -> None:
 
 
 async def begun(runner: assay_client.Runner) -> assay_client.Process:
-    process = await runner.spawn("/bin/bash", "-c", WAIT, limits=Limits(wall_seconds=100))
+    process = await runner.spawn("/bin/bash", "-c", WAIT, limits=Limits(wall_seconds=230))
     assert await anext(process) is not None
     return process
 
