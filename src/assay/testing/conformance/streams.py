@@ -199,18 +199,28 @@ async def flood_delays_no_keystroke(bench: Workbench) -> None:
     session = await bench.shared()
     most = 0.010 if bench.capabilities.direct_stream else _SECONDS_BEHIND_A_FLOOD
     best = 1.0
-    for _ in range(8):  # the promise is about the sandbox, not about a busy machine
-        best = min(best, await _echo_beside_flood(bench, session))
-        if best < bench.patient(most):
+    for _ in range(5):  # the promise is about the sandbox, not about a busy machine
+        took = await _echo_beside_flood(bench, session)
+        best = min(best, took)
+        if best < bench.patient(most) or took < bench.patient(most) + await _echo(bench, session):
             return
-        await asyncio.sleep(0.5)
     raise Failure(f"the echo took {best * 1000:.1f} ms at p95")
 
 
 async def _echo_beside_flood(bench: Workbench, session: Session) -> float:
     flood = await bench.start(session, "flood", "out", str(10**12), output=None, cpu=None, wall=30)
-    typing = await bench.start(session, "cat", terminal=TerminalSize(), stdin=True)
     reading = bench.background(flood.discard())
+    try:
+        return await _echo(bench, session)
+    finally:
+        await flood.execution.cancel()
+        await reading
+        await flood.conclude()
+
+
+async def _echo(bench: Workbench, session: Session) -> float:
+    """How long that of a keystroke takes (p95)."""
+    typing = await bench.start(session, "cat", terminal=TerminalSize(), stdin=True)
     try:
         latencies = []
         output = typing.execution.output()
@@ -222,8 +232,5 @@ async def _echo_beside_flood(bench: Workbench, session: Session) -> float:
             await asyncio.sleep(0.01)
         return sorted(latencies)[int(len(latencies) * 0.95)]
     finally:
-        await flood.execution.cancel()
         await typing.execution.cancel()
-        await reading
-        await flood.conclude()
         await typing.conclude()

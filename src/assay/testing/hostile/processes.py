@@ -111,7 +111,7 @@ async def _expect_usable_or_over(bench: Workbench, session: Session) -> None:
 
 async def _state_at_the_end(bench: Workbench, session: Session) -> SandboxState:
     """A connection closes before the technology says that the sandbox has ended."""
-    deadline = time.monotonic() + bench.patient(1.0)
+    deadline = time.monotonic() + bench.patient(10.0)
     while True:
         state = await bench.driver.examine(session.sandbox.id)
         if state is None or not state.running or time.monotonic() > deadline:
