@@ -95,14 +95,14 @@ def test_the_mix_of_languages_runs_and_compiles(tmp_path: Path) -> None:
 
 
 def test_the_ceiling_is_measured_beside_bare_loops(tmp_path: Path) -> None:
-    found = load(tmp_path, "ceiling", "--seconds", "0.3", "--rounds", "1", "--workers", "2")
-    rates = {row[0]: row[1:] for row in found["tables"][0]["rows"]}
-    assert set(rates) == {"Python hello", "true", "C hello"}
-    for bare, by_request, _, by_stream, _ in rates.values():
-        # Less than the bare loop, but for the noise of 0.3 seconds on a busy machine.
-        most = 1.5 * int(bare.replace(",", ""))
-        assert 1 < int(by_stream.replace(",", "")) < most
-        assert 1 < int(by_request.replace(",", "")) < most
+    for _ in range(4):  # on a busy machine something else may have had the bare loop's 0.3 seconds
+        found = load(tmp_path, "ceiling", "--seconds", "0.3", "--rounds", "1", "--workers", "2")
+        rates = {row[0]: [int(each.replace(",", "")) for each in (row[1], row[2], row[4])]
+                 for row in found["tables"][0]["rows"]}  # fmt: skip
+        assert set(rates) == {"Python hello", "true", "C hello"}
+        if all(1 < each < 1.5 * bare for bare, *ours in rates.values() for each in ours):
+            return
+    raise AssertionError(rates)
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
