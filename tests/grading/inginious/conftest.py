@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,17 +28,18 @@ Grade = Callable[..., Awaitable[Graded]]
 
 
 @pytest.fixture(scope="session")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def settings() -> Iterator[Settings]:
     if os.geteuid() != 0:
         if os.environ.get("CI") == "true":
             pytest.fail("these tests need root")
         pytest.skip("this needs root")
-    folder = tmp_path_factory.mktemp("state")
-    for each in (folder, *folder.parents[:2]):  # not of /tmp itself
-        each.chmod(0o755)
-    return replace(
-        read_settings(variables={}, configuration=folder / "none"), state=folder, driver="lean"
-    )
+    # Not below pytest's folder, which every pytest that starts closes to others again.
+    with tempfile.TemporaryDirectory(prefix="assay-inginious-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield replace(
+            read_settings(variables={}, configuration=folder / "none"), state=folder, driver="lean"
+        )
 
 
 @pytest.fixture
