@@ -146,14 +146,14 @@ async def test_only_privileged_executions_are_roots(client: PoseidonClient, runn
 
 
 async def test_a_time_limit_counts_from_the_connection(client: PoseidonClient, runner: str) -> None:
-    url = await client.url(runner, "sleep 4", timeLimit=1)
+    url = await client.url(runner, "sleep 60", timeLimit=1)
     await asyncio.sleep(0.7)
     started = asyncio.get_running_loop().time()
     async with client.session.ws_connect(url) as socket:
         said = await collect(socket)
     assert said.messages == [{"type": "start"}, {"type": "timeout"}]
     assert said.close_code == 1000
-    assert 0.9 < asyncio.get_running_loop().time() - started < 2
+    assert 0.9 < asyncio.get_running_loop().time() - started < 20
     assert (await client.execute(runner, "true", timeLimit=0)).last["data"] == 0
     async with client.session.post(
         f"runners/{runner}/execute", json={"command": "true", "timeLimit": 10**6}
@@ -166,7 +166,7 @@ async def test_an_idle_runner_ends_with_a_timeout(client: PoseidonClient) -> Non
     said = await client.execute(runner, "sleep infinity")
     assert said.messages == [{"type": "start"}, {"type": "timeout"}]
     assert said.close_code == 1000
-    assert 1.5 < said.seconds < 7
+    assert 1.5 < said.seconds < 25
     async with client.session.delete(f"runners/{runner}") as answer:
         assert answer.status == 410
 
