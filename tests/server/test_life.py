@@ -54,19 +54,37 @@ def test_what_cannot_be_served_is_refused_with_a_remedy(server: Make, tmp_path: 
     )
 
 
+WAITING = ("/bin/bash", "-c", "echo on; read; echo end")
+"""It ends when it is told to, however long a busy machine takes for what is done meanwhile."""
+
+
+async def waiting(runner: assay_client.Runner) -> assay_client.Process:
+    process = await runner.spawn(*WAITING, stdin=True)
+    assert (await anext(process)).data == b"on\n"
+    return process
+
+
+async def until_it_drains(server: ServerProcess) -> None:
+    async with aiohttp.ClientSession() as http:
+
+        async def drains() -> bool:
+            async with http.get(f"{server.url}/api/v1/ready") as answer:
+                return answer.status == 503
+
+        await until(drains)
+
+
 async def test_at_sigterm_executions_end_first_and_nothing_new_begins(server: Make) -> None:
     alive = server(destroys=False)
     alive.start()
     async with assay_client.Client(alive.url) as client, aiohttp.ClientSession() as http:
         runner = await client.create_runner("bash", inactivity_seconds=0)
-        process = await runner.spawn("/bin/bash", "-c", "sleep 1.5; echo end")
-        await asyncio.sleep(0.3)
+        process = await waiting(runner)
         os.kill(alive.pid, signal.SIGTERM)
-        await asyncio.sleep(0.3)
-        async with http.get(f"{alive.url}/api/v1/ready") as answer:
-            assert answer.status == 503
+        await until_it_drains(alive)
         async with http.post(f"{alive.url}/api/v1/runners", json={"environment": "bash"}) as answer:
             assert answer.status in (500, 503)
+        await process.write("\n")
         stdout, _, end = await process.collect()
         assert (stdout, end.outcome.code) == (b"end\n", 0)
         await process.aclose()
@@ -80,16 +98,17 @@ async def test_the_second_sigterm_ends_it_at_once_and_the_execution_goes_on(serv
     alive.start()
     async with assay_client.Client(alive.url) as client:
         runner = await client.create_runner("bash", inactivity_seconds=0)
-        process = await runner.spawn("/bin/bash", "-c", "sleep 3; echo end")
-        await asyncio.sleep(0.3)
+        process = await waiting(runner)
         os.kill(alive.pid, signal.SIGTERM)
-        await asyncio.sleep(0.2)
+        await until_it_drains(alive)
         assert alive.process is not None
         assert alive.process.poll() is None
         started = asyncio.get_running_loop().time()
         assert await asyncio.to_thread(alive.stop) == 0
-        assert asyncio.get_running_loop().time() - started < 2
+        # It would have waited for the execution for half a minute.
+        assert asyncio.get_running_loop().time() - started < 20
         alive.start()
+        await process.write("\n")
         stdout, _, end = await process.collect()
         assert (stdout, end.outcome.code) == (b"end\n", 0)
         await process.aclose()

@@ -214,7 +214,7 @@ async def test_under_systemds_layout_sandboxes_are_not_in_the_servers_group(serv
         alive.start()
         async with client_of(alive) as client, client.runner("bash") as runner:
             process = await runner.spawn("sleep", "5")
-            await asyncio.sleep(0.3)
+            await idle_of(client, "bash", 1)  # what is just being made is still in the server's
             assert name in Path(f"/proc/{alive.pid}/cgroup").read_text()
             members = alive.processes(alive.sandboxes())
             assert len(members) >= 2
