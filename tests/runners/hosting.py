@@ -126,7 +126,7 @@ async def _follow(state: Path, count: int, received: Path) -> None:
                     file.write(event.data)
                     attachment.acknowledge(event.offset + len(event.data))
                     await asyncio.sleep(0.03)
-        print("end", flush=True)
+        await asyncio.Event().wait()  # it is killed, however late
 
 
 if __name__ == "__main__":
