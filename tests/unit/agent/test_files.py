@@ -186,15 +186,15 @@ async def test_a_reader_that_leaves_early_leaves_nothing_behind(session) -> None
     async with aclosing(download(agent, W, "large")) as content:
         async for _ in content:
             break
-    await settle(agent)
-    assert opened.driver.sandbox(opened.sandbox.id).executions == {}
+    await settle(opened)
 
 
-async def settle(agent) -> None:
-    for _ in range(200):
-        if not agent._executions:
-            return
-        await asyncio.sleep(0.005)
+async def settle(opened) -> None:
+    """Until no execution is left at either end."""
+    there = opened.driver.sandbox(opened.sandbox.id)
+    async with asyncio.timeout(10):
+        while opened.agent._executions or there.executions:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
 
 
 @pytest.mark.parametrize("source", ["file", "pieces"])
@@ -209,10 +209,11 @@ async def test_uploads_stream_from_files_and_iterators(session, source: str) -> 
 
 @pytest.mark.parametrize("size", [99, 101])
 async def test_a_source_of_another_size_is_the_callers_mistake(session, size: int) -> None:
-    agent = (await session()).agent
+    opened = await session()
+    agent = opened.agent
     with pytest.raises(InvalidInput):
         await upload(agent, W, "up", io.BytesIO(bytes(100)), size)
-    await settle(agent)
+    await settle(opened)
     assert await list_files(agent, W) == []
 
 
@@ -236,8 +237,7 @@ async def test_a_cancelled_upload_leaves_nothing_behind(session) -> None:
     await asyncio.sleep(0.05)
     task.cancel()
     await asyncio.wait((task,))
-    await settle(opened.agent)
-    assert opened.driver.sandbox(opened.sandbox.id).executions == {}
+    await settle(opened)
     assert await list_files(opened.agent, W) == []
 
 

@@ -203,8 +203,7 @@ async def test_the_end_does_not_wait_for_ever(start) -> None:
     runner = await server.runners.create("bash")
     attachment = await begin(runner, "say", "x")
     await attachment.detach()
-    await asyncio.sleep(0.15)
-    assert runner.executions() == []
+    await until(lambda: not runner.executions())
 
 
 async def test_a_newer_client_replaces_the_older_one(server: Server) -> None:
@@ -287,8 +286,9 @@ def limitless_ceiling() -> ExecutionLimits:
 async def test_a_program_that_floods_waits_for_its_client(server: Server) -> None:
     runner = await server.runners.create("bash")
     attachment = await begin(runner, "flood", "5000000")
-    await asyncio.sleep(0.3)
     (hosted,) = runner._hosted.values()
+    await until(lambda: hosted.replay.unconfirmed >= 2**20)
+    await asyncio.sleep(0.05)
     assert hosted.replay.unconfirmed == 2**20
     assert len((await take(attachment)).stdout) == 5_000_000
     await attachment.finish()

@@ -135,7 +135,9 @@ async def test_who_gives_up_takes_nobody_along(model: Model, batches: Batches) -
     model.status = "pending"
     (first, _), (second, promise) = (batches.ask("image", SPEC, []) for _ in range(2))
     ending = asyncio.create_task(batches.end(first))
-    await asyncio.sleep(0.1)
+    async with asyncio.timeout(10):
+        while not model.jobs:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
     for members in model.jobs.values():
         members |= {name: "running" for name in members if name != first}
     assert (await promise).sandbox_id == second
