@@ -41,13 +41,16 @@ async def submissions(url: str, open_submissions: Open) -> Submissions:
 
 
 WORKER = """
-import asyncio, json, signal, sys
+import asyncio, contextlib, json, signal, sys
 from assay.domain.submission import KeptResult
 from assay.grading.submissions import Submissions
 from assay.grading.worker import Worker
 
+over = asyncio.Event()
+
 async def grade(work):
-    await asyncio.sleep(float(sys.argv[2]))
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(over.wait(), float(sys.argv[2]))
     print("graded", work.submission.id, flush=True)
     grade = len(work.content)
     result = json.dumps({"grade": grade}).encode()
@@ -56,7 +59,13 @@ async def grade(work):
 async def main():
     submissions = await Submissions.open(sys.argv[1])
     worker = Worker(submissions, grade, slots=int(sys.argv[3]))
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
+    loop = asyncio.get_running_loop()
+
+    def stop():
+        worker.stop()
+        loop.call_later(0.2, over.set)  # what it has ends soon, however long it was to take
+
+    loop.add_signal_handler(signal.SIGTERM, stop)
     print("ready", flush=True)
     await worker.run()
     await submissions.aclose()

@@ -54,14 +54,15 @@ async def test_a_thousand_who_follow_share_their_questions(
     ]
     await asyncio.sleep(1.0)
     await submissions.counts()  # behind all who have asked how it is now
-    asked = Asked(submissions)
+    asked, started = Asked(submissions), time.monotonic()
     await asyncio.sleep(2.0)
-    assert 1 <= asked.count <= 3 * (1 + distinct // 200)
+    seconds = time.monotonic() - started
+    assert 1 <= asked.count <= (1 + seconds) * (1 + distinct // 200)
     # Another process grades them: SQLite tells nobody of that.
     await end(other, distinct)
     started = time.monotonic()
     found = await asyncio.gather(*following)
-    assert time.monotonic() - started < 4.0
+    assert time.monotonic() - started < 20.0
     assert {each.state for each in found} == {State.DONE}
     assert asked.count <= 2 * FOLLOWERS
 
@@ -74,7 +75,7 @@ async def test_who_follows_stops_when_the_server_does(submissions: Submissions) 
     )
     await asyncio.sleep(0.1)
     going = False
-    async with asyncio.timeout(2.0):
+    async with asyncio.timeout(20.0):
         assert (await following).state is State.WAITING
 
 
@@ -88,11 +89,13 @@ async def test_what_many_ask_at_once_is_asked_once() -> None:
             raise ValueError(name)
         return len(asked)
 
-    recent = Recent(ask, seconds=0.2)
+    recent = Recent(ask, seconds=60.0)
     assert set(await asyncio.gather(*(recent.get("a") for _ in range(100)))) == {1}
     assert await recent.get("a") == 1
     failed = await asyncio.gather(*(recent.get("bad") for _ in range(3)), return_exceptions=True)
     assert all(isinstance(each, ValueError) for each in failed)
     assert asked == ["a", "bad"]
-    await asyncio.sleep(0.25)
-    assert await recent.get("a") == 3
+    short = Recent(ask, seconds=0.1)
+    assert await short.get("a") == 3
+    await asyncio.sleep(0.15)
+    assert await short.get("a") == 4

@@ -364,7 +364,7 @@ async def test_a_campaign_goes_on_after_its_worker_was_killed(
         await process.wait()
         await submissions.store.recover()
     await spawn_worker(seconds=0.01)
-    for _ in range(100):
+    for _ in range(600):
         if (await regrades.progress(started.id)).is_finished:
             break
         await asyncio.sleep(0.1)
