@@ -9,7 +9,7 @@ import signal
 import pytest
 from wire_server import WireServer, pattern
 
-from assay_client import Client, Patience, Runner, TerminalSize
+from assay_client import Client, Patience, Process, Runner, TerminalSize
 from assay_client.errors import (
     AssayError,
     InputClosed,
@@ -111,13 +111,18 @@ async def test_input_arrives_once_over_connections_that_break(
     assert len(server.connections) > 2
 
 
+def kept_by(process: Process) -> int:
+    return sum(len(chunk.data) for chunk in process._chunks)
+
+
 async def test_output_that_nobody_reads_stops_the_program_and_takes_no_memory(
     runner: Runner, server: WireServer
 ) -> None:
     async with runner.start("count", str(8_000_000)) as process:
         await process.__anext__()
-        await asyncio.sleep(0.3)
-        kept = sum(len(chunk.data) for chunk in process._chunks)
+        await until(lambda: kept_by(process) > 500_000)
+        await asyncio.sleep(0.2)
+        kept = kept_by(process)
         assert 500_000 < kept <= 1024 * 1024
         stdout, _, _ = await process.collect()
         assert kept + len(stdout) >= 7_000_000

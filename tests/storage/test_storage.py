@@ -212,8 +212,8 @@ async def test_epochs_are_never_given_twice(storage: Storage) -> None:
 
 
 async def test_the_clock_is_the_databases(storage: Storage) -> None:
-    assert storage.clock() == pytest.approx(time.time(), abs=0.5)
-    assert await storage.now() == pytest.approx(time.time(), abs=0.5)
+    assert storage.clock() == pytest.approx(time.time(), abs=5)
+    assert await storage.now() == pytest.approx(time.time(), abs=5)
 
 
 async def test_what_was_asked_for_before_a_question_is_in_its_answer(storage: Storage) -> None:
@@ -302,8 +302,9 @@ async def test_much_at_once_is_few_commits(storage: Storage, events: list[Event]
 
 
 async def test_what_nobody_waits_for_comes_along_with_the_next_write(
-    storage: Storage, events: list[Event]
+    storage: Storage, events: list[Event], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(writer, "LATER_SECONDS", 30.0)
     await storage.add_sandbox(SANDBOX)
     events.clear()
     removed = storage.remove_sandbox("s1")
@@ -316,7 +317,7 @@ async def test_what_nobody_waits_for_comes_along_with_the_next_write(
 
 async def test_what_nobody_waits_for_is_soon_written_all_the_same(storage: Storage) -> None:
     await storage.add_sandbox(SANDBOX)
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(20):
         assert await storage.remove_sandbox("s1")
 
 
