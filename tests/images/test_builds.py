@@ -217,10 +217,14 @@ Images(Path(sys.argv[1])).build(Path(sys.argv[2]))
 """
 
 
+OURS = f"61.{os.getpid()}"
+"""Seconds by which a program is known from those of the same test elsewhere on this machine."""
+
+
 def test_a_build_that_is_killed_leaves_nothing_running_and_nothing_to_keep(
     base, images, write, on_disk
 ):
-    file = write(f"FROM {base}", 'RUN ["/probe", "sleep", "61.25"]')
+    file = write(f"FROM {base}", f'RUN ["/probe", "sleep", "{OURS}"]')
     process = subprocess.Popen([sys.executable, "-c", BUILD, str(on_disk / "images"), str(file)])
     deadline = time.monotonic() + 60
     while not sleeping() and time.monotonic() < deadline:
@@ -244,7 +248,7 @@ def sleeping() -> bool:
     """Whether the program of the build runs, here or in a namespace of its own."""
     for process in Path("/proc").iterdir():
         try:
-            if b"sleep\x0061.25" in (process / "cmdline").read_bytes():
+            if f"sleep\0{OURS}\0".encode() in (process / "cmdline").read_bytes():
                 return True
         except OSError:
             continue

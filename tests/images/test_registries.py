@@ -226,7 +226,7 @@ def test_a_registry_without_a_manifest_is_one_clear_error(answer, message, tmp_p
     start = time.monotonic()
     with a_bad_registry(answer) as host, pytest.raises(AssayError, match=message):
         images.pull(f"{host}/a:1")
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 60
     assert_gone(images, tmp_path / "images")
 
 
@@ -288,7 +288,7 @@ def test_a_registry_with_bad_layers_is_one_clear_error(bad, error, message, layo
     start = time.monotonic()
     with a_bad_registry(of_blobs(layout, bad)) as host, pytest.raises(error, match=message):
         images.pull(f"{host}/a:1")
-    assert time.monotonic() - start < 15
+    assert time.monotonic() - start < 60
     assert_gone(images, tmp_path / "images")
 
 
@@ -384,7 +384,7 @@ def test_killed_at_any_moment_the_next_pull_works_and_nothing_is_left(registry, 
         time.sleep(whole * part / 9)
         process.kill()
         process.communicate()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while programs_about(folder) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert programs_about(folder) == []
@@ -404,7 +404,7 @@ def test_a_program_that_we_started_ends_with_us(layout, tmp_path):
         assert skopeo_for(host)
         process.kill()
         process.communicate()
-        deadline = time.monotonic() + 2
+        deadline = time.monotonic() + 20
         while skopeo_for(host) and time.monotonic() < deadline:
             time.sleep(0.05)
         assert not skopeo_for(host)
