@@ -16,7 +16,7 @@ OpenNode = Callable[..., AbstractAsyncContextManager[RunningNode]]
 OpenDriver = Callable[..., AbstractAsyncContextManager[NodesDriver]]
 
 
-async def until(holds: Callable[[], Awaitable[bool] | bool], seconds: float = 5.0) -> None:
+async def until(holds: Callable[[], Awaitable[bool] | bool], seconds: float = 20.0) -> None:
     async with asyncio.timeout(seconds):
         while True:
             found = holds()

@@ -145,6 +145,7 @@ def test_who_does_not_read_holds_nobody_up_and_is_told_what_was_lost() -> None:
 
 def test_afterwards_logging_is_as_it_was() -> None:
     root, ours = logging.getLogger(), logging.getLogger("assay")
-    before = (root.level, ours.level, list(root.handlers), threading.active_count())
+    before, threads = (root.level, ours.level, list(root.handlers)), set(threading.enumerate())
     logged(lambda logger: logger.info("x"), level="debug")
-    assert before == (root.level, ours.level, list(root.handlers), threading.active_count())
+    assert before == (root.level, ours.level, list(root.handlers))
+    assert set(threading.enumerate()) <= threads  # those of other tests may have ended meanwhile

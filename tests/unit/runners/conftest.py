@@ -229,7 +229,7 @@ async def server(start: Start) -> Server:
     return await start()
 
 
-async def until(condition: Callable[[], object], seconds: float = 3.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
     """Wait until it holds."""
     for _ in range(int(seconds / 0.005)):
         if condition():

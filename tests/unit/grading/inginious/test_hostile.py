@@ -170,9 +170,9 @@ def test_a_translation_that_takes_for_ever_is_left_out() -> None:
 def test_texts_of_a_translation_may_not_be_the_same_bytes_many_times() -> None:
     long = b"x" * 100_000
     content = catalogue([head("UTF-8"), (b"a", long)], overlapping=5000)
-    began = time.perf_counter()
+    began = time.thread_time()
     assert said(content) == "a"
-    assert time.perf_counter() - began < 0.1
+    assert time.thread_time() - began < 0.1
 
 
 def test_the_first_folder_of_translations_that_is_there_is_the_only_one() -> None:

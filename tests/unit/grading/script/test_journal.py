@@ -71,9 +71,9 @@ def test_the_same_words_are_the_same_tag_and_made_up_names_are_refused() -> None
 
 def test_a_message_may_be_appended_to_a_hundred_thousand_times() -> None:
     first = record("message", "q", "", "a" * (JOURNAL_MOST - 7 * 1024 * 1024))
-    began = time.perf_counter()
+    began = time.thread_time()
     said = read_journal(first + record("message", "q", "a", "b") * 99_999)
-    assert time.perf_counter() - began < 2
+    assert time.thread_time() - began < 2
     assert said.parts["q"].message.endswith("ab" + "b" * 99_998)
     assert not said.faults
 
@@ -94,9 +94,9 @@ def test_custom_values_are_as_large_together_as_can_be_read_in_a_moment() -> Non
     )
     assert (set(more.custom), more.nothing) == ({"a"}, False)
     assert "more than 1,048,576 characters together" in more.faults[0]
-    began = time.perf_counter()
+    began = time.thread_time()
     assert read_journal(record("custom", "k", "json", f"[{'{},' * 5_000_000}1]")).faults
-    assert time.perf_counter() - began < 1
+    assert time.thread_time() - began < 1
 
 
 def test_a_value_that_is_too_large_is_no_feedback() -> None:
