@@ -68,7 +68,7 @@ class Follower:
         self.end: Any = None
 
     async def next(self) -> Any:
-        message = await self.socket.receive(timeout=10)
+        message = await self.socket.receive(timeout=20)
         if message.type is aiohttp.WSMsgType.TEXT:
             said = json.loads(message.data)
             if said["type"] == "end":
@@ -89,7 +89,7 @@ class Follower:
             if self.offset:
                 await self.socket.send_json({"type": "ack", "offset": self.offset})
         await self.socket.send_json({"type": "bye"})
-        assert (await self.socket.receive(timeout=5)).type is aiohttp.WSMsgType.CLOSE
+        assert (await self.socket.receive(timeout=20)).type is aiohttp.WSMsgType.CLOSE
         assert self.socket.close_code == 1000
         return self.end["outcome"]
 
@@ -147,7 +147,7 @@ async def test_a_newer_connection_replaces_the_older(api: Api, bash: str) -> Non
         async with api.session.ws_connect(url, protocols=V1) as newer:
             follower = Follower(newer)
             assert (await follower.next())["resumed"]
-            assert (await older.receive(timeout=5)).data == 4409
+            assert (await older.receive(timeout=20)).data == 4409
             await newer.send_json({"type": "cancel"})
             assert (await follower.until_end())["kind"] == "cancelled"
 

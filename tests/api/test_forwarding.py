@@ -167,7 +167,7 @@ async def test_a_stream_of_a_server_that_is_given_up_ends_with_come_again(
         for _ in range(2):
             await socket.receive()
         forwarder.cut("a")
-        assert (await socket.receive(timeout=5)).type is aiohttp.WSMsgType.CLOSE
+        assert (await socket.receive(timeout=20)).type is aiohttp.WSMsgType.CLOSE
         assert socket.close_code == 1012
 
 

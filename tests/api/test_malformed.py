@@ -348,7 +348,7 @@ async def test_frames_that_are_none_end_the_connection_and_nothing_else(
     writer.write(request)
     assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
     writer.write(FRAMES[name])
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         try:
             while await reader.read(65536):
                 pass
@@ -395,7 +395,7 @@ async def test_messages_that_make_no_sense_are_complained_about_or_close_the_con
             await socket.send_str(message)
         else:
             await socket.send_bytes(message)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while True:
                 told = await socket.receive()
                 if told.type is aiohttp.WSMsgType.TEXT:

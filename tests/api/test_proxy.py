@@ -528,7 +528,7 @@ async def test_a_caller_that_vanishes_ends_the_learners_websocket(town: Town) ->
     await town.learner(app)
     near = await town.client.ws_connect(f"{town.url}/ws")
     near._response.connection.transport.abort()
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(20):
         await ended.wait()
     await near.close()
 
@@ -565,5 +565,5 @@ async def test_frames_that_are_none_end_the_websocket(town: Town, frames: bytes)
 
     await town.raw_learner(learner)
     async with town.client.ws_connect(f"{town.url}/ws") as near:
-        message = await near.receive(timeout=3)
+        message = await near.receive(timeout=20)
         assert message.type in (WSMsgType.CLOSE, WSMsgType.CLOSED)

@@ -21,7 +21,7 @@ async def test_headers_that_never_end_do_not_hold_a_connection(before: bytes) ->
             writer.write(before)
             assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 ")
         writer.write(b"GET /api/v1/health HTTP/1.1\r\nHost: x\r\n")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             reading = asyncio.ensure_future(reader.read())
             while not reading.done():
                 writer.write(b"X-More: 1\r\n")

@@ -21,7 +21,7 @@ V1 = ("assay.v1",)
 
 async def next_message(socket: aiohttp.ClientWebSocketResponse) -> Any:
     """JSON, (stream, offset, bytes), or the code of a Close."""
-    message = await socket.receive(timeout=5)
+    message = await socket.receive(timeout=20)
     if message.type is aiohttp.WSMsgType.TEXT:
         return json.loads(message.data)
     if message.type is aiohttp.WSMsgType.BINARY:

@@ -25,7 +25,7 @@ def modules_of(*arguments: str) -> set[str]:
     """
     shown = subprocess.run(
         [sys.executable, "-c", script, *arguments],
-        capture_output=True, text=True, timeout=20, check=True,
+        capture_output=True, text=True, timeout=60, check=True,
     ).stdout  # fmt: skip
     return set(shown.split())
 

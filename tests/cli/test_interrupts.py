@@ -111,7 +111,7 @@ def test_after_a_kill_the_sandbox_ends_by_itself(assay: Assay) -> None:
     agent = assay.agent_pid()
     process.kill()
     finish(process)
-    until(lambda: state_of(agent) == "Z", seconds=40)
+    until(lambda: state_of(agent) == "Z", seconds=80)
     assert assay("run", "--", "true").status == 0
 
 
@@ -119,5 +119,5 @@ def test_a_sandbox_in_use_is_not_swept(assay: Assay) -> None:
     process = assay.start("run", "--", "bash", "-c", "echo ready; read line; echo $line")
     read_until(process, b"ready\n")
     assert assay("run", "--", "true").status == 0
-    stdout, _ = process.communicate(b"still here\n", timeout=20)
+    stdout, _ = process.communicate(b"still here\n", timeout=60)
     assert (process.returncode, stdout) == (0, b"still here\n")

@@ -60,7 +60,7 @@ def test_a_reader_that_goes_away_ends_the_program_quietly(assay: Assay) -> None:
     process.stdout.close()
     assert process.stderr is not None
     errors = process.stderr.read()
-    assert (process.wait(timeout=20), errors) == (141, b"")
+    assert (process.wait(timeout=60), errors) == (141, b"")
     assert process.stdin is not None
     process.stdin.close()
     process.stderr.close()
@@ -101,7 +101,7 @@ def test_a_blocked_reader_does_not_keep_signals_from_us(assay: Assay) -> None:
     until(assay.sandboxes)
     time.sleep(1)
     process.terminate()
-    assert process.wait(timeout=10) == 130
+    assert process.wait(timeout=60) == 130
     finish(process)
 
 

@@ -47,7 +47,7 @@ class Screen:
     def type(self, keys: bytes) -> None:
         os.write(self.master, keys)
 
-    def read_until(self, wanted: bytes, seconds: float = 20.0) -> bytes:
+    def read_until(self, wanted: bytes, seconds: float = 60.0) -> bytes:
         """What came up to and with `wanted`, which is gone then."""
         deadline = time.monotonic() + seconds
         while wanted not in self.seen:
@@ -63,7 +63,7 @@ class Screen:
             while select.select([self.master], [], [], 0.3)[0] or self.process.poll() is None:
                 if select.select([self.master], [], [], 0.1)[0]:
                     self.seen += os.read(self.master, 65536)
-        return self.process.wait(timeout=20)
+        return self.process.wait(timeout=60)
 
     @property
     def restored(self) -> bool:
@@ -173,7 +173,7 @@ def test_errors_go_their_own_way(assay: Assay, screens: list[Screen]) -> None:
         process = subprocess.run(
             assay.command("run", "--", "bash", "-c", "echo out; echo err >&2"),
             stdin=slave, stdout=slave, stderr=file, cwd=assay.folder, env=assay.environ,
-            timeout=30, check=False,
+            timeout=60, check=False,
         )  # fmt: skip
     assert process.returncode == 0
     assert os.read(master, 100) == b"out\r\n"
