@@ -113,18 +113,18 @@ async def test_an_idle_runner_ends(server: Server) -> None:
 
 
 async def test_inactivity_counts_from_the_end_of_an_execution(server: Server) -> None:
-    runner = await server.runners.create("bash", inactivity_seconds=0.15)
-    attachment = await begin(runner, "wait", "0.4")
+    runner = await server.runners.create("bash", inactivity_seconds=0.4)
+    attachment = await begin(runner, "wait", "0.6")
     assert (await take(attachment)).code == 0
     ended = asyncio.get_running_loop().time()
     await attachment.finish()
     assert await gone(server, runner)
-    assert asyncio.get_running_loop().time() - ended >= 0.14
+    assert asyncio.get_running_loop().time() - ended >= 0.39
 
 
 async def test_a_program_without_limit_is_no_activity_by_itself(server: Server) -> None:
     """Poseidon's `sleep infinity` in a runner with an inactivity timeout."""
-    runner = await server.runners.create("bash", inactivity_seconds=0.2)
+    runner = await server.runners.create("bash", inactivity_seconds=0.6)
     most = ExecutionLimits(wall_seconds=60, cpu_seconds=None, output_bytes=None)
     attachment = await begin(runner, "wait", "30", mode="poseidon", limits=most)
     assert (await take(attachment)).lost == EndReason.IDLE
@@ -133,9 +133,9 @@ async def test_a_program_without_limit_is_no_activity_by_itself(server: Server) 
 
 
 async def test_what_it_writes_is(server: Server) -> None:
-    runner = await server.runners.create("bash", inactivity_seconds=0.2)
+    runner = await server.runners.create("bash", inactivity_seconds=0.6)
     most = ExecutionLimits(wall_seconds=60, cpu_seconds=None, output_bytes=None)
-    attachment = await begin(runner, "count", "12", "0.04", limits=most)
+    attachment = await begin(runner, "count", "20", "0.04", limits=most)
     assert (await take(attachment)).code == 5
     await attachment.finish()
 
