@@ -290,6 +290,33 @@ async def test_one_that_moves_to_the_sandboxes_as_it_is_given_up_leaves_nothing(
     assert list((state / "lean/prepared").iterdir()) == []
 
 
+async def test_one_that_ends_by_itself_as_it_is_given_up_leaves_nothing(
+    lean: LocalDriver, spec: SandboxSpec, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = state / "lean/prepared"
+    close, send_signal = helper.Shell.close, signal.pidfd_send_signal
+
+    def close_later(shell: helper.Shell) -> None:
+        """It would end when it sees this: not before somebody has looked whether it runs."""
+        os.kill(shell.process.pid, signal.SIGSTOP)
+        close(shell)
+
+    def send_too_late(descriptor: int, number: int) -> None:
+        send_signal(descriptor, number)
+        for waiting in prepared.iterdir():
+            process = SandboxFolder(waiting).process()
+            while process is not None and Path(f"/proc/{process.pid}").exists():
+                time.sleep(0.001)
+        raise ProcessLookupError
+
+    monkeypatch.setattr(helper.Shell, "close", close_later)
+    monkeypatch.setattr(signal, "pidfd_send_signal", send_too_late)
+    with pytest.raises(RuntimeFailed, match="working folder"):
+        await lean.create(replace(spec, root=replace(spec.root, working_folder="relative")))
+    assert await lean.list() == []
+    assert list(prepared.iterdir()) == []
+
+
 async def test_a_step_that_fails_is_said_and_leaves_nothing(
     lean: LocalDriver, spec: SandboxSpec
 ) -> None:

@@ -39,9 +39,8 @@ class Hold:
         """Send SIGKILL, and tell the descriptor that can be read from once it has ended; None when
         it has already, or was let go of."""
         with self._lock:
-            if not self._open or _ended(self._descriptor):
+            if not self._open or _ended(self._descriptor) or not _killed(self._descriptor):
                 return None
-            signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
             return self._descriptor
 
     def close(self) -> None:
@@ -113,8 +112,7 @@ class Process:
         except ProcessLookupError:
             return
         try:
-            if self.runs():  # so that is whom we hold
-                signal.pidfd_send_signal(handle, signal.SIGKILL)
+            if self.runs() and _killed(handle):  # so that is whom we hold
                 _wait([handle], deadline)
         finally:
             os.close(handle)
@@ -155,13 +153,19 @@ def kill_and_wait(members: Callable[[], Iterable[int]], deadline: float) -> None
                 handles[pid] = os.pidfd_open(pid)
         # A number that is still a member's belongs to the process that we hold: not used again.
         ours = [handles[pid] for pid in handles.keys() & set(members())]
-        for handle in ours:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(handle, signal.SIGKILL)
-        _wait(ours, deadline)
+        _wait([handle for handle in ours if _killed(handle)], deadline)
     finally:
         for handle in handles.values():
             os.close(handle)
+
+
+def _killed(handle: int) -> bool:
+    """Send SIGKILL; False: it has ended, and been waited for, since anybody looked."""
+    try:
+        signal.pidfd_send_signal(handle, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _ended(handle: int) -> bool:
