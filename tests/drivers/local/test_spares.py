@@ -216,6 +216,18 @@ async def test_groups_that_were_broken_up_meanwhile_are_no_sandboxes(
 
 
 @needs_version_1
+async def test_a_group_with_a_containers_in_it_serves_nobody_again(
+    crun: LocalDriver, spec: SandboxSpec
+) -> None:
+    sandbox = await crun.create(spec)
+    number = (GROUPS / sandbox.id).stat().st_ino
+    (GROUPS / sandbox.id / "container").mkdir()
+    await crun.destroy(sandbox.id)
+    assert number not in spares()
+    assert not (GROUPS / sandbox.id).exists()
+
+
+@needs_version_1
 async def test_a_share_of_the_processors_that_was_changed_is_no_later_sandboxes(
     lean: LocalDriver, spec: SandboxSpec
 ) -> None:

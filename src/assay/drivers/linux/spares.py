@@ -208,6 +208,8 @@ class Spares:
     def _are_as_new(self, sandbox_id: str) -> bool:
         groups = {name: f"{folder}/{sandbox_id}" for name, folder in self.trees.items()}
         slots = self._slots(groups)
+        if any(_has_others(group) for group in groups.values()):
+            return False
         for name, group in groups.items():
             whole = [*(f"{group}/{LEARNERS}/{slot}" for slot in slots), *_main(group)]
             if not self._is_empty(name, whole):
@@ -278,6 +280,12 @@ def _is_there(name: str) -> bool:
 
 def _main(group: str) -> tuple[str, str, str]:
     return f"{group}/{LEARNERS}", f"{group}/{AGENT}", group
+
+
+def _has_others(group: str) -> bool:
+    """Whether somebody else has made a group there: an engine that was in no hurry to remove that
+    of a container."""
+    return any(each.rpartition("/")[2] not in (AGENT, LEARNERS) for each in groups_in(group))
 
 
 def _memory_is_as_new(whole: Sequence[str]) -> bool:
