@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -241,7 +240,6 @@ async def test_what_an_errand_has_done_stays_done_though_its_answer_was_lost(
     assert not list(Path("/sys/fs/cgroup").glob(f"*/assay/{sandbox.id}"))
 
 
-@pytest.mark.skipif(shutil.which("strace") is None, reason="nothing here slows lean down")
 async def test_a_sandbox_that_goes_as_soon_as_it_is_made_is_locked_by_nobody(
     lean: LocalDriver, spec: SandboxSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
