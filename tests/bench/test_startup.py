@@ -315,9 +315,28 @@ async def test_one_that_can_do_nothing_is_left_out_of_all() -> None:
         [Subject(driver=Failing("dead", good=0), root=ROOT), good],
         plan=QUICKEST, progress=quiet, announce=said.append,
     )  # fmt: skip
-    assert [each.what for each in found.remarks if each.driver == "dead"] == [""]
+    assert [each.what for each in found.remarks if each.driver == "dead"] == ["first sandbox", ""]
     assert not [each for each in found.figures if each.driver == "dead"]
     assert said == ["less than a minute for 1 technologies"]
+
+
+class Unlucky(FakeDriver):
+    """A driver whose first sandbox can't be made, and all others can."""
+
+    lucky = False
+
+    async def create(self, spec: SandboxSpec) -> Sandbox:
+        if not self.lucky:
+            self.lucky = True
+            raise RuntimeFailed("no such luck")
+        return await super().create(spec)
+
+
+async def test_one_that_fails_at_first_is_tried_again() -> None:
+    found = await measure([Subject(driver=Unlucky(), root=ROOT)], plan=QUICKEST, progress=quiet)
+    assert ("first sandbox", "failed") in {(each.what, each.kind) for each in found.remarks}
+    assert "" not in {each.what for each in found.remarks}
+    assert "3 at once: all gone" in {each.name for each in found.figures}
 
 
 async def test_more_than_one_can_have_is_a_limit_of_resources() -> None:

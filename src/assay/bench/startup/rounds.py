@@ -91,22 +91,25 @@ class _Table:
         trials = []
         everybody = list(self.entrants)
         for number, entrant in enumerate(everybody):
-            with self._noting(entrant.name, "") as failed:
-                async with asyncio.timeout(_SECONDS_FOR_A_ROUND):
-                    first = await entrant.round(1, weigh=False)
-                trials.append(
-                    Trial(
-                        create=first.answered or first.idle, destroy=first.gone,
-                        most=entrant.most, work=await self._try_work(entrant),
-                    )
-                )  # fmt: skip
-            if failed:
+            trial = await self._try(entrant, "first sandbox") or await self._try(entrant, "")
+            if trial is None:
                 self._dismiss(entrant)
-                if not isinstance(entrant, DriversCrowds):  # nobody has asked for it by name
-                    self.found.remarks[-1] = replace(self.found.remarks[-1], kind=LEFT_OUT)
+            else:
+                trials.append(trial)
             self._progress("the first of each", number + 1, len(everybody))
         self._note_differences()
         return expected_seconds(self._plan, trials)
+
+    async def _try(self, entrant: Entrant, what: str) -> Trial | None:
+        """None if it failed, which may be bad luck, as one start of gVisor in hundreds has."""
+        with self._noting(entrant.name, what):
+            async with asyncio.timeout(_SECONDS_FOR_A_ROUND):
+                first = await entrant.round(1, weigh=False)
+            return Trial(
+                create=first.answered or first.idle, destroy=first.gone,
+                most=entrant.most, work=await self._try_work(entrant),
+            )  # fmt: skip
+        return None
 
     async def _try_work(self, entrant: Entrant) -> float:
         if not isinstance(entrant, DriversCrowds) or self._plan.cycles == 0:
@@ -124,6 +127,11 @@ class _Table:
         """It could not do the least."""
         self.entrants.remove(entrant)
         self._subjects = [each for each in self._subjects if each.name != entrant.name]
+        if not isinstance(entrant, DriversCrowds):  # nobody has asked for it by name
+            self.found.remarks = [
+                replace(each, kind=LEFT_OUT) if each.driver == entrant.name else each
+                for each in self.found.remarks
+            ]
 
     def _note_differences(self) -> None:
         for subject in self._subjects:
