@@ -169,8 +169,12 @@ class _Table:
                 await self._bare(entrant.subject)
 
     async def _bare(self, subject: Subject) -> None:
-        """The technology alone, right beside."""
+        """The technology alone, right beside, and after the same rest.
+
+        Kernels take 10 ms to move a process between control groups once nobody has for a moment.
+        """
         if subject.bare is not None:
+            await self._settled(1)
             seconds = await subject.bare(subject.specification(), _BARE) / 1e9
             self.found.bare.setdefault(subject.name, []).append(seconds)
 
