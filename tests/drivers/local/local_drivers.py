@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Final, Literal
 
@@ -15,6 +18,7 @@ FIRST_USER = 1_000_000_000
 
 LXC: Final = "lxc"
 Technology = Runtime | Literal["lxc"] | None
+Open = Callable[..., AbstractAsyncContextManager[LocalDriver]]
 
 
 def named(technology: Technology) -> str:
@@ -45,3 +49,16 @@ def local_driver(
         program=program("lean"), state=state, agent=agent, first_user=FIRST_USER,
         stock=stock, parallel=parallel,
     )  # fmt: skip
+
+
+def helper_of(driver: LocalDriver) -> int:
+    assert isinstance(driver, LeanDriver)
+    assert driver.helper is not None
+    return driver.helper
+
+
+async def stocked(driver: LocalDriver, count: int) -> None:
+    assert isinstance(driver, LeanDriver)
+    async with asyncio.timeout(30):
+        while driver.prepared < count:  # noqa: ASYNC110 - by a thread
+            await asyncio.sleep(0.01)

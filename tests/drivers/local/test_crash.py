@@ -10,13 +10,11 @@ import random
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
-from local_drivers import LXC, Technology, named
+from local_drivers import LXC, Open, Technology, named
 
-from assay.drivers.linux.driver import LocalDriver
 from assay.drivers.oci import CRUN, RUNC, RUNSC
 
 pytestmark = pytest.mark.root
@@ -50,8 +48,6 @@ async def serve(runtime, state, root, first_user):
 
 asyncio.run(serve(*sys.argv[1:]))
 """
-
-Open = Callable[..., AbstractAsyncContextManager[LocalDriver]]
 
 
 async def given_up(state: Path) -> None:

@@ -10,12 +10,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from local_drivers import LXC, Technology, local_driver, named
+from local_drivers import LXC, Open, Technology, local_driver, named
 
 import assay
 from assay.agent.client import Agent
@@ -38,8 +37,6 @@ from assay.drivers.linux.users import read_ids
 from assay.drivers.oci import CRUN, RUNC, OciDriver
 
 pytestmark = pytest.mark.root
-
-Open = Callable[..., AbstractAsyncContextManager[LocalDriver]]
 
 
 async def test_a_created_sandbox_is_listed_runs_and_is_gone_after_destroy(

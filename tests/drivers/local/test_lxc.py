@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,8 +26,6 @@ from assay.drivers.lxc import LxcDriver
 from assay.drivers.lxc.configuration import Plan, configuration
 
 pytestmark = pytest.mark.root
-
-Open = Callable[..., AbstractAsyncContextManager[LocalDriver]]
 
 
 def monitor_of(sandbox: Sandbox) -> int:

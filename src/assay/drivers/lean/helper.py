@@ -16,7 +16,7 @@ from typing import Final
 
 from assay.domain.errors import CreateTimeout, DriverUnavailable, RuntimeFailed
 from assay.drivers.linux.filter import compiled
-from assay.drivers.linux.finish import to_the_end
+from assay.drivers.linux.finish import unbroken
 from assay.drivers.linux.process import Hold, Process
 
 _MESSAGE_MOST: Final = 4096
@@ -166,10 +166,7 @@ class Helper:
         # What it says later would be taken for another answer.
         timer = loop.call_later(_SECONDS_TO_STEP, self._end)
         try:
-            said = await asyncio.shield(answer)
-        except asyncio.CancelledError:
-            await to_the_end(answer)
-            raise
+            said = await unbroken(answer)
         finally:
             timer.cancel()
         if not said:

@@ -19,7 +19,7 @@ from assay.drivers.lean.stock import Prepared, Stock
 from assay.drivers.linux.cgroups import SECONDS_TO_END, Gift, join
 from assay.drivers.linux.confinement import agent_command, instead_of_groups
 from assay.drivers.linux.filter import compiled
-from assay.drivers.linux.finish import in_thread, to_the_end
+from assay.drivers.linux.finish import in_thread, to_the_end, unbroken
 from assay.drivers.linux.folder import SandboxFolder
 from assay.drivers.linux.process import Process
 from assay.drivers.linux.stage import keeps_owners, overlay_refused, staged, words
@@ -83,7 +83,7 @@ class LeanWorkshop(Workshop[SandboxFolder]):
         try:
             with self.stock.at_work(sandbox_id) as found:
                 if found is not None and not found.process.runs():  # killed while it waited
-                    await to_the_end(self._give_up(found))
+                    await unbroken(self._give_up(found))
                     found = None
                 prepared = found or await self._prepare(sandbox_id, owners=spec.root.owners)
                 try:

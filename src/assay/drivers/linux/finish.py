@@ -23,14 +23,19 @@ async def to_the_end(work: asyncio.Future[Any] | Coroutine[Any, Any, Any]) -> No
         task.exception()
 
 
+async def unbroken(work: asyncio.Future[R] | Coroutine[Any, Any, R]) -> R:
+    """Its result. It is not cut off: who is cancelled meanwhile is so at its end."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await to_the_end(task)
+        raise
+
+
 async def in_thread(
     threads: Executor, function: Callable[P, R], *args: P.args, **named: P.kwargs
 ) -> R:
-    """Call it in one of them. It can't be stopped: who is cancelled meanwhile is so at its end."""
+    """Call it in one of them, unbroken."""
     loop = asyncio.get_running_loop()
-    work = loop.run_in_executor(threads, partial(function, *args, **named))
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        await to_the_end(work)
-        raise
+    return await unbroken(loop.run_in_executor(threads, partial(function, *args, **named)))
