@@ -134,15 +134,17 @@ class ServerProcess:
 
     def sandboxes(self) -> set[str]:
         """The ids of those that are there."""
-        folder = self.state / self.driver / "sandboxes"
-        found = {item.name for item in folder.iterdir()} if folder.is_dir() else set()
-        self.seen |= found
+        found = self._named("sandboxes")
+        self.seen |= found | self._named("prepared")
         return found
+
+    def _named(self, folder: str) -> set[str]:
+        return {path.name for path in (self.state / self.driver / folder).glob("*")}
 
     def left_over(self) -> list[str]:
         """Whatever sandboxes of this state folder have left on the host."""
         found = [f"user range {link.name}" for link in (self.state / "users").glob("*")]
-        for folder in ("sandboxes", "run"):
+        for folder in ("sandboxes", "prepared", "run"):
             found += [f"folder {path}" for path in self.state.glob(f"*/{folder}/*")]
         found += [f"owner {path}" for path in self.state.glob("owners/[!.]*")
                   if path.suffix != ".json"]  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
 import sys
@@ -14,18 +13,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from engine_daemon import PROGRAMS, Daemon, running
+from engine_daemon import Daemon, running
+from needing import need
 
 from assay.driver.port import RootFilesystem, SandboxSpec, Secret
 from assay.testing import bare_root
-
-
-def need(name: str) -> None:
-    """Skip at home what isn't installed; where CI says that all is, fail."""
-    missing = [each for each in (PROGRAMS[name], "crun", "ip") if shutil.which(each) is None]
-    if missing or os.geteuid() != 0:
-        reason = f"{name} needs root and {', '.join(missing) or 'nothing else'}"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from conftest import need
 from elsewhere import SSHD, Server, authority, behind_tls, certificates, key, ssh_server
 from engine_daemon import Daemon
+from needing import need
 from test_suites import expect_passed_by
 
 from assay.agent.native import program

@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import need
 from engine_daemon import Daemon, running
+from needing import need
 
 from assay.agent.native import program
 from assay.domain.errors import (
