@@ -155,6 +155,7 @@ struct execution {
     uint32_t channel;
     pid_t pid;  /* 0 until the keeper's process has said it */
     uid_t user;
+    bool may_kill_all; /* such as root's program: it may signal even what is prepared */
     struct slot *slot; /* until it ENDED */
     struct usage base;
     int control;                /* to the child until it is the program; then its error, if any */
@@ -218,6 +219,7 @@ void kill_for(struct execution *e, enum reason reason);
 void keeper_ended(struct slot *slot);
 struct execution *in_state(enum state state);
 struct execution *prepared_now(void);
+void dismiss_prepared(void);
 enum took output_take(struct execution *e, int stream);
 void output_event(struct execution *e, int stream);
 void input_push(struct execution *e);

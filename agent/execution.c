@@ -84,7 +84,7 @@ void forget(struct execution *e)
 /* ---- start ---- */
 
 struct settings {
-    uint64_t user, group, stdin_stream, separate_stderr, last;
+    uint64_t user, group, stdin_stream, separate_stderr, last, builtin;
     int rows, columns, arguments;
     bool has_group;
 };
@@ -107,6 +107,7 @@ static bool read_settings(struct execution *e, struct settings *s, const uint8_t
         case F_CPU: fits &= field_number(&field, &e->cpu_limit); break;
         case F_OUTPUT: fits &= field_number(&field, &e->output_limit); break;
         case F_LAST: fits &= field_number(&field, &s->last); break;
+        case F_BUILTIN: fits &= field_number(&field, &s->builtin); break;
         case F_TERMINAL:
             fits &= field.length == 4;
             if (field.length == 4) {
@@ -212,6 +213,7 @@ static const char *try_to_start(uint32_t channel, const uint8_t *payload, size_t
         highest_channel = channel;
     another_expected = !settings.last;
     e->user = (uid_t)settings.user;
+    e->may_kill_all = (e->user == 0 || !can_change_user) && !settings.builtin;
     e->attached = true;
     e->cpu_check = e->cpu_limit ? e->started + e->cpu_limit / (uint64_t)processors : 0;
     e->streamed_input = e->window_due = settings.stdin_stream || e->terminal;
@@ -380,6 +382,8 @@ void settle(struct execution *e)
         e->slot = NULL;
         e->window_due = false;
         e->state = ENDED;
+        if (e->may_kill_all)
+            dismiss_prepared();
     }
 }
 

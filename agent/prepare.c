@@ -236,3 +236,12 @@ struct execution *prepared_now(void)
     }
     return e;
 }
+
+/* A root's kill(-1) reaches it as well, and who was killed may not have ended yet: it would take the
+ * next request along. (A keeper doesn't: what it has not made is noticed.) */
+void dismiss_prepared(void)
+{
+    struct execution *e = in_state(PREPARED);
+    if (e)
+        forget(e);
+}

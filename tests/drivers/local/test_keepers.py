@@ -58,6 +58,21 @@ async def test_a_program_that_is_the_last_leaves_nobody(
         await settled(session, lambda waiting: waiting == 0)
 
 
+@pytest.mark.parametrize("privileged", [False, True])
+async def test_what_waits_while_root_runs_a_program_serves_nobody_after_it(
+    lean: LocalDriver, spec: SandboxSpec, *, privileged: bool
+) -> None:
+    async with open_session(lean, spec) as session:
+        assert (await session.run(Command(argv=TRUE))).outcome.success
+        before = await settled(session, lambda waiting: waiting == 3)
+        sleep = Command(argv=("/usr/bin/sleep", "1"), privileged=privileged)
+        running = asyncio.create_task(session.run(sleep))
+        [prepared] = set(await settled(session, lambda there: there == 4)) - set(before)
+        assert (await running).outcome.success
+        # A root's kill(-1) would have reached it, and it may not have ended yet.
+        assert (prepared in await settled(session, lambda waiting: waiting == 3)) != privileged
+
+
 async def test_the_first_program_leaves_who_makes_the_next_ones(
     lean: LocalDriver, spec: SandboxSpec
 ) -> None:
