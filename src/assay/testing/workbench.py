@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import os
+import time
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
@@ -18,7 +19,7 @@ from assay.agent.session import Session, open_session
 from assay.domain.command import WORKSPACE, Command
 from assay.domain.facts import Facts
 from assay.domain.limits import MIB, ExecutionLimits, SandboxLimits
-from assay.domain.outcome import Outcome
+from assay.domain.outcome import Outcome, OutcomeKind
 from assay.driver.port import (
     ByteStream,
     Capabilities,
@@ -46,6 +47,7 @@ QUICK: Final = ExecutionLimits(
 )
 ENVIRONMENT: Final[Mapping[str, str]] = {"PATH": f"/usr/bin:/bin:{WORKSPACE}", "HOME": WORKSPACE}
 _AMPLE_SECONDS: Final = 5.0
+_SECONDS_UNTIL_FREED: Final = 1.0
 _SHORT: Final = {
     "wall": "wall_seconds",
     "cpu": "cpu_seconds",
@@ -236,8 +238,16 @@ class Workbench:
         return await session.run(self.command(*argv, **options), stdin)
 
     async def said(self, session: Session, *argv: str, **options: Any) -> bytes:
-        """Run the probe, which must exit with 0 and keep silent on standard error."""
+        """Run the probe, which must exit with 0 and keep silent on standard error.
+
+        Kernels free what the dead have left, such as page tables, a moment later. Until then there
+        may be no memory for the next program, so one that lacks it is tried again for a second.
+        """
+        deadline = time.monotonic() + self.patient(_SECONDS_UNTIL_FREED)
         completed = await self.run(session, *argv, **options)
+        while completed.outcome.kind is OutcomeKind.OUT_OF_MEMORY and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
+            completed = await self.run(session, *argv, **options)
         expect(
             completed.outcome.success and not completed.stderr,
             f"`probe {' '.join(argv)}` ended with {completed.outcome}"

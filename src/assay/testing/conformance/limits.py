@@ -131,9 +131,11 @@ async def times_are_plausible(bench: Workbench) -> None:
     session = await bench.shared()
     facts = (await bench.run(session, "spin", "0.3")).facts
     cpu, wall = seconds(facts.cpu_ns, "CPU time"), seconds(facts.wall_ns, "wall time")
-    expect(cpu >= 0.29, f"0.3 s of CPU time were measured as {cpu:.3f} s")
+    # The program goes by what its kernel says that it had; gVisor counts that in ticks of 10 ms.
+    least = 0.29 if bench.capabilities.exact_cpu_time else 0.27
+    expect(cpu >= least, f"0.3 s of CPU time were measured as {cpu:.3f} s")
     expect_in_time(cpu <= 0.4, f"0.3 s of CPU time were measured as {cpu:.3f} s")
-    expect(wall >= 0.29, f"0.3 s of CPU time took {wall:.3f} s on the clock")
+    expect(wall >= least, f"0.3 s of CPU time took {wall:.3f} s on the clock")
     facts = (await bench.run(session, "sleep", "0.3")).facts
     wall = seconds(facts.wall_ns, "wall time")
     expect(wall >= 0.3, f"a sleep of 0.3 s was measured as {wall:.3f} s")
