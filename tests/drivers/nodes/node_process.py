@@ -101,10 +101,12 @@ class NodeProcess:
 
     def sandboxes(self) -> set[str]:
         """The ids of those that are there."""
-        folder = self.state / "lean/sandboxes"
-        found = {item.name for item in folder.iterdir()} if folder.is_dir() else set()
-        self.seen |= found
+        found = self._named("sandboxes")
+        self.seen |= found | self._named("prepared")
         return found
+
+    def _named(self, folder: str) -> set[str]:
+        return {path.name for path in (self.state / "lean" / folder).glob("*")}
 
     def left_over(self) -> list[str]:
         """Whatever sandboxes of this node have left on the host."""
