@@ -62,7 +62,7 @@ def make_node() -> Iterator[Callable[..., NodeProcess]]:
                 if time.monotonic() > deadline:
                     break
                 time.sleep(0.1)
-            assert left == []
+            assert left == [], node.log
     finally:
         for node in made:
             node.end()
