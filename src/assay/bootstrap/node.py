@@ -159,7 +159,7 @@ async def _adopt(guard: Guard, ownership: Ownership, owners: Owners) -> frozense
     noted = owners.all()
     for sandbox_id in noted:
         guard.adopt(sandbox_id)
-    return ownership.orphans(there, noted)
+    return ownership.orphans(there, noted) | ownership.strangers(there).difference(noted)
 
 
 async def _clean_up(base: Settings, guard: Guard, unwanted: frozenset[str]) -> None:

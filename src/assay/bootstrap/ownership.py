@@ -108,6 +108,14 @@ class Ownership:
         """
         return (frozenset(existing) & frozenset(self._mine)) - frozenset(known)
 
+    def strangers(self, existing: Iterable[str]) -> frozenset[str]:
+        """Which of those that existed before this call nobody has noted, nor will: who was making
+        them was killed. None while another process lives that may be making them.
+        """
+        if not self.alone():
+            return frozenset()
+        return frozenset(existing) - frozenset(self._mine) - self.others()
+
     def forget_vanished(self, existing: Iterable[str]) -> None:
         """Of what was left by an earlier process, forget what this driver no longer has."""
         there = frozenset(existing)

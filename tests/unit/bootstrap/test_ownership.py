@@ -134,6 +134,16 @@ async def test_what_others_have_noted_is_no_orphan(tmp_path) -> None:
         assert mine.orphans(existing, ["mine"]) == frozenset()
 
 
+async def test_what_nobody_has_noted_is_a_strangers_once_no_other_process_lives(tmp_path) -> None:
+    Owner(tmp_path, "other", "of-a-killed-server").kill()
+    existing = ["mine", "of-a-killed-server", "of-nobody"]
+    with Ownership(tmp_path, "fake", server="abc") as mine:
+        mine.observe(SandboxCreated(sandbox_id="mine", seconds=0.0))
+        with living(tmp_path, ""):
+            assert mine.strangers(existing) == frozenset()
+        assert mine.strangers(existing) == {"of-nobody"}
+
+
 async def test_a_server_is_alone(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(ownership, "_ATTEMPTS", 2)
     with living(tmp_path, "abc", "a"):
