@@ -88,10 +88,10 @@ def _bombed_as_a_whole(bench: Workbench, outcome: Outcome) -> bool:
     return ended_as_a_whole(bench, outcome) or (lost and not bench.capabilities.bombs_spare_sandbox)
 
 
-def _expect_bombs_end(outcome: Outcome) -> None:
-    """By its time; or by its memory, where it forks faster than the kernel frees the dead."""
+def _expect_end_of_bomb(outcome: Outcome, kind: OutcomeKind, **details: str) -> None:
+    """This one; or by its memory, where it forks faster than the kernel frees the dead."""
     if outcome.kind is not OutcomeKind.OUT_OF_MEMORY:
-        expect_outcome(outcome, OutcomeKind.TIMED_OUT, clock="wall")
+        expect_outcome(outcome, kind, **details)
 
 
 def _expect_within_limit(count: int, *, executions: int) -> None:
@@ -140,7 +140,7 @@ def _add_bomb(kind: str, text: str) -> None:
         if _bombed_as_a_whole(bench, outcome):
             return
         if kind != "orphan":  # there the first process dies like all others
-            _expect_bombs_end(outcome)
+            _expect_end_of_bomb(outcome, OutcomeKind.TIMED_OUT, clock="wall")
         await _expect_usable_or_over(bench, session)
 
     group.add(f"bomb-{kind}", f"{text.capitalize()} stops at the limit and ends.", run,
@@ -235,7 +235,7 @@ async def cancelled_bomb(bench: Workbench) -> None:
     await started.execution.cancel()
     async with asyncio.timeout(bench.patient(3)):
         _, outcome = await started.conclude()
-    expect_outcome(outcome, OutcomeKind.CANCELLED)
+    _expect_end_of_bomb(outcome, OutcomeKind.CANCELLED)
     await expect_only_agent(session)
     await expect_usable(bench, session)
 
@@ -338,7 +338,7 @@ async def many_executions_share_the_limit(bench: Workbench) -> None:
     if any(_bombed_as_a_whole(bench, outcome) for outcome in outcomes):
         return
     for outcome in outcomes:
-        _expect_bombs_end(outcome)
+        _expect_end_of_bomb(outcome, OutcomeKind.TIMED_OUT, clock="wall")
     await _expect_usable_or_over(bench, session)
 
 
