@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Final, Literal
 
+import pytest
+
 from assay.agent.native import program
+from assay.driver.port import SandboxSpec
 from assay.drivers.lean import LeanDriver
 from assay.drivers.linux.driver import LocalDriver
 from assay.drivers.lxc import LxcDriver
@@ -62,3 +67,17 @@ async def stocked(driver: LocalDriver, count: int) -> None:
     async with asyncio.timeout(30):
         while driver.prepared < count:  # noqa: ASYNC110 - by a thread
             await asyncio.sleep(0.01)
+
+
+async def give_up_a_creation(driver: LocalDriver, spec: SandboxSpec) -> None:
+    """Ask for a sandbox while the helper stands still, and be cancelled before it goes on."""
+    os.kill(helper_of(driver), signal.SIGSTOP)
+    try:
+        making = asyncio.create_task(driver.create(spec))
+        await asyncio.sleep(0.2)
+        making.cancel()
+        await asyncio.sleep(0.05)
+    finally:
+        os.kill(helper_of(driver), signal.SIGCONT)
+    with pytest.raises(asyncio.CancelledError):
+        await making

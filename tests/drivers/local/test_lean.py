@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from local_drivers import Open, helper_of, local_driver, stocked
+from local_drivers import Open, give_up_a_creation, helper_of, local_driver, stocked
 
 from assay.agent.client import Agent
 from assay.agent.native import program
@@ -110,16 +110,7 @@ async def test_a_creation_that_nobody_waits_for_any_more_leaves_nothing(
     lean: LocalDriver, spec: SandboxSpec, state: Path
 ) -> None:
     await lean.destroy((await lean.create(spec)).id)
-    os.kill(helper_of(lean), signal.SIGSTOP)
-    try:
-        making = asyncio.create_task(lean.create(spec))
-        await asyncio.sleep(0.2)
-        making.cancel()
-        await asyncio.sleep(0.05)
-    finally:
-        os.kill(helper_of(lean), signal.SIGCONT)
-    with pytest.raises(asyncio.CancelledError):
-        await making
+    await give_up_a_creation(lean, spec)
 
     assert await lean.list() == []
     assert list((state / "lean/prepared").iterdir()) == []

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from local_drivers import Open, helper_of, stocked
+from local_drivers import Open, give_up_a_creation, stocked
 
 from assay.agent.session import open_session
 from assay.domain.command import Command
@@ -127,16 +127,7 @@ async def test_who_gives_up_while_a_killed_one_is_removed_gets_no_sandbox(
         await driver.destroy((await driver.create(spec)).id)
         await stocked(driver, 1)
         await kill_the_one_that_waits(state)
-        os.kill(helper_of(driver), signal.SIGSTOP)  # its removal takes long
-        try:
-            making = asyncio.create_task(driver.create(spec))
-            await asyncio.sleep(0.2)
-            making.cancel()
-            await asyncio.sleep(0.05)
-        finally:
-            os.kill(helper_of(driver), signal.SIGCONT)
-        with pytest.raises(asyncio.CancelledError):
-            await making
+        await give_up_a_creation(driver, spec)
         assert await driver.list() == []
 
 
